@@ -1,0 +1,87 @@
+// One time step of the LSTM for all rows of the batch, with recurrent.wgsl. Gates in the order i, f, g, o.
+
+const GATES: u32 = 4u;
+
+// ---- forward
+@group(0) @binding(1) var<storage, read> xProjection: array<vec4f>; // [R, 4, H]: x·W_ihᵀ + b_ih
+@group(0) @binding(2) var<storage, read> rows: array<u32>; // [T, B]
+@group(0) @binding(3) var<storage, read> packed: array<vec4f>; // [H + 1, 4, H]: W_hhᵀ, then b_hh
+@group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // [T + 1, B, H]
+@group(0) @binding(5) var<storage, read_write> c: array<vec4f>; // [T + 1, B, H]
+@group(0) @binding(6) var<storage, read_write> gates: array<vec4f>; // [T, B, 4, H]: activated i, f, g, o
+
+fn finish(b: u32, unit: u32, sum: mat4x4f) {
+  let n = units();
+  let cell = params.t * params.B + b;
+  let x = 4u * projectionRow(cell) * n + unit;
+  let i = sigmoid(sum[0] + xProjection[x]);
+  let f = sigmoid(sum[1] + xProjection[x + n]);
+  let g = safeTanh(sum[2] + xProjection[x + 2u * n]);
+  let o = sigmoid(sum[3] + xProjection[x + 3u * n]);
+  let state = f * c[cell * n + unit] + i * g;
+  let next = (cell + params.B) * n + unit;
+  c[next] = state;
+  h[next] = o * safeTanh(state);
+  let at = 4u * cell * n + unit;
+  gates[at] = i;
+  gates[at + n] = f;
+  gates[at + 2u * n] = g;
+  gates[at + 3u * n] = o;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let unit = workgroup.x * WORKGROUP + local;
+  if (unit >= units()) {
+    return;
+  }
+  let b = workgroup.y * ROWS;
+  var sums: array<Rows, 4>;
+  for (var gate = 0u; gate < 4u; gate++) {
+    sums[gate] = gateSum(gate, b, unit);
+  }
+  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
+    finish(b + r, unit, mat4x4f(sums[0][r], sums[1][r], sums[2][r], sums[3][r]));
+  }
+}
+
+// ---- backward
+@group(0) @binding(1) var<storage, read> dOutput: array<vec4f>; // [T, B, H]
+@group(0) @binding(2) var<storage, read> savedGates: array<vec4f>; // [T, B, 4, H]
+@group(0) @binding(3) var<storage, read> savedC: array<vec4f>; // [T + 1, B, H]
+@group(0) @binding(4) var<storage, read> weight: array<vec4f>; // W_hh [4, H, H]
+@group(0) @binding(5) var<storage, read_write> dGates: array<vec4f>; // [T, B, 4, H]
+@group(0) @binding(6) var<storage, read_write> dC: array<vec4f>; // [B, H]: from step t + 1, then for t - 1
+
+fn finishBackward(b: u32, unit: u32, sum: vec4f) {
+  let n = units();
+  let cell = params.t * params.B + b;
+  let at = 4u * cell * n + unit;
+  let i = savedGates[at];
+  let f = savedGates[at + n];
+  let g = savedGates[at + 2u * n];
+  let o = savedGates[at + 3u * n];
+  let state = cell * n + unit;
+  let before = savedC[state];
+  let after = safeTanh(savedC[state + params.B * n]);
+  let dh = dOutput[state] + sum;
+  let dc = dC[b * n + unit] + dh * o * (1.0 - after * after);
+  dGates[at] = dc * g * i * (1.0 - i);
+  dGates[at + n] = dc * before * f * (1.0 - f);
+  dGates[at + 2u * n] = dc * i * (1.0 - g * g);
+  dGates[at + 3u * n] = dh * after * o * (1.0 - o);
+  dC[b * n + unit] = dc * f;
+}
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let unit = workgroup.x * WORKGROUP + local;
+  if (unit >= units()) {
+    return;
+  }
+  let b = workgroup.y * ROWS;
+  let sums = gradientFromNext(GATES, b, unit);
+  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
+    finishBackward(b + r, unit, sums[r]);
+  }
+}

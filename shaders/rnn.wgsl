@@ -1,0 +1,46 @@
+// One time step of the vanilla RNN for all rows of the batch, with recurrent.wgsl.
+
+const GATES: u32 = 1u;
+
+// ---- forward
+@group(0) @binding(1) var<storage, read> xProjection: array<vec4f>; // [R, 1, H]: x·W_ihᵀ + b_ih
+@group(0) @binding(2) var<storage, read> rows: array<u32>; // [T, B]
+@group(0) @binding(3) var<storage, read> packed: array<vec4f>; // [H + 1, 1, H]: W_hhᵀ, then b_hh
+@group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // [T + 1, B, H]
+
+@compute @workgroup_size(WORKGROUP)
+fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let unit = workgroup.x * WORKGROUP + local;
+  if (unit >= units()) {
+    return;
+  }
+  let b = workgroup.y * ROWS;
+  let sums = gateSum(0u, b, unit);
+  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
+    let cell = params.t * params.B + b + r;
+    let a = sums[r] + xProjection[projectionRow(cell) * units() + unit];
+    h[(cell + params.B) * units() + unit] = select(safeTanh(a), max(a, vec4f()), params.relu != 0u);
+  }
+}
+
+// ---- backward
+@group(0) @binding(1) var<storage, read> dOutput: array<vec4f>; // [T, B, H]
+@group(0) @binding(2) var<storage, read> savedH: array<vec4f>; // [T + 1, B, H]
+@group(0) @binding(3) var<storage, read> weight: array<vec4f>; // W_hh [1, H, H]
+@group(0) @binding(4) var<storage, read_write> dGates: array<vec4f>; // [T, B, 1, H]
+
+@compute @workgroup_size(WORKGROUP)
+fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let unit = workgroup.x * WORKGROUP + local;
+  if (unit >= units()) {
+    return;
+  }
+  let b = workgroup.y * ROWS;
+  let sums = gradientFromNext(GATES, b, unit);
+  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
+    let at = (params.t * params.B + b + r) * units() + unit;
+    let value = savedH[at + params.B * units()];
+    let reluSlope = select(vec4f(), vec4f(1.0), value > vec4f());
+    dGates[at] = (dOutput[at] + sums[r]) * select(1.0 - value * value, reluSlope, params.relu != 0u);
+  }
+}

@@ -1,0 +1,29 @@
+/** What went wrong, as a word that programs can test. */
+export type ErrorCode =
+  | "E_NO_WEBGPU"
+  | "E_LIMIT"
+  | "E_DEVICE_LOST"
+  | "E_NAN_LOSS"
+  | "E_BAD_CHECKPOINT"
+  | "E_SHAPE"
+  | "E_CONFIG"
+  | "E_DATA"
+  | "E_SHADER";
+
+/**
+ * Every error that Gatewise throws on purpose. The message says where, what was expected, what came, and what
+ * to do; `code` says which kind it is.
+ *
+ * @example
+ * try { await openDevice(); } catch (e) { if (e instanceof GatewiseError && e.code === "E_NO_WEBGPU") … }
+ */
+export class GatewiseError extends Error {
+  override readonly name = "GatewiseError";
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+  }
+}

@@ -1,0 +1,89 @@
+// lstm: one time step, gates in the order i, f, g, o (Hochreiter & Schmidhuber 1997; Gers et al. 2000):
+//   i = σ(a_i)  f = σ(a_f)  g = tanh(a_g)  o = σ(a_o)   with a = x·W_ihᵀ + b_ih + h·W_hhᵀ + b_hh
+//   c′ = f ⊙ c + i ⊙ g      h′ = o ⊙ tanh(c′)
+// The shapes stand beside the bindings in shaders/lstm.wgsl.
+import source from "../../shaders/lstm.wgsl?raw";
+import { defineKernel, entry } from "../runtime/kernel.ts";
+import { pad4 } from "../runtime/tensor.ts";
+import { forwardInputs, gateSums, gradientSums, recurrentFile, sigmoid, STEP_PARAMS, STEP_VARIANTS, stepCases, stepWorkgroups, unitTensor } from "./recurrent.ts";
+
+const forward = entry({
+  params: STEP_PARAMS,
+  bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", c: "read_write", gates: "read_write" },
+  variants: STEP_VARIANTS,
+  workgroups: stepWorkgroups,
+  work: ({ B, H }) => 8 * B * H * H,
+  reference({ xProjection, rows, packed, h, c, gates }, { B, H, t, gather }) {
+    const n = pad4(H);
+    const sum = new Float64Array(4 * n);
+    for (let b = 0; b < B; b++) {
+      const cell = t * B + b;
+      gateSums(packed, h, cell * n, H, 4 * n, sum);
+      const x = 4 * n * (gather ? rows[cell]! : cell);
+      const at = 4 * n * cell;
+      for (let u = 0; u < H; u++) {
+        const i = sigmoid(sum[u]! + xProjection[x + u]!);
+        const f = sigmoid(sum[n + u]! + xProjection[x + n + u]!);
+        const g = Math.tanh(sum[2 * n + u]! + xProjection[x + 2 * n + u]!);
+        const o = sigmoid(sum[3 * n + u]! + xProjection[x + 3 * n + u]!);
+        const state = f * c[cell * n + u]! + i * g;
+        c[(cell + B) * n + u] = state;
+        h[(cell + B) * n + u] = o * Math.tanh(state);
+        gates[at + u] = i;
+        gates[at + n + u] = f;
+        gates[at + 2 * n + u] = g;
+        gates[at + 3 * n + u] = o;
+      }
+    }
+  },
+  cases: () =>
+    stepCases(({ B, H, T }) => ({
+      ...forwardInputs(B, H, T, 4),
+      h: { shape: [T + 1, B, H] },
+      c: { shape: [T + 1, B, H] },
+      gates: unitTensor([T, B, 4, H]),
+    })),
+});
+
+const backward = entry({
+  params: STEP_PARAMS,
+  bindings: { dOutput: "read", savedGates: "read", savedC: "read", weight: "read", dGates: "read_write", dC: "read_write" },
+  variants: STEP_VARIANTS,
+  workgroups: stepWorkgroups,
+  work: ({ B, H, last }) => (last ? 50 * B * H : 8 * B * H * H),
+  reference({ dOutput, savedGates, savedC, weight, dGates, dC }, { B, H, t, last }) {
+    const n = pad4(H);
+    const sum = new Float64Array(n);
+    for (let b = 0; b < B; b++) {
+      const cell = t * B + b;
+      if (!last) gradientSums(weight, 0, 4 * n, dGates, 4 * n * (cell + B), H, sum);
+      const at = 4 * n * cell;
+      for (let u = 0; u < H; u++) {
+        const i = savedGates[at + u]!;
+        const f = savedGates[at + n + u]!;
+        const g = savedGates[at + 2 * n + u]!;
+        const o = savedGates[at + 3 * n + u]!;
+        const before = savedC[cell * n + u]!;
+        const after = Math.tanh(savedC[(cell + B) * n + u]!);
+        const dh = dOutput[cell * n + u]! + sum[u]!;
+        const dc = dC[b * n + u]! + dh * o * (1 - after * after);
+        dGates[at + u] = dc * g * i * (1 - i);
+        dGates[at + n + u] = dc * before * f * (1 - f);
+        dGates[at + 2 * n + u] = dc * i * (1 - g * g);
+        dGates[at + 3 * n + u] = dh * after * o * (1 - o);
+        dC[b * n + u] = dc * f;
+      }
+    }
+  },
+  cases: () =>
+    stepCases(({ B, H, T }) => ({
+      dOutput: { shape: [T, B, H] },
+      savedGates: unitTensor([T, B, 4, H]),
+      savedC: { shape: [T + 1, B, H] },
+      weight: unitTensor([4, H, H], true),
+      dGates: unitTensor([T, B, 4, H]),
+      dC: { shape: [B, H] },
+    })),
+});
+
+export const lstm = defineKernel("lstm", source, { forward, backward }, [recurrentFile]);

@@ -1,0 +1,98 @@
+// What the recurrent cells share: the params of a fused step, the products with the recurrent weights as the
+// references compute them, the variants, and the sizes of the cases.
+import sharedSource from "../../shaders/recurrent.wgsl?raw";
+import type { CaseTensor, Constants, KernelCase, Params, ShaderFile, Variant } from "../runtime/kernel.ts";
+import { pad4, type NumberArray } from "../runtime/tensor.ts";
+
+/** The WGSL that every cell's file builds on. */
+export const recurrentFile: ShaderFile = { name: "recurrent", source: sharedSource };
+
+/** Params of every fused step; the comments stand in shaders/recurrent.wgsl. */
+export const STEP_PARAMS = { B: "u32", H: "u32", t: "u32", gather: "u32", last: "u32", relu: "u32" } as const;
+export type StepParams = Params<typeof STEP_PARAMS>;
+
+/**
+ * out[j] = b_hh[j] + Σ_k h[k] · W_hh[j, k] for all gates j = gate·H + unit, from the packed weights
+ * [H + 1, G, H]: row k holds column k of W_hh, the last row b_hh. `width` is the stored length of a row.
+ */
+export function gateSums(packed: NumberArray, h: NumberArray, hAt: number, H: number, width: number, out: Float64Array): void {
+  const bias = pad4(H) * width;
+  for (let j = 0; j < width; j++) out[j] = packed[bias + j]!;
+  for (let k = 0; k < H; k++) {
+    const value = h[hAt + k]!;
+    const row = k * width;
+    for (let j = 0; j < width; j++) out[j]! += value * packed[row + j]!;
+  }
+}
+
+/** out[k] = Σ_j d[dAt + j] · W_hh[firstRow + j, k] over `count` stored rows of W_hh, stored as [G, H, H]. */
+export function gradientSums(
+  weight: NumberArray,
+  firstRow: number,
+  count: number,
+  d: NumberArray,
+  dAt: number,
+  H: number,
+  out: Float64Array,
+): void {
+  const rowLength = pad4(H);
+  out.fill(0);
+  for (let j = 0; j < count; j++) {
+    const value = d[dAt + j]!;
+    const row = (firstRow + j) * rowLength;
+    for (let k = 0; k < H; k++) out[k]! += value * weight[row + k]!;
+  }
+}
+
+export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+
+/** Many batch rows an invocation share each load of a weight; a single one wastes nothing at B = 1. */
+export const STEP_VARIANTS: readonly Variant[] = [
+  { name: "8 rows", constants: { ROWS: 8 } },
+  { name: "1 row", constants: { ROWS: 1 }, preferred: ({ B }) => B === 1 },
+];
+
+/** Units (in vec4f) that a workgroup covers: WORKGROUP in shaders/recurrent.wgsl. */
+const WORKGROUP_UNITS = 8;
+
+/** Workgroups of a fused step: units along x, batch rows along y. */
+export const stepWorkgroups = (p: Params<typeof STEP_PARAMS>, constants: Constants): readonly [number, number] => [
+  Math.ceil(pad4(p.H) / 4 / WORKGROUP_UNITS),
+  Math.ceil(p.B / constants.ROWS!),
+];
+
+/** A tensor of a case whose last axis is H, and whose last but one, if `square`, is H too. */
+export const unitTensor = (shape: readonly number[], square = false): CaseTensor => ({
+  shape,
+  stored: shape.map((n, axis) => (axis >= shape.length - (square ? 2 : 1) ? pad4(n) : n)),
+});
+
+const SIZES = [
+  { B: 1, H: 1, T: 1, t: 0, gather: 1 },
+  { B: 3, H: 3, T: 2, t: 0, gather: 0 },
+  { B: 3, H: 5, T: 3, t: 1, gather: 1 },
+  { B: 65, H: 3, T: 1, t: 0, gather: 1 },
+  { B: 9, H: 65, T: 2, t: 1, gather: 1 },
+  { B: 9, H: 65, T: 2, t: 0, gather: 1 },
+  { B: 1, H: 130, T: 2, t: 0, gather: 0 },
+];
+const TOKENS = 7;
+
+/** Cases at odd sizes; `tensors` lists those of the entry. */
+export function stepCases(
+  tensors: (sizes: { readonly B: number; readonly H: number; readonly T: number }) => KernelCase["tensors"],
+  relu = 0,
+): readonly KernelCase[] {
+  return SIZES.map(({ B, H, T, t, gather }) => ({
+    name: `B=${B} H=${H} T=${T} t=${t}${gather ? " gathered" : ""}${relu ? " relu" : ""}`,
+    params: { B, H, t, gather, last: Number(t === T - 1), relu },
+    tensors: tensors({ B, H, T }),
+  }));
+}
+
+/** The tensors that every cell's forward step reads, for a case. */
+export const forwardInputs = (B: number, H: number, T: number, gates: number): KernelCase["tensors"] => ({
+  xProjection: unitTensor([Math.max(T * B, TOKENS), gates, H]),
+  rows: { shape: [T, B], dtype: "u32", fill: (i) => (i * 5 + 3) % TOKENS },
+  packed: unitTensor([pad4(H) + 1, gates, H]),
+});

@@ -1,0 +1,66 @@
+// rnn: one time step of the vanilla RNN (Elman 1990): h′ = tanh(x·W_ihᵀ + b_ih + h·W_hhᵀ + b_hh), or relu.
+// The shapes stand beside the bindings in shaders/rnn.wgsl.
+import source from "../../shaders/rnn.wgsl?raw";
+import { defineKernel, entry } from "../runtime/kernel.ts";
+import { pad4 } from "../runtime/tensor.ts";
+import { forwardInputs, gateSums, gradientSums, recurrentFile, STEP_PARAMS, STEP_VARIANTS, stepCases, stepWorkgroups, unitTensor } from "./recurrent.ts";
+
+const forward = entry({
+  params: STEP_PARAMS,
+  bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write" },
+  variants: STEP_VARIANTS,
+  workgroups: stepWorkgroups,
+  work: ({ B, H }) => 2 * B * H * H,
+  reference({ xProjection, rows, packed, h }, { B, H, t, gather, relu }) {
+    const n = pad4(H);
+    const sum = new Float64Array(n);
+    for (let b = 0; b < B; b++) {
+      const cell = t * B + b;
+      gateSums(packed, h, cell * n, H, n, sum);
+      const x = n * (gather ? rows[cell]! : cell);
+      for (let u = 0; u < H; u++) {
+        const a = sum[u]! + xProjection[x + u]!;
+        h[(cell + B) * n + u] = relu ? Math.max(a, 0) : Math.tanh(a);
+      }
+    }
+  },
+  cases: () =>
+    [0, 1].flatMap((relu) =>
+      stepCases(({ B, H, T }) => ({ ...forwardInputs(B, H, T, 1), h: { shape: [T + 1, B, H] } }), relu),
+    ),
+});
+
+const backward = entry({
+  params: STEP_PARAMS,
+  bindings: { dOutput: "read", savedH: "read", weight: "read", dGates: "read_write" },
+  variants: STEP_VARIANTS,
+  workgroups: stepWorkgroups,
+  work: ({ B, H, last }) => (last ? 10 * B * H : 2 * B * H * H),
+  reference({ dOutput, savedH, weight, dGates }, { B, H, t, last, relu }) {
+    const n = pad4(H);
+    const sum = new Float64Array(n);
+    for (let b = 0; b < B; b++) {
+      const at = (t * B + b) * n;
+      if (!last) gradientSums(weight, 0, n, dGates, at + B * n, H, sum);
+      for (let u = 0; u < H; u++) {
+        const value = savedH[at + B * n + u]!;
+        const slope = relu ? Number(value > 0) : 1 - value * value;
+        dGates[at + u] = (dOutput[at + u]! + sum[u]!) * slope;
+      }
+    }
+  },
+  cases: () =>
+    [0, 1].flatMap((relu) =>
+      stepCases(
+        ({ B, H, T }) => ({
+          dOutput: { shape: [T, B, H] },
+          savedH: { shape: [T + 1, B, H] },
+          weight: unitTensor([1, H, H], true),
+          dGates: unitTensor([T, B, 1, H]),
+        }),
+        relu,
+      ),
+    ),
+});
+
+export const rnn = defineKernel("rnn", source, { forward, backward }, [recurrentFile]);

@@ -1,0 +1,39 @@
+import preludeSource from "../../shaders/prelude.wgsl?raw";
+import { GatewiseError } from "../errors.ts";
+import type { Constants, Entry, ShaderFile } from "./kernel.ts";
+
+const prelude: ShaderFile = { name: "prelude", source: preludeSource };
+
+/**
+ * The WGSL of an entry point: the prelude and the kernel's files, their `const NAME: u32 = default;` lines
+ * replaced by the variant's values. (`override` cannot size an array of registers; a const can.)
+ */
+export function assembleShader(entry: Entry, constants: Constants): string {
+  let code = [prelude, ...entry.files].map((file) => file.source).join("\n");
+  for (const [name, value] of Object.entries(constants)) {
+    const line = new RegExp(`^const ${name}: u32 = \\d+u;`, "m");
+    if (!line.test(code)) {
+      throw new GatewiseError("E_SHADER", `shaders/${entry.kernel}.wgsl has no line "const ${name}: u32 = …u;"`);
+    }
+    code = code.replace(line, `const ${name}: u32 = ${value}u;`);
+  }
+  return code;
+}
+
+/** A compiler's message with its place in the file that was written, and two lines around it. */
+export function describeShaderMessage(entry: Entry, message: Pick<GPUCompilationMessage, "lineNum" | "linePos" | "message">): string {
+  let line = message.lineNum;
+  for (const { name, source } of [prelude, ...entry.files]) {
+    const lines = source.split("\n");
+    if (line > lines.length) {
+      line -= lines.length;
+      continue;
+    }
+    const around: string[] = [];
+    for (let n = Math.max(1, line - 2); n <= Math.min(lines.length, line + 2); n++) {
+      around.push(`${n === line ? ">" : " "} ${String(n).padStart(4)} | ${lines[n - 1]}`);
+    }
+    return `shaders/${name}.wgsl:${line}:${message.linePos}: ${message.message}\n${around.join("\n")}`;
+  }
+  return `shaders/${entry.kernel}.wgsl: ${message.message}`;
+}

@@ -1,0 +1,315 @@
+import { GatewiseError } from "../errors.ts";
+import type { Device, Plan } from "./device.ts";
+import type { Constants, Entry, Family } from "./kernel.ts";
+import { makeFlatTensors, makeTensor, Recorder, type FlatTensors } from "./recorder.ts";
+import { assembleShader, describeShaderMessage } from "./shader.ts";
+import { SubmitPacer } from "./submit-pacer.ts";
+import { fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
+import { MAP_READ, STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
+import { WebGpuPlan } from "./webgpu-plan.ts";
+
+export interface WebGpuOptions {
+  /** A GPUDevice of the caller's own; Gatewise then neither destroys it nor asks for limits. */
+  readonly gpuDevice?: GPUDevice;
+  /** Where to ask for an adapter; by default `navigator.gpu`. */
+  readonly gpu?: GPU;
+  readonly powerPreference?: GPUPowerPreference;
+  /** Milliseconds of GPU work that one submit should hold; 50 by default. */
+  readonly submitMilliseconds?: number;
+}
+
+/** A compiled entry point. */
+export interface Pipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/** Storage buffers that one entry point may bind: WebGPU's guaranteed minimum, so that no adapter falls short. */
+export const MAX_BINDINGS = 8;
+/** Read-back buffers up to this size are kept for the next read. */
+const MAX_POOLED_BYTES = 1 << 20;
+
+export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGpuDevice> {
+  if (options.gpuDevice) {
+    return new WebGpuDevice(options.gpuDevice, options.gpuDevice.adapterInfo, options.submitMilliseconds ?? 50, false);
+  }
+  const gpu = options.gpu ?? globalThis.navigator?.gpu;
+  if (!gpu) {
+    throw new GatewiseError(
+      "E_NO_WEBGPU",
+      'no WebGPU here: use a browser that has it (Chrome or Edge 113+, Safari 26+, Firefox 141+), in Node import openNodeDevice from "gatewise/node", or open the CPU device with { prefer: "cpu" }',
+    );
+  }
+  const adapter = await gpu.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
+  if (!adapter) {
+    throw new GatewiseError(
+      "E_NO_WEBGPU",
+      'WebGPU is here but offers no adapter: update the graphics driver or enable hardware acceleration, or open the CPU device with { prefer: "cpu" }',
+    );
+  }
+  const { limits } = adapter;
+  const device = await adapter.requestDevice({
+    label: "gatewise",
+    requiredFeatures: adapter.features.has("timestamp-query") ? ["timestamp-query"] : [],
+    requiredLimits: {
+      maxBufferSize: limits.maxBufferSize,
+      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
+    },
+  });
+  return new WebGpuDevice(device, adapter.info, options.submitMilliseconds ?? 50, true);
+}
+
+/** Whether the adapter runs shaders on the CPU. */
+function isSoftware(info: GPUAdapterInfo): boolean {
+  const name = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`;
+  return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software|basic render/i.test(name);
+}
+
+function describe(info: GPUAdapterInfo): string {
+  const name = info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unknown adapter";
+  return `${name}${isSoftware(info) ? " (software)" : ""} · WebGPU`;
+}
+
+export class WebGpuDevice implements Device {
+  readonly kind = "webgpu";
+  readonly family: Family;
+  readonly description: string;
+  readonly lost: Promise<string>;
+  readonly pacer: SubmitPacer;
+  private lostReason: string | undefined;
+  private firstError: GPUError | undefined;
+  private readonly storages = new Set<TensorStorage>();
+  private readonly pipelines = new Map<string, Promise<Pipeline>>();
+  private readonly idleReadbacks = new Map<number, GPUBuffer[]>();
+  private readonly onError = (event: GPUUncapturedErrorEvent): void => {
+    event.preventDefault();
+    this.firstError ??= event.error;
+  };
+  private helperBuffers = 0;
+  private helperBytes = 0;
+
+  constructor(
+    readonly gpuDevice: GPUDevice,
+    info: GPUAdapterInfo,
+    submitMilliseconds: number,
+    private readonly owned: boolean,
+  ) {
+    this.family = isSoftware(info) ? "software" : "gpu";
+    this.description = describe(info);
+    this.pacer = new SubmitPacer(gpuDevice.queue, this.family, submitMilliseconds);
+    this.lost = gpuDevice.lost.then((loss) => (this.lostReason = loss.message || loss.reason));
+    gpuDevice.addEventListener("uncapturederror", this.onError);
+  }
+
+  tensor(spec: TensorSpec): Tensor {
+    const tensor = makeTensor(spec);
+    this.allocate([tensor]);
+    return tensor;
+  }
+
+  flatTensors(name: string, specs: readonly TensorSpec[]): FlatTensors {
+    const flat = makeFlatTensors(name, specs);
+    this.allocate([flat.whole]);
+    return flat;
+  }
+
+  /** Checks every tensor against the limits first, so that a plan that does not fit leaves nothing behind. */
+  allocate(tensors: readonly Tensor[]): void {
+    this.throwIfLost();
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.gpuDevice.limits;
+    const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    for (const { name, shape, storage } of tensors) {
+      if (storage.bytes > limit) {
+        throw new GatewiseError(
+          "E_LIMIT",
+          `${name} [${shape.join(", ")}] needs ${mebibytes(storage.bytes)}, but this adapter binds at most ${mebibytes(limit)}; make the hidden size, the batch or the sequence smaller`,
+        );
+      }
+    }
+    for (const { name, storage } of tensors) {
+      storage.buffer = this.gpuDevice.createBuffer({
+        label: name,
+        size: storage.bytes,
+        usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST,
+      });
+      this.storages.add(storage);
+    }
+  }
+
+  free(...tensors: readonly Tensor[]): void {
+    for (const { storage } of tensors) {
+      storage.buffer?.destroy();
+      storage.buffer = undefined;
+      this.storages.delete(storage);
+    }
+  }
+
+  write(tensor: Tensor, values: NumberArray): void {
+    const stored = toStored(tensor, values);
+    const data = stored instanceof Float64Array ? Float32Array.from(stored) : stored;
+    this.gpuDevice.queue.writeBuffer(tensor.storage.buffer!, tensor.offset * 4, data as GPUAllowSharedBufferSource);
+  }
+
+  async read(tensor: Tensor): Promise<NumberArray> {
+    this.throwIfLost();
+    const bytes = tensor.length * 4;
+    const staging = this.takeReadback(bytes);
+    const encoder = this.gpuDevice.createCommandEncoder();
+    encoder.copyBufferToBuffer(tensor.storage.buffer!, tensor.offset * 4, staging, 0, bytes);
+    this.gpuDevice.queue.submit([encoder.finish()]);
+    try {
+      await staging.mapAsync(MAP_READ, 0, bytes);
+    } catch (cause) {
+      this.throwIfFailed(cause);
+      throw cause;
+    }
+    const Constructor = tensor.dtype === "u32" ? Uint32Array : Float32Array;
+    const stored = new Constructor(staging.getMappedRange(0, bytes).slice(0));
+    staging.unmap();
+    this.returnReadback(staging);
+    this.throwIfFailed();
+    return fromStored(tensor, stored);
+  }
+
+  private takeReadback(bytes: number): GPUBuffer {
+    const idle = this.idleReadbacks.get(bytes)?.pop();
+    if (idle) return idle;
+    this.countHelper(bytes);
+    return this.gpuDevice.createBuffer({
+      label: "read-back",
+      size: bytes,
+      usage: USAGE.MAP_READ | USAGE.COPY_DST,
+    });
+  }
+
+  private returnReadback(staging: GPUBuffer): void {
+    if (staging.size > MAX_POOLED_BYTES) {
+      staging.destroy();
+      this.countHelper(-staging.size);
+      return;
+    }
+    const idle = this.idleReadbacks.get(staging.size);
+    if (idle) idle.push(staging);
+    else this.idleReadbacks.set(staging.size, [staging]);
+  }
+
+  /** Counts buffers that are no tensors: uniforms and read-backs; `bytes` negative when one goes. */
+  countHelper(bytes: number): void {
+    this.helperBuffers += Math.sign(bytes);
+    this.helperBytes += bytes;
+  }
+
+  async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
+    this.throwIfLost();
+    const recorder = new Recorder(this.family);
+    build(recorder);
+    const pipelines = await Promise.all(
+      recorder.commands.map((c) => (c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.variant.entryPoint) : undefined)),
+    );
+    this.gpuDevice.pushErrorScope("out-of-memory");
+    try {
+      this.allocate(recorder.tensors);
+    } finally {
+      const error = await this.gpuDevice.popErrorScope();
+      if (error) {
+        this.free(...recorder.tensors);
+        // eslint-disable-next-line no-unsafe-finally -- the allocation's own error, if any, is the same one
+        throw new GatewiseError("E_LIMIT", `${name}: out of GPU memory; make the model or the batch smaller (${error.message})`);
+      }
+    }
+    return new WebGpuPlan(this, name, recorder, pipelines);
+  }
+
+  /** The compiled entry point, from the cache if it was compiled before. */
+  private pipeline(entry: Entry, constants: Constants, entryPoint = entry.name): Promise<Pipeline> {
+    const key = `${entry.kernel}.${entry.name} ${entryPoint} ${JSON.stringify(constants)}`;
+    let compiled = this.pipelines.get(key);
+    if (!compiled) {
+      compiled = this.compile(entry, constants, entryPoint);
+      this.pipelines.set(key, compiled);
+      compiled.catch(() => this.pipelines.delete(key));
+    }
+    return compiled;
+  }
+
+  private async compile(entry: Entry, constants: Constants, entryPoint: string): Promise<Pipeline> {
+    const device = this.gpuDevice;
+    const label = `${entry.kernel}.${entryPoint}`;
+    const accesses = Object.values(entry.bindings);
+    if (accesses.length > MAX_BINDINGS) throw new Error(`${label}: ${accesses.length} tensors, at most ${MAX_BINDINGS}`);
+    const code = assembleShader(entry, constants);
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label, code });
+    const layout = device.createBindGroupLayout({
+      label,
+      entries: [
+        { binding: 0, visibility: STAGE_COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } },
+        ...accesses.map((access, i): GPUBindGroupLayoutEntry => ({
+          binding: i + 1,
+          visibility: STAGE_COMPUTE,
+          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+        })),
+      ],
+    });
+    const pending = device.createComputePipelineAsync({
+      label,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint },
+    });
+    const scope = device.popErrorScope();
+    const [pipeline, info, error] = await Promise.all([pending.catch((e: Error) => e), module.getCompilationInfo(), scope]);
+    const messages = info.messages.filter((m) => m.type === "error").map((m) => describeShaderMessage(entry, m));
+    if (messages.length > 0) throw new GatewiseError("E_SHADER", messages.join("\n"));
+    if (pipeline instanceof Error) {
+      this.throwIfLost(pipeline);
+      throw new GatewiseError("E_SHADER", `${label}: ${pipeline.message}`, { cause: pipeline });
+    }
+    if (error) throw new GatewiseError("E_SHADER", `${label}: ${error.message}`);
+    return { pipeline, layout };
+  }
+
+  async finish(): Promise<void> {
+    this.throwIfLost();
+    await this.gpuDevice.queue.onSubmittedWorkDone();
+    this.throwIfFailed();
+  }
+
+  throwIfLost(cause?: unknown): void {
+    if (this.lostReason === undefined) return;
+    throw new GatewiseError("E_DEVICE_LOST", `the GPU device was lost: ${this.lostReason}`, { cause });
+  }
+
+  private throwIfFailed(cause?: unknown): void {
+    this.throwIfLost(cause);
+    const error = this.firstError;
+    if (!error) return;
+    this.firstError = undefined;
+    throw new GatewiseError(error.constructor.name === "GPUOutOfMemoryError" ? "E_LIMIT" : "E_SHADER", `WebGPU reported: ${error.message}`, { cause });
+  }
+
+  memory(): { buffers: number; bytes: number } {
+    let bytes = this.helperBytes;
+    for (const storage of this.storages) bytes += storage.bytes;
+    return { buffers: this.storages.size + this.helperBuffers, bytes };
+  }
+
+  dispose(): void {
+    for (const storage of this.storages) {
+      storage.buffer?.destroy();
+      storage.buffer = undefined;
+    }
+    this.storages.clear();
+    for (const idle of this.idleReadbacks.values()) for (const buffer of idle) buffer.destroy();
+    this.idleReadbacks.clear();
+    this.pipelines.clear();
+    this.helperBuffers = 0;
+    this.helperBytes = 0;
+    this.gpuDevice.removeEventListener("uncapturederror", this.onError);
+    if (this.owned) this.gpuDevice.destroy();
+  }
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}
+
+const mebibytes = (bytes: number): string => `${(bytes / 1048576).toFixed(1)} MiB`;

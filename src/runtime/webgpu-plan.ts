@@ -1,0 +1,257 @@
+import type { KernelTime, Plan } from "./device.ts";
+import { GatewiseError } from "../errors.ts";
+import type { Command, DispatchCommand, Recorder } from "./recorder.ts";
+import type { Tensor } from "./tensor.ts";
+import { MAP_READ, USAGE } from "./webgpu-constants.ts";
+import type { Pipeline, WebGpuDevice } from "./webgpu-device.ts";
+
+/** A dispatch with its WebGPU objects. */
+interface ReadyDispatch {
+  readonly pipeline: GPUComputePipeline;
+  readonly bindGroup: GPUBindGroup;
+  /** Place of its params in the plan's uniform buffer, as `setBindGroup` wants it. */
+  readonly paramsOffset: number;
+}
+
+/** Work that a dispatch costs however small it is, in the unit of `Entry.work`. */
+const DISPATCH_WORK = 20_000;
+/** Timestamps that one query set holds (WebGPU's maximum is 4096). */
+const QUERIES = 4096;
+
+/** Commands compiled into pipelines, bind groups and one uniform buffer; a run only encodes and submits. */
+export class WebGpuPlan implements Plan {
+  readonly dispatches: number;
+  readonly bytes: number;
+  private readonly commands: readonly Command[];
+  private readonly tensors: readonly Tensor[];
+  private readonly ready: readonly (ReadyDispatch | undefined)[];
+  private readonly uniforms: GPUBuffer;
+  private readonly offsets: Uint32Array;
+  /** Index of the first command of each submit, and after the last the number of commands. */
+  private readonly cuts: number[] = [];
+  private readonly cutWork: number[] = [];
+  private cutBudget = 0;
+
+  constructor(
+    private readonly device: WebGpuDevice,
+    readonly name: string,
+    recorder: Recorder,
+    pipelines: readonly (Pipeline | undefined)[],
+  ) {
+    this.commands = recorder.commands;
+    this.tensors = recorder.tensors;
+    this.dispatches = pipelines.filter(Boolean).length;
+    this.bytes = recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0);
+    const params = packParams(recorder.commands, device.gpuDevice.limits.minUniformBufferOffsetAlignment);
+    this.uniforms = device.gpuDevice.createBuffer({ label: `${name} params`, size: params.bytes.byteLength, usage: USAGE.UNIFORM, mappedAtCreation: true });
+    new Uint8Array(this.uniforms.getMappedRange()).set(params.bytes);
+    this.uniforms.unmap();
+    device.countHelper(this.uniforms.size);
+    this.offsets = params.offsets;
+    const bindGroups = new Map<string, GPUBindGroup>();
+    this.ready = recorder.commands.map((command, i): ReadyDispatch | undefined => {
+      if (command.kind !== "dispatch") return undefined;
+      const { pipeline, layout } = pipelines[i]!;
+      return { pipeline, bindGroup: this.bindGroup(command, layout, bindGroups), paramsOffset: i };
+    });
+  }
+
+  /** Dispatches with the same layout and tensors, such as the time steps of a cell, share one bind group. */
+  private bindGroup(command: DispatchCommand, layout: GPUBindGroupLayout, made: Map<string, GPUBindGroup>): GPUBindGroup {
+    const { entry, tensors } = command;
+    const key = `${entry.kernel}.${entry.name} ${command.variant.name} ${tensors.map((t) => `${storageId(t)}+${t.offset}`).join(" ")}`;
+    let group = made.get(key);
+    if (!group) {
+      group = this.device.gpuDevice.createBindGroup({
+        label: `${this.name} ${entry.kernel}.${entry.name}`,
+        layout,
+        entries: [
+          { binding: 0, resource: { buffer: this.uniforms, offset: 0, size: paramBytes(command) } },
+          ...tensors.map((t, i) => ({
+            binding: i + 1,
+            resource: { buffer: t.storage.buffer!, offset: t.offset * 4, size: t.length * 4 },
+          })),
+        ],
+      });
+      made.set(key, group);
+    }
+    return group;
+  }
+
+  async run(): Promise<void> {
+    const { device } = this;
+    device.throwIfLost();
+    this.cut();
+    for (let part = 0; part + 1 < this.cuts.length; part++) {
+      await device.pacer.ready();
+      const encoder = device.gpuDevice.createCommandEncoder();
+      this.encode(encoder, this.cuts[part]!, this.cuts[part + 1]!);
+      device.gpuDevice.queue.submit([encoder.finish()]);
+      device.pacer.submitted(this.cutWork[part]!);
+    }
+    await device.pacer.ready();
+  }
+
+  private encode(encoder: GPUCommandEncoder, from: number, to: number): void {
+    let pass: GPUComputePassEncoder | undefined;
+    let current: GPUComputePipeline | undefined;
+    for (let i = from; i < to; i++) {
+      const command = this.commands[i]!;
+      if (command.kind !== "dispatch") {
+        pass?.end();
+        pass = undefined;
+        encodeTransfer(encoder, command);
+        continue;
+      }
+      if (!pass) {
+        pass = encoder.beginComputePass();
+        current = undefined;
+      }
+      const { pipeline, bindGroup } = this.ready[i]!;
+      if (pipeline !== current) pass.setPipeline(pipeline);
+      current = pipeline;
+      this.encodeDispatch(pass, i, bindGroup);
+    }
+    pass?.end();
+  }
+
+  private encodeDispatch(pass: GPUComputePassEncoder, i: number, bindGroup: GPUBindGroup): void {
+    const { workgroups } = this.commands[i] as DispatchCommand;
+    pass.setBindGroup(0, bindGroup, this.offsets, i, 1);
+    pass.dispatchWorkgroups(workgroups[0], workgroups[1], workgroups[2]);
+  }
+
+  /** Cuts the list into submits of the pacer's budget, when that has changed enough to matter. */
+  private cut(): void {
+    const { budget } = this.device.pacer;
+    if (this.cutBudget > 0 && budget / this.cutBudget < 1.5 && this.cutBudget / budget < 1.5) return;
+    this.cutBudget = budget;
+    this.cuts.length = 0;
+    this.cutWork.length = 0;
+    this.cuts.push(0);
+    let work = 0;
+    for (let i = 0; i < this.commands.length; i++) {
+      const command = this.commands[i]!;
+      const cost = command.kind === "dispatch" ? command.work + DISPATCH_WORK : 0;
+      if (work > 0 && work + cost > budget) {
+        this.cuts.push(i);
+        this.cutWork.push(work);
+        work = 0;
+      }
+      work += cost;
+    }
+    this.cuts.push(this.commands.length);
+    this.cutWork.push(work);
+  }
+
+  async profile(): Promise<readonly KernelTime[]> {
+    const { gpuDevice } = this.device;
+    if (!gpuDevice.features.has("timestamp-query")) {
+      throw new GatewiseError("E_LIMIT", "this adapter has no timestamp-query, so kernels cannot be timed one by one");
+    }
+    const querySet = gpuDevice.createQuerySet({ type: "timestamp", count: QUERIES });
+    const usage = USAGE.QUERY_RESOLVE | USAGE.COPY_SRC;
+    const resolved = gpuDevice.createBuffer({ label: "timestamps", size: QUERIES * 8, usage });
+    const readable = gpuDevice.createBuffer({ size: QUERIES * 8, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    const times = new Map<string, { count: number; milliseconds: number }>();
+    try {
+      for (let from = 0; from < this.commands.length; from += QUERIES / 2) {
+        const to = Math.min(from + QUERIES / 2, this.commands.length);
+        const encoder = gpuDevice.createCommandEncoder();
+        for (let i = from; i < to; i++) {
+          const command = this.commands[i]!;
+          if (command.kind !== "dispatch") {
+            encodeTransfer(encoder, command);
+            continue;
+          }
+          const query = 2 * (i - from);
+          const pass = encoder.beginComputePass({ timestampWrites: { querySet, beginningOfPassWriteIndex: query, endOfPassWriteIndex: query + 1 } });
+          pass.setPipeline(this.ready[i]!.pipeline);
+          this.encodeDispatch(pass, i, this.ready[i]!.bindGroup);
+          pass.end();
+        }
+        encoder.resolveQuerySet(querySet, 0, 2 * (to - from), resolved, 0);
+        encoder.copyBufferToBuffer(resolved, 0, readable, 0, 16 * (to - from));
+        gpuDevice.queue.submit([encoder.finish()]);
+        await readable.mapAsync(MAP_READ);
+        const stamps = new BigUint64Array(readable.getMappedRange());
+        for (let i = from; i < to; i++) {
+          const command = this.commands[i]!;
+          if (command.kind !== "dispatch") continue;
+          const key = `${command.entry.kernel}.${command.entry.name}`;
+          const time = times.get(key) ?? { count: 0, milliseconds: 0 };
+          const nanoseconds = Number(stamps[2 * (i - from) + 1]! - stamps[2 * (i - from)]!);
+          times.set(key, { count: time.count + 1, milliseconds: time.milliseconds + nanoseconds / 1e6 });
+        }
+        readable.unmap();
+      }
+    } finally {
+      querySet.destroy();
+      resolved.destroy();
+      readable.destroy();
+    }
+    return [...times].map(([kernel, time]) => ({ kernel, ...time })).sort((a, b) => b.milliseconds - a.milliseconds);
+  }
+
+  dispose(): void {
+    this.device.free(...this.tensors);
+    this.device.countHelper(-this.uniforms.size);
+    this.uniforms.destroy();
+  }
+}
+
+function encodeTransfer(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand>): void {
+  if (command.kind === "clear") {
+    const { storage, offset, length } = command.tensor;
+    encoder.clearBuffer(storage.buffer!, offset * 4, length * 4);
+    return;
+  }
+  const { from, to } = command;
+  encoder.copyBufferToBuffer(
+    from.storage.buffer!,
+    (from.offset + command.fromOffset) * 4,
+    to.storage.buffer!,
+    (to.offset + command.toOffset) * 4,
+    command.length * 4,
+  );
+}
+
+/** Size of a dispatch's uniform struct, as a binding wants it. */
+const paramBytes = (command: DispatchCommand): number => Math.max(16, Math.ceil(Object.keys(command.entry.params).length / 4) * 16);
+
+/** Lays the params of all dispatches into one buffer, equal ones once; offsets[i] belongs to command i. */
+function packParams(commands: readonly Command[], alignment: number): { bytes: Uint8Array; offsets: Uint32Array } {
+  const slots = new Map<string, number>();
+  const blocks: DataView[] = [];
+  const offsets = new Uint32Array(commands.length);
+  let stride = alignment;
+  for (const command of commands) if (command.kind === "dispatch") stride = Math.max(stride, Math.ceil(paramBytes(command) / alignment) * alignment);
+  commands.forEach((command, i) => {
+    if (command.kind !== "dispatch") return;
+    const fields = Object.entries(command.entry.params);
+    const key = fields.map(([name, type]) => `${type}${command.params[name]}`).join();
+    let slot = slots.get(key);
+    if (slot === undefined) {
+      slot = blocks.length;
+      slots.set(key, slot);
+      const view = new DataView(new ArrayBuffer(stride));
+      fields.forEach(([name, type], field) => {
+        if (type === "f32") view.setFloat32(4 * field, command.params[name]!, true);
+        else view.setUint32(4 * field, command.params[name]!, true);
+      });
+      blocks.push(view);
+    }
+    offsets[i] = slot * stride;
+  });
+  const bytes = new Uint8Array(Math.max(blocks.length, 1) * stride);
+  blocks.forEach((view, slot) => bytes.set(new Uint8Array(view.buffer), slot * stride));
+  return { bytes, offsets };
+}
+
+const storageIds = new WeakMap<object, number>();
+let nextStorageId = 0;
+function storageId(tensor: Tensor): number {
+  let id = storageIds.get(tensor.storage);
+  if (id === undefined) storageIds.set(tensor.storage, (id = nextStorageId++));
+  return id;
+}

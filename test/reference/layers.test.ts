@@ -1,0 +1,204 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { basename, dirname, join, relative } from "node:path/posix";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+
+/**
+ * Which folders of src/ each folder may import, besides itself and the utilities at the top (errors, random):
+ * runtime ← kernels ← models ← training ← {interop, cli, lab}, and data, which stands alone.
+ */
+const mayImport: Readonly<Record<string, readonly string[]>> = {
+  runtime: [],
+  kernels: ["runtime"],
+  models: ["runtime", "kernels"],
+  data: [],
+  training: ["runtime", "kernels", "models", "data"],
+  interop: ["runtime", "kernels", "models", "training"],
+  cli: ["runtime", "kernels", "models", "training", "data", "interop"],
+  lab: ["runtime", "kernels", "models", "training", "data", "interop"],
+};
+
+/** Files directly in src/ that everything may import and that import nothing. */
+const utilities = ["errors", "random"];
+
+/** Packages, by the one place that may import them. The lab page's own packages are its business. */
+const packages: Readonly<Record<string, RegExp>> = {
+  webgpu: /^src\/runtime\/node\.ts$/,
+  commander: /^src\/cli\//,
+};
+
+type Sources = Readonly<Record<string, string>>;
+
+/** What a source file imports, statically, dynamically, or by type. */
+function imports(source: string): { specifier: string; dynamic: boolean }[] {
+  const code = withoutComments(source);
+  const found = [];
+  for (const [, specifier] of code.matchAll(/(?:^|;)\s*(?:import|export)\b(?:[^"'`;()]*?\bfrom\b)?\s*["']([^"']+)["']/gm))
+    if (specifier) found.push({ specifier, dynamic: false });
+  for (const [, specifier] of code.matchAll(/\bimport\s*\(\s*["']([^"']+)["']/g))
+    if (specifier) found.push({ specifier, dynamic: true });
+  return found;
+}
+
+// Strings are matched first, so that "//" within one is not taken for a comment.
+function withoutComments(source: string): string {
+  return source.replace(/("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')|\/\/.*|\/\*[\s\S]*?\*\//g, (_, text?: string) => text ?? "");
+}
+
+/** `src/kernels/lstm.ts` is in the layer `kernels`; `src/errors.ts` is itself: `errors`. */
+function layerOf(path: string): string {
+  const [, first = ""] = path.split("/");
+  return first.replace(/\.ts$/, "");
+}
+
+/** Every import that breaks the rule, as a sentence. `sources` maps paths such as src/data/books.ts to their text. */
+function violations(sources: Sources): string[] {
+  const wrong: string[] = [];
+  for (const [path, source] of Object.entries(sources)) {
+    const layer = layerOf(path);
+    if (layer === "index") {
+      if (!onlyReExports(source)) wrong.push(`${path} must hold re-exports only`);
+      continue;
+    }
+    if (!(layer in mayImport) && !utilities.includes(layer)) {
+      wrong.push(`${path} belongs to no layer`);
+      continue;
+    }
+    for (const { specifier } of imports(source)) {
+      if (specifier.startsWith("node:")) continue; // see nodeImportsFromIndex
+      if (!specifier.startsWith(".")) {
+        if (layer !== "lab" && !packages[specifier]?.test(path)) wrong.push(`${path} imports the package ${specifier}`);
+        continue;
+      }
+      const target = join(dirname(path), specifier);
+      if (target.startsWith("shaders/")) {
+        if (layer !== "kernels" && layer !== "runtime") wrong.push(`${path} imports ${target}; shaders are the kernels' own`);
+        continue;
+      }
+      if (layer === "cli" && target === "package.json") continue;
+      const imported = layerOf(target);
+      const allowed = imported === layer || utilities.includes(imported) || mayImport[layer]?.includes(imported);
+      if (!target.startsWith("src/") || !allowed || (utilities.includes(layer) && imported !== layer))
+        wrong.push(`${path} imports ${target}; ${layer} may import ${[...(mayImport[layer] ?? []), ...utilities].join(", ")}`);
+    }
+  }
+  return wrong;
+}
+
+function onlyReExports(source: string): boolean {
+  const rest = withoutComments(source).replace(/\bexport\s+(?:type\s+)?(?:\*(?:\s+as\s+\w+)?|\{[^}]*\})\s*from\s*["'][^"']+["']\s*;?/g, "");
+  return rest.trim() === "";
+}
+
+/** Node modules and packages that the browser would have to load as soon as it loads src/index.ts. */
+function nodeImportsFromIndex(sources: Sources): string[] {
+  const wrong: string[] = [];
+  const seen = new Set<string>();
+  const queue = ["src/index.ts"];
+  for (let path = queue.pop(); path; path = queue.pop()) {
+    const source = sources[path];
+    if (seen.has(path) || source === undefined) continue;
+    seen.add(path);
+    for (const { specifier, dynamic } of imports(withoutTypes(source))) {
+      if (dynamic) continue;
+      if (specifier.startsWith(".")) queue.push(join(dirname(path), specifier).replace(/\.js$/, ".ts"));
+      else wrong.push(`${path} imports ${specifier} and is part of the library, which browsers load`);
+    }
+  }
+  return wrong;
+}
+
+function withoutTypes(source: string): string {
+  return withoutComments(source).replace(/\b(?:import|export)\s+type\b[^;"']*\bfrom\s*["'][^"']+["']/g, "");
+}
+
+/** Shaders without a kernel of the same name. The prelude is put in front of every shader and has none. */
+function orphans(shaders: readonly string[], kernels: readonly string[]): string[] {
+  const names = new Set(kernels.map((path) => basename(path, ".ts")));
+  return shaders.filter((path) => path !== "prelude.wgsl" && !names.has(basename(path, ".wgsl")));
+}
+
+const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/");
+
+function list(folder: string, extension: string): string[] {
+  return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
+    .map((path) => path.replaceAll("\\", "/"))
+    .filter((path) => path.endsWith(extension))
+    .map((path) => relative(root, join(root, folder, path)));
+}
+
+const sources: Sources = Object.fromEntries(list("src", ".ts").map((path) => [path, readFileSync(join(root, path), "utf8")]));
+
+describe("the source tree", () => {
+  test("has source files, or the tests below would pass over nothing", () => {
+    expect(Object.keys(sources)).toContain("src/errors.ts");
+    expect(Object.keys(sources).length).toBeGreaterThan(10);
+  });
+
+  test("keeps the rule of who may import whom", () => {
+    expect(violations(sources)).toEqual([]);
+  });
+
+  test("keeps Node's modules out of what browsers load", () => {
+    expect(nodeImportsFromIndex(sources)).toEqual([]);
+  });
+
+  test("has a kernel of the same name for every shader", () => {
+    const shaders = list("shaders", ".wgsl").map((path) => basename(path));
+    expect(orphans(shaders, list("src/kernels", ".ts"))).toEqual([]);
+  });
+});
+
+describe("the checks themselves", () => {
+  const check = (path: string, source: string) => violations({ [path]: source });
+
+  test.each([
+    ["a static import", 'import { train } from "../training/trainer.ts";'],
+    ["a type import over several lines", 'import type {\n  Trainer,\n} from "../training/trainer.ts";'],
+    ["a side-effect import", 'import "../training/trainer.ts";'],
+    ["a re-export", 'export * from "../training/trainer.ts";'],
+    ["a dynamic import", 'const { train } = await import("../training/trainer.ts");'],
+    ["an import after a string that looks like a comment", 'const url = "http://x"; import "../training/trainer.ts";'],
+  ])("see %s to the right of the file's own layer", (_, source) => {
+    expect(check("src/kernels/lstm.ts", source)).toHaveLength(1);
+    expect(check("src/cli/main.ts", source)).toHaveLength(0);
+  });
+
+  test.each([
+    ["data importing a model", "src/data/books.ts", 'import "../models/cells.ts";'],
+    ["interop importing data", "src/interop/onnx.ts", 'import "../data/books.ts";'],
+    ["a model importing a shader", "src/models/cells.ts", 'import code from "../../shaders/lstm.wgsl?raw";'],
+    ["a file outside src", "src/kernels/lstm.ts", 'import "../../test/gpu/device.ts";'],
+    ["the public index imported from inside", "src/cli/main.ts", 'import "../index.ts";'],
+    ["a utility importing a layer", "src/errors.ts", 'import "./runtime/device.ts";'],
+    ["a package in the library", "src/training/trainer.ts", 'import "commander";'],
+    ["a folder that is no layer", "src/misc/helpers.ts", ""],
+    ["code in the public index", "src/index.ts", 'export { a } from "./errors.ts";\nexport const b = 1;'],
+  ])("see %s", (_, path, source) => {
+    expect(check(path, source)).toHaveLength(1);
+  });
+
+  test.each([
+    ["src/kernels/lstm.ts", 'import code from "../../shaders/lstm.wgsl?raw";\nimport { GatewiseError } from "../errors.ts";'],
+    ["src/runtime/node.ts", 'const { create } = await import("webgpu");'],
+    ["src/cli/main.ts", 'import { Command } from "commander";\nimport { readFileSync } from "node:fs";'],
+    ["src/runtime/device.ts", "throw new Error(`none; try: import { openNodeDevice } from \"gatewise/node\"`);"],
+    ["src/data/books.ts", '// import "../models/cells.ts";\n/* import "../cli/main.ts"; */'],
+    ["src/index.ts", '/** The library. */\nexport { a, type B } from "./errors.ts";\nexport * from "./random.ts";'],
+  ])("let through what %s may import", (path, source) => {
+    expect(check(path, source)).toEqual([]);
+  });
+
+  test("see a Node module behind the public index, but not a dynamic or a type import", () => {
+    const files = {
+      "src/index.ts": 'export * from "./data/books.ts";',
+      "src/data/books.ts": 'import { read } from "./files.ts";\nimport type { Stats } from "node:fs";\nawait import("node:os");',
+      "src/data/files.ts": 'import { readFile } from "node:fs/promises";',
+    };
+    expect(nodeImportsFromIndex(files)).toEqual([expect.stringMatching(/^src\/data\/files\.ts imports node:fs\/promises/)]);
+  });
+
+  test("see a shader without a kernel", () => {
+    expect(orphans(["prelude.wgsl", "lstm.wgsl", "gru.wgsl"], ["src/kernels/lstm.ts"])).toEqual(["gru.wgsl"]);
+  });
+});
