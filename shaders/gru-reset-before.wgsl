@@ -25,9 +25,9 @@ fn forwardGates(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
   for (var i = 0u; i < ROWS && b + i < params.B; i++) {
     let cell = params.t * params.B + b + i;
     let x = 3u * projectionRow(cell) * n + unit;
-    let r = sigmoid(sumR[i] + xProjection[x]);
+    let r = unitSigmoid(sumR[i] + xProjection[x], unit);
     gates[3u * cell * n + unit] = r;
-    gates[(3u * cell + 1u) * n + unit] = sigmoid(sumZ[i] + xProjection[x + n]);
+    gates[(3u * cell + 1u) * n + unit] = unitSigmoid(sumZ[i] + xProjection[x + n], unit);
     resetH[cell * n + unit] = r * h[cell * n + unit];
   }
 }

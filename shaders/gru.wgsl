@@ -14,8 +14,8 @@ fn finish(b: u32, unit: u32, sum: mat3x4f) {
   let units = units();
   let cell = params.t * params.B + b;
   let x = 3u * projectionRow(cell) * units + unit;
-  let r = sigmoid(sum[0] + xProjection[x]);
-  let z = sigmoid(sum[1] + xProjection[x + units]);
+  let r = unitSigmoid(sum[0] + xProjection[x], unit);
+  let z = unitSigmoid(sum[1] + xProjection[x + units], unit);
   let n = safeTanh(xProjection[x + 2u * units] + r * sum[2]);
   let before = h[cell * units + unit];
   h[(cell + params.B) * units + unit] = (1.0 - z) * n + z * before;

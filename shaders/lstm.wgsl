@@ -14,10 +14,10 @@ fn finish(b: u32, unit: u32, sum: mat4x4f) {
   let n = units();
   let cell = params.t * params.B + b;
   let x = 4u * projectionRow(cell) * n + unit;
-  let i = sigmoid(sum[0] + xProjection[x]);
-  let f = sigmoid(sum[1] + xProjection[x + n]);
+  let i = unitSigmoid(sum[0] + xProjection[x], unit);
+  let f = unitSigmoid(sum[1] + xProjection[x + n], unit);
   let g = safeTanh(sum[2] + xProjection[x + 2u * n]);
-  let o = sigmoid(sum[3] + xProjection[x + 3u * n]);
+  let o = unitSigmoid(sum[3] + xProjection[x + 3u * n], unit);
   let state = f * c[cell * n + unit] + i * g;
   let next = (cell + params.B) * n + unit;
   c[next] = state;

@@ -20,6 +20,11 @@ fn units() -> u32 {
   return (params.H + 3u) / 4u;
 }
 
+// The sigmoid of a gate, zero in the padding, where the sigmoid of zero is not.
+fn unitSigmoid(x: vec4f, unit: u32) -> vec4f {
+  return select(vec4f(), sigmoid(x), vec4u(0u, 1u, 2u, 3u) + 4u * unit < vec4u(params.H));
+}
+
 // The first element of a row [G, H] of a tensor [T, B, G, H]. Rows past the batch's end read the last row again.
 fn rowOf(step: u32, b: u32, count: u32) -> u32 {
   return (step * params.B + min(b, params.B - 1u)) * count * units();

@@ -1,3 +1,5 @@
+import { openDevice, type Device } from "../../src/runtime/device.ts";
+
 /**
  * The WebGPU adapter of the machine under test: the browser's own, in Node the one of npm `webgpu`. A machine
  * without one fails: a skipped test would say that kernels work which nobody ran.
@@ -6,6 +8,11 @@ export async function testAdapter(): Promise<GPUAdapter> {
   const adapter = await (await entryPoint()).requestAdapter({ powerPreference: "high-performance" });
   if (!adapter) throw new Error("no WebGPU adapter; run `npm run setup`, which finds one or says what to install");
   return adapter;
+}
+
+/** Gatewise's device on that adapter. */
+export async function testDevice(): Promise<Device> {
+  return openDevice({ gpu: await entryPoint() });
 }
 
 // Dawn crashes some processes when its instance is collected before they end, so the process keeps it.

@@ -1,0 +1,127 @@
+// Batches for truncated backpropagation through time, as pure functions of the step number, so that a resumed run
+// sees what the unbroken one would have seen. All are time-major: element t·B + b belongs to step t of row b.
+import { GatewiseError } from "../errors.ts";
+import { randomWord, STREAM } from "../random.ts";
+
+/** A target that counts for nothing: past the end of a stream. */
+export const IGNORE = 0xffffffff;
+
+export interface BatchOptions {
+  /** B */
+  readonly batchSize: number;
+  /** T */
+  readonly seqLen: number;
+  /** "carry": B streams of the text in consecutive windows; "zero": windows at random places. */
+  readonly state: "carry" | "zero";
+  readonly seed: number;
+}
+
+export interface Batches {
+  /** Steps in which every token (about once, for random windows) is seen. */
+  readonly stepsPerEpoch: number;
+  /** Fills u32 [T, B] arrays for a step; returns whether the carried state must be zero before it. */
+  fill(step: number, inputs: Uint32Array, targets: Uint32Array): boolean;
+}
+
+/** @throws GatewiseError E_DATA if the text is too short, with the sizes that would fit. */
+export function createBatches(tokens: Uint32Array, { batchSize: B, seqLen: T, state, seed }: BatchOptions): Batches {
+  return state === "carry" ? carryBatches(tokens, B, T) : zeroBatches(tokens, B, T, seed);
+}
+
+function carryBatches(tokens: Uint32Array, B: number, T: number): Batches {
+  const streamLength = Math.floor((tokens.length - 1) / B);
+  const windows = Math.floor(streamLength / T);
+  if (windows < 1) {
+    const largestBatch = Math.floor((tokens.length - 1) / T);
+    throw new GatewiseError(
+      "E_DATA",
+      `the text is too short: ${B} streams of windows of ${T} need ${B * T + 1} characters, got ${tokens.length}; ` +
+        (largestBatch >= 1 ? `use a batch of at most ${largestBatch}, or shorter windows` : `use windows of at most ${Math.max(1, tokens.length - 1)}, or a longer text`),
+    );
+  }
+  return {
+    stepsPerEpoch: windows,
+    fill(step, inputs, targets) {
+      const window = step % windows;
+      copyWindows(tokens, B, T, (b) => b * streamLength + window * T, inputs, targets);
+      return window === 0;
+    },
+  };
+}
+
+function zeroBatches(tokens: Uint32Array, B: number, T: number, seed: number): Batches {
+  const starts = tokens.length - T;
+  if (starts < 1) {
+    throw new GatewiseError(
+      "E_DATA",
+      `the text is too short: a window of ${T} needs ${T + 1} characters, got ${tokens.length}; use shorter windows or a longer text`,
+    );
+  }
+  return {
+    stepsPerEpoch: Math.ceil(starts / (B * T)),
+    fill(step, inputs, targets) {
+      copyWindows(tokens, B, T, (b) => randomWord(seed, step, b, STREAM.windows) % starts, inputs, targets);
+      return true;
+    },
+  };
+}
+
+function copyWindows(tokens: Uint32Array, B: number, T: number, start: (b: number) => number, inputs: Uint32Array, targets: Uint32Array): void {
+  for (let b = 0; b < B; b++) {
+    const from = start(b);
+    for (let t = 0; t < T; t++) {
+      inputs[t * B + b] = tokens[from + t]!;
+      targets[t * B + b] = tokens[from + t + 1]!;
+    }
+  }
+}
+
+/** Splits a text into its first part, for training, and its last, for validation. @throws GatewiseError E_CONFIG */
+export function splitTokens(tokens: Uint32Array, valFraction: number): { train: Uint32Array; val: Uint32Array } {
+  if (!(valFraction >= 0 && valFraction < 1)) {
+    throw new GatewiseError("E_CONFIG", `valFraction must be at least 0 and less than 1, got ${valFraction}`);
+  }
+  const cut = tokens.length - Math.floor(tokens.length * valFraction);
+  return { train: tokens.subarray(0, cut), val: tokens.subarray(cut) };
+}
+
+export interface EvaluationWindows {
+  /** Number of windows, to be filled in order with the state carried from one to the next. */
+  readonly count: number;
+  /** Predicted tokens in all windows together. */
+  readonly targets: number;
+  fill(window: number, inputs: Uint32Array, targets: Uint32Array): void;
+}
+
+/** Windows over B contiguous streams in which every next token of the text is a target exactly once. */
+export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen: number): EvaluationWindows {
+  const targetCount = Math.max(0, tokens.length - 1);
+  const streamLength = Math.ceil(targetCount / batchSize);
+  return {
+    count: Math.ceil(streamLength / seqLen),
+    targets: targetCount,
+    fill(window, inputs, targets) {
+      for (let b = 0; b < batchSize; b++) {
+        const end = Math.min((b + 1) * streamLength, targetCount);
+        for (let t = 0; t < seqLen; t++) {
+          const within = window * seqLen + t;
+          const at = b * streamLength + within;
+          const real = within < streamLength && at < end;
+          inputs[t * batchSize + b] = real ? tokens[at]! : 0;
+          targets[t * batchSize + b] = real ? tokens[at + 1]! : IGNORE;
+        }
+      }
+    },
+  };
+}
+
+/** Sorts positions by token, stably: those of token v are order[starts[v]] … order[starts[v + 1] − 1]. */
+export function sortByToken(tokens: Uint32Array, vocabSize: number, order: Uint32Array, starts: Uint32Array): void {
+  starts.fill(0);
+  for (let i = 0; i < tokens.length; i++) starts[tokens[i]! + 1]!++;
+  for (let v = 0; v < vocabSize; v++) starts[v + 1]! += starts[v]!;
+  for (let i = 0; i < tokens.length; i++) order[starts[tokens[i]!]!++] = i;
+  // Each start has moved to its token's end, which is the next token's start.
+  starts.copyWithin(1, 0, vocabSize);
+  starts[0] = 0;
+}

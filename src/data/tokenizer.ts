@@ -1,0 +1,101 @@
+import { GatewiseError } from "../errors.ts";
+
+/** Unknown characters that an error message lists. */
+const LISTED = 8;
+
+/**
+ * A tokenizer with one token for every Unicode code point of a text, in code-point order.
+ *
+ * @example
+ * const tokenizer = CharTokenizer.fromText(text);
+ * tokenizer.decode(tokenizer.encode("Alice")); // "Alice"
+ */
+export class CharTokenizer {
+  private readonly tokens: ReadonlyMap<number, number>;
+
+  private constructor(readonly characters: readonly string[]) {
+    this.tokens = new Map(characters.map((character, token) => [character.codePointAt(0)!, token]));
+  }
+
+  /** @throws GatewiseError E_DATA if the text is empty */
+  static fromText(text: string): CharTokenizer {
+    if (text.length === 0) throw new GatewiseError("E_DATA", "the text is empty; a tokenizer needs at least one character");
+    const seen = new Set<number>();
+    for (let i = 0; i < text.length; i++) {
+      const point = text.codePointAt(i)!;
+      seen.add(point);
+      if (point > 0xffff) i++;
+    }
+    return new CharTokenizer([...seen].sort((a, b) => a - b).map((point) => String.fromCodePoint(point)));
+  }
+
+  /** Reads what `toJSON` wrote. @throws GatewiseError E_BAD_CHECKPOINT */
+  static fromJSON(json: unknown): CharTokenizer {
+    const { kind, codePoints } = (json ?? {}) as { kind?: unknown; codePoints?: unknown };
+    const valid =
+      kind === "char" &&
+      Array.isArray(codePoints) &&
+      codePoints.length > 0 &&
+      codePoints.every((point) => Number.isInteger(point) && point >= 0 && point <= 0x10ffff) &&
+      new Set(codePoints).size === codePoints.length;
+    if (!valid) throw new GatewiseError("E_BAD_CHECKPOINT", "the tokenizer is damaged: expected different Unicode code points");
+    return new CharTokenizer((codePoints as number[]).map((point) => String.fromCodePoint(point)));
+  }
+
+  /** Code points rather than text, because a lone surrogate would not survive UTF-8. */
+  toJSON(): { kind: "char"; codePoints: readonly number[] } {
+    return { kind: "char", codePoints: this.characters.map((character) => character.codePointAt(0)!) };
+  }
+
+  /** V, the number of tokens. */
+  get size(): number {
+    return this.characters.length;
+  }
+
+  /**
+   * The tokens of a text, one a code point.
+   *
+   * @throws GatewiseError E_DATA that names the characters the tokenizer does not know
+   */
+  encode(text: string): Uint32Array {
+    const out = new Uint32Array(text.length);
+    const unknown = new Map<number, number>();
+    let count = 0;
+    for (let i = 0; i < text.length; i++) {
+      const point = text.codePointAt(i)!;
+      const token = this.tokens.get(point);
+      if (token === undefined) {
+        if (!unknown.has(point)) unknown.set(point, count);
+      } else {
+        out[count] = token;
+      }
+      count++;
+      if (point > 0xffff) i++;
+    }
+    if (unknown.size > 0) throw this.unknownError(unknown);
+    return out.slice(0, count);
+  }
+
+  /** @throws GatewiseError E_DATA for a token outside the vocabulary */
+  decode(tokens: ArrayLike<number>): string {
+    const parts: string[] = [];
+    for (let i = 0; i < tokens.length; i++) {
+      const character = this.characters[tokens[i]!];
+      if (character === undefined) throw new GatewiseError("E_DATA", `token ${tokens[i]} at ${i} is outside the vocabulary of ${this.size}`);
+      parts.push(character);
+    }
+    return parts.join("");
+  }
+
+  private unknownError(unknown: ReadonlyMap<number, number>): GatewiseError {
+    const listed = [...unknown].slice(0, LISTED).map(([point, at]) => `${describe(point)} at position ${at}`);
+    const more = unknown.size > LISTED ? ` and ${unknown.size - LISTED} more` : "";
+    const known = this.characters.map((c) => (c === "\n" ? "\\n" : c)).join("");
+    return new GatewiseError("E_DATA", `unknown character${unknown.size > 1 ? "s" : ""} ${listed.join(", ")}${more}; the model knows ${this.size}: ${known.slice(0, 200)}`);
+  }
+}
+
+/** A character as a person can see it: `"é" (U+00E9)`. */
+function describe(point: number): string {
+  return `${JSON.stringify(String.fromCodePoint(point))} (U+${point.toString(16).toUpperCase().padStart(4, "0")})`;
+}

@@ -1,0 +1,19 @@
+export { GatewiseError, type ErrorCode } from "./errors.ts";
+export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
+export {
+  LanguageModel, parameterCount, PRESETS,
+  type LanguageModelConfig, type LanguageModelOptions, type PresetName,
+} from "./models/language-model.ts";
+export type { CellName } from "./models/cells.ts";
+export type { StateDict } from "./models/parameters.ts";
+export { sampleText, type SampleOptions, type TextCodec } from "./models/sample.ts";
+export { CharTokenizer } from "./data/tokenizer.ts";
+export { BOOKS, fetchText, findBook, stripGutenberg } from "./data/books.ts";
+export { Trainer, type TrainerOptions } from "./training/trainer.ts";
+export type { TrainingOptions } from "./training/options.ts";
+export type * from "./training/events.ts";
+export { makeEvaluator, type Evaluation, type Evaluator } from "./training/evaluate.ts";
+export {
+  loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint,
+  type Checkpoint, type TrainingProgress,
+} from "./training/checkpoint.ts";

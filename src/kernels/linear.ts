@@ -1,0 +1,26 @@
+// What the kernels share that go over an array element by element.
+import { divideUp, type CaseTensor } from "../runtime/kernel.ts";
+
+const MAX_WORKGROUPS = 65535;
+
+/** Workgroups along x and y that cover `items`, `size` each; `linearWorkgroup` in the prelude numbers them. */
+export function linearWorkgroups(items: number, size: number): readonly [number, number] {
+  const count = divideUp(items, size);
+  const y = Math.max(divideUp(count, MAX_WORKGROUPS), 1);
+  return [divideUp(count, y), y];
+}
+
+/** A u32 tensor of a case with the given values. */
+export const integers = (...values: readonly number[]): CaseTensor => ({ shape: [values.length], dtype: "u32", fill: (i) => values[i]! });
+
+/** The f32 that some bits stand for, and back: how a u32 tensor carries one. */
+const float = new Float32Array(1);
+const bits = new Uint32Array(float.buffer);
+export function bitsToFloat(value: number): number {
+  bits[0] = value;
+  return float[0]!;
+}
+export function floatToBits(value: number): number {
+  float[0] = value;
+  return bits[0]!;
+}

@@ -1,0 +1,123 @@
+// reduce: sums in a fixed order. `columns` adds up the rows of values[N,W], W stored; `sum` the losses and hits of
+// rows[N,2]; `squares` and `norm` find the global norm of a flat gradient, and from it the factor that clips it.
+// The results for the host and the optimizers stand in metrics[8]: METRIC names its elements.
+import source from "../../shaders/reduce.wgsl?raw";
+import { defineKernel, divideUp, entry, type CaseTensor } from "../runtime/kernel.ts";
+import { pad4 } from "../runtime/tensor.ts";
+
+/** Elements of `metrics`. `skipped` counts non-finite norms until the host clears it; while it is not 0, optimizers rest. */
+export const METRIC = { loss: 0, correct: 1, norm: 2, factor: 3, skipped: 4, count: 8 } as const;
+/** Sums of squares that `squares` leaves for `norm`. */
+export const PARTIALS = 1024;
+/** vec4s that go to one partial in a row. */
+const BLOCK = 64;
+
+const columns = entry({
+  params: { N: "u32", W: "u32", accumulate: "u32", inOffset: "u32" },
+  bindings: { values: "read", out: "read_write" },
+  variants: [
+    { name: "serial", constants: { COLUMNS: 8 } },
+    { name: "split rows", entryPoint: "columnsSplit", constants: { COLUMNS: 16 }, preferred: (_, family) => family === "gpu" },
+  ],
+  workgroups: ({ W }, { COLUMNS }) => [divideUp(W / 4, COLUMNS!)],
+  work: ({ N, W }) => N * W,
+  reference({ values, out }, { N, W, accumulate, inOffset }) {
+    for (let w = 0; w < W; w++) {
+      let sum = 0;
+      for (let n = 0; n < N; n++) sum += values[inOffset + n * W + w]!;
+      out[w] = accumulate ? out[w]! + sum : sum;
+    }
+  },
+  cases: () =>
+    [[1, 1, 0, 0], [3, 65, 0, 2], [65, 3, 1, 0], [200, 130, 1, 1]].map(([N, width, accumulate, firstRow]) => ({
+      name: `N=${N} W=${width} from row ${firstRow}${accumulate ? ", added" : ""}`,
+      params: { N: N!, W: pad4(width!), accumulate: accumulate!, inOffset: firstRow! * pad4(width!) },
+      tensors: { values: { shape: [firstRow! + N!, width!] }, out: { shape: [width!] } },
+    })),
+});
+
+const sum = entry({
+  params: { N: "u32", accumulate: "u32", scale: "f32" },
+  bindings: { rows: "read", metrics: "read_write" },
+  workgroups: () => [1],
+  work: ({ N }) => 2 * N,
+  reference({ rows, metrics }, { N, accumulate, scale }) {
+    let loss = 0;
+    let correct = 0;
+    for (let n = 0; n < N; n++) {
+      loss += rows[2 * n]!;
+      correct += rows[2 * n + 1]!;
+    }
+    metrics[METRIC.loss] = (accumulate ? metrics[METRIC.loss]! : 0) + scale * loss;
+    metrics[METRIC.correct] = (accumulate ? metrics[METRIC.correct]! : 0) + correct;
+  },
+  cases: () =>
+    [[1, 0], [3, 1], [65, 0], [1000, 1]].map(([N, accumulate]) => ({
+      name: `N=${N}${accumulate ? ", added" : ""}`,
+      params: { N: N!, accumulate: accumulate!, scale: 1 / N! },
+      tensors: { rows: { shape: [N!, 2], stored: [N!, 2] }, metrics: metricsTensor() },
+    })),
+});
+
+const squares = entry({
+  params: { count: "u32" },
+  bindings: { values: "read", partials: "read_write" },
+  variants: [
+    { name: "a partial an invocation", constants: { LANES: 64 } },
+    { name: "a partial a workgroup", entryPoint: "squaresTree", constants: { LANES: 1 }, preferred: (_, family) => family === "gpu" },
+  ],
+  workgroups: (_, { LANES }) => [PARTIALS / LANES!],
+  work: ({ count }) => 8 * count,
+  reference({ values, partials }, { count }) {
+    partials.fill(0);
+    for (let i = 0; i < count; i++) {
+      for (let lane = 0; lane < 4; lane++) partials[Math.floor(i / BLOCK) % PARTIALS]! += values[4 * i + lane]! ** 2;
+    }
+  },
+  cases: () =>
+    [1, 3, 65, 1000, 70000].map((count) => ({
+      name: `${count} vec4`,
+      params: { count },
+      tensors: { values: { shape: [4 * count] }, partials: { shape: [PARTIALS] } },
+    })),
+});
+
+const norm = entry({
+  params: { clip: "f32" },
+  bindings: { partials: "read", metrics: "read_write" },
+  workgroups: () => [1],
+  work: () => 2 * PARTIALS,
+  reference({ partials, metrics }, { clip }) {
+    let total = 0;
+    for (let i = 0; i < PARTIALS; i++) total += partials[i]!;
+    const size = Math.sqrt(total);
+    metrics[METRIC.norm] = size;
+    // As torch.nn.utils.clip_grad_norm_.
+    metrics[METRIC.factor] = clip > 0 ? Math.min(1, clip / (size + 1e-6)) : 1;
+    if (!Number.isFinite(size)) {
+      metrics[METRIC.factor] = 0;
+      metrics[METRIC.skipped]! += 1;
+    }
+  },
+  cases: () =>
+    [
+      { name: "clipped", clip: 0.25, at: (i: number) => i % 7 },
+      { name: "small enough", clip: 100, at: (i: number) => (i % 3) / 65 },
+      { name: "not to be clipped", clip: 0, at: (i: number) => i % 5 },
+      { name: "all zero", clip: 1, at: () => 0 },
+      { name: "infinite", clip: 1, at: (i: number) => (i === 65 ? Infinity : 1) },
+      { name: "not a number", clip: 0, at: (i: number) => (i === 1023 ? NaN : 1) },
+    ].map(({ name, clip, at }) => ({
+      name,
+      params: { clip },
+      tensors: { partials: { shape: [PARTIALS], fill: at }, metrics: metricsTensor(3) },
+    })),
+});
+
+/** Metrics of a case, with a number of non-finite steps before it. */
+export const metricsTensor = (skipped = 0, factor = 1): CaseTensor => ({
+  shape: [METRIC.count],
+  fill: (i) => (i === METRIC.skipped ? skipped : i === METRIC.factor ? factor : i / 8),
+});
+
+export const reduce = defineKernel("reduce", source, { columns, sum, squares, norm });

@@ -1,0 +1,145 @@
+// Parameters: their names and shapes (PyTorch's), how they lie on the device, and their initial values.
+import { GatewiseError } from "../errors.ts";
+import { fillNormal, fillUniform } from "../random.ts";
+import type { Device } from "../runtime/device.ts";
+import type { FlatTensors } from "../runtime/recorder.ts";
+import { pad4, sizeOf, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
+
+export type Initializer =
+  | { readonly kind: "normal" }
+  | { readonly kind: "uniform"; readonly bound: number }
+  /** Each gate's square block orthogonal (Saxe et al. 2014). */
+  | { readonly kind: "orthogonal" }
+  /** Uniform, but one gate's block constant: the forget gate's bias (Gers et al. 2000; Jozefowicz et al. 2015). */
+  | { readonly kind: "gate-bias"; readonly bound: number; readonly gate: number; readonly value: number };
+
+export interface ParameterSpec {
+  readonly name: string;
+  /** PyTorch's shape. */
+  readonly shape: readonly number[];
+  /** The same values with the gates as an axis of their own, and the axes padded as kernels want them. */
+  readonly tensor: TensorSpec;
+  readonly initializer: Initializer;
+}
+
+/** Parameters, their gradients and optimizer moments lie in flat buffers of this kind, with the same offsets. */
+export interface ParameterSet {
+  readonly specs: readonly ParameterSpec[];
+  readonly flat: FlatTensors;
+  readonly byName: Readonly<Record<string, Tensor>>;
+}
+
+export type StateDict = Record<string, Float32Array>;
+
+export function makeParameterSet(device: Device, label: string, specs: readonly ParameterSpec[]): ParameterSet {
+  const flat = device.flatTensors(label, specs.map((spec) => ({ ...spec.tensor, name: `${label}.${spec.name}` })));
+  return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])) };
+}
+
+/** The four parameters of one layer of a cell with G gates, named as PyTorch names them, with `suffix` such as "l0". */
+export function layerParameters(
+  suffix: string,
+  inputSize: number,
+  H: number,
+  G: number,
+  options: { orthogonal?: boolean; forgetBias?: number } = {},
+): readonly ParameterSpec[] {
+  const bound = 1 / Math.sqrt(H);
+  const uniform: Initializer = { kind: "uniform", bound };
+  const { forgetBias } = options;
+  const bias = (value: number | undefined): Initializer =>
+    value === undefined ? uniform : { kind: "gate-bias", bound, gate: 1, value };
+  const gateSpec = (name: string, inner: readonly number[], initializer: Initializer): ParameterSpec => ({
+    name: `${name}_${suffix}`,
+    shape: [G * H, ...inner],
+    tensor: { name, shape: [G, H, ...inner], stored: [G, pad4(H), ...inner.map(pad4)] },
+    initializer,
+  });
+  return [
+    gateSpec("weight_ih", [inputSize], uniform),
+    gateSpec("weight_hh", [H], options.orthogonal ? { kind: "orthogonal" } : uniform),
+    // The two biases of a gate add up, so the forget gate's constant stands in one of them.
+    gateSpec("bias_ih", [], bias(forgetBias)),
+    gateSpec("bias_hh", [], bias(forgetBias === undefined ? undefined : 0)),
+  ];
+}
+
+/** A parameter that lies as PyTorch has it, its innermost axis padded. */
+export const plainParameter = (name: string, shape: readonly number[], initializer: Initializer): ParameterSpec => ({
+  name,
+  shape,
+  tensor: { name, shape },
+  initializer,
+});
+
+/** Initial values of parameter number `index` under `seed`: the same on every device. */
+export function initialValues({ shape, initializer }: ParameterSpec, seed: number, index: number): Float32Array {
+  const values = new Float32Array(sizeOf(shape));
+  switch (initializer.kind) {
+    case "normal":
+      fillNormal(values, seed, index);
+      break;
+    case "uniform":
+      fillUniform(values, initializer.bound, seed, index);
+      break;
+    case "gate-bias": {
+      fillUniform(values, initializer.bound, seed, index);
+      const H = values.length / 4;
+      values.fill(initializer.value, initializer.gate * H, (initializer.gate + 1) * H);
+      break;
+    }
+    case "orthogonal": {
+      const H = shape[1]!;
+      const normal = new Float64Array(values.length);
+      fillNormal(normal, seed, index);
+      for (let block = 0; block < values.length; block += H * H) orthogonalize(normal.subarray(block, block + H * H), H);
+      values.set(normal);
+    }
+  }
+  return values;
+}
+
+/** Modified Gram–Schmidt over the rows of an H × H matrix, in place. */
+function orthogonalize(matrix: Float64Array, H: number): void {
+  for (let i = 0; i < H; i++) {
+    const row = matrix.subarray(i * H, (i + 1) * H);
+    for (let j = 0; j < i; j++) {
+      const other = matrix.subarray(j * H, (j + 1) * H);
+      const along = row.reduce((sum, x, k) => sum + x * other[k]!, 0);
+      for (let k = 0; k < H; k++) row[k]! -= along * other[k]!;
+    }
+    const norm = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
+    for (let k = 0; k < H; k++) row[k]! /= norm;
+  }
+}
+
+/** Reads every tensor of a set as dense values in PyTorch's order. */
+export async function readStateDict(device: Device, set: ParameterSet): Promise<StateDict> {
+  const values = await Promise.all(set.flat.parts.map((tensor) => device.read(tensor)));
+  return Object.fromEntries(set.specs.map(({ name }, i) => [name, Float32Array.from(values[i]!)]));
+}
+
+/**
+ * Writes a state dict into a set; it must hold exactly the set's names.
+ *
+ * @throws GatewiseError E_SHAPE naming the tensor that is missing, unknown or of another size; nothing is written then.
+ */
+export function writeStateDict(device: Device, set: ParameterSet, values: Readonly<Record<string, ArrayLike<number>>>): void {
+  const names = new Set(set.specs.map(({ name }) => name));
+  for (const name of Object.keys(values)) {
+    if (!names.has(name)) {
+      throw new GatewiseError("E_SHAPE", `loadStateDict: unknown tensor "${name}"; this model has ${[...names].join(", ")}`);
+    }
+  }
+  for (const { name, shape } of set.specs) {
+    const given = values[name];
+    if (!given) throw new GatewiseError("E_SHAPE", `loadStateDict: "${name}" [${shape.join(", ")}] is missing`);
+    if (given.length !== sizeOf(shape)) {
+      throw new GatewiseError(
+        "E_SHAPE",
+        `loadStateDict: "${name}" must be [${shape.join(", ")}] (${sizeOf(shape)} values), got ${given.length} values`,
+      );
+    }
+  }
+  for (const { name } of set.specs) device.write(set.byName[name]!, Float32Array.from(values[name]!));
+}

@@ -1,0 +1,149 @@
+// One recurrent layer over T time steps: the tensors it needs, its steps forward and backward, and the gradients of
+// its weights. The input projection x·W_ihᵀ + b_ih is the caller's, because it differs by what x is.
+import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
+import type { StepParams } from "../kernels/recurrent.ts";
+import { reduce } from "../kernels/reduce.ts";
+import { TRANSPOSE, transpose } from "../kernels/transpose.ts";
+import type { Recorder } from "../runtime/recorder.ts";
+import { pad4, type Tensor } from "../runtime/tensor.ts";
+import type { Cell, StepGradients, StepTensors } from "./cells.ts";
+
+export interface LayerShape {
+  readonly cell: Cell;
+  readonly T: number;
+  readonly B: number;
+  readonly H: number;
+  readonly relu: boolean;
+}
+
+/** The parameters of a layer, or their gradients. */
+export interface LayerWeights {
+  /** [G, H, in] */
+  readonly weightIh: Tensor;
+  /** [G, H, H] */
+  readonly weightHh: Tensor;
+  /** [G, H] */
+  readonly biasIh: Tensor;
+  /** [G, H] */
+  readonly biasHh: Tensor;
+}
+
+/** x·W_ihᵀ + b_ih as the steps read it: row `rows[t, b]` for cell (t, b) if gathered, else row t·B + b. */
+export interface Projection {
+  readonly xProjection: Tensor;
+  readonly rows: Tensor;
+  readonly gather: boolean;
+}
+
+/** A layer inside a plan. */
+export interface Layer {
+  readonly shape: LayerShape;
+  readonly projection: Projection;
+  readonly tensors: StepTensors;
+}
+
+/** A tensor [..., G, H] with its units padded. */
+export const gateTensor = (recorder: Recorder, name: string, shape: readonly number[]): Tensor =>
+  recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
+
+/** Makes the tensors of a layer. h[0] and c[0] are zero until something is copied there. */
+export function makeLayer(recorder: Recorder, name: string, shape: LayerShape, projection: Projection): Layer {
+  const { cell, T, B, H } = shape;
+  return {
+    shape,
+    projection,
+    tensors: {
+      xProjection: projection.xProjection,
+      rows: projection.rows,
+      packed: gateTensor(recorder, `${name}.packed`, [pad4(H) + 1, cell.gates, H]),
+      h: recorder.tensor({ name: `${name}.h`, shape: [T + 1, B, H] }),
+      c: cell.cellState ? recorder.tensor({ name: `${name}.c`, shape: [T + 1, B, H] }) : undefined,
+      gates: cell.savedGates > 0 ? gateTensor(recorder, `${name}.gates`, [T, B, cell.savedGates, H]) : undefined,
+      resetH: cell.resetBefore ? recorder.tensor({ name: `${name}.resetH`, shape: [T, B, H] }) : undefined,
+    },
+  };
+}
+
+/** Packs W_hh and b_hh as the steps read them; once per change of the weights. */
+export function recordPack(recorder: Recorder, layer: Layer, weights: LayerWeights): void {
+  const { cell, H } = layer.shape;
+  recorder.dispatch(
+    transpose.forward,
+    { matrix: weights.weightHh, bias: weights.biasHh, out: layer.tensors.packed },
+    { rows: cell.gates * pad4(H), columns: H, stride: pad4(H), mode: TRANSPOSE.append },
+  );
+}
+
+const stepParams = ({ shape, projection }: Layer, t: number): StepParams => ({
+  B: shape.B,
+  H: shape.H,
+  t,
+  gather: Number(projection.gather),
+  last: Number(t === shape.T - 1),
+  relu: Number(shape.relu),
+});
+
+/** Records time step t, forward. */
+export function recordStep(recorder: Recorder, layer: Layer, t: number): void {
+  layer.shape.cell.forward(recorder, layer.tensors, stepParams(layer, t));
+}
+
+/** The outputs h[1] … h[T] of a layer as a matrix [T·B, H]; h[0] … h[T−1], if `before`. */
+export const outputs = ({ shape, tensors }: Layer, before = false): Matrix => ({
+  tensor: tensors.h,
+  rows: shape.T * shape.B,
+  columns: shape.H,
+  firstRow: before ? 0 : shape.B,
+});
+
+/** Makes the gradient tensors of a layer. */
+export function makeLayerGradients(recorder: Recorder, name: string, layer: Layer, weights: LayerWeights): StepGradients {
+  const { cell, T, B, H } = layer.shape;
+  const dGates = gateTensor(recorder, `${name}.dGates`, [T, B, cell.gates, H]);
+  return {
+    weight: weights.weightHh,
+    dOutput: recorder.tensor({ name: `${name}.dOutput`, shape: [T, B, H] }),
+    dGates,
+    dProjection: cell.separateProjection ? gateTensor(recorder, `${name}.dProjection`, [T, B, cell.gates, H]) : dGates,
+    dCarry: cell.carry ? recorder.tensor({ name: `${name}.dCarry`, shape: [B, H] }) : undefined,
+  };
+}
+
+/** Records all steps backward, from dOutput to dGates and dProjection. dCarry must hold the final state's gradient. */
+export function recordStepsBackward(recorder: Recorder, layer: Layer, gradients: StepGradients): void {
+  for (let t = layer.shape.T - 1; t >= 0; t--) {
+    layer.shape.cell.backward(recorder, layer.tensors, gradients, stepParams(layer, t));
+  }
+}
+
+/** The matrix [T·B, G·H] of a gate gradient, or `count` gates of it from gate `first`. */
+export function gateMatrix({ shape }: Layer, tensor: Tensor, first = 0, count = shape.cell.gates): Matrix {
+  const H = pad4(shape.H);
+  return { tensor, rows: shape.T * shape.B, columns: count * H, firstColumn: first * H, stride: shape.cell.gates * H };
+}
+
+/** Records the gradient of W_hh: dGatesᵀ · h, where the candidate of a reset-before GRU has r ⊙ h for h. */
+export function recordWeightHhGradient(recorder: Recorder, layer: Layer, dGates: Tensor, dWeightHh: Tensor): void {
+  const { cell, H } = layer.shape;
+  const target = (first: number, count: number): Matrix => ({
+    tensor: dWeightHh,
+    rows: count * pad4(H),
+    columns: H,
+    firstRow: first * pad4(H),
+  });
+  const plain = cell.resetBefore ? 2 : cell.gates;
+  recordMatmul(recorder, "tn", gateMatrix(layer, dGates, 0, plain), outputs(layer, true), target(0, plain));
+  if (cell.resetBefore) {
+    const resetH: Matrix = { tensor: layer.tensors.resetH!, rows: layer.shape.T * layer.shape.B, columns: H };
+    recordMatmul(recorder, "tn", gateMatrix(layer, dGates, 2, 1), resetH, target(2, 1));
+  }
+}
+
+/** Records out[j] = Σ over the rows of a matrix: the gradient of a bias. */
+export function recordColumnSums(recorder: Recorder, { tensor, rows, columns, firstRow = 0 }: Matrix, out: Tensor): void {
+  recorder.dispatch(
+    reduce.columns,
+    { values: tensor, out },
+    { N: rows, W: pad4(columns), accumulate: 0, inOffset: firstRow * pad4(columns) },
+  );
+}

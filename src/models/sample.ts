@@ -1,0 +1,148 @@
+// Sampling: one time step a character, the state and the choice on the device, tokens read back in blocks.
+import { GatewiseError } from "../errors.ts";
+import { sample } from "../kernels/sample.ts";
+import type { Plan } from "../runtime/device.ts";
+import type { Tensor } from "../runtime/tensor.ts";
+import { cellOf } from "./cells.ts";
+import {
+  layerWeights, makeInputTable, makeState, recordHead, recordInputTable, recordLayerInput, recordState, type LanguageModel,
+} from "./language-model.ts";
+import { gateTensor, makeLayer, recordPack, recordStep, type Layer } from "./recurrent-layer.ts";
+
+/** What sampling needs of a tokenizer. */
+export interface TextCodec {
+  readonly size: number;
+  encode(text: string): Uint32Array;
+  decode(tokens: ArrayLike<number>): string;
+}
+
+export interface SampleOptions {
+  /** Text to continue; by default the model begins on a new line. */
+  readonly prompt?: string;
+  /** Characters to sample after the prompt; 300 by default. */
+  readonly length?: number;
+  /** 1 samples from the model's distribution, less sharpens it, 0 takes the most likely character; 0.8 by default. */
+  readonly temperature?: number;
+  /** Keep the K most likely characters only. */
+  readonly topK?: number;
+  /** Keep the smallest set of most likely characters whose probabilities add up to P. */
+  readonly topP?: number;
+  readonly seed?: number;
+  /** Samples to draw, side by side in one batch; 1 by default. */
+  readonly count?: number;
+  readonly signal?: AbortSignal;
+  /** Called with each new piece of text of sample `index`, for live output. */
+  readonly onText?: (text: string, index: number) => void;
+}
+
+/** Characters between two read-backs. */
+const BLOCK = 32;
+/** In `forced`: let the device choose. */
+const CHOOSE = 0xffffffff;
+
+/** Samples `count` texts; each begins with the prompt. */
+export async function sampleText(model: LanguageModel, codec: TextCodec, options: SampleOptions = {}): Promise<readonly string[]> {
+  const { prompt = "", length = 300, temperature = 0.8, topK = 0, topP = 1, seed = 1, count = 1, signal, onText } = options;
+  check(codec.size === model.config.vocabSize, `tokenizer of ${codec.size} characters for a model of ${model.config.vocabSize}`, "the model's own tokenizer");
+  check(Number.isInteger(length) && length >= 0, `length ${length}`, "an integer of at least 0");
+  check(temperature >= 0 && Number.isFinite(temperature), `temperature ${temperature}`, "a number of at least 0");
+  check(Number.isInteger(topK) && topK >= 0, `topK ${topK}`, "an integer of at least 1, or 0 for no limit");
+  check(topP > 0 && topP <= 1, `topP ${topP}`, "more than 0 and at most 1");
+  check(Number.isInteger(count) && count >= 1, `count ${count}`, "an integer of at least 1");
+  const promptTokens = codec.encode(prompt);
+  const texts = Array.from({ length: count }, () => prompt);
+  if (length === 0) return texts;
+  const lead = promptTokens.length > 0 ? promptTokens : Uint32Array.of(firstToken(codec));
+
+  const plan = await recordSampling(model, count);
+  try {
+    const floats = Float32Array.of(temperature, topP);
+    const [temperatureBits, topPBits] = new Uint32Array(floats.buffer);
+    const forced = new Uint32Array(BLOCK * count);
+    let tokens = new Uint32Array((BLOCK + 1) * count).fill(lead[0]!) as Uint32Array;
+    // Step s reads token s and yields token s + 1.
+    const steps = lead.length + length - 1;
+    for (let done = 0; done < steps; done += BLOCK) {
+      signal?.throwIfAborted();
+      for (let i = 0; i < BLOCK; i++) forced.fill(lead[done + i + 1] ?? CHOOSE, i * count, (i + 1) * count);
+      model.device.write(plan.tokens, tokens);
+      model.device.write(plan.forced, forced);
+      model.device.write(plan.settings, Uint32Array.of(seed >>> 0, done, topK, temperatureBits!, topPBits!, 0, 0, 0));
+      await plan.run();
+      tokens = (await model.device.read(plan.tokens)) as Uint32Array;
+      const from = Math.max(0, lead.length - 1 - done);
+      const to = Math.min(BLOCK, steps - done);
+      for (let index = 0; index < count && from < to; index++) {
+        const chosen = Array.from({ length: to - from }, (_, i) => tokens[(from + i + 1) * count + index]!);
+        const text = codec.decode(chosen);
+        texts[index] += text;
+        onText?.(text, index);
+      }
+      // The last token of a block is the first input of the next.
+      tokens.copyWithin(0, BLOCK * count);
+    }
+  } finally {
+    plan.dispose();
+  }
+  return texts;
+}
+
+interface SamplingPlan extends Plan {
+  /** u32 [BLOCK + 1, B]: tokens[0] is the first input, tokens[t + 1] the choice of step t. */
+  readonly tokens: Tensor;
+  /** u32 [BLOCK, B]: the prompt's tokens, or CHOOSE. */
+  readonly forced: Tensor;
+  readonly settings: Tensor;
+}
+
+/** Records BLOCK steps, each from token to logits to the next token; the state is carried from block to block. */
+async function recordSampling(model: LanguageModel, B: number): Promise<SamplingPlan> {
+  const { config, device, parameters } = model;
+  const { vocabSize: V, hiddenSize: H, numLayers } = config;
+  const cell = cellOf(config);
+  let io!: Pick<SamplingPlan, "tokens" | "forced" | "settings">;
+  const plan = await device.record("sample", (recorder) => {
+    const u32 = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, dtype: "u32" });
+    const tokens = u32("tokens", [BLOCK + 1, B]);
+    const forced = u32("forced", [BLOCK, B]);
+    const settings = u32("settings", [8]);
+    io = { tokens, forced, settings };
+    const logits = recorder.tensor({ name: "logits", shape: [B, V] });
+    const table = makeInputTable(recorder, model);
+    const state = makeState((spec) => recorder.tensor(spec), config, B);
+    const layers = Array.from({ length: numLayers }, (_, l): Layer => {
+      const xProjection = l === 0 ? table : gateTensor(recorder, `l${l}.xProjection`, [BLOCK, B, cell.gates, H]);
+      const shape = { cell, T: BLOCK, B, H, relu: config.nonlinearity === "relu" };
+      return makeLayer(recorder, `l${l}`, shape, { xProjection, rows: tokens, gather: l === 0 });
+    });
+    recordState(recorder, layers, state, "load");
+    recordInputTable(recorder, model, table);
+    layers.forEach((layer, l) => recordPack(recorder, layer, layerWeights(parameters, l)));
+    for (let t = 0; t < BLOCK; t++) {
+      layers.forEach((layer, l) => {
+        if (l > 0) {
+          const below = { tensor: layers[l - 1]!.tensors.h, rows: B, columns: H, firstRow: (t + 1) * B };
+          recordLayerInput(recorder, model, l, below, layer.projection.xProjection, t * B);
+        }
+        recordStep(recorder, layer, t);
+      });
+      recordHead(recorder, model, { tensor: layers.at(-1)!.tensors.h, rows: B, columns: H, firstRow: (t + 1) * B }, logits);
+      recorder.dispatch(sample.forward, { logits, forced, settings, tokens }, { B, V, t });
+    }
+    recordState(recorder, layers, state, "store");
+  });
+  return Object.assign(plan, io);
+}
+
+/** Where a text without a prompt begins: after a line break, if the model knows one. */
+function firstToken(codec: TextCodec): number {
+  try {
+    return codec.encode("\n")[0]!;
+  } catch {
+    return 0;
+  }
+}
+
+function check(ok: boolean, got: string, expected: string): void {
+  if (!ok) throw new GatewiseError("E_CONFIG", `sample: expected ${expected}, got ${got}`);
+}

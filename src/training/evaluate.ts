@@ -1,0 +1,74 @@
+import { evaluationWindows } from "../data/batches.ts";
+import { GatewiseError } from "../errors.ts";
+import { METRIC } from "../kernels/reduce.ts";
+import { makeState, recordPass, type LanguageModel, type PassInputs, type RecurrentState } from "../models/language-model.ts";
+import type { Plan } from "../runtime/device.ts";
+import { sizeOf, type Tensor } from "../runtime/tensor.ts";
+
+export interface Evaluation {
+  /** Mean nats per token. */
+  readonly loss: number;
+  readonly bitsPerCharacter: number;
+  readonly perplexity: number;
+  /** Part of the tokens that were the model's first guess. */
+  readonly accuracy: number;
+  /** Predicted tokens: all but the first of each stream. */
+  readonly tokens: number;
+}
+
+export interface Evaluator {
+  evaluate(signal?: AbortSignal): Promise<Evaluation>;
+  dispose(): void;
+}
+
+/** Characters that a stream should have at least, so that few of them are predicted without a past. */
+const STREAM_LENGTH = 1024;
+
+/**
+ * Records an evaluation of a model over a text: every token once, from a zero state that is carried along. It has
+ * tensors of its own and leaves the training's alone.
+ *
+ * @throws GatewiseError E_DATA if there are less than two tokens
+ */
+export async function makeEvaluator(model: LanguageModel, tokens: Uint32Array, options: { batchSize: number; seqLen: number }): Promise<Evaluator> {
+  if (tokens.length < 2) {
+    throw new GatewiseError("E_DATA", `evaluation: needs at least 2 tokens, got ${tokens.length}; use a longer text or a larger validation part`);
+  }
+  const { device } = model;
+  const B = Math.max(1, Math.min(options.batchSize, Math.floor(tokens.length / STREAM_LENGTH)));
+  const T = Math.min(options.seqLen, tokens.length - 1);
+  const windows = evaluationWindows(tokens, B, T);
+  let pass!: PassInputs;
+  let state!: RecurrentState;
+  let metrics!: Tensor;
+  const plan: Plan = await device.record("evaluate", (recorder) => {
+    metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
+    state = makeState((spec) => recorder.tensor(spec), model.config, B);
+    pass = recordPass(recorder, model, { T, B, loss: "all", state, metrics });
+  });
+  const inputs = new Uint32Array(T * B);
+  const targets = new Uint32Array(T * B);
+  return {
+    async evaluate(signal) {
+      device.write(metrics, new Float32Array(METRIC.count));
+      for (const tensor of [state.h, state.c]) if (tensor) device.write(tensor, new Float32Array(sizeOf(tensor.shape)));
+      for (let window = 0; window < windows.count; window++) {
+        signal?.throwIfAborted();
+        windows.fill(window, inputs, targets);
+        device.write(pass.inputs, inputs);
+        device.write(pass.targets, targets);
+        await plan.run();
+      }
+      const sums = await device.read(metrics);
+      const loss = sums[METRIC.loss]! / windows.targets;
+      return {
+        loss,
+        bitsPerCharacter: loss / Math.LN2,
+        perplexity: Math.exp(loss),
+        accuracy: sums[METRIC.correct]! / windows.targets,
+        tokens: windows.targets,
+      };
+    },
+    dispose: () => plan.dispose(),
+  };
+}

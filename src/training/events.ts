@@ -1,0 +1,59 @@
+// What a training run reports: the events of `trainer.run` and, line by line, of the command line's --json.
+
+export interface StartEvent {
+  readonly v: 1;
+  readonly event: "start";
+  readonly device: string;
+  /** Number of parameters. */
+  readonly parameters: number;
+  /** Step that the run begins after; 0 unless resumed. */
+  readonly step: number;
+  readonly trainTokens: number;
+  readonly valTokens: number;
+}
+export interface StepEvent {
+  readonly v: 1;
+  readonly event: "step";
+  readonly step: number;
+  /** Nats per predicted token, of this step's batch. */
+  readonly loss: number;
+  readonly tokensPerSecond: number;
+  readonly learningRate: number;
+  /** Global norm before clipping. */
+  readonly gradNorm: number;
+}
+export interface EvalEvent {
+  readonly v: 1;
+  readonly event: "eval";
+  readonly step: number;
+  /** Nats per token over the validation text. */
+  readonly valLoss: number;
+  /** Bits per character: valLoss / ln 2. */
+  readonly valBpc: number;
+  /** Part of the next characters that the model's first guess gets right. */
+  readonly valAccuracy: number;
+  readonly best: boolean;
+}
+export interface SampleEvent {
+  readonly v: 1;
+  readonly event: "sample";
+  readonly step: number;
+  readonly text: string;
+}
+export interface CheckpointEvent {
+  readonly v: 1;
+  readonly event: "checkpoint";
+  readonly step: number;
+  readonly path: string;
+}
+export interface EndEvent {
+  readonly v: 1;
+  readonly event: "end";
+  readonly step: number;
+  readonly reason: "done" | "aborted";
+  readonly seconds: number;
+  /** Of the last log, nats per token. */
+  readonly loss: number;
+  readonly bestValLoss?: number;
+}
+export type TrainingEvent = StartEvent | StepEvent | EvalEvent | SampleEvent | CheckpointEvent | EndEvent;

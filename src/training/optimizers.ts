@@ -1,0 +1,80 @@
+// The optimizers: how many moments each keeps, and its update of all parameters in one dispatch.
+import { adam } from "../kernels/adam.ts";
+import { PARTIALS, reduce } from "../kernels/reduce.ts";
+import { rmsprop } from "../kernels/rmsprop.ts";
+import { sgd } from "../kernels/sgd.ts";
+import type { Recorder } from "../runtime/recorder.ts";
+import type { Tensor } from "../runtime/tensor.ts";
+
+/** What an update reads and writes, each a whole flat buffer. */
+export interface UpdateTensors {
+  readonly parameters: Tensor;
+  readonly gradients: Tensor;
+  readonly moments: Readonly<Partial<Record<Moment, Tensor>>>;
+  /** f32 [4]: learning rate, bias corrections 1 − β₁ᵗ and 1 − β₂ᵗ. */
+  readonly schedule: Tensor;
+  /** f32 [8], see kernels/reduce.ts. */
+  readonly metrics: Tensor;
+}
+
+/** m: running mean of the gradients, or SGD's momentum; v: running mean of their squares. */
+export type Moment = "m" | "v";
+
+interface Optimizer {
+  readonly moments: readonly Moment[];
+  readonly record: (recorder: Recorder, tensors: UpdateTensors, options: { weightDecay: number; momentum: number }) => void;
+}
+
+export const BETA1 = 0.9;
+export const BETA2 = 0.999;
+const EPSILON = 1e-8;
+/** PyTorch's smoothing constant of RMSprop. */
+const ALPHA = 0.99;
+
+const recordAdam = (decoupled: 0 | 1): Optimizer["record"] => (recorder, t, { weightDecay }) =>
+  recorder.dispatch(
+    adam.update,
+    { parameters: t.parameters, gradients: t.gradients, m: t.moments.m!, v: t.moments.v!, schedule: t.schedule, metrics: t.metrics },
+    { count: t.parameters.length / 4, decoupled, oneMinusBeta1: 1 - BETA1, oneMinusBeta2: 1 - BETA2, epsilon: EPSILON, weightDecay },
+  );
+
+export const OPTIMIZERS = {
+  /** Kingma & Ba 2015. */
+  adam: { moments: ["m", "v"], record: recordAdam(0) },
+  /** Loshchilov & Hutter 2019: weight decay apart from the gradient. */
+  adamw: { moments: ["m", "v"], record: recordAdam(1) },
+  /** Tieleman & Hinton 2012. */
+  rmsprop: {
+    moments: ["v"],
+    record: (recorder, t, { weightDecay }) =>
+      recorder.dispatch(
+        rmsprop.update,
+        { parameters: t.parameters, gradients: t.gradients, v: t.moments.v!, schedule: t.schedule, metrics: t.metrics },
+        { count: t.parameters.length / 4, oneMinusAlpha: 1 - ALPHA, epsilon: EPSILON, weightDecay },
+      ),
+  },
+  sgd: {
+    moments: ["m"],
+    record: (recorder, t, { weightDecay, momentum }) =>
+      recorder.dispatch(
+        sgd.update,
+        { parameters: t.parameters, gradients: t.gradients, m: t.moments.m!, schedule: t.schedule, metrics: t.metrics },
+        { count: t.parameters.length / 4, momentum, weightDecay },
+      ),
+  },
+} as const satisfies Record<string, Optimizer>;
+
+export type OptimizerName = keyof typeof OPTIMIZERS;
+export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as readonly OptimizerName[];
+
+/** Records the global norm of the gradients, the clip factor that follows from it, and the update. */
+export function recordUpdate(
+  recorder: Recorder,
+  tensors: UpdateTensors,
+  options: { optimizer: OptimizerName; clip: number; weightDecay: number; momentum: number },
+): void {
+  const partials = recorder.tensor({ name: "partials", shape: [PARTIALS] });
+  recorder.dispatch(reduce.squares, { values: tensors.gradients, partials }, { count: tensors.gradients.length / 4 });
+  recorder.dispatch(reduce.norm, { partials, metrics: tensors.metrics }, { clip: options.clip });
+  OPTIMIZERS[options.optimizer].record(recorder, tensors, options);
+}

@@ -1,0 +1,124 @@
+// The proof of every kernel: the same inputs through its reference in float64 and through its WGSL on a GPU.
+import { STREAM, fraction, randomWord } from "../../src/random.ts";
+import { CpuDevice } from "../../src/runtime/cpu-device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import type { Entry, KernelCase } from "../../src/runtime/kernel.ts";
+import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "../../src/runtime/tensor.ts";
+
+/** Relative L2 distance between GPU and reference that a tensor may have. */
+export const TOLERANCE = 1e-5;
+
+/** All entry points of all kernels, by their full names ("lstm.forward"). */
+export function allEntries(): ReadonlyMap<string, Entry> {
+  const modules = import.meta.glob<Record<string, unknown>>("../../src/kernels/*.ts", { eager: true });
+  const entries = new Map<string, Entry>();
+  for (const module of Object.values(modules)) {
+    for (const exported of Object.values(module)) {
+      for (const entry of Object.values(exported ?? {})) if (isEntry(entry)) entries.set(`${entry.kernel}.${entry.name}`, entry);
+    }
+  }
+  return entries;
+}
+
+function isEntry(value: unknown): value is Entry {
+  return typeof value === "object" && value !== null && "reference" in value && "cases" in value;
+}
+
+/**
+ * Runs every case of an entry point in every variant that supports it, and says what differs from the reference:
+ * nothing, if all is well.
+ */
+export async function differences(device: Device, entry: Entry, cases: readonly KernelCase[] = entry.cases()): Promise<string[]> {
+  using cpu = new CpuDevice("float64");
+  const found: string[] = [];
+  for (const each of cases) {
+    const inputs = fillTensors(each);
+    const expected = await runCase(cpu, entry, each, inputs);
+    for (const variant of entry.variants) {
+      if (!(variant.supports?.(each.params) ?? true)) continue;
+      const actual = await runCase(device, entry, each, inputs, variant.name);
+      for (const [name, values] of actual) {
+        const difference = compare(values, expected.get(name)!);
+        if (difference) found.push(`${entry.kernel}.${entry.name}, ${each.name}, variant "${variant.name}", ${name}: ${difference}`);
+      }
+    }
+  }
+  return found;
+}
+
+/** What the tensors of a case start with: the same float32 numbers for both devices, in logical order. */
+function fillTensors(each: KernelCase): Map<string, NumberArray> {
+  return new Map(
+    Object.entries(each.tensors).map(([name, spec], index) => {
+      const uniform = (i: number): number => 2 * fraction(randomWord(1, index, i, STREAM.init)) - 1;
+      const size = sizeOf(spec.shape);
+      return [
+        name,
+        spec.dtype === "u32"
+          ? Uint32Array.from({ length: size }, (_, i) => spec.fill?.(i) ?? 0)
+          : Float32Array.from({ length: size }, (_, i) => (spec.fill ?? uniform)(i)),
+      ];
+    }),
+  );
+}
+
+/** A tensor in stored order, and which of its elements are padding. */
+interface StoredValues {
+  readonly values: NumberArray;
+  readonly dtype: DType;
+  readonly isPadding: (i: number) => boolean;
+}
+
+/** Dispatches a case once and reads every tensor that the entry point may write. */
+async function runCase(
+  device: Device,
+  entry: Entry,
+  each: KernelCase,
+  inputs: ReadonlyMap<string, NumberArray>,
+  variantName?: string,
+): Promise<Map<string, StoredValues>> {
+  const tensors: Record<string, Tensor> = {};
+  for (const [name, spec] of Object.entries(each.tensors)) {
+    tensors[name] = device.tensor({ name, ...spec });
+    device.write(tensors[name], inputs.get(name)!);
+  }
+  const plan = await device.record(`${entry.kernel}.${entry.name}`, (recorder) => recorder.dispatch(entry, tensors, each.params, variantName));
+  const results = new Map<string, StoredValues>();
+  try {
+    await plan.run();
+    for (const [name, access] of Object.entries(entry.bindings)) {
+      if (access !== "read_write") continue;
+      const tensor = tensors[name]!;
+      const inside = toStored(tensor, new Uint8Array(sizeOf(tensor.shape)).fill(1) as never) as unknown as Uint8Array;
+      const values = await device.read({ ...tensor, shape: tensor.stored });
+      results.set(name, { values: values.subarray(0, inside.length), dtype: tensor.dtype, isPadding: (i) => inside[i] === 0 });
+    }
+  } finally {
+    plan.dispose();
+    device.free(...Object.values(tensors));
+  }
+  return results;
+}
+
+/** Why `actual` is not `expected`, or undefined if it is, within the tolerance. */
+function compare(actual: StoredValues, expected: StoredValues): string | undefined {
+  let error = 0;
+  let norm = 0;
+  let worst = 0;
+  for (let i = 0; i < expected.values.length; i++) {
+    const [value, wanted] = [actual.values[i]!, expected.values[i]!];
+    const difference = Math.abs(value - wanted);
+    if (actual.isPadding(i)) {
+      if (value !== 0) return `padding at ${i} holds ${value}, not 0`;
+    } else if (actual.dtype === "u32" || !Number.isFinite(wanted) || !Number.isFinite(value)) {
+      if (Number.isFinite(value) !== Number.isFinite(wanted) || difference > 0) return `element ${i} is ${value}, not ${wanted}`;
+    } else {
+      error += difference ** 2;
+      norm += wanted ** 2;
+      if (difference > Math.abs(actual.values[worst]! - expected.values[worst]!)) worst = i;
+    }
+  }
+  const relative = error === 0 ? 0 : Math.sqrt(error / norm);
+  if (relative <= TOLERANCE) return undefined;
+  return `relative L2 ${relative.toExponential(1)} > ${TOLERANCE}, worst at ${worst}: ${actual.values[worst]}, not ${expected.values[worst]}`;
+}
