@@ -1,9 +1,9 @@
 // The transpose of a matrix, with a bias added or appended. An invocation moves a block of 4 × 4.
 
 struct Params {
-  rows: u32, columns: u32, // of the matrix; a multiple of four elements lies between its rows: the stride
-  stride: u32,
-  mode: u32,
+  rows: u32, columns: u32, // of the matrix
+  stride: u32, // elements from one of its rows to the next, a multiple of four
+  mode: u32, // 0 plain, 1 bias added to every row of out, 2 bias appended as a row
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> matrix: array<vec4f>; // [rows, columns]

@@ -18,7 +18,8 @@ const shared = {
   work: ({ N, W }: DropoutParams) => 12 * N * W,
 };
 
-function drop(x: NumberArray, out: NumberArray, outOffset: number, rng: NumberArray, { N, W, offset, layer, p }: DropoutParams): void {
+function drop(x: NumberArray, out: NumberArray, outOffset: number, rng: NumberArray, params: DropoutParams): void {
+  const { N, W, offset, layer, p } = params;
   const words = new Uint32Array(4);
   const threshold = Math.fround(p);
   for (let i = 0; i < N * W; i++) {
@@ -32,7 +33,11 @@ const forward = entry({
   bindings: { x: "read", rng: "read", y: "read_write" },
   reference: ({ x, rng, y }, p) => drop(x, y, 0, rng, p),
   cases: () =>
-    cases((N, width, firstRow) => ({ x: { shape: [firstRow + N, width] }, rng: integers(7, 4000000000, 0, 0), y: { shape: [N, width] } })),
+    cases((N, width, firstRow) => ({
+      x: { shape: [firstRow + N, width] },
+      rng: integers(7, 4000000000, 0, 0),
+      y: { shape: [N, width] },
+    })),
 });
 
 const backward = entry({

@@ -3,9 +3,9 @@
 // order[N] holds them, those of token v from starts[v] to starts[v + 1], of starts[V + 1]. W is the stored length
 // of a row, a multiple of four.
 import source from "../../shaders/embedding.wgsl?raw";
-import { defineKernel, entry, type CaseTensor } from "../runtime/kernel.ts";
+import { defineKernel, entry } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { linearWorkgroups } from "./linear.ts";
+import { integers, linearWorkgroups } from "./linear.ts";
 
 /** vec4s that a workgroup covers: of all rows in `forward`, of one token's row in the split `backward`. */
 const ITEMS = 64;
@@ -60,7 +60,7 @@ const backward = entry({
       return {
         name: caseName(N, V, width),
         params: { N, V, W: pad4(width) },
-        tensors: { dY: { shape: [N, width] }, order: indices(order), starts: indices(starts), dWeight: { shape: [V, width] } },
+        tensors: { dY: { shape: [N, width] }, order: integers(...order), starts: integers(...starts), dWeight: { shape: [V, width] } },
       };
     }),
 });
@@ -75,7 +75,6 @@ const caseName = (N: number, V: number, width: number): string => `N=${N} V=${V}
 
 /** Tokens of the cases; from V = 3 on some do not occur, others often. */
 const tokenAt = (i: number, V: number): number => (i % 3 === 0 ? 0 : (i * i * 7) % V);
-const indices = (values: readonly number[]): CaseTensor => ({ shape: [values.length], dtype: "u32", fill: (i) => values[i]! });
 
 function sortByToken(N: number, V: number): { order: number[]; starts: number[] } {
   const positions = Array.from({ length: N }, (_, i) => i);

@@ -9,7 +9,10 @@ export const SCHEDULE = { learningRate: 0, biasCorrection1: 1, biasCorrection2: 
 export const OPTIMIZER_ITEMS = 64;
 
 /** Cases with each set of hyperparameters; `moments` names the optimizer's own tensors. */
-export function optimizerCases(hyperparameters: readonly Readonly<Record<string, number>>[], moments: readonly string[]): readonly KernelCase[] {
+export function optimizerCases(
+  hyperparameters: readonly Readonly<Record<string, number>>[],
+  moments: readonly string[],
+): readonly KernelCase[] {
   const steps = [
     { count: 1, factor: 1, skipped: 0 },
     { count: 3, factor: 0.37, skipped: 0 },

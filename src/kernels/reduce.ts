@@ -64,7 +64,12 @@ const squares = entry({
   bindings: { values: "read", partials: "read_write" },
   variants: [
     { name: "a partial an invocation", constants: { LANES: 64 } },
-    { name: "a partial a workgroup", entryPoint: "squaresTree", constants: { LANES: 1 }, preferred: (_, family) => family === "gpu" },
+    {
+      name: "a partial a workgroup",
+      entryPoint: "squaresTree",
+      constants: { LANES: 1 },
+      preferred: (_, family) => family === "gpu",
+    },
   ],
   workgroups: (_, { LANES }) => [PARTIALS / LANES!],
   work: ({ count }) => 8 * count,

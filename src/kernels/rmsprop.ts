@@ -21,7 +21,13 @@ const update = entry({
     }
   },
   cases: () =>
-    optimizerCases([{ oneMinusAlpha: 1 - 0.99, epsilon: 1e-8, weightDecay: 0 }, { oneMinusAlpha: 0.1, epsilon: 1e-3, weightDecay: 0.01 }], ["v"]),
+    optimizerCases(
+      [
+        { oneMinusAlpha: 1 - 0.99, epsilon: 1e-8, weightDecay: 0 },
+        { oneMinusAlpha: 0.1, epsilon: 1e-3, weightDecay: 0.01 },
+      ],
+      ["v"],
+    ),
 });
 
 export const rmsprop = defineKernel("rmsprop", source, { update });

@@ -67,7 +67,11 @@ const forward = entry({
     ),
 });
 
-const forcedTensor = (T: number, B: number): CaseTensor => ({ shape: [T, B], dtype: "u32", fill: (i) => (i % 4 === 3 ? i : CHOOSE) });
+const forcedTensor = (T: number, B: number): CaseTensor => ({
+  shape: [T, B],
+  dtype: "u32",
+  fill: (i) => (i % 4 === 3 ? i : CHOOSE),
+});
 
 function choose(logits: NumberArray, settings: NumberArray, t: number, b: number): number {
   const [seed, position, topK] = settings as unknown as [number, number, number];

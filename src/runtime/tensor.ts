@@ -42,7 +42,7 @@ export interface TensorStorage {
 }
 
 /** `n` rounded up to a multiple of four: the row length of every padded axis. */
-export const pad4 = (n: number): number => (n + 3) & ~3;
+export const pad4 = (n: number): number => Math.ceil(n / 4) * 4;
 
 /** Number of elements of a shape. */
 export const sizeOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
@@ -91,8 +91,10 @@ export function toStored<A extends NumberArray>(tensor: Tensor, dense: A): A {
 
 /** Values in stored order → dense values in logical order. */
 export function fromStored<A extends NumberArray>(tensor: Tensor, stored: A): A {
-  if (isDense(tensor)) return stored;
-  const out = new (stored.constructor as new (n: number) => A)(sizeOf(tensor.shape));
+  const size = sizeOf(tensor.shape);
+  // Storage is never smaller than one vec4f, so that even a dense tensor may be shorter than its memory.
+  if (isDense(tensor)) return stored.length === size ? stored : (stored.slice(0, size) as A);
+  const out = new (stored.constructor as new (n: number) => A)(size);
   forEachRow(tensor, (to, from, n) => out.set(stored.subarray(from, from + n) as never, to));
   return out;
 }

@@ -28,7 +28,11 @@ function isEntry(value: unknown): value is Entry {
  * Runs every case of an entry point in every variant that supports it, and says what differs from the reference:
  * nothing, if all is well.
  */
-export async function differences(device: Device, entry: Entry, cases: readonly KernelCase[] = entry.cases()): Promise<string[]> {
+export async function differences(
+  device: Device,
+  entry: Entry,
+  cases: readonly KernelCase[] = entry.cases(),
+): Promise<string[]> {
   using cpu = new CpuDevice("float64");
   const found: string[] = [];
   for (const each of cases) {
@@ -82,7 +86,7 @@ async function runCase(
     tensors[name] = device.tensor({ name, ...spec });
     device.write(tensors[name], inputs.get(name)!);
   }
-  const plan = await device.record(`${entry.kernel}.${entry.name}`, (recorder) => recorder.dispatch(entry, tensors, each.params, variantName));
+  const plan = await device.record(each.name, (recorder) => recorder.dispatch(entry, tensors, each.params, variantName));
   const results = new Map<string, StoredValues>();
   try {
     await plan.run();
@@ -90,6 +94,7 @@ async function runCase(
       if (access !== "read_write") continue;
       const tensor = tensors[name]!;
       const inside = toStored(tensor, new Uint8Array(sizeOf(tensor.shape)).fill(1) as never) as unknown as Uint8Array;
+      // As a tensor without padding, so that the padding is read too.
       const values = await device.read({ ...tensor, shape: tensor.stored });
       results.set(name, { values: values.subarray(0, inside.length), dtype: tensor.dtype, isPadding: (i) => inside[i] === 0 });
     }
@@ -120,5 +125,6 @@ function compare(actual: StoredValues, expected: StoredValues): string | undefin
   }
   const relative = error === 0 ? 0 : Math.sqrt(error / norm);
   if (relative <= TOLERANCE) return undefined;
-  return `relative L2 ${relative.toExponential(1)} > ${TOLERANCE}, worst at ${worst}: ${actual.values[worst]}, not ${expected.values[worst]}`;
+  const example = `worst at ${worst}: ${actual.values[worst]}, not ${expected.values[worst]}`;
+  return `relative L2 ${relative.toExponential(1)} > ${TOLERANCE}, ${example}`;
 }

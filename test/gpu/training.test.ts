@@ -1,0 +1,191 @@
+// Training as a whole: the GPU against the CPU, the same bits for the same seed, and what a step costs.
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CharTokenizer } from "../../src/data/tokenizer.ts";
+import { LanguageModel, PRESETS, type LanguageModelOptions, type PresetName } from "../../src/models/language-model.ts";
+import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
+import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
+import { openDevice, type Device } from "../../src/runtime/device.ts";
+import { testDevice } from "./device.ts";
+
+const TEXT = Array.from({ length: 60 }, (_, i) => `The ${["cat", "hat", "March hare", "queen"][i % 4]} said ${i * i}; "no?"\n`).join("");
+const tokenizer = CharTokenizer.fromText(TEXT);
+const tokens = tokenizer.encode(TEXT);
+
+let gpu: Device;
+let cpu: Device;
+beforeAll(async () => {
+  gpu = await testDevice();
+  cpu = await openDevice({ prefer: "cpu", precision: "float64" });
+});
+afterAll(() => {
+  gpu.dispose();
+  cpu.dispose();
+});
+
+const SMALL = { batchSize: 5, seqLen: 9, learningRate: 1e-2, valFraction: 0.1, logInterval: 1, evalInterval: 0, sampleInterval: 0 };
+
+async function losses(device: Device, options: Partial<LanguageModelOptions>, settings: TrainerOptions, steps: number): Promise<number[]> {
+  const model = LanguageModel.create(device, { embeddingSize: 6, hiddenSize: 13, seed: 4, ...options, vocabSize: tokenizer.size });
+  const trainer = Trainer.create(model, tokens, { ...SMALL, ...settings });
+  const out: number[] = [];
+  for await (const event of trainer.run({ maxSteps: steps })) if (event.event === "step") out.push(event.loss);
+  trainer.dispose();
+  model.dispose();
+  return out;
+}
+
+async function expectSameTrajectory(options: Partial<LanguageModelOptions>, settings: TrainerOptions): Promise<void> {
+  const [onGpu, onCpu] = [await losses(gpu, options, settings, 20), await losses(cpu, options, settings, 20)];
+  expect(onGpu).toHaveLength(20);
+  onGpu.forEach((loss, i) => expect(Math.abs(loss / onCpu[i]! - 1), `step ${i + 1}: ${loss} on the GPU, ${onCpu[i]} on the CPU`).toBeLessThan(1e-4));
+  // It learned something, so that equal losses mean equal gradients.
+  expect(onCpu.at(-1)!).toBeLessThan(onCpu[0]! - 0.3);
+}
+
+describe("20 steps on the GPU give the losses of the float64 reference within 1e-4", () => {
+  for (const preset of Object.keys(PRESETS) as PresetName[]) {
+    it(preset, () => expectSameTrajectory(PRESETS[preset], {}));
+  }
+  it("gru with the reset before the product", () => expectSameTrajectory({ cell: "gru", resetAfter: false }, {}));
+  it("three layers with dropout, AdamW and a cosine schedule", () =>
+    expectSameTrajectory({ cell: "lstm", numLayers: 3, dropout: 0.2 }, { optimizer: "adamw", weightDecay: 0.01, schedule: "cosine", warmupSteps: 3, totalSteps: 20, learningRate: 3e-2 }));
+  it("loss on the last step from a zero state, with SGD and momentum", () =>
+    expectSameTrajectory({ cell: "rnn", input: "one-hot" }, { loss: "last", state: "zero", optimizer: "sgd", momentum: 0.9, learningRate: 0.1, batchSize: 16, clip: 0 }));
+  it("a batch smaller than the vocabulary, with RMSprop", () =>
+    expectSameTrajectory({ cell: "gru" }, { optimizer: "rmsprop", batchSize: 2, seqLen: 7 }));
+});
+
+async function checkpointAfter(stops: readonly number[]): Promise<Uint8Array> {
+  let bytes: Uint8Array | undefined;
+  for (const stop of stops) {
+    const checkpoint = bytes && loadCheckpoint(bytes);
+    const options: LanguageModelOptions = { cell: "lstm", numLayers: 2, dropout: 0.1, embeddingSize: 6, hiddenSize: 13, seed: 4, vocabSize: tokenizer.size };
+    const model: LanguageModel = checkpoint ? modelFromCheckpoint(gpu, checkpoint) : LanguageModel.create(gpu, options);
+    const trainer = checkpoint ? resumeTrainer(model, tokens, checkpoint) : Trainer.create(model, tokens, { ...SMALL, evalInterval: 4, tokenizer });
+    for await (const _ of trainer.run({ maxSteps: stop }));
+    bytes = await saveCheckpoint(trainer);
+    trainer.dispose();
+    model.dispose();
+  }
+  return bytes!;
+}
+
+describe("the same seed gives the same bits", () => {
+  it("in two runs, and when a run is stopped anywhere and resumed", async () => {
+    const unbroken = await checkpointAfter([12]);
+    const stop = 1 + Math.floor(Math.random() * 11);
+    expect(await checkpointAfter([12]), "a second run").toEqual(unbroken);
+    expect(await checkpointAfter([stop, 12]), `stopped after step ${stop}`).toEqual(unbroken);
+  });
+
+  it("and another seed gives others", async () => {
+    expect(await losses(gpu, { seed: 4 }, {}, 3)).not.toEqual(await losses(gpu, { seed: 5 }, {}, 3));
+  });
+});
+
+/** Counts calls of a device's methods by wrapping them. */
+function countCalls(device: GPUDevice): { counts: Record<string, number>; restore(): void } {
+  const counts: Record<string, number> = {};
+  const undo: (() => void)[] = [];
+  const wrap = (target: object, name: string, then?: (result: unknown) => void): void => {
+    const original = (target as Record<string, (...args: unknown[]) => unknown>)[name]!;
+    counts[name] ??= 0;
+    Object.defineProperty(target, name, {
+      configurable: true,
+      value(this: unknown, ...args: unknown[]) {
+        counts[name]!++;
+        const result = original.apply(target, args);
+        then?.(result);
+        return result;
+      },
+    });
+    undo.push(() => delete (target as Record<string, unknown>)[name]);
+  };
+  wrap(device, "createBuffer");
+  wrap(device, "createBindGroup");
+  wrap(device, "createComputePipelineAsync");
+  wrap(device, "createCommandEncoder", (encoder) => wrap(encoder as object, "beginComputePass", (pass) => wrap(pass as object, "dispatchWorkgroups")));
+  wrap(device.queue, "submit");
+  return { counts, restore: () => undo.forEach((f) => f()) };
+}
+
+describe("a training step costs no more than it must", () => {
+  it("LSTM H=128 B=64 T=50: at most 130 dispatches, and 2 submits on a fast adapter", async () => {
+    // To a pacer that aims at a second, this adapter is a fast one.
+    const fast = await openDevice({ gpuDevice: gpu.gpuDevice!, submitMilliseconds: 3000 });
+    const long = tokenizer.encode(TEXT.repeat(3));
+    const model = LanguageModel.create(fast, { cell: "lstm", embeddingSize: 64, hiddenSize: 128, vocabSize: tokenizer.size });
+    const trainer = Trainer.create(model, long, { batchSize: 64, seqLen: 50, valFraction: 0, logInterval: 0, sampleInterval: 0 });
+    for await (const _ of trainer.run({ maxSteps: 1 }));
+    const { counts, restore } = countCalls(gpu.gpuDevice!);
+    for await (const _ of trainer.run({ maxSteps: 2 }));
+    restore();
+    expect(counts.dispatchWorkgroups).toBeGreaterThan(100);
+    expect(counts.dispatchWorkgroups).toBeLessThanOrEqual(130);
+    expect(counts.dispatchWorkgroups).toBe(trainer.dispatches);
+    expect(counts.submit).toBeLessThanOrEqual(2);
+    expect(counts.createBuffer, "buffers made in a step").toBe(0);
+    expect(counts.createBindGroup, "bind groups made in a step").toBe(0);
+    trainer.dispose();
+    model.dispose();
+  });
+
+  it("1,000 steps leave buffers and bytes as they were, and make none", async () => {
+    const before = gpu.memory();
+    const model = LanguageModel.create(gpu, { cell: "gru", embeddingSize: 4, hiddenSize: 8, vocabSize: tokenizer.size });
+    const trainer = Trainer.create(model, tokens, { ...SMALL, batchSize: 2, seqLen: 4, logInterval: 10 });
+    for await (const _ of trainer.run({ maxSteps: 20 }));
+    const warm = gpu.memory();
+    const { counts, restore } = countCalls(gpu.gpuDevice!);
+    for await (const _ of trainer.run({ maxSteps: 1020 }));
+    restore();
+    expect(gpu.memory()).toEqual(warm);
+    // Read-backs of several logs may be under way at once, each in a buffer of the ring.
+    expect(counts.createBuffer, "buffers made in 1,000 steps").toBe(0);
+    expect(counts.createBindGroup, "bind groups made in 1,000 steps").toBe(0);
+    trainer.dispose();
+    model.dispose();
+    const after = gpu.memory();
+    expect(after.buffers - before.buffers, "buffers left, but for the read-back ring").toBeLessThanOrEqual(9);
+  });
+});
+
+describe("a run that goes wrong", () => {
+  it("stops at a gradient that is not finite, with the parameters from before it", async () => {
+    const model = LanguageModel.create(gpu, { cell: "lstm", embeddingSize: 4, hiddenSize: 8, vocabSize: tokenizer.size });
+    const trainer = Trainer.create(model, tokens, { ...SMALL, optimizer: "sgd", learningRate: 1e-3, clip: 0, tokenizer });
+    for await (const _ of trainer.run({ maxSteps: 2 }));
+    const weights = await model.stateDict();
+    weights["head.bias"]![0] = 3e38;
+    weights["head.bias"]![1] = 3e38;
+    weights["head.weight"]!.fill(3e38);
+    model.loadStateDict(weights);
+    await expect((async () => {
+      for await (const _ of trainer.run({ maxSteps: 10 }));
+    })()).rejects.toMatchObject({ code: "E_NAN_LOSS" });
+    expect(await model.stateDict()).toEqual(weights);
+    await expect(saveCheckpoint(trainer)).rejects.toMatchObject({ code: "E_NAN_LOSS" });
+    trainer.dispose();
+    model.dispose();
+  });
+
+  it("stops when the loss explodes", async () => {
+    const run = losses(gpu, { cell: "rnn", nonlinearity: "relu" }, { optimizer: "sgd", learningRate: 300, clip: 1 }, 60);
+    await expect(run).rejects.toMatchObject({ code: "E_NAN_LOSS" });
+  });
+
+  it("says which tensor does not fit, and leaves nothing behind", () => {
+    const before = gpu.memory();
+    const tooLarge = () => LanguageModel.create(gpu, { cell: "lstm", hiddenSize: 65536, vocabSize: tokenizer.size });
+    expect(tooLarge).toThrow(/parameters .*needs .* MiB, but this adapter binds at most/);
+    expect(gpu.memory()).toEqual(before);
+  });
+});
+
+describe("evaluation", () => {
+  it("does not disturb training", async () => {
+    const plain = await losses(gpu, { cell: "lstm" }, { evalInterval: 0 }, 8);
+    const evaluated = await losses(gpu, { cell: "lstm" }, { evalInterval: 2 }, 8);
+    expect(evaluated).toEqual(plain);
+  });
+});
