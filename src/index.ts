@@ -1,9 +1,7 @@
 export { GatewiseError, type ErrorCode } from "./errors.ts";
 export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
-export {
-  LanguageModel, parameterCount, PRESETS,
-  type LanguageModelConfig, type LanguageModelOptions, type PresetName,
-} from "./models/language-model.ts";
+export { LanguageModel, type LanguageModelOptions } from "./models/language-model.ts";
+export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
 export type { CellName } from "./models/cells.ts";
 export type { StateDict } from "./models/parameters.ts";
 export { sampleText, type SampleOptions, type TextCodec } from "./models/sample.ts";

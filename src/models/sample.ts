@@ -1,12 +1,11 @@
 // Sampling: one time step a character, the state and the choice on the device, tokens read back in blocks.
 import { GatewiseError } from "../errors.ts";
-import { sample } from "../kernels/sample.ts";
+import { CHOOSE, sample, sampleSettings } from "../kernels/sample.ts";
 import type { Plan } from "../runtime/device.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { cellOf } from "./cells.ts";
-import {
-  layerWeights, makeInputTable, makeState, recordHead, recordInputTable, recordLayerInput, recordState, type LanguageModel,
-} from "./language-model.ts";
+import type { LanguageModel } from "./language-model.ts";
+import { layerWeights, makeInputTable, makeState, recordHead, recordInputTable, recordLayerInput, recordState } from "./pass.ts";
 import { gateTensor, makeLayer, recordPack, recordStep, type Layer } from "./recurrent-layer.ts";
 
 /** What sampling needs of a tokenizer. */
@@ -37,8 +36,6 @@ export interface SampleOptions {
 
 /** Characters between two read-backs. */
 const BLOCK = 32;
-/** In `forced`: let the device choose. */
-const CHOOSE = 0xffffffff;
 
 /** Samples `count` texts; each begins with the prompt. */
 export async function sampleText(model: LanguageModel, codec: TextCodec, options: SampleOptions = {}): Promise<readonly string[]> {
@@ -56,8 +53,6 @@ export async function sampleText(model: LanguageModel, codec: TextCodec, options
 
   const plan = await recordSampling(model, count);
   try {
-    const floats = Float32Array.of(temperature, topP);
-    const [temperatureBits, topPBits] = new Uint32Array(floats.buffer);
     const forced = new Uint32Array(BLOCK * count);
     let tokens = new Uint32Array((BLOCK + 1) * count).fill(lead[0]!) as Uint32Array;
     // Step s reads token s and yields token s + 1.
@@ -67,7 +62,7 @@ export async function sampleText(model: LanguageModel, codec: TextCodec, options
       for (let i = 0; i < BLOCK; i++) forced.fill(lead[done + i + 1] ?? CHOOSE, i * count, (i + 1) * count);
       model.device.write(plan.tokens, tokens);
       model.device.write(plan.forced, forced);
-      model.device.write(plan.settings, Uint32Array.of(seed >>> 0, done, topK, temperatureBits!, topPBits!, 0, 0, 0));
+      model.device.write(plan.settings, sampleSettings({ seed, position: done, topK, temperature, topP }));
       await plan.run();
       tokens = (await model.device.read(plan.tokens)) as Uint32Array;
       const from = Math.max(0, lead.length - 1 - done);

@@ -1,7 +1,8 @@
 // Checkpoints: one .safetensors file that PyTorch, the command line and the page all read.
 import { GatewiseError } from "../errors.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
-import { languageModelConfig, LanguageModel, type LanguageModelConfig } from "../models/language-model.ts";
+import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
 import type { Device } from "../runtime/device.ts";
 import { trainingOptions, type TrainingOptions } from "./options.ts";

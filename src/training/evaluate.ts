@@ -1,7 +1,8 @@
 import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
-import { makeState, recordPass, type LanguageModel, type PassInputs, type RecurrentState } from "../models/language-model.ts";
+import type { LanguageModel } from "../models/language-model.ts";
+import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import type { Plan } from "../runtime/device.ts";
 import { sizeOf, type Tensor } from "../runtime/tensor.ts";
 

@@ -1,7 +1,8 @@
 import { createBatches, sortByToken, splitTokens, type Batches } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
-import { makeState, recordPass, type LanguageModel, type PassInputs, type RecurrentState } from "../models/language-model.ts";
+import type { LanguageModel } from "../models/language-model.ts";
+import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import { makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import type { TextCodec } from "../models/sample.ts";
 import type { Plan } from "../runtime/device.ts";

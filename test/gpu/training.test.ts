@@ -1,7 +1,8 @@
 // Training as a whole: the GPU against the CPU, the same bits for the same seed, and what a step costs.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
-import { LanguageModel, PRESETS, type LanguageModelOptions, type PresetName } from "../../src/models/language-model.ts";
+import { PRESETS, type PresetName } from "../../src/models/config.ts";
+import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
@@ -128,6 +129,7 @@ describe("a training step costs no more than it must", () => {
     expect(counts.createBindGroup, "bind groups made in a step").toBe(0);
     trainer.dispose();
     model.dispose();
+    fast.dispose();
   });
 
   it("1,000 steps leave buffers and bytes as they were, and make none", async () => {

@@ -2,7 +2,8 @@
 // count, input and loss.
 import { afterAll, describe, expect, it } from "vitest";
 import { METRIC } from "../../src/kernels/reduce.ts";
-import { LanguageModel, makeState, recordPass, type LanguageModelOptions, type PassInputs } from "../../src/models/language-model.ts";
+import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
+import { makeState, recordPass, type PassInputs } from "../../src/models/pass.ts";
 import { makeParameterSet, type ParameterSet } from "../../src/models/parameters.ts";
 import { sortByToken } from "../../src/data/batches.ts";
 import { fraction, randomWord } from "../../src/random.ts";

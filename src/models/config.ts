@@ -1,0 +1,99 @@
+// The configuration of a language model: its fields, defaults, presets and parameters.
+import { GatewiseError } from "../errors.ts";
+import { sizeOf } from "../runtime/tensor.ts";
+import { CELL_NAMES, cellOf, type CellName } from "./cells.ts";
+import { layerParameters, plainParameter, type ParameterSpec } from "./parameters.ts";
+
+export interface LanguageModelConfig {
+  readonly cell: CellName;
+  readonly input: "embedding" | "one-hot";
+  readonly vocabSize: number;
+  /** E; unused with one-hot input. */
+  readonly embeddingSize: number;
+  readonly hiddenSize: number;
+  readonly numLayers: number;
+  /** Probability of zeroing an output between layers while training. */
+  readonly dropout: number;
+  /** GRU: whether the reset gate acts after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014). */
+  readonly resetAfter: boolean;
+  /** RNN: tanh, or relu. */
+  readonly nonlinearity: "tanh" | "relu";
+  /** LSTM: constant to start the forget gate's bias from; undefined leaves PyTorch's uniform values. */
+  readonly forgetBias?: number | undefined;
+  /** Start from orthogonal recurrent weights instead of uniform ones. */
+  readonly orthogonal: boolean;
+}
+
+/** The four steps of the evolution. */
+export const PRESETS = {
+  "one-hot-rnn": { cell: "rnn", input: "one-hot" },
+  "embedding-rnn": { cell: "rnn", input: "embedding" },
+  gru: { cell: "gru", input: "embedding" },
+  lstm: { cell: "lstm", input: "embedding" },
+} as const satisfies Record<string, Partial<LanguageModelConfig>>;
+export type PresetName = keyof typeof PRESETS;
+
+export const LANGUAGE_MODEL_DEFAULTS = {
+  cell: "lstm",
+  input: "embedding",
+  embeddingSize: 64,
+  hiddenSize: 128,
+  numLayers: 1,
+  dropout: 0,
+  resetAfter: true,
+  nonlinearity: "tanh",
+  orthogonal: false,
+} as const satisfies Omit<LanguageModelConfig, "vocabSize">;
+
+/**
+ * Fills in defaults and checks every field.
+ *
+ * @throws GatewiseError E_CONFIG naming the field, what it must be and what came.
+ */
+export function languageModelConfig(options: Partial<LanguageModelConfig> & { readonly vocabSize: number }): LanguageModelConfig {
+  const config: LanguageModelConfig = { ...LANGUAGE_MODEL_DEFAULTS, ...options };
+  const fail = (field: keyof LanguageModelConfig, expected: string): never => {
+    throw new GatewiseError("E_CONFIG", `${field} must be ${expected}, got ${JSON.stringify(config[field])}`);
+  };
+  const oneOf = (field: keyof LanguageModelConfig, values: readonly unknown[]): void => {
+    if (!values.includes(config[field])) fail(field, `one of ${values.join(", ")}`);
+  };
+  const integer = (field: keyof LanguageModelConfig, most: number): void => {
+    const value = config[field];
+    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > most) fail(field, `an integer from 1 to ${most}`);
+  };
+  oneOf("cell", CELL_NAMES);
+  oneOf("input", ["embedding", "one-hot"]);
+  oneOf("nonlinearity", ["tanh", "relu"]);
+  oneOf("resetAfter", [true, false]);
+  oneOf("orthogonal", [true, false]);
+  integer("vocabSize", 65536);
+  integer("embeddingSize", 65536);
+  integer("hiddenSize", 65536);
+  integer("numLayers", 64);
+  if (!(config.dropout >= 0 && config.dropout < 1)) fail("dropout", "at least 0 and less than 1");
+  if (config.forgetBias !== undefined && !Number.isFinite(config.forgetBias)) fail("forgetBias", "a number");
+  return config;
+}
+
+/** The parameters of a model of this configuration, in the order in which they lie on the device. */
+export function parameterSpecs(config: LanguageModelConfig): readonly ParameterSpec[] {
+  const { vocabSize: V, embeddingSize: E, hiddenSize: H, numLayers, input } = config;
+  const { gates } = cellOf(config);
+  const specs: ParameterSpec[] = [];
+  if (input === "embedding") specs.push(plainParameter("embedding.weight", [V, E], { kind: "normal" }));
+  for (let l = 0; l < numLayers; l++) {
+    const inputSize = l > 0 ? H : input === "embedding" ? E : V;
+    const options = { orthogonal: config.orthogonal, ...(config.cell === "lstm" && { forgetBias: config.forgetBias }) };
+    specs.push(...layerParameters(`l${l}`, inputSize, H, gates, options).map((s) => ({ ...s, name: `rnn.${s.name}` })));
+  }
+  const bound = 1 / Math.sqrt(H);
+  specs.push(plainParameter("head.weight", [V, H], { kind: "uniform", bound }));
+  specs.push(plainParameter("head.bias", [V], { kind: "uniform", bound }));
+  return specs;
+}
+
+/** Number of parameters of a model of this configuration. */
+export const parameterCount = (config: LanguageModelConfig): number =>
+  parameterSpecs(config).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+
