@@ -1,4 +1,4 @@
-// C[M,N] = op(A) · op(B) (+ bias[N]) (+ C), f32; op is the identity (n) or the transpose (t), as in BLAS.
+// C[M,N] = op(A) · op(B) (+ bias[N]) (+ C), f32; op is the identity or the transpose, by the constants below.
 // Rows are padded with zeros to whole vec4f; offsets and leading dimensions count elements, multiples of four.
 
 struct Params {
@@ -13,19 +13,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
 
-// ---- Register tiles straight from storage, no barrier: 8 rows × 4 columns an invocation. The lanes of a
-// workgroup take neighbouring columns and share their rows, so that one operand is the same for all of them.
-const WORKGROUP: u32 = 8u;
-
-// The column (in vec4f) of this invocation; the caller returns if it lies past the end.
-fn ownColumn(workgroup: vec3u, local: u32) -> u32 {
-  return workgroup.x * WORKGROUP + local;
-}
-
-// Rows past the end read the last row again and store nothing.
-fn aRow(row: u32) -> u32 {
-  return (params.aOffset + min(row, params.M - 1u) * params.lda) / 4u;
-}
+const TRANSPOSE_A: u32 = 0u;
+const TRANSPOSE_B: u32 = 0u;
 
 fn store(row: u32, column: u32, value: vec4f) {
   if (row >= params.M) {
@@ -40,41 +29,50 @@ fn store(row: u32, column: u32, value: vec4f) {
     sum += c[at];
   }
   // The padding stays zero.
-  let n = vec4u(0u, 1u, 2u, 3u) + 4u * column;
-  c[at] = select(vec4f(), sum, n < vec4u(params.N));
+  c[at] = select(vec4f(), sum, vec4u(0u, 1u, 2u, 3u) + 4u * column < vec4u(params.N));
 }
 
-fn store8(row: u32, column: u32, s: array<vec4f, 8>) {
-  store(row, column, s[0]);
-  store(row + 1u, column, s[1]);
-  store(row + 2u, column, s[2]);
-  store(row + 3u, column, s[3]);
-  store(row + 4u, column, s[4]);
-  store(row + 5u, column, s[5]);
-  store(row + 6u, column, s[6]);
-  store(row + 7u, column, s[7]);
+// ---- Register tiles straight from storage, no barrier: 8 rows × 4 columns an invocation. The lanes of a
+// workgroup take neighbouring columns and share their rows, so that one operand is the same for all of them.
+const WORKGROUP: u32 = 8u;
+
+// Where row `row` of A begins, in vec4f. Rows past the end read the last row again and store nothing.
+fn aRow(row: u32) -> u32 {
+  return (params.aOffset + min(row, params.M - 1u) * params.lda) / 4u;
 }
 
-// Four rows of B from row k, one column; where K ends, A's padding is zero and any row of B will do.
+// Four rows of A that is stored transposed, at k to k + 4, as the columns of the result.
+fn aBlockTransposed(k: u32, at: u32) -> mat4x4f {
+  let lda = params.lda / 4u;
+  return transpose(mat4x4f(a[at + k * lda], a[at + (k + 1u) * lda], a[at + (k + 2u) * lda], a[at + (k + 3u) * lda]));
+}
+
+// Rows k to k + 4 of four columns of B, as the columns of the result. Past the end of K or N the last row is read
+// again: there A's padding is zero, or nothing is stored.
 fn bBlock(k: u32, column: u32) -> mat4x4f {
+  let ldb = params.ldb / 4u;
+  if (TRANSPOSE_B != 0u) {
+    let last = params.N - 1u;
+    let at = (params.bOffset + k) / 4u;
+    let n = 4u * column;
+    return transpose(mat4x4f(b[at + n * ldb], b[at + min(n + 1u, last) * ldb], b[at + min(n + 2u, last) * ldb], b[at + min(n + 3u, last) * ldb]));
+  }
   let last = params.K - 1u;
   let at = params.bOffset / 4u + column;
-  let ldb = params.ldb / 4u;
   return mat4x4f(b[at + k * ldb], b[at + min(k + 1u, last) * ldb], b[at + min(k + 2u, last) * ldb], b[at + min(k + 3u, last) * ldb]);
 }
 
-// Four columns of Bᵀ, that is four rows n of B, at k.
-fn bBlockTransposed(k: u32, column: u32) -> mat4x4f {
-  let last = params.N - 1u;
-  let at = (params.bOffset + k) / 4u;
-  let ldb = params.ldb / 4u;
-  let n = 4u * column;
-  return mat4x4f(b[at + n * ldb], b[at + min(n + 1u, last) * ldb], b[at + min(n + 2u, last) * ldb], b[at + min(n + 3u, last) * ldb]);
+// Row k of four columns of B.
+fn bRow(k: u32, column: u32) -> vec4f {
+  if (TRANSPOSE_B != 0u) {
+    return vec4f(bAt(k, 4u * column), bAt(k, 4u * column + 1u), bAt(k, 4u * column + 2u), bAt(k, 4u * column + 3u));
+  }
+  return b[(params.bOffset + k * params.ldb) / 4u + column];
 }
 
 @compute @workgroup_size(WORKGROUP)
-fn nn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = ownColumn(workgroup, local);
+fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * WORKGROUP + local;
   if (4u * column >= params.N) {
     return;
   }
@@ -87,6 +85,8 @@ fn nn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) 
   let a5 = aRow(row + 5u);
   let a6 = aRow(row + 6u);
   let a7 = aRow(row + 7u);
+  let low = (params.aOffset + row) / 4u;
+  let high = params.aOffset / 4u + min(row / 4u + 1u, params.lda / 4u - 1u);
   var s0 = vec4f();
   var s1 = vec4f();
   var s2 = vec4f();
@@ -95,83 +95,37 @@ fn nn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) 
   var s5 = vec4f();
   var s6 = vec4f();
   var s7 = vec4f();
-  for (var k = 0u; k < params.K; k += 4u) {
+  // Stored transposed, A has no padding along K: the last rows go one by one.
+  let blocks = select(params.K, params.K & ~3u, TRANSPOSE_A != 0u);
+  for (var k = 0u; k < blocks; k += 4u) {
     let block = bBlock(k, column);
-    let at = k / 4u;
-    s0 += block * a[a0 + at];
-    s1 += block * a[a1 + at];
-    s2 += block * a[a2 + at];
-    s3 += block * a[a3 + at];
-    s4 += block * a[a4 + at];
-    s5 += block * a[a5 + at];
-    s6 += block * a[a6 + at];
-    s7 += block * a[a7 + at];
+    if (TRANSPOSE_A != 0u) {
+      let x = aBlockTransposed(k, low);
+      let y = aBlockTransposed(k, high);
+      s0 += block * x[0];
+      s1 += block * x[1];
+      s2 += block * x[2];
+      s3 += block * x[3];
+      s4 += block * y[0];
+      s5 += block * y[1];
+      s6 += block * y[2];
+      s7 += block * y[3];
+    } else {
+      let at = k / 4u;
+      s0 += block * a[a0 + at];
+      s1 += block * a[a1 + at];
+      s2 += block * a[a2 + at];
+      s3 += block * a[a3 + at];
+      s4 += block * a[a4 + at];
+      s5 += block * a[a5 + at];
+      s6 += block * a[a6 + at];
+      s7 += block * a[a7 + at];
+    }
   }
-  store8(row, column, array<vec4f, 8>(s0, s1, s2, s3, s4, s5, s6, s7));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn nt(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = ownColumn(workgroup, local);
-  if (4u * column >= params.N) {
-    return;
-  }
-  let row = workgroup.y * 8u;
-  let a0 = aRow(row);
-  let a1 = aRow(row + 1u);
-  let a2 = aRow(row + 2u);
-  let a3 = aRow(row + 3u);
-  let a4 = aRow(row + 4u);
-  let a5 = aRow(row + 5u);
-  let a6 = aRow(row + 6u);
-  let a7 = aRow(row + 7u);
-  var s0 = vec4f();
-  var s1 = vec4f();
-  var s2 = vec4f();
-  var s3 = vec4f();
-  var s4 = vec4f();
-  var s5 = vec4f();
-  var s6 = vec4f();
-  var s7 = vec4f();
-  for (var k = 0u; k < params.K; k += 4u) {
-    let block = bBlockTransposed(k, column);
-    let at = k / 4u;
-    s0 += a[a0 + at] * block;
-    s1 += a[a1 + at] * block;
-    s2 += a[a2 + at] * block;
-    s3 += a[a3 + at] * block;
-    s4 += a[a4 + at] * block;
-    s5 += a[a5 + at] * block;
-    s6 += a[a6 + at] * block;
-    s7 += a[a7 + at] * block;
-  }
-  store8(row, column, array<vec4f, 8>(s0, s1, s2, s3, s4, s5, s6, s7));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn tn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = ownColumn(workgroup, local);
-  if (4u * column >= params.N) {
-    return;
-  }
-  let row = workgroup.y * 8u;
-  let lda = params.lda / 4u;
-  let low = params.aOffset / 4u + row / 4u;
-  let high = params.aOffset / 4u + min(row / 4u + 1u, lda - 1u);
-  let bAt = params.bOffset / 4u + column;
-  let ldb = params.ldb / 4u;
-  var s0 = vec4f();
-  var s1 = vec4f();
-  var s2 = vec4f();
-  var s3 = vec4f();
-  var s4 = vec4f();
-  var s5 = vec4f();
-  var s6 = vec4f();
-  var s7 = vec4f();
-  for (var k = 0u; k < params.K; k++) {
-    let x = a[low + k * lda];
-    let y = a[high + k * lda];
-    let value = b[bAt + k * ldb];
+  for (var k = blocks; k < params.K; k++) {
+    let value = bRow(k, column);
+    let x = a[low + k * (params.lda / 4u)];
+    let y = a[high + k * (params.lda / 4u)];
     s0 += x.x * value;
     s1 += x.y * value;
     s2 += x.z * value;
@@ -181,38 +135,18 @@ fn tn(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) 
     s6 += y.z * value;
     s7 += y.w * value;
   }
-  store8(row, column, array<vec4f, 8>(s0, s1, s2, s3, s4, s5, s6, s7));
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn tt(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = ownColumn(workgroup, local);
-  if (4u * column >= params.N) {
-    return;
-  }
-  let row = workgroup.y * 8u;
-  let lda = params.lda / 4u;
-  let last = params.K - 1u;
-  let low = params.aOffset / 4u + row / 4u;
-  let high = params.aOffset / 4u + min(row / 4u + 1u, lda - 1u);
-  var s0 = mat4x4f();
-  var s1 = mat4x4f();
-  for (var k = 0u; k < params.K; k += 4u) {
-    let k0 = k * lda;
-    let k1 = min(k + 1u, last) * lda;
-    let k2 = min(k + 2u, last) * lda;
-    let k3 = min(k + 3u, last) * lda;
-    let block = transpose(bBlockTransposed(k, column));
-    s0 += block * transpose(mat4x4f(a[low + k0], a[low + k1], a[low + k2], a[low + k3]));
-    s1 += block * transpose(mat4x4f(a[high + k0], a[high + k1], a[high + k2], a[high + k3]));
-  }
-  store8(row, column, array<vec4f, 8>(s0[0], s0[1], s0[2], s0[3], s1[0], s1[1], s1[2], s1[3]));
+  store(row, column, s0);
+  store(row + 1u, column, s1);
+  store(row + 2u, column, s2);
+  store(row + 3u, column, s3);
+  store(row + 4u, column, s4);
+  store(row + 5u, column, s5);
+  store(row + 6u, column, s6);
+  store(row + 7u, column, s7);
 }
 
 // ---- Tiles in workgroup memory: 64 × 64 a workgroup, 4 × 4 an invocation, K in blocks of 16. Every value
 // loaded from storage is used 64 times. Rows of the tiles are one longer than they need be, against bank conflicts.
-const TRANSPOSE_A: u32 = 0u;
-const TRANSPOSE_B: u32 = 0u;
 const TILE: u32 = 64u;
 const BLOCK: u32 = 16u;
 var<workgroup> aTile: array<f32, 1040>; // [BLOCK][TILE + 1]

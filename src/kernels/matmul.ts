@@ -38,23 +38,19 @@ function reference(transposeA: boolean, transposeB: boolean) {
 const REGISTER_COLUMNS = 8;
 
 function form(transposeA: boolean, transposeB: boolean) {
+  const constants = { TRANSPOSE_A: Number(transposeA), TRANSPOSE_B: Number(transposeB) };
   const variants: Variant[] = [
-    { name: "register-tile" },
-    {
-      name: "workgroup-tile",
-      preferred: (_, family) => family === "gpu",
-      entryPoint: "tiled",
-      constants: { TRANSPOSE_A: Number(transposeA), TRANSPOSE_B: Number(transposeB) },
-    },
+    { name: "register-tile", entryPoint: "registerTile", constants: { ...constants, WORKGROUP: REGISTER_COLUMNS } },
+    { name: "workgroup-tile", entryPoint: "tiled", constants, preferred: (_, family) => family === "gpu" },
   ];
   return entry({
     params: PARAMS,
     bindings: BINDINGS,
     variants,
     workgroups: (p, constants: Constants) =>
-      "TRANSPOSE_A" in constants
-        ? [divideUp(p.N, 64), divideUp(p.M, 64)]
-        : [divideUp(divideUp(p.N, 4), REGISTER_COLUMNS), divideUp(p.M, 8)],
+      constants.WORKGROUP
+        ? [divideUp(divideUp(p.N, 4), constants.WORKGROUP), divideUp(p.M, 8)]
+        : [divideUp(p.N, 64), divideUp(p.M, 64)],
     work: (p) => 2 * p.M * p.N * p.K,
     reference: reference(transposeA, transposeB),
     cases: () => cases(transposeA, transposeB),
