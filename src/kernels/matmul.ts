@@ -109,6 +109,14 @@ export interface Matrix {
   readonly stride?: number;
 }
 
+/**
+ * Floating-point operations that one dispatch may hold: a quarter of a second on the slowest real GPUs, whose
+ * watchdogs end a dispatch that runs for one or two. Larger products are recorded in pieces, row blocks of C.
+ */
+const MAX_DISPATCH_WORK = 4e9;
+/** Rows of a piece are a multiple of this, so that no tile is cut. */
+const PIECE_ROWS = 64;
+
 /** Records C = op(A) · op(B) (+ bias) (+ C); the sizes follow from C and A. */
 export function recordMatmul(
   recorder: Recorder,
@@ -118,20 +126,27 @@ export function recordMatmul(
   c: Matrix,
   options: { bias?: Tensor; accumulate?: boolean } = {},
 ): void {
-  const stride = (m: Matrix): number => m.stride ?? pad4(m.columns);
-  const offset = (m: Matrix): number => (m.firstRow ?? 0) * stride(m) + (m.firstColumn ?? 0);
   const K = op[0] === "n" ? a.columns : a.rows;
   if ((op[1] === "n" ? b.rows : b.columns) !== K) {
     throw new Error(`matmul ${op}: K is ${K} in ${a.tensor.name}, not in ${b.tensor.name} [${b.rows}, ${b.columns}]`);
   }
-  recorder.dispatch(
-    matmul[op],
-    { a: a.tensor, b: b.tensor, bias: options.bias ?? b.tensor, c: c.tensor },
-    {
-      M: c.rows, N: c.columns, K,
-      lda: stride(a), ldb: stride(b), ldc: stride(c),
-      aOffset: offset(a), bOffset: offset(b), cOffset: offset(c),
-      useBias: options.bias ? 1 : 0, accumulate: options.accumulate ? 1 : 0,
-    },
-  );
+  const most = Math.max(1, Math.floor(MAX_DISPATCH_WORK / (2 * c.columns * K * PIECE_ROWS))) * PIECE_ROWS;
+  for (let row = 0; row < c.rows; row += most) {
+    const M = Math.min(most, c.rows - row);
+    recorder.dispatch(
+      matmul[op],
+      { a: a.tensor, b: b.tensor, bias: options.bias ?? b.tensor, c: c.tensor },
+      {
+        M, N: c.columns, K,
+        lda: stride(a), ldb: stride(b), ldc: stride(c),
+        aOffset: op[0] === "n" ? offset(a, row, 0) : offset(a, 0, row),
+        bOffset: offset(b, 0, 0),
+        cOffset: offset(c, row, 0),
+        useBias: options.bias ? 1 : 0, accumulate: options.accumulate ? 1 : 0,
+      },
+    );
+  }
 }
+
+const stride = (m: Matrix): number => m.stride ?? pad4(m.columns);
+const offset = (m: Matrix, row: number, column: number): number => ((m.firstRow ?? 0) + row) * stride(m) + (m.firstColumn ?? 0) + column;

@@ -1,0 +1,66 @@
+import { readdirSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { basename, dirname, extname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { bookNames, decodeText, fetchText, findBook, stripGutenberg } from "../data/books.ts";
+import { GatewiseError } from "../errors.ts";
+
+/** A text and where it came from. */
+export interface TextSource {
+  readonly text: string;
+  /** What finds the text again from any folder: a book's name, an address, or an absolute path. */
+  readonly source: string;
+  /** Short, fit for a folder's name: "alice". */
+  readonly name: string;
+}
+
+/** The bundled books lie beside the built command line. */
+const booksFolder = (): string => join(dirname(fileURLToPath(import.meta.url)), "books");
+
+/** Files of the bundled books that are there. */
+export function bookFiles(): readonly string[] {
+  try {
+    return readdirSync(booksFolder()).filter((name) => name.endsWith(".txt"));
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Loads a text. A bundled book's name comes before a file of that name; write ./alice for the file.
+ *
+ * @throws GatewiseError E_DATA that says what is wrong with it
+ */
+export async function loadText(data: string): Promise<TextSource> {
+  const source = await find(data);
+  if (source.text.length === 0) throw new GatewiseError("E_DATA", `${data} is empty; give a text of at least a few hundred characters`);
+  return source;
+}
+
+async function find(data: string): Promise<TextSource> {
+  if (/^https?:\/\//i.test(data)) return { text: await fetchText(data), source: data, name: nameOf(new URL(data).pathname) };
+  const book = findBook(data);
+  if (book) return { text: await readText(join(booksFolder(), book.file), data), source: book.name, name: book.name };
+  const path = resolve(data);
+  return { text: await readText(path, data), source: path, name: nameOf(path) };
+}
+
+async function readText(path: string, shown: string): Promise<string> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === "ENOENT") {
+      throw new GatewiseError("E_DATA", `no such file: ${shown}; the bundled books are ${bookNames()}`, { cause });
+    }
+    const reason = code === "EISDIR" ? "it is a folder" : code === "EACCES" ? "no permission" : (cause as Error).message;
+    throw new GatewiseError("E_DATA", `could not read ${shown}: ${reason}`, { cause });
+  }
+  return stripGutenberg(decodeText(bytes, shown));
+}
+
+function nameOf(path: string): string {
+  const stem = basename(path, extname(path)).toLowerCase().replace(/[^a-z0-9._-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "");
+  return stem || "text";
+}

@@ -1,0 +1,123 @@
+// The flags of training and the fields they set: one table for parsing, for --help, for what a resumed run may
+// change, and for error messages that name the flag instead of the field.
+import { Command, InvalidArgumentError, Option } from "commander";
+import { CELL_NAMES } from "../models/cells.ts";
+import { LANGUAGE_MODEL_DEFAULTS, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
+import { TRAINING_DEFAULTS, type TrainingOptions } from "../training/options.ts";
+import { SCHEDULES } from "../training/schedule.ts";
+
+/** The shape of a model: its configuration but for the vocabulary, which the text decides. */
+export type ModelOptions = Omit<LanguageModelConfig, "vocabSize">;
+
+interface Flag<Field> {
+  readonly field: Field;
+  readonly flags: string;
+  readonly help: string;
+  /** Allowed words; without them the flag takes a number, or nothing if it names no argument. */
+  readonly words?: readonly string[];
+}
+
+const MODEL_FLAGS: readonly Flag<keyof ModelOptions>[] = [
+  { field: "cell", flags: "--cell <name>", help: "recurrent cell", words: CELL_NAMES },
+  { field: "input", flags: "--input <kind>", help: "how characters enter", words: ["embedding", "one-hot"] },
+  { field: "hiddenSize", flags: "--hidden <n>", help: "hidden units of a layer" },
+  { field: "embeddingSize", flags: "--embedding <n>", help: "size of the embeddings" },
+  { field: "numLayers", flags: "--layers <n>", help: "recurrent layers" },
+  { field: "dropout", flags: "--dropout <p>", help: "probability of dropping an output between layers" },
+  { field: "resetAfter", flags: "--gru-reset <when>", help: "GRU: reset gate after or before the product", words: ["after", "before"] },
+  { field: "nonlinearity", flags: "--nonlinearity <name>", help: "RNN: its nonlinearity", words: ["tanh", "relu"] },
+  { field: "forgetBias", flags: "--forget-bias <x>", help: "LSTM: where the forget gate's bias starts" },
+  { field: "orthogonal", flags: "--orthogonal", help: "start from orthogonal recurrent weights" },
+];
+
+const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
+  { field: "batchSize", flags: "--batch <n>", help: "streams or windows side by side" },
+  { field: "seqLen", flags: "--seq <n>", help: "characters that gradients flow back through" },
+  { field: "totalSteps", flags: "--steps <n>", help: "training steps, from the run's first" },
+  { field: "loss", flags: "--loss <steps>", help: "loss on all time steps or the last", words: ["all", "last"] },
+  { field: "state", flags: "--state <kind>", help: "carry the state, or random windows from zero", words: ["carry", "zero"] },
+  { field: "optimizer", flags: "--optimizer <name>", help: "optimizer", words: OPTIMIZER_NAMES },
+  { field: "learningRate", flags: "--lr <x>", help: "learning rate" },
+  { field: "momentum", flags: "--momentum <x>", help: "SGD: momentum" },
+  { field: "schedule", flags: "--schedule <name>", help: "learning-rate schedule", words: SCHEDULES },
+  { field: "warmupSteps", flags: "--warmup <n>", help: "steps of linear warm-up" },
+  { field: "clip", flags: "--clip <x>", help: "largest gradient norm; 0 for no clipping" },
+  { field: "weightDecay", flags: "--weight-decay <x>", help: "weight decay" },
+  { field: "valFraction", flags: "--val <part>", help: "last part of the text, kept for validation" },
+  { field: "evalInterval", flags: "--eval-every <n>", help: "steps between validations; 0 for none" },
+  { field: "sampleInterval", flags: "--sample-every <n>", help: "steps between samples; 0 for none" },
+  { field: "logInterval", flags: "--log-every <n>", help: "steps between reports; 0 for none" },
+  { field: "checkpointInterval", flags: "--checkpoint-every <n>", help: "steps between checkpoints; 0: only at the end" },
+  { field: "seed", flags: "--seed <n>", help: "of the weights, windows and dropout" },
+];
+
+const ALL_FLAGS: readonly Flag<string>[] = [...MODEL_FLAGS, ...TRAINING_FLAGS];
+const DEFAULTS: Readonly<Record<string, unknown>> = { ...LANGUAGE_MODEL_DEFAULTS, ...TRAINING_DEFAULTS };
+
+/** "after" and "before" stand for the boolean `resetAfter`. */
+const toField = (field: string, value: unknown): unknown => (field === "resetAfter" ? value === "after" : value);
+const toFlag = (field: string, value: unknown): unknown => (field === "resetAfter" ? (value ? "after" : "before") : value);
+
+/** Parses a number as a whole: Number("") is 0, and parseFloat would take "12x". */
+export function parseNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("expected a number");
+  return value;
+}
+
+function commanderOption({ field, flags, help, words }: Flag<string>, fallback: unknown): Option {
+  const option = new Option(flags, help);
+  if (words) option.choices([...words]);
+  else if (option.required) option.argParser(parseNumber);
+  const value = toFlag(field, fallback);
+  return value === undefined || value === false ? option : option.default(value);
+}
+
+/** Adds the flags that set `fields`, or all of them, with defaults that the command may change. */
+export function addTrainingFlags(command: Command, fields?: readonly string[], defaults: Readonly<Record<string, unknown>> = {}): Command {
+  for (const flag of ALL_FLAGS) {
+    if (!fields || fields.includes(flag.field)) command.addOption(commanderOption(flag, defaults[flag.field] ?? DEFAULTS[flag.field]));
+  }
+  return command;
+}
+
+export const dataOption = (): Option => new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
+export const deviceOption = (): Option =>
+  new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU").choices(["auto", "webgpu", "cpu"]).default("auto");
+export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
+export const presetOption = (): Option =>
+  new Option("--preset <name>", "sets --cell and --input: a step of the evolution").choices(Object.keys(PRESETS)).conflicts(["cell", "input"]);
+
+export interface GivenOptions {
+  readonly model: Partial<ModelOptions>;
+  readonly training: Partial<TrainingOptions>;
+}
+
+/** The values of a command's training flags: all of them, and those that the user typed. */
+export function readTrainingFlags(command: Command): { readonly all: GivenOptions; readonly typed: GivenOptions } {
+  const collect = (flags: readonly Flag<string>[], typedOnly: boolean): object =>
+    Object.fromEntries(
+      flags.flatMap(({ field, flags: text }) => {
+        const name = new Option(text).attributeName();
+        const value: unknown = command.getOptionValue(name);
+        const skip = value === undefined || (typedOnly && command.getOptionValueSource(name) !== "cli");
+        return skip ? [] : [[field, toField(field, value)]];
+      }),
+    );
+  const preset = command.getOptionValue("preset") as PresetName | undefined;
+  const given = (typedOnly: boolean): GivenOptions => ({
+    model: { ...collect(MODEL_FLAGS, typedOnly), ...(preset && PRESETS[preset]) },
+    training: collect(TRAINING_FLAGS, typedOnly),
+  });
+  return { all: given(false), typed: given(true) };
+}
+
+/** The flag that sets a field: "--hidden" for "hiddenSize". */
+export const flagOf = (field: string): string | undefined => ALL_FLAGS.find((flag) => flag.field === field)?.flags.split(" ")[0];
+
+/** An error message of the library in the words of the command line: it begins with the flag, not the field. */
+export const inFlags = (message: string): string => message.replace(/^\w+(?= must be )/, (field) => flagOf(field) ?? field);
+
+/** A field's value as its flag takes it. */
+export const flagValue = (field: string, value: unknown): string => String(toFlag(field, value));
