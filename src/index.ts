@@ -2,6 +2,7 @@ export { GatewiseError, type ErrorCode } from "./errors.ts";
 export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
 export { LanguageModel, type LanguageModelOptions } from "./models/language-model.ts";
 export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
+export { Recurrent, type BackwardResult, type ForwardOptions, type ForwardResult, type RecurrentConfig, type RecurrentOptions } from "./models/recurrent.ts";
 export type { CellName } from "./models/cells.ts";
 export type { StateDict } from "./models/parameters.ts";
 export { sampleText, type SampleOptions, type TextCodec } from "./models/sample.ts";

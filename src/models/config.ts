@@ -85,7 +85,7 @@ export function parameterSpecs(config: LanguageModelConfig): readonly ParameterS
   for (let l = 0; l < numLayers; l++) {
     const inputSize = l > 0 ? H : input === "embedding" ? E : V;
     const options = { orthogonal: config.orthogonal, ...(config.cell === "lstm" && { forgetBias: config.forgetBias }) };
-    specs.push(...layerParameters(`l${l}`, inputSize, H, gates, options).map((s) => ({ ...s, name: `rnn.${s.name}` })));
+    specs.push(...layerParameters(`l${l}`, [inputSize], H, gates, options).map((s) => ({ ...s, name: `rnn.${s.name}` })));
   }
   const bound = 1 / Math.sqrt(H);
   specs.push(plainParameter("head.weight", [V, H], { kind: "uniform", bound }));

@@ -36,28 +36,35 @@ export function makeParameterSet(device: Device, label: string, specs: readonly 
   return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])) };
 }
 
-/** The four parameters of one layer of a cell with G gates, named as PyTorch names them, with `suffix` such as "l0". */
+/**
+ * The four parameters of one layer of a cell with G gates, named as PyTorch names them, with `suffix` such as "l0".
+ * `input` is the shape of an input row: [in], or [2, H] above a bidirectional layer, whose halves are padded apart.
+ */
 export function layerParameters(
   suffix: string,
-  inputSize: number,
+  input: readonly number[],
   H: number,
   G: number,
-  options: { orthogonal?: boolean; forgetBias?: number } = {},
+  options: { orthogonal?: boolean; forgetBias?: number; bias?: boolean } = {},
 ): readonly ParameterSpec[] {
   const bound = 1 / Math.sqrt(H);
   const uniform: Initializer = { kind: "uniform", bound };
-  const { forgetBias } = options;
+  const { forgetBias, bias: biased = true } = options;
   const bias = (value: number | undefined): Initializer =>
     value === undefined ? uniform : { kind: "gate-bias", bound, gate: 1, value };
   const gateSpec = (name: string, inner: readonly number[], initializer: Initializer): ParameterSpec => ({
     name: `${name}_${suffix}`,
-    shape: [G * H, ...inner],
-    tensor: { name, shape: [G, H, ...inner], stored: [G, pad4(H), ...inner.map(pad4)] },
+    shape: inner.length > 0 ? [G * H, sizeOf(inner)] : [G * H],
+    tensor: { name, shape: [G, H, ...inner], stored: [G, pad4(H), ...inner.map((n, i) => (i === inner.length - 1 ? pad4(n) : n))] },
     initializer,
   });
-  return [
-    gateSpec("weight_ih", [inputSize], uniform),
+  const weights = [
+    gateSpec("weight_ih", input, uniform),
     gateSpec("weight_hh", [H], options.orthogonal ? { kind: "orthogonal" } : uniform),
+  ];
+  if (!biased) return weights;
+  return [
+    ...weights,
     // The two biases of a gate add up, so the forget gate's constant stands in one of them.
     gateSpec("bias_ih", [], bias(forgetBias)),
     gateSpec("bias_hh", [], bias(forgetBias === undefined ? undefined : 0)),
@@ -113,10 +120,10 @@ function orthogonalize(matrix: Float64Array, H: number): void {
   }
 }
 
-/** Reads every tensor of a set as dense values in PyTorch's order. */
+/** Reads every tensor of a set as dense values in PyTorch's order; a float64 device gives Float64Arrays. */
 export async function readStateDict(device: Device, set: ParameterSet): Promise<StateDict> {
   const values = await Promise.all(set.flat.parts.map((tensor) => device.read(tensor)));
-  return Object.fromEntries(set.specs.map(({ name }, i) => [name, Float32Array.from(values[i]!)]));
+  return Object.fromEntries(set.specs.map(({ name }, i) => [name, values[i] as Float32Array]));
 }
 
 /**
@@ -141,5 +148,5 @@ export function writeStateDict(device: Device, set: ParameterSet, values: Readon
       );
     }
   }
-  for (const { name } of set.specs) device.write(set.byName[name]!, Float32Array.from(values[name]!));
+  for (const { name } of set.specs) device.write(set.byName[name]!, Float64Array.from(values[name]!));
 }

@@ -16,8 +16,8 @@ import {
   recordWeightHhGradient, type Layer, type LayerWeights, type Projection,
 } from "./recurrent-layer.ts";
 
-/** The parameters (or gradients) of layer l. */
-export const layerWeights = ({ byName }: ParameterSet, l: number): LayerWeights => ({
+/** The parameters (or gradients) of layer l; a language model's layers have biases. */
+export const layerWeights = ({ byName }: ParameterSet, l: number): LayerWeights & { biasIh: Tensor; biasHh: Tensor } => ({
   weightIh: byName[`rnn.weight_ih_l${l}`]!,
   weightHh: byName[`rnn.weight_hh_l${l}`]!,
   biasIh: byName[`rnn.bias_ih_l${l}`]!,

@@ -22,10 +22,10 @@ export interface LayerWeights {
   readonly weightIh: Tensor;
   /** [G, H, H] */
   readonly weightHh: Tensor;
+  /** [G, H]; a layer without biases has none. */
+  readonly biasIh: Tensor | undefined;
   /** [G, H] */
-  readonly biasIh: Tensor;
-  /** [G, H] */
-  readonly biasHh: Tensor;
+  readonly biasHh: Tensor | undefined;
 }
 
 /** x·W_ihᵀ + b_ih as the steps read it: row `rows[t, b]` for cell (t, b) if gathered, else row t·B + b. */
@@ -67,10 +67,12 @@ export function makeLayer(recorder: Recorder, name: string, shape: LayerShape, p
 /** Packs W_hh and b_hh as the steps read them; once per change of the weights. */
 export function recordPack(recorder: Recorder, layer: Layer, weights: LayerWeights): void {
   const { cell, H } = layer.shape;
+  const { weightHh, biasHh } = weights;
   recorder.dispatch(
     transpose.forward,
-    { matrix: weights.weightHh, bias: weights.biasHh, out: layer.tensors.packed },
-    { rows: cell.gates * pad4(H), columns: H, stride: pad4(H), mode: TRANSPOSE.append },
+    { matrix: weightHh, bias: biasHh ?? weightHh, out: layer.tensors.packed },
+    // Without a bias the last row stays as it was made: zero.
+    { rows: cell.gates * pad4(H), columns: H, stride: pad4(H), mode: biasHh ? TRANSPOSE.append : TRANSPOSE.plain },
   );
 }
 
@@ -109,9 +111,13 @@ export function makeLayerGradients(recorder: Recorder, name: string, layer: Laye
   };
 }
 
-/** Records all steps backward, from dOutput to dGates and dProjection. dCarry must hold the final state's gradient. */
-export function recordStepsBackward(recorder: Recorder, layer: Layer, gradients: StepGradients): void {
+/**
+ * Records all steps backward, from dOutput to dGates and dProjection. dCarry must hold the final state's gradient;
+ * `before` may record something in front of each step.
+ */
+export function recordStepsBackward(recorder: Recorder, layer: Layer, gradients: StepGradients, before?: (t: number) => void): void {
   for (let t = layer.shape.T - 1; t >= 0; t--) {
+    before?.(t);
     layer.shape.cell.backward(recorder, layer.tensors, gradients, stepParams(layer, t));
   }
 }

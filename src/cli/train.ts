@@ -1,0 +1,263 @@
+import type { Command } from "commander";
+import { dirname, join } from "node:path";
+import { CharTokenizer } from "../data/tokenizer.ts";
+import { GatewiseError } from "../errors.ts";
+import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { LanguageModel } from "../models/language-model.ts";
+import type { Device } from "../runtime/device.ts";
+import { modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
+import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
+import type { EndEvent } from "../training/events.ts";
+import { trainingOptions, type TrainingOptions } from "../training/options.ts";
+import { Trainer, type TrainerOptions } from "../training/trainer.ts";
+import { loadText, type TextSource } from "./data.ts";
+import { withDevice, type DeviceChoice } from "./device.ts";
+import {
+  checkpointsIn, claimFolder, findCheckpoint, keepBest, keepCheckpoint, readRunInfo, releaseFolder, removeLeftovers, writeRunInfo,
+  type FoundCheckpoint, type RunInfo,
+} from "./files.ts";
+import { flagOf, flagValue, readTrainingFlags, type ModelOptions } from "./options.ts";
+import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
+import { listenForStop } from "./stop.ts";
+
+interface TrainFlags {
+  readonly data: string;
+  readonly device: DeviceChoice;
+  readonly out?: string;
+  readonly resume?: string;
+  readonly initFrom?: string;
+  readonly json?: boolean;
+}
+
+/** Everything about a run that is known before a device is opened. */
+interface Run {
+  readonly text: TextSource;
+  readonly tokenizer: CharTokenizer;
+  readonly tokens: Uint32Array;
+  readonly config: LanguageModelConfig;
+  readonly options: TrainingOptions;
+  readonly device: DeviceChoice;
+  /** The checkpoint that the weights come from. */
+  readonly from: Checkpoint | undefined;
+  /** Whether the checkpoint's run goes on, rather than a new one beginning from its weights. */
+  readonly resumes: boolean;
+  /** Where checkpoints go: a folder to continue in, or the one wished for a new run. */
+  readonly folder: { readonly path: string; readonly claimed: boolean };
+  /** What run.json said. */
+  readonly known: Partial<RunInfo>;
+}
+
+/** `gatewise train`. Returns the exit code. */
+export async function train(flags: TrainFlags, command: Command): Promise<number> {
+  const run = await planRun(flags, command);
+  return withDevice(run.device, (device) => trainOn(device, run, flags.json ?? false));
+}
+
+/** Finds out everything that can be wrong with what was asked for, while nothing is written yet. */
+async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
+  const { all, typed } = readTrainingFlags(command);
+  const typedFlag = (name: string): boolean => command.getOptionValueSource(name) === "cli";
+  const path = flags.resume ?? flags.initFrom;
+  const found = path === undefined ? undefined : await findCheckpoint(path, warn);
+  const resumes = flags.resume !== undefined;
+  const checkpoint = found?.checkpoint;
+  if (resumes && !checkpoint!.training) {
+    throw new GatewiseError("E_BAD_CHECKPOINT", `${path} holds a model but no run; start a new run from it with --init-from`);
+  }
+
+  const known = found && resumes ? await readRunInfo(found.folder) : {};
+  if (resumes && !known.data && !typedFlag("data")) {
+    throw new GatewiseError("E_CONFIG", `there is no run.json beside ${found!.path} to say which text the run reads; give it with --data`);
+  }
+  const options = trainingOptions(resumes ? { ...checkpoint!.training!.options, ...typed.training } : all.training);
+  const done = resumes ? checkpoint!.training!.step : 0;
+  if (resumes && done >= options.totalSteps) {
+    throw new GatewiseError("E_CONFIG", `the run is complete at step ${done}; to go on, give --steps a number above it`);
+  }
+
+  const text = await loadText(resumes && !typedFlag("data") ? known.data! : flags.data);
+  const tokenizer = checkpoint?.tokenizer ?? CharTokenizer.fromText(text.text);
+  const tokens = tokenizer.encode(text.text);
+  if (resumes && !sameText(checkpoint!, tokens)) {
+    warn(`${text.source} is not the text that this run was trained on; it goes on, but not as the unbroken run would have`);
+  }
+  const config = checkpoint
+    ? changedConfig(checkpoint.config, typed.model)
+    : languageModelConfig({ ...all.model, vocabSize: tokenizer.size });
+  return {
+    text, tokenizer, tokens, config, options, resumes, known,
+    device: resumes && !typedFlag("device") ? ((known.device as DeviceChoice | undefined) ?? flags.device) : flags.device,
+    from: checkpoint,
+    folder: await chooseFolder(flags.out, resumes ? found : undefined, `${text.name}-${modelName(config)}-${config.hiddenSize}`),
+  };
+}
+
+/** A checkpoint's configuration with the only thing changed that its weights do not depend on. */
+function changedConfig(config: LanguageModelConfig, typed: Partial<ModelOptions>): LanguageModelConfig {
+  for (const field of Object.keys(typed) as (keyof ModelOptions)[]) {
+    if (field === "dropout" || typed[field] === config[field]) continue;
+    const has = config[field] === undefined ? "none" : flagValue(field, config[field]);
+    throw new GatewiseError("E_CONFIG", `${flagOf(field)} ${flagValue(field, typed[field])} does not fit the checkpoint's model (${has}); leave it out`);
+  }
+  return languageModelConfig({ ...config, ...typed });
+}
+
+/** "lstm", "one-hot-rnn": as the presets are called. */
+function modelName({ cell, input }: LanguageModelConfig): string {
+  return input === "one-hot" ? `one-hot-${cell}` : cell === "rnn" ? "embedding-rnn" : cell;
+}
+
+/**
+ * A resumed run goes on in its own folder, unless that has later checkpoints, which it would overwrite: then it is a
+ * branch and gets a folder of its own.
+ */
+async function chooseFolder(out: string | undefined, resumed: FoundCheckpoint | undefined, name: string): Promise<Run["folder"]> {
+  if (out !== undefined) return { path: out, claimed: resumed !== undefined && join(out) === join(resumed.folder) };
+  if (!resumed) return { path: join("runs", name), claimed: false };
+  const { folder, path, checkpoint } = resumed;
+  const branches = path !== folder && dirname(path) === folder && (await newerCheckpoint(folder, checkpoint.training!.step));
+  return { path: folder, claimed: !branches };
+}
+
+/** Whether a folder has a whole checkpoint of a later step. */
+async function newerCheckpoint(folder: string, step: number): Promise<boolean> {
+  if (!(await checkpointsIn(folder)).some((checkpoint) => checkpoint.step > step)) return false;
+  const newest = await findCheckpoint(folder, () => {});
+  return newest.checkpoint.training!.step > step;
+}
+
+async function trainOn(device: Device, run: Run, json: boolean): Promise<number> {
+  const { config, options, tokenizer, tokens, from } = run;
+  const model = from ? modelFromCheckpoint(device, { ...from, config }) : LanguageModel.create(device, { ...config, seed: options.seed });
+  const keeper = new Keeper(run, device, json);
+  const settings: TrainerOptions = {
+    ...options,
+    tokenizer,
+    // The trainer keeps a checkpoint only after a step that it was asked for.
+    onCheckpoint: (trainer) => keeper.keep(trainer),
+  };
+  const trainer = run.resumes ? resumeTrainer(model, tokens, from!, settings) : Trainer.create(model, tokens, settings);
+  try {
+    return await follow(trainer, run, keeper, json);
+  } catch (error) {
+    throw await keeper.advise(error, options);
+  } finally {
+    trainer.dispose();
+    model.dispose();
+  }
+}
+
+/** Runs the training and reports it. Returns the exit code. */
+async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean): Promise<number> {
+  const { options, text, tokens, tokenizer } = run;
+  const progress = new Progress(options.totalSteps, options.batchSize * options.seqLen);
+  const stop = listenForStop(() => say("stopping after this step and saving; once more to stop at once"));
+  let valLoss: number | undefined;
+  live("preparing…");
+  for await (const event of trainer.run({ maxSteps: options.totalSteps, signal: stop.signal })) {
+    switch (event.event) {
+      case "start": {
+        const folder = await keeper.open();
+        const { parameters, device } = event;
+        if (json) printJson({ ...event, vocabulary: tokenizer.size, characters: tokens.length, data: text.source, out: folder, options });
+        else {
+          say(`device: ${device}`);
+          const model = `${modelName(run.config)} · ${count(parameters)} parameters · vocabulary of ${tokenizer.size}`;
+          say(`model:  ${model} · text: ${text.name}, ${count(tokens.length)} characters`);
+          say(`run:    ${shown(folder)}${event.step > 0 ? `, from step ${event.step}` : ""}`);
+        }
+        break;
+      }
+      case "step":
+        keeper.loss = event.loss;
+        if (json) printJson(event);
+        else progress.step(event);
+        break;
+      case "eval":
+        valLoss = event.valLoss;
+        if (event.best) await keeper.keepBest(trainer);
+        if (json) printJson(event);
+        else progress.evaluated(event);
+        break;
+      case "sample":
+        if (json) printJson(event);
+        else {
+          say(`step ${event.step} writes:`);
+          print(`${event.text}\n\n`);
+        }
+        break;
+      case "checkpoint":
+        if (json) printJson(event);
+        break;
+      case "end": {
+        const saved = await keeper.keep(trainer);
+        if (json && keeper.unreported(saved)) printJson({ v: 1, event: "checkpoint", step: event.step, path: saved });
+        // Without a validation part the figure that tells whether it learned anything is taken on the text itself.
+        const memory = options.valFraction === 0 && event.reason === "done" ? await evaluateText(trainer) : undefined;
+        if (json) printJson({ ...event, ...(memory && { trainAccuracy: memory.accuracy }), out: keeper.folder });
+        else reportEnd(event, { run, saved, folder: keeper.folder, valLoss, memory });
+      }
+    }
+  }
+  return stop.exitCode ?? 0;
+}
+
+async function evaluateText({ model, tokens, options }: Trainer): Promise<Evaluation> {
+  const evaluator = await makeEvaluator(model, tokens, options);
+  try {
+    return await evaluator.evaluate();
+  } finally {
+    evaluator.dispose();
+  }
+}
+
+interface Ending {
+  readonly run: Run;
+  readonly saved: string;
+  readonly folder: string;
+  readonly valLoss: number | undefined;
+  readonly memory: Evaluation | undefined;
+}
+
+function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: Ending): void {
+  const program = programName();
+  const target = quote(shown(folder));
+  const { totalSteps } = run.options;
+  if (event.reason === "aborted") {
+    say(`stopped at step ${event.step} of ${totalSteps}; saved ${shown(saved)}; to go on:`);
+    say(`  ${program} train --resume ${target}`);
+    return;
+  }
+  const figures = [
+    Number.isFinite(event.loss) && `training loss ${event.loss.toFixed(3)}`,
+    valLoss !== undefined && `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
+    memory && `next-character accuracy on the text ${percent(memory.accuracy)}`,
+  ].filter(Boolean);
+  say(`done: step ${event.step} after ${duration(event.seconds)} · ${figures.join(" · ")}`);
+  say(`saved: ${shown(saved)}`);
+  const prompt = run.text.source === "alice" ? ` --prompt "Alice "` : "";
+  say("next:");
+  say(`  ${program} sample ${target}${prompt}`);
+  say(`  ${program} train --resume ${target} --steps ${2 * totalSteps}`);
+  say(`  ${program} info ${target}`);
+}
+
+/** Keeps the checkpoints of one run. */
+class Keeper {
+  folder = "";
+  /** Of the last report. */
+  loss = 0;
+  private last: { readonly step: number; readonly bytes: Uint8Array } | undefined;
+  private saved: { readonly step: number; readonly path: string } | undefined;
+  private reported: string | undefined;
+
+  constructor(
+    private readonly run: Run,
+    private readonly device: Device,
+  ) {}
+
+  /** Makes the run's folder: not before the first step is about to be taken, so that bad input leaves nothing behind. */
+  async open(): Promise<string> {
+    return "";
+  }
+}
