@@ -16,3 +16,7 @@ export {
   loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint,
   type Checkpoint, type TrainingProgress,
 } from "./training/checkpoint.ts";
+export {
+  BREAKAGES, checkGradients, CHECKED_CELLS,
+  type Breakage, type CheckedCell, type CheckOptions, type CheckReport, type CheckResult,
+} from "./training/gradient-check.ts";

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { chooseVariant } from "../../src/runtime/kernel.ts";
 import { assembleShader } from "../../src/runtime/shader.ts";
-import { allEntries } from "../gpu/kernel-check.ts";
+import { allEntries } from "../../src/training/kernel-check.ts";
 
 const entries = [...allEntries()];
 

@@ -1,16 +1,16 @@
 // The proof of every kernel: the same inputs through its reference in float64 and through its WGSL on a GPU.
-import { STREAM, fraction, randomWord } from "../../src/random.ts";
-import { CpuDevice } from "../../src/runtime/cpu-device.ts";
-import type { Device } from "../../src/runtime/device.ts";
-import type { Entry, KernelCase } from "../../src/runtime/kernel.ts";
-import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "../../src/runtime/tensor.ts";
+import { STREAM, fraction, randomWord } from "../random.ts";
+import { CpuDevice } from "../runtime/cpu-device.ts";
+import type { Device } from "../runtime/device.ts";
+import type { Entry, KernelCase } from "../runtime/kernel.ts";
+import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 
 /** Relative L2 distance between GPU and reference that a tensor may have. */
 export const TOLERANCE = 1e-5;
 
 /** All entry points of all kernels, by their full names ("lstm.forward"). */
 export function allEntries(): ReadonlyMap<string, Entry> {
-  const modules = import.meta.glob<Record<string, unknown>>("../../src/kernels/*.ts", { eager: true });
+  const modules = import.meta.glob<Record<string, unknown>>("../kernels/*.ts", { eager: true });
   const entries = new Map<string, Entry>();
   for (const module of Object.values(modules)) {
     for (const exported of Object.values(module)) {

@@ -1,0 +1,424 @@
+// The check that users can run: are the gradients that this device computes right?
+import { IGNORE, sortByToken } from "../data/batches.ts";
+import { lstm } from "../kernels/lstm.ts";
+import { METRIC, PARTIALS, reduce } from "../kernels/reduce.ts";
+import { rnn } from "../kernels/rnn.ts";
+import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { LanguageModel } from "../models/language-model.ts";
+import { makeParameterSet, type ParameterSet } from "../models/parameters.ts";
+import { makeState, recordPass, type PassInputs } from "../models/pass.ts";
+import { Recurrent } from "../models/recurrent.ts";
+import { fraction, randomWord } from "../random.ts";
+import { CpuDevice } from "../runtime/cpu-device.ts";
+import type { Device } from "../runtime/device.ts";
+import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
+import { allEntries, differences } from "./kernel-check.ts";
+
+/** The cells, in every form, that are checked. */
+export const CHECKED_CELLS = {
+  rnn: { cell: "rnn" },
+  "rnn-relu": { cell: "rnn", nonlinearity: "relu" },
+  "rnn-one-hot": { cell: "rnn", input: "one-hot" },
+  gru: { cell: "gru" },
+  "gru-reset-before": { cell: "gru", resetAfter: false },
+  lstm: { cell: "lstm" },
+} as const satisfies Record<string, Partial<LanguageModelConfig>>;
+export type CheckedCell = keyof typeof CHECKED_CELLS;
+
+/** Ways to break a model on purpose, on the device under test only: what proves that the check can fail. */
+export const BREAKAGES = [
+  "swap-gates", "drop-bias", "reset-before", "transpose", "shift-time", "zero-gradient", "skip-last-row",
+] as const;
+export type Breakage = (typeof BREAKAGES)[number];
+
+export interface CheckOptions {
+  /** All by default. */
+  readonly cells?: readonly CheckedCell[];
+  /** Only each cell's gradients against the reference, and the probes: seconds, even on a software adapter. */
+  readonly quick?: boolean;
+  /** Also check this model's own gradients, at its own sizes and weights. */
+  readonly model?: LanguageModel | Recurrent;
+  readonly breakage?: Breakage;
+  readonly signal?: AbortSignal;
+  /** Called with each result as it comes. */
+  readonly onResult?: (result: CheckResult) => void;
+}
+
+export interface CheckResult {
+  /**
+   * "kernel": an entry point against its reference; "gradients": a model's against the float64 reference;
+   * "differences": the reference against finite differences; "direction": the derivative along the gradient, on the
+   * device alone; "probe": what drivers get wrong.
+   */
+  readonly part: "kernel" | "gradients" | "differences" | "direction" | "probe";
+  readonly name: string;
+  readonly passed: boolean;
+  /** Relative L2 of the worst tensor, or the probe's own measure. */
+  readonly error: number;
+  readonly tolerance: number;
+  /** The worst tensor. */
+  readonly tensor?: string;
+  /** Its worst element: "[17] is 0.1, not 0.2". */
+  readonly detail?: string;
+}
+
+export interface CheckReport {
+  readonly passed: boolean;
+  readonly device: string;
+  readonly seconds: number;
+  readonly results: readonly CheckResult[];
+}
+
+/** Relative L2 that a tensor may be off by: on a device against the float64 reference, and the reference itself. */
+const GRADIENT_TOLERANCE = 1e-4;
+const DIFFERENCE_TOLERANCE = 1e-6;
+/** Central differences of a float32 loss are no better. */
+const DIRECTION_TOLERANCE = 1e-2;
+const PROBE_TOLERANCE = 1e-6;
+/** Denominator of a relative error at least: a gradient of a tensor this small is noise. */
+const SMALLEST_NORM = 1e-6;
+
+/**
+ * Checks the gradients that a device computes: kernel by kernel and model by model against the float64 reference, the
+ * reference against finite differences, and what drivers are known to get wrong.
+ *
+ * @throws GatewiseError E_DEVICE_LOST, E_SHADER; a wrong gradient is a result, not an error.
+ * @example
+ * const report = await checkGradients(device, { quick: true });
+ * if (!report.passed) console.warn(report.results.filter((r) => !r.passed));
+ */
+export async function checkGradients(device: Device, options: CheckOptions = {}): Promise<CheckReport> {
+  const { cells = Object.keys(CHECKED_CELLS) as CheckedCell[], quick = false, model, breakage, signal, onResult } = options;
+  const begun = performance.now();
+  using cpu = new CpuDevice("float64");
+  const results: CheckResult[] = [];
+  const add = (result: CheckResult): void => {
+    results.push(result);
+    onResult?.(result);
+    signal?.throwIfAborted();
+  };
+  for (const result of await probes(device)) add(result);
+  for (const cell of cells) {
+    for (const loss of ["all", "last"] as const) {
+      const config = languageModelConfig({ ...CHECKED_CELLS[cell], vocabSize: 11, embeddingSize: 6, hiddenSize: 13, numLayers: quick ? 1 : 2 });
+      const sizes: PassSizes = { T: 5, B: 3, loss };
+      add(await compareModels(device, cpu, `${cell}, loss on ${loss} steps`, config, sizes, breakage));
+      if (quick) continue;
+      add(await compareWithDifferences(cpu, `${cell}, loss on ${loss} steps`, config, sizes));
+      add(await compareAlongGradient(device, `${cell}, loss on ${loss} steps`, config, sizes, breakage));
+    }
+  }
+  if (model instanceof LanguageModel) add(await checkLanguageModel(device, cpu, model));
+  if (model instanceof Recurrent) for (const result of await checkRecurrent(cpu, model)) add(result);
+  if (!quick) {
+    for (const [name, entry] of allEntries()) {
+      const found = await differences(device, entry);
+      const worst = found[0];
+      add({ part: "kernel", name, passed: !worst, error: worst ? Infinity : 0, tolerance: 1e-5, ...(worst && { detail: worst }) });
+    }
+  }
+  return {
+    passed: results.every((r) => r.passed),
+    device: device.description,
+    seconds: (performance.now() - begun) / 1000,
+    results,
+  };
+}
+
+export interface PassSizes {
+  readonly T: number;
+  readonly B: number;
+  readonly loss: "all" | "last";
+}
+
+/** A model's forward and backward pass over fixed random tokens, from a fixed random state. */
+export interface PassHarness {
+  readonly model: LanguageModel;
+  readonly gradients: ParameterSet;
+  /** Runs the pass; resolves with the loss, after which `gradients` holds its gradients. */
+  run(): Promise<number>;
+  readGradients(): Promise<Readonly<Record<string, NumberArray>>>;
+  dispose(): void;
+}
+
+const random = (i: number, stream: number): number => 2 * fraction(randomWord(7, stream, i, 99)) - 1;
+
+/** Makes a harness with weights of about 1, so that no gate is nearly linear; `weights` replaces them. */
+export async function makePassHarness(
+  device: Device,
+  config: LanguageModelConfig,
+  { T, B, loss }: PassSizes,
+  options: { breakage?: Breakage | undefined; weights?: Readonly<Record<string, ArrayLike<number>>> } = {},
+): Promise<PassHarness> {
+  const { breakage } = options;
+  const model = LanguageModel.create(device, breakage === "reset-before" ? { ...config, resetAfter: false } : config);
+  const weights = options.weights ?? Object.fromEntries(model.parameters.specs.map(({ name, shape, initializer }, p) => {
+    const scale = initializer.kind === "normal" ? 1 : 0.7;
+    return [name, Float64Array.from({ length: sizeOf(shape) }, (_, i) => Math.fround(scale * random(i, p)))];
+  }));
+  model.loadStateDict(breakWeights(weights, config, breakage));
+  const { vocabSize: V } = config;
+  const gradients = makeParameterSet(device, "gradients", model.parameters.specs);
+  const metrics = device.tensor({ name: "metrics", shape: [METRIC.count] });
+  const rng = device.tensor({ name: "rng", shape: [4], dtype: "u32" });
+  device.write(rng, Uint32Array.of(5, 6, 0, 0));
+  const state = makeState((spec) => device.tensor(spec), config, B);
+  let pass!: PassInputs;
+  const plan = await device.record("check", (recorder) => {
+    pass = recordPass(recorder, model, { T, B, loss, state, rng, metrics, gradients });
+  });
+  const shift = breakage === "shift-time" ? B : 0;
+  const inputs = Uint32Array.from({ length: T * B }, (_, i) => randomWord(1, 2, i + shift, 3) % V);
+  const targets = Uint32Array.from({ length: T * B }, (_, i) => randomWord(1, 4, i, 3) % V);
+  if (breakage === "skip-last-row") for (let t = 0; t < T; t++) targets[t * B + B - 1] = IGNORE;
+  const order = new Uint32Array(T * B);
+  const starts = new Uint32Array(V + 1);
+  sortByToken(inputs, V, order, starts);
+  device.write(pass.inputs, inputs);
+  device.write(pass.targets, loss === "all" ? targets : targets.subarray((T - 1) * B));
+  device.write(pass.order, order);
+  device.write(pass.starts, starts);
+  const writeRandom = (tensor: Tensor | undefined, stream: number): void => {
+    if (tensor) device.write(tensor, Float64Array.from({ length: sizeOf(tensor.shape) }, (_, i) => Math.fround(random(i, stream))));
+  };
+  return {
+    model,
+    gradients,
+    async run() {
+      writeRandom(state.h, 50);
+      writeRandom(state.c, 51);
+      await plan.run();
+      return (await device.read(metrics))[METRIC.loss]!;
+    },
+    async readGradients() {
+      const values = await Promise.all(gradients.flat.parts.map((tensor) => device.read(tensor)));
+      const named = Object.fromEntries(gradients.specs.map(({ name }, i) => [name, values[i]!]));
+      if (breakage === "zero-gradient") named["rnn.weight_ih_l0"]!.fill(0);
+      return named;
+    },
+    dispose() {
+      plan.dispose();
+      for (const tensor of [gradients.flat.whole, metrics, rng, state.h, state.c]) if (tensor) device.free(tensor);
+      model.dispose();
+    },
+  };
+}
+
+function breakWeights(
+  weights: Readonly<Record<string, ArrayLike<number>>>,
+  config: LanguageModelConfig,
+  breakage: Breakage | undefined,
+): Readonly<Record<string, ArrayLike<number>>> {
+  const H = config.hiddenSize;
+  const hh = Float64Array.from(weights["rnn.weight_hh_l0"]!);
+  const block = H * H;
+  switch (breakage) {
+    case "swap-gates": {
+      // The vanilla RNN has one gate only: two of its units change places instead.
+      const size = hh.length > block ? block : H;
+      const first = hh.slice(0, size);
+      hh.copyWithin(0, size, 2 * size).set(first, size);
+      return { ...weights, "rnn.weight_hh_l0": hh };
+    }
+    case "transpose":
+      for (let gate = 0; gate < hh.length; gate += block) {
+        const before = hh.slice(gate, gate + block);
+        for (let i = 0; i < H; i++) for (let j = 0; j < H; j++) hh[gate + i * H + j] = before[j * H + i]!;
+      }
+      return { ...weights, "rnn.weight_hh_l0": hh };
+    case "drop-bias":
+      return { ...weights, "rnn.bias_hh_l0": new Float64Array(weights["rnn.bias_hh_l0"]!.length) };
+    default:
+      return weights;
+  }
+}
+
+/** The worst tensor of `actual` against `expected`, by relative L2, with its worst element. */
+export function worstTensor(
+  actual: Readonly<Record<string, ArrayLike<number>>>,
+  expected: Readonly<Record<string, ArrayLike<number>>>,
+): { error: number; tensor: string; detail: string } {
+  let worst = { error: 0, tensor: "", detail: "" };
+  for (const [tensor, wanted] of Object.entries(expected)) {
+    const values = actual[tensor];
+    if (values?.length !== wanted.length) return { error: Infinity, tensor, detail: `${values?.length ?? "no"} values, not ${wanted.length}` };
+    let difference = 0;
+    let norm = 0;
+    let at = 0;
+    for (let i = 0; i < wanted.length; i++) {
+      const off = Math.abs(values[i]! - wanted[i]!);
+      difference += off ** 2;
+      norm += wanted[i]! ** 2;
+      if (!(off <= Math.abs(values[at]! - wanted[at]!))) at = i;
+    }
+    const error = Math.sqrt(difference) / Math.max(Math.sqrt(norm), SMALLEST_NORM);
+    if (!(error <= worst.error)) worst = { error: Number.isNaN(error) ? Infinity : error, tensor, detail: `[${at}] is ${values[at]}, not ${wanted[at]}` };
+  }
+  return worst;
+}
+
+async function compareModels(device: Device, cpu: Device, name: string, config: LanguageModelConfig, sizes: PassSizes, breakage: Breakage | undefined): Promise<CheckResult> {
+  const [onDevice, onCpu] = [await makePassHarness(device, config, sizes, { breakage }), await makePassHarness(cpu, config, sizes)];
+  const result = await compareHarnesses(name, onDevice, onCpu);
+  onDevice.dispose();
+  onCpu.dispose();
+  return result;
+}
+
+async function compareHarnesses(name: string, onDevice: PassHarness, onCpu: PassHarness): Promise<CheckResult> {
+  const [loss, expectedLoss] = [await onDevice.run(), await onCpu.run()];
+  const worst = worstTensor(
+    { ...(await onDevice.readGradients()), loss: [loss] },
+    { ...(await onCpu.readGradients()), loss: [expectedLoss] },
+  );
+  return { part: "gradients", name, passed: worst.error <= GRADIENT_TOLERANCE, tolerance: GRADIENT_TOLERANCE, ...worst };
+}
+
+/** A user's own language model, at its own sizes and weights. */
+async function checkLanguageModel(device: Device, cpu: Device, model: LanguageModel): Promise<CheckResult> {
+  const weights = await model.stateDict();
+  const sizes: PassSizes = { T: 4, B: 2, loss: "all" };
+  const [onDevice, onCpu] = [await makePassHarness(device, model.config, sizes, { weights }), await makePassHarness(cpu, model.config, sizes, { weights })];
+  const result = await compareHarnesses("your language model", onDevice, onCpu);
+  onDevice.dispose();
+  onCpu.dispose();
+  return result;
+}
+
+/** A user's own recurrent layer, at its own sizes and weights. */
+async function checkRecurrent(cpu: Device, layer: Recurrent): Promise<readonly CheckResult[]> {
+  const { inputSize, hiddenSize, bidirectional, cell } = layer.config;
+  const twin = Recurrent.create(cpu, layer.config);
+  twin.loadStateDict(await layer.stateDict());
+  const [T, B] = [4, 2];
+  const x = Float32Array.from({ length: T * B * inputSize }, (_, i) => random(i, 60));
+  const dOutput = Float32Array.from({ length: T * B * hiddenSize * (bidirectional ? 2 : 1) }, (_, i) => random(i, 61));
+  const run = async (each: Recurrent): Promise<Record<string, ArrayLike<number>>> => {
+    const { output, hN } = await each.forward(x, { T, B });
+    const { dx, dh0, gradients } = await each.backward(dOutput);
+    return { output, hN, dx, dh0, ...gradients };
+  };
+  const worst = worstTensor(await run(layer), await run(twin));
+  twin.dispose();
+  return [{ part: "gradients", name: `your ${cell} layer`, passed: worst.error <= GRADIENT_TOLERANCE, tolerance: GRADIENT_TOLERANCE, ...worst }];
+}
+
+/** Elements of a parameter that finite differences look at: a spread of them. */
+const ELEMENTS = 8;
+
+/** Central differences of the loss in float64 against the gradients, per parameter. */
+export async function compareWithDifferences(cpu: Device, name: string, config: LanguageModelConfig, sizes: PassSizes, harness?: PassHarness): Promise<CheckResult> {
+  const own = harness ?? (await makePassHarness(cpu, config, sizes));
+  await own.run();
+  const analytic = await own.readGradients();
+  const numeric: Record<string, number[]> = {};
+  const sampled: Record<string, number[]> = {};
+  const epsilon = 1e-5;
+  for (const [p, { name: parameter, shape }] of own.model.parameters.specs.entries()) {
+    const tensor = own.model.parameters.flat.parts[p]!;
+    const values = Float64Array.from(await cpu.read(tensor));
+    const lossAt = async (i: number, value: number): Promise<number> => {
+      const before = values[i]!;
+      values[i] = value;
+      cpu.write(tensor, values);
+      values[i] = before;
+      return own.run();
+    };
+    numeric[parameter] = [];
+    sampled[parameter] = [];
+    for (let i = 0; i < values.length; i += Math.max(1, Math.floor(sizeOf(shape) / ELEMENTS))) {
+      const [up, down] = [await lossAt(i, values[i]! + epsilon), await lossAt(i, values[i]! - epsilon)];
+      numeric[parameter].push((up - down) / (2 * epsilon));
+      sampled[parameter].push(analytic[parameter]![i]!);
+    }
+    cpu.write(tensor, values);
+  }
+  if (!harness) own.dispose();
+  const worst = worstTensor(sampled, numeric);
+  return { part: "differences", name, passed: worst.error <= DIFFERENCE_TOLERANCE, tolerance: DIFFERENCE_TOLERANCE, ...worst };
+}
+
+/** (L(θ + εv) − L(θ − εv)) / 2ε against ‖g‖, v the gradient's direction: no reference involved. */
+async function compareAlongGradient(device: Device, name: string, config: LanguageModelConfig, sizes: PassSizes, breakage: Breakage | undefined): Promise<CheckResult> {
+  const harness = await makePassHarness(device, config, sizes, { breakage });
+  await harness.run();
+  const gradients = await harness.readGradients();
+  const weights = await harness.model.stateDict();
+  let square = 0;
+  for (const values of Object.values(gradients)) for (const g of values) square += g * g;
+  const norm = Math.sqrt(square);
+  const lossAt = async (step: number): Promise<number> => {
+    harness.model.loadStateDict(
+      Object.fromEntries(Object.entries(weights).map(([key, values]) => [key, Float64Array.from(values, (w, i) => w + (step / norm) * gradients[key]![i]!)])),
+    );
+    return harness.run();
+  };
+  const epsilon = 1e-2;
+  const slope = ((await lossAt(epsilon)) - (await lossAt(-epsilon))) / (2 * epsilon);
+  harness.dispose();
+  const error = Math.abs(slope / norm - 1);
+  const passed = error <= DIRECTION_TOLERANCE;
+  return { part: "direction", name, passed, error: Number.isNaN(error) ? Infinity : error, tolerance: DIRECTION_TOLERANCE, detail: `slope ${slope}, gradient norm ${norm}` };
+}
+
+const SATURATED = [0, 0.5, -0.5, 9, -9, 45, -45, 89, -89, 1e4, -1e4];
+
+/** What drivers are known to get wrong: tanh and exp of large numbers, and noticing what is not finite. */
+async function probes(device: Device): Promise<readonly CheckResult[]> {
+  const probe = (name: string, error: number): CheckResult => ({
+    part: "probe",
+    name,
+    passed: error <= PROBE_TOLERANCE,
+    error: Number.isNaN(error) ? Infinity : error,
+    tolerance: PROBE_TOLERANCE,
+  });
+  const worst = (actual: ArrayLike<number>, expected: readonly number[]): number =>
+    expected.reduce((most, value, i) => (Math.abs(actual[i]! - value) <= most ? most : Math.abs(actual[i]! - value)), 0);
+  const H = SATURATED.length;
+  let h!: Tensor;
+  let gates!: Tensor;
+  let xRnn!: Tensor;
+  let xLstm!: Tensor;
+  let values!: Tensor;
+  let metrics!: Tensor;
+  const plan = await device.record("probes", (recorder) => {
+    const wide = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
+    const rows = recorder.tensor({ name: "rows", shape: [1, 1], dtype: "u32" });
+    const params = { B: 1, H, t: 0, gather: 0, last: 1, relu: 0 };
+    xRnn = wide("x", [1, 1, H]);
+    xLstm = wide("x", [1, 4, H]);
+    h = wide("h", [2, 1, H]);
+    gates = wide("gates", [1, 1, 4, H]);
+    values = recorder.tensor({ name: "values", shape: [64] });
+    metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
+    const partials = recorder.tensor({ name: "partials", shape: [PARTIALS] });
+    recorder.dispatch(rnn.forward, { xProjection: xRnn, rows, packed: wide("packed", [pad4(H) + 1, 1, H]), h }, params);
+    const lstmTensors = { h: wide("h", [2, 1, H]), c: wide("c", [2, 1, H]), gates };
+    recorder.dispatch(lstm.forward, { xProjection: xLstm, rows, packed: wide("packed", [pad4(H) + 1, 4, H]), ...lstmTensors }, params);
+    recorder.dispatch(reduce.squares, { values, partials }, { count: 16 });
+    recorder.dispatch(reduce.norm, { partials, metrics }, { clip: 1 });
+  });
+  const results: CheckResult[] = [];
+  try {
+    device.write(xRnn, Float32Array.from(SATURATED));
+    device.write(xLstm, Float32Array.from([...SATURATED, ...SATURATED, ...SATURATED, ...SATURATED]));
+    await plan.run();
+    results.push(probe("tanh of up to ±1e4", worst((await device.read(h)).subarray(H), SATURATED.map(Math.tanh))));
+    results.push(probe("sigmoid of up to ±1e4", worst(await device.read(gates), SATURATED.map((x) => 1 / (1 + Math.exp(-x))))));
+    for (const [name, bad] of [["NaN", NaN], ["infinity", Infinity], ["an overflow", 3e38]] as const) {
+      device.write(metrics, new Float32Array(METRIC.count));
+      device.write(values, Float32Array.from({ length: 64 }, (_, i) => (i === 37 ? bad : 0.5)));
+      await plan.run();
+      const noticed = await device.read(metrics);
+      results.push(probe(`${name} in a gradient is noticed`, noticed[METRIC.skipped] === 1 && noticed[METRIC.factor] === 0 ? 0 : Infinity));
+    }
+    device.write(metrics, new Float32Array(METRIC.count));
+    device.write(values, new Float32Array(64).fill(0.5));
+    await plan.run();
+    const finite = await device.read(metrics);
+    results.push(probe("a finite gradient is not mistaken", finite[METRIC.skipped] === 0 ? Math.abs(finite[METRIC.norm]! - 4) : Infinity));
+  } finally {
+    plan.dispose();
+  }
+  return results;
+}

@@ -1,0 +1,66 @@
+// checkGradients on this adapter: it passes, it fails for everything that is broken on purpose, and it leaves nothing.
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { LanguageModel } from "../../src/models/language-model.ts";
+import { Recurrent } from "../../src/models/recurrent.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { BREAKAGES, checkGradients, CHECKED_CELLS, type Breakage, type CheckedCell } from "../../src/training/gradient-check.ts";
+import { testDevice } from "./device.ts";
+
+let device: Device;
+beforeAll(async () => {
+  device = await testDevice();
+});
+afterAll(() => device.dispose());
+
+const failures = (results: readonly { passed: boolean }[]): unknown => results.filter((r) => !r.passed);
+
+it("passes, quick form, on this adapter", async () => {
+  const report = await checkGradients(device, { quick: true });
+  expect(failures(report.results)).toEqual([]);
+  expect(report.results.filter((r) => r.part === "gradients")).toHaveLength(2 * Object.keys(CHECKED_CELLS).length);
+  expect(report.results.filter((r) => r.part === "probe").length).toBeGreaterThanOrEqual(6);
+  expect(report.passed).toBe(true);
+});
+
+it("passes for one cell in full: kernels, differences and the derivative along the gradient", async () => {
+  const report = await checkGradients(device, { cells: ["gru"] });
+  expect(failures(report.results)).toEqual([]);
+  for (const part of ["kernel", "gradients", "differences", "direction", "probe"] as const) {
+    expect(report.results.some((r) => r.part === part), part).toBe(true);
+  }
+});
+
+it("passes for a user's own models", async () => {
+  const layer = Recurrent.create(device, { cell: "lstm", inputSize: 3, hiddenSize: 6, numLayers: 2, bidirectional: true, seed: 9 });
+  const model = LanguageModel.create(device, { cell: "gru", vocabSize: 17, hiddenSize: 9, numLayers: 2, dropout: 0.3, seed: 9 });
+  for (const each of [layer, model]) {
+    const report = await checkGradients(device, { quick: true, cells: [], model: each });
+    expect(failures(report.results)).toEqual([]);
+    expect(report.results.at(-1)!.name).toContain("your");
+  }
+  layer.dispose();
+  model.dispose();
+});
+
+describe("reports, naming a tensor, a device that", () => {
+  const cellsFor: Partial<Record<Breakage, readonly CheckedCell[]>> = { "reset-before": ["gru"] };
+  for (const breakage of BREAKAGES) {
+    for (const cell of cellsFor[breakage] ?? (["rnn", "gru", "lstm"] as const)) {
+      it(`has ${cell} with ${breakage}`, async () => {
+        const report = await checkGradients(device, { quick: true, cells: [cell], breakage });
+        const found = report.results.filter((r) => !r.passed);
+        expect(report.passed).toBe(false);
+        expect(found.map((r) => r.name)).toContain(`${cell}, loss on all steps`);
+        for (const result of found) expect(result.tensor, result.name).toMatch(/^(rnn|head|embedding)\.|^loss$/);
+        if (breakage === "zero-gradient") expect(found[0]!.tensor).toBe("rnn.weight_ih_l0");
+      });
+    }
+  }
+});
+
+it("leaves no buffer behind", async () => {
+  await checkGradients(device, { quick: true, cells: ["lstm"] });
+  const before = device.memory();
+  await checkGradients(device, { quick: true, cells: ["lstm"] });
+  expect(device.memory()).toEqual(before);
+});
