@@ -12,6 +12,9 @@ const environment = readEnvironment();
 // A software GPU takes its time, above all for the first compilation of a shader.
 const patience = (timeout: number) => ({ testTimeout: timeout, hookTimeout: timeout });
 
+// The examples import the package by its name, as its users do.
+const resolve = { alias: [{ find: /^gatewise$/, replacement: at("src/index.ts") }] };
+
 const entries = { index: "src/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" };
 
 export default defineConfig({
@@ -37,6 +40,7 @@ export default defineConfig({
   test: {
     projects: [
       {
+        resolve,
         test: {
           name: "reference",
           include: ["test/reference/**/*.test.ts"],
@@ -45,6 +49,7 @@ export default defineConfig({
         },
       },
       {
+        resolve,
         test: {
           name: "gpu",
           include: ["test/gpu/**/*.test.ts"],
@@ -58,6 +63,7 @@ export default defineConfig({
         },
       },
       {
+        resolve,
         optimizeDeps: { include: ["fast-check"] },
         test: {
           name: "browser",

@@ -58,24 +58,25 @@ export interface ForwardOptions {
   readonly training?: boolean;
 }
 
+/** Results of a float64 device are Float64Arrays. */
 export interface ForwardResult {
   /** [T, B, D·H] */
-  readonly output: NumberArray;
+  readonly output: Float32Array;
   /** [L·D, B, H] */
-  readonly hN: NumberArray;
+  readonly hN: Float32Array;
   /** [L·D, B, H], LSTM only */
-  readonly cN: NumberArray | undefined;
+  readonly cN: Float32Array | undefined;
 }
 
 export interface BackwardResult {
   /** [T, B, inputSize] */
-  readonly dx: NumberArray;
+  readonly dx: Float32Array;
   /** [L·D, B, H] */
-  readonly dh0: NumberArray;
+  readonly dh0: Float32Array;
   /** [L·D, B, H], LSTM only */
-  readonly dc0: NumberArray | undefined;
+  readonly dc0: Float32Array | undefined;
   /** Under the parameters' names, in their shapes. */
-  readonly gradients: Readonly<Record<string, NumberArray>>;
+  readonly gradients: Readonly<Record<string, Float32Array>>;
 }
 
 /** Fills in defaults and checks every field. @throws GatewiseError E_CONFIG */
@@ -188,7 +189,7 @@ export class Recurrent {
    *
    * @throws GatewiseError E_CONFIG, E_SHAPE
    */
-  async step(x: ArrayLike<number>, state: { readonly B: number; readonly h?: ArrayLike<number>; readonly c?: ArrayLike<number> | undefined }): Promise<{ output: NumberArray; h: NumberArray; c: NumberArray | undefined }> {
+  async step(x: ArrayLike<number>, state: { readonly B: number; readonly h?: ArrayLike<number>; readonly c?: ArrayLike<number> | undefined }): Promise<{ output: Float32Array; h: Float32Array; c: Float32Array | undefined }> {
     if (this.config.bidirectional) throw new GatewiseError("E_CONFIG", "Recurrent.step: a bidirectional layer reads whole sequences only");
     const options = { T: 1, B: state.B, h0: state.h, c0: state.c };
     checkForward(this.config, x, options);
@@ -351,6 +352,7 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
     return { l, d, index, layer, weights, inputs, output };
   }
 
+  const readFloats = (tensor: Tensor): Promise<Float32Array> => device.read(tensor) as Promise<Float32Array>;
   let backwardPlan: BackwardPlan | undefined;
   let lengths: readonly number[] = [];
   const io = { T, B, D, H };
@@ -366,8 +368,8 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
       writeOrders(device, tensors, T, B, lengths);
       await plan.run();
       const halves = await Promise.all(directions.slice(-D).map(({ layer, d, output }) =>
-        device.read(d === 0 ? layer.tensors.h : output.tensor).then((all) => (d === 0 ? all.subarray(B * H) : all))));
-      return { output: joinHalves(halves, io, lengths), hN: await device.read(tensors.hN), cN: cell.cellState ? await device.read(tensors.cN) : undefined };
+        readFloats(d === 0 ? layer.tensors.h : output.tensor).then((all) => (d === 0 ? all.subarray(B * H) : all))));
+      return { output: joinHalves(halves, io, lengths), hN: await readFloats(tensors.hN), cN: cell.cellState ? await readFloats(tensors.cN) : undefined };
     },
     async backward(dOutput, { dhN, dcN }, gradients) {
       const state = [["L·D", numLayers * D], ["B", B], ["H", H]] as const;
@@ -383,11 +385,11 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
       dhNs.forEach((tensor, i) => device.write(tensor, slice(dhN, i)));
       dcNs.forEach((tensor, i) => device.write(tensor, slice(dcN, i)));
       await backwardPlan.plan.run();
-      const values = await Promise.all(gradients.flat.parts.map((part) => device.read(part)));
+      const values = await Promise.all(gradients.flat.parts.map(readFloats));
       return {
-        dx: await device.read(dx),
-        dh0: await device.read(dh0),
-        dc0: cell.cellState ? await device.read(dc0) : undefined,
+        dx: await readFloats(dx),
+        dh0: await readFloats(dh0),
+        dc0: cell.cellState ? await readFloats(dc0) : undefined,
         gradients: Object.fromEntries(gradients.specs.map(({ name }, i) => [name, values[i]!])),
       };
     },
@@ -533,9 +535,9 @@ interface HalfShape {
 }
 
 /** The outputs of each direction [T, B, H] as [T, B, D·H], zero past the end of a row. */
-function joinHalves(halves: readonly NumberArray[], { T, B, D, H }: HalfShape, lengths: readonly number[]): NumberArray {
+function joinHalves(halves: readonly Float32Array[], { T, B, D, H }: HalfShape, lengths: readonly number[]): Float32Array {
   const out = new (halves[0]!.constructor as Float32ArrayConstructor)(T * B * D * H);
-  forEachValidRow(T, B, lengths, (row) => halves.forEach((half, d) => out.set(half.subarray(row * H, (row + 1) * H) as Float32Array, (row * D + d) * H)));
+  forEachValidRow(T, B, lengths, (row) => halves.forEach((half, d) => out.set(half.subarray(row * H, (row + 1) * H), (row * D + d) * H)));
   return out;
 }
 
