@@ -90,7 +90,7 @@ const SMALLEST_NORM = 1e-6;
 export async function checkGradients(device: Device, options: CheckOptions = {}): Promise<CheckReport> {
   const { cells = Object.keys(CHECKED_CELLS) as CheckedCell[], quick = false, model, breakage, signal, onResult } = options;
   const begun = performance.now();
-  using cpu = new CpuDevice("float64");
+  const cpu = new CpuDevice("float64");
   const results: CheckResult[] = [];
   const add = (result: CheckResult): void => {
     results.push(result);
@@ -117,6 +117,7 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
       add({ part: "kernel", name, passed: !worst, error: worst ? Infinity : 0, tolerance: 1e-5, ...(worst && { detail: worst }) });
     }
   }
+  cpu.dispose();
   return {
     passed: results.every((r) => r.passed),
     device: device.description,

@@ -33,7 +33,7 @@ export async function differences(
   entry: Entry,
   cases: readonly KernelCase[] = entry.cases(),
 ): Promise<string[]> {
-  using cpu = new CpuDevice("float64");
+  const cpu = new CpuDevice("float64");
   const found: string[] = [];
   for (const each of cases) {
     const inputs = fillTensors(each);
@@ -47,6 +47,7 @@ export async function differences(
       }
     }
   }
+  cpu.dispose();
   return found;
 }
 
