@@ -53,6 +53,7 @@ export default defineConfig({
         test: {
           name: "gpu",
           include: ["test/gpu/**/*.test.ts"],
+          exclude: ["test/gpu/**/*.browser.test.ts"],
           ...patience(120_000),
           // One process for all files: Dawn's instance lives as long as the process (test/gpu/device.ts).
           pool: "forks",
