@@ -1,6 +1,6 @@
 import { GatewiseError } from "../errors.ts";
 import type { Device } from "../runtime/device.ts";
-import { openNodeDevice, releaseNodeGpu } from "../runtime/node.ts";
+import { openNodeDevice } from "../runtime/node.ts";
 import { warn } from "./progress.ts";
 
 export type DeviceChoice = "auto" | "webgpu" | "cpu";
@@ -21,13 +21,12 @@ async function openChosenDevice(choice: DeviceChoice): Promise<Device> {
   }
 }
 
-/** Calls `use` with the device of --device and lets go of it afterwards, so that the process can end. */
+/** Calls `use` with the device of --device and lets go of it afterwards. */
 export async function withDevice<T>(choice: DeviceChoice, use: (device: Device) => Promise<T>): Promise<T> {
   const device = await openChosenDevice(choice);
   try {
     return await use(device);
   } finally {
     device.dispose();
-    releaseNodeGpu();
   }
 }

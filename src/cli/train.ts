@@ -129,7 +129,7 @@ async function newerCheckpoint(folder: string, step: number): Promise<boolean> {
 async function trainOn(device: Device, run: Run, json: boolean): Promise<number> {
   const { config, options, tokenizer, tokens, from } = run;
   const model = from ? modelFromCheckpoint(device, { ...from, config }) : LanguageModel.create(device, { ...config, seed: options.seed });
-  const keeper = new Keeper(run, device, json);
+  const keeper = new Keeper(run, device);
   const settings: TrainerOptions = {
     ...options,
     tokenizer,
@@ -187,11 +187,12 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         }
         break;
       case "checkpoint":
+        keeper.reported = event.path;
         if (json) printJson(event);
         break;
       case "end": {
         const saved = await keeper.keep(trainer);
-        if (json && keeper.unreported(saved)) printJson({ v: 1, event: "checkpoint", step: event.step, path: saved });
+        if (json && keeper.reported !== saved) printJson({ v: 1, event: "checkpoint", step: event.step, path: saved });
         // Without a validation part the figure that tells whether it learned anything is taken on the text itself.
         const memory = options.valFraction === 0 && event.reason === "done" ? await evaluateText(trainer) : undefined;
         if (json) printJson({ ...event, ...(memory && { trainAccuracy: memory.accuracy }), out: keeper.folder });
@@ -246,10 +247,12 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
 class Keeper {
   folder = "";
   /** Of the last report. */
-  loss = 0;
+  loss = NaN;
+  /** The checkpoint that an event has already told of. */
+  reported: string | undefined;
+  /** The run as it was last encoded: a step may be kept both as the newest and as the best. */
   private last: { readonly step: number; readonly bytes: Uint8Array } | undefined;
   private saved: { readonly step: number; readonly path: string } | undefined;
-  private reported: string | undefined;
 
   constructor(
     private readonly run: Run,
@@ -258,6 +261,47 @@ class Keeper {
 
   /** Makes the run's folder: not before the first step is about to be taken, so that bad input leaves nothing behind. */
   async open(): Promise<string> {
-    return "";
+    const { folder, text, device } = this.run;
+    const info: RunInfo = { data: text.source, device, adapter: this.device.description };
+    if (!folder.claimed) return (this.folder = await claimFolder(folder.path, info));
+    this.folder = folder.path;
+    const before = this.run.known.adapter;
+    if (before !== undefined && before !== info.adapter) {
+      warn(`this run was trained on ${before}; on ${info.adapter} it goes on, but not bit for bit`);
+    }
+    await removeLeftovers(this.folder);
+    await writeRunInfo(this.folder, info);
+    return this.folder;
+  }
+
+  private async encode(trainer: Trainer): Promise<Uint8Array> {
+    if (this.last?.step !== trainer.step) this.last = { step: trainer.step, bytes: await saveCheckpoint(trainer) };
+    return this.last.bytes;
+  }
+
+  /** Saves this step, unless it is saved already, and returns where. */
+  async keep(trainer: Trainer): Promise<string> {
+    const { step } = trainer;
+    if (this.saved?.step !== step) {
+      this.saved = { step, path: await keepCheckpoint(this.folder, step, await this.encode(trainer), true) };
+    }
+    return this.saved.path;
+  }
+
+  async keepBest(trainer: Trainer): Promise<void> {
+    await keepBest(this.folder, await this.encode(trainer));
+  }
+
+  /** An error of the run with what became of it and what to do; an empty folder is given back. */
+  async advise(error: unknown, { learningRate }: TrainingOptions): Promise<unknown> {
+    if (this.folder === "") return error;
+    if (!this.run.folder.claimed) await releaseFolder(this.folder);
+    if (!(error instanceof GatewiseError) || !["E_NAN_LOSS", "E_DEVICE_LOST"].includes(error.code)) return error;
+    const lower = error.code === "E_NAN_LOSS" ? ` --lr ${Number((learningRate / 3).toPrecision(1))}` : "";
+    const kept = this.saved?.path ?? (this.run.resumes ? this.folder : undefined);
+    const advice = kept
+      ? `the last good checkpoint is ${shown(kept)}; to go on: ${programName()} train --resume ${quote(shown(this.folder))}${lower}`
+      : `nothing was saved yet; start again${lower && ` with${lower}`}`;
+    return new GatewiseError(error.code, `${error.message}; ${advice}`, { cause: error });
   }
 }

@@ -2,7 +2,8 @@ import { GatewiseError } from "../errors.ts";
 import { openDevice, type Device, type OpenDeviceOptions } from "./device.ts";
 
 /**
- * Opens a device in Node, with WebGPU from the optional peer dependency `webgpu` (Dawn).
+ * Opens a device in Node, with WebGPU from the optional peer dependency `webgpu` (Dawn). Dawn keeps the process alive:
+ * end it with process.exit when the work is done.
  *
  * @throws GatewiseError E_NO_WEBGPU when `webgpu` is not installed or finds no adapter.
  * @example
@@ -26,9 +27,4 @@ async function nodeGpu(): Promise<GPU> {
     throw new GatewiseError("E_NO_WEBGPU", 'Node has no WebGPU of its own: run "npm install webgpu", or use the CPU with { prefer: "cpu" }', { cause });
   }
   return (holder.__gatewiseGpu = dawn.create([]));
-}
-
-/** Lets go of Dawn, so that the process can end by itself. Devices must be disposed before. */
-export function releaseNodeGpu(): void {
-  delete holder.__gatewiseGpu;
 }

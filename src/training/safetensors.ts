@@ -81,8 +81,9 @@ function decodeTensor(name: string, value: unknown, bytes: Uint8Array, start: nu
   const size = shape.reduce((a, b) => a * b, 1);
   if (to - from !== 4 * size) return fail(`tensor "${name}" [${shape.join(", ")}] should have ${4 * size} bytes, has ${to - from}`);
   if (start + to > bytes.length) return fail(`cut short: tensor "${name}" ends at byte ${start + to}, the file at ${bytes.length}`);
-  // A copy, because a Float32Array cannot start at any byte.
-  return { shape, data: new Float32Array(bytes.slice(start + from, start + to).buffer) };
+  // A copy, because a Float32Array cannot start at any byte. (Not bytes.slice: Node's Buffer makes that a view.)
+  const first = bytes.byteOffset + start;
+  return { shape, data: new Float32Array(bytes.buffer.slice(first + from, first + to) as ArrayBuffer) };
 }
 
 const isSizes = (value: unknown): value is number[] => Array.isArray(value) && value.every((n) => Number.isInteger(n) && n >= 0);

@@ -1,0 +1,137 @@
+// The evolution in one command: the four presets, trained one after another on the same batches.
+import type { Command } from "commander";
+import { CharTokenizer } from "../data/tokenizer.ts";
+import { languageModelConfig, PRESETS, type PresetName } from "../models/config.ts";
+import { LanguageModel } from "../models/language-model.ts";
+import type { Device } from "../runtime/device.ts";
+import type { EvalEvent } from "../training/events.ts";
+import { trainingOptions } from "../training/options.ts";
+import { Trainer } from "../training/trainer.ts";
+import { loadText } from "./data.ts";
+import { withDevice, type DeviceChoice } from "./device.ts";
+import { readTrainingFlags } from "./options.ts";
+import { count, duration, live, percent, print, printJson, Progress, rate, say } from "./progress.ts";
+import { listenForStop } from "./stop.ts";
+
+/** What the short form, the default, trains with: two or three minutes on two cores without a GPU. */
+export const COMPARE_DEFAULTS = {
+  hiddenSize: 64,
+  embeddingSize: 32,
+  batchSize: 16,
+  seqLen: 32,
+  totalSteps: 400,
+  learningRate: 5e-3,
+  valFraction: 0.1,
+  evalInterval: 100,
+  logInterval: 10,
+};
+/** Flags that compare takes. */
+export const COMPARE_FLAGS = [
+  ...Object.keys(COMPARE_DEFAULTS), "numLayers", "dropout", "optimizer", "schedule", "warmupSteps", "clip", "weightDecay", "seed",
+];
+
+export interface CompareFlags {
+  readonly data: string;
+  readonly device: DeviceChoice;
+  readonly prompt: string;
+  readonly markdown?: boolean;
+  readonly json?: boolean;
+}
+
+interface Row {
+  readonly preset: PresetName;
+  readonly parameters: number;
+  readonly valLoss: number;
+  readonly bestValLoss: number;
+  readonly valBpc: number;
+  readonly valAccuracy: number;
+  readonly charactersPerSecond: number;
+  readonly sample: string;
+}
+
+/** `gatewise compare`. Returns the exit code. */
+export async function compare(flags: CompareFlags, command: Command): Promise<number> {
+  const { model: modelOptions, training } = readTrainingFlags(command).all;
+  const options = trainingOptions({ ...training, sampleInterval: 0, checkpointInterval: 0 });
+  const text = await loadText(flags.data);
+  const tokenizer = CharTokenizer.fromText(text.text);
+  const tokens = tokenizer.encode(text.text);
+  tokenizer.encode(flags.prompt);
+  const config = (preset: PresetName) => languageModelConfig({ ...modelOptions, ...PRESETS[preset], vocabSize: tokenizer.size });
+  const presets = Object.keys(PRESETS) as PresetName[];
+  presets.forEach(config);
+
+  return withDevice(flags.device, async (device) => {
+    const stop = listenForStop(() => say("stopping after this step"));
+    const begun = performance.now();
+    if (!flags.json) {
+      say(`device: ${device.description}`);
+      say(`text:   ${text.name}, ${count(tokens.length)} characters, vocabulary of ${tokenizer.size}`);
+      say(`each:   ${options.totalSteps} steps of ${options.batchSize} × ${options.seqLen} characters, H=${modelOptions.hiddenSize}, seed ${options.seed}`);
+    }
+    const rows: Row[] = [];
+    for (const preset of presets) {
+      const row = await trainPreset(device, preset);
+      if (stop.exitCode !== undefined) break;
+      rows.push(row);
+      if (flags.json) printJson({ v: 1, event: "compare", ...row });
+    }
+    if (!flags.json && rows.length > 0) {
+      print(flags.markdown ? markdownTable(rows) : plainTable(rows));
+      for (const { preset, sample } of rows) print(`\n--- ${preset}\n${sample}\n`);
+      say(`${duration((performance.now() - begun) / 1000)} on ${device.description}, ${new Date().toISOString().slice(0, 10)}`);
+    }
+    return stop.exitCode ?? 0;
+
+    async function trainPreset(device: Device, preset: PresetName): Promise<Row> {
+      const model = LanguageModel.create(device, { ...config(preset), seed: options.seed });
+      const trainer = Trainer.create(model, tokens, options);
+      const progress = new Progress(options.totalSteps, options.batchSize * options.seqLen, `${preset.padEnd(13)} `);
+      const rates: number[] = [];
+      let last: EvalEvent | undefined;
+      live(`${preset}: preparing…`);
+      try {
+        for await (const event of trainer.run({ maxSteps: options.totalSteps, signal: stop.signal })) {
+          if (event.event === "step") {
+            rates.push(event.tokensPerSecond);
+            if (!flags.json) progress.step(event);
+          } else if (event.event === "eval") {
+            last = event;
+            if (!flags.json) progress.evaluated(event);
+          }
+        }
+        const sample = stop.exitCode === undefined ? await model.sample(tokenizer, { prompt: flags.prompt, length: 240, seed: options.seed }) : "";
+        return {
+          preset,
+          parameters: model.parameterCount,
+          valLoss: last?.valLoss ?? NaN,
+          bestValLoss: trainer.bestValLoss,
+          valBpc: last?.valBpc ?? NaN,
+          valAccuracy: last?.valAccuracy ?? NaN,
+          charactersPerSecond: median(rates),
+          sample,
+        };
+      } finally {
+        trainer.dispose();
+        model.dispose();
+      }
+    }
+  });
+}
+
+const median = (values: readonly number[]): number => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? NaN;
+
+const HEADINGS = ["preset", "parameters", "val. loss", "best", "bits/char", "accuracy", "chars/s"];
+const cells = (row: Row): string[] => [
+  row.preset, count(row.parameters), row.valLoss.toFixed(3), row.bestValLoss.toFixed(3), row.valBpc.toFixed(3),
+  percent(row.valAccuracy), rate(row.charactersPerSecond),
+];
+
+function plainTable(rows: readonly Row[]): string {
+  const table = [HEADINGS, ...rows.map(cells)];
+  const widths = HEADINGS.map((_, i) => Math.max(...table.map((line) => line[i]!.length)));
+  return `${table.map((line) => line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ")).join("\n")}\n`;
+}
+
+const markdownTable = (rows: readonly Row[]): string =>
+  [HEADINGS, HEADINGS.map((_, i) => (i === 0 ? "---" : "---:")), ...rows.map(cells)].map((line) => `| ${line.join(" | ")} |\n`).join("");

@@ -1,0 +1,82 @@
+import { createRequire } from "node:module";
+import type { Device } from "../runtime/device.ts";
+import { openNodeDevice } from "../runtime/node.ts";
+import { GatewiseError } from "../errors.ts";
+import { checkGradients } from "../training/gradient-check.ts";
+import { bookFiles } from "./data.ts";
+import { duration, live, print, printJson } from "./progress.ts";
+import { version } from "./version.ts";
+
+interface Finding {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly text: string;
+  readonly advice?: string;
+}
+
+const NO_ADAPTER = 3;
+const CHECK_FAILED = 6;
+/** Features that Gatewise uses, or will. */
+const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
+
+/** `gatewise doctor`: what is here, whether it computes right, and what to do about what is missing. */
+export async function doctor({ json }: { readonly json?: boolean }): Promise<number> {
+  const findings: Finding[] = [{ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books()];
+  let code = 0;
+  let device: Device | undefined;
+  try {
+    device = await openNodeDevice();
+    findings.push(...describe(device));
+    live("checking gradients…");
+    const report = await checkGradients(device, { quick: true });
+    const failed = report.results.filter((result) => !result.passed);
+    findings.push({
+      name: "gradients",
+      ok: report.passed,
+      text: report.passed ? `right: ${report.results.length} checks in ${duration(report.seconds)}` : failed.map((f) => `${f.name} ${f.tensor ?? ""}`).join("; "),
+      ...(!report.passed && { advice: 'do not train here; update the graphics driver and run "gatewise check"' }),
+    });
+    if (!report.passed) code = CHECK_FAILED;
+  } catch (error) {
+    if (!(error instanceof GatewiseError)) throw error;
+    code = NO_ADAPTER;
+    findings.push({ name: "adapter", ok: false, text: error.message, advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu" });
+  } finally {
+    device?.dispose();
+  }
+  if (json) printJson({ v: 1, event: "doctor", ok: code === 0, findings });
+  else for (const { name, ok, text, advice } of findings) print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
+  return code;
+}
+
+function node(): Finding {
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  const ok = major > 20 || (major === 20 && minor >= 19);
+  return { name: "node", ok, text: `${process.version} · ${process.platform} ${process.arch}`, ...(!ok && { advice: "Node 20.19 or newer is needed" }) };
+}
+
+function webgpuPackage(): Finding {
+  try {
+    const require = createRequire(import.meta.url);
+    const { version: found } = require("webgpu/package.json") as { version: string };
+    return { name: "webgpu", ok: true, text: `npm package ${found} (Dawn)` };
+  } catch {
+    return { name: "webgpu", ok: false, text: "not installed", advice: "npm install webgpu" };
+  }
+}
+
+function books(): Finding {
+  const files = bookFiles();
+  return { name: "books", ok: files.length > 0, text: `${files.length} bundled` };
+}
+
+function describe(device: Device): readonly Finding[] {
+  const { limits, features } = device.gpuDevice!;
+  const mebibytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
+  return [
+    { name: "adapter", ok: true, text: device.description },
+    { name: "kernels", ok: true, text: device.family === "software" ? "variants for software adapters: register tiles, no barriers" : "variants for GPUs: workgroup-memory tiles" },
+    { name: "limits", ok: true, text: `${mebibytes(limits.maxBufferSize)} a buffer, ${mebibytes(limits.maxStorageBufferBindingSize)} a binding` },
+    { name: "features", ok: true, text: FEATURES.filter((feature) => features.has(feature)).join(", ") || "none of those that help" },
+  ];
+}

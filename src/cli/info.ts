@@ -1,0 +1,35 @@
+import { parameterCount } from "../models/config.ts";
+import { findCheckpoint } from "./files.ts";
+import { count, print, printJson, shown, warn } from "./progress.ts";
+
+/** `gatewise info`. Returns the exit code. */
+export async function info(path: string, { json }: { readonly json?: boolean }): Promise<number> {
+  const found = await findCheckpoint(path, warn);
+  const { config, tokenizer, training, tensors } = found.checkpoint;
+  const parameters = parameterCount(config);
+  if (json) {
+    const shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+    printJson({ v: 1, event: "info", path: found.path, parameters, config, characters: tokenizer.characters, training, tensors: shapes });
+    return 0;
+  }
+  const characters = tokenizer.characters.map((c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : c)).join("");
+  const lines: [string, string][] = [
+    ["checkpoint", shown(found.path)],
+    ["model", Object.entries(config).map(([key, value]) => `${key} ${String(value)}`).join(" · ")],
+    ["parameters", count(parameters)],
+    ["vocabulary", `${tokenizer.size}: ${characters}`],
+  ];
+  if (training) {
+    const { step, bestValLoss, options, data } = training;
+    lines.push(["step", `${step} of ${options.totalSteps}`]);
+    if (bestValLoss !== null) lines.push(["best", `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/character`]);
+    lines.push(["training", Object.entries(options).map(([key, value]) => `${key} ${String(value)}`).join(" · ")]);
+    lines.push(["text", `${count(data.tokens)} characters`]);
+  }
+  const width = Math.max(...lines.map(([key]) => key.length));
+  for (const [key, value] of lines) print(`${key.padEnd(width)}  ${value}\n`);
+  print("\ntensors\n");
+  const nameWidth = Math.max(...Object.keys(tensors).map((name) => name.length));
+  for (const [name, { shape }] of Object.entries(tensors)) print(`  ${name.padEnd(nameWidth)}  [${shape.join(", ")}]\n`);
+  return 0;
+}

@@ -1,0 +1,115 @@
+// The command line: what it accepts, and the exit codes. Each command's work is in the file of its name.
+import { Command, CommanderError, Option } from "commander";
+import { GatewiseError, type ErrorCode } from "../errors.ts";
+import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
+import { check } from "./check.ts";
+import { rerunWithAdapter } from "./checkout.ts";
+import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
+import { doctor } from "./doctor.ts";
+import { info } from "./info.ts";
+import { addTrainingFlags, dataOption, deviceOption, inFlags, jsonOption, parseNumber, presetOption } from "./options.ts";
+import { say } from "./progress.ts";
+import { sample } from "./sample.ts";
+import { train } from "./train.ts";
+import { version } from "./version.ts";
+
+const FAILED = 1;
+const USAGE = 2;
+const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
+  E_CONFIG: USAGE,
+  E_DATA: USAGE,
+  E_SHAPE: USAGE,
+  E_BAD_CHECKPOINT: USAGE,
+  E_LIMIT: FAILED,
+  E_SHADER: FAILED,
+  E_NO_WEBGPU: 3,
+  E_DEVICE_LOST: 4,
+  E_NAN_LOSS: 5,
+};
+
+let exitCode = 0;
+const run = (work: Promise<number>): Promise<void> => work.then((code) => void (exitCode = code));
+const number = (flags: string, help: string): Option => new Option(flags, help).argParser(parseNumber);
+
+const program = new Command("gatewise")
+  .description("Trains recurrent networks (RNN, GRU, LSTM) on WebGPU")
+  .version(version())
+  .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`${text.replace(/^error: /, "gatewise: ").trim().replaceAll("\n", " ")}\n`) });
+
+// Exit codes and errors are the same for every command.
+const command = (name: string, description: string): Command =>
+  program.command(name).description(description).exitOverride().configureOutput(program.configureOutput());
+
+addTrainingFlags(command("train", "train a language model on a text"))
+  .addOption(dataOption())
+  .addOption(presetOption())
+  .addOption(deviceOption())
+  .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
+  .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
+  .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
+  .option("--no-tune", "take the default kernel variants")
+  .addOption(jsonOption())
+  .action((flags, self: Command) => run(train(flags, self)));
+
+command("sample", "write text with a trained model")
+  .argument("<checkpoint>", "a checkpoint or a run's folder")
+  .option("--prompt <text>", "text to continue", "")
+  .addOption(number("--length <n>", "characters to write").default(300))
+  .addOption(number("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest").default(0.8))
+  .addOption(number("--top-k <k>", "choose among the k likeliest characters"))
+  .addOption(number("--top-p <p>", "choose among the likeliest that make up this probability"))
+  .addOption(number("--seed <n>", "for the same text again"))
+  .addOption(number("--count <n>", "texts to write, side by side").default(1))
+  .addOption(deviceOption())
+  .addOption(jsonOption())
+  .action((path: string, flags) => run(sample(path, flags)));
+
+addTrainingFlags(command("compare", "train the four steps of the evolution on the same batches"), COMPARE_FLAGS, COMPARE_DEFAULTS)
+  .addOption(dataOption())
+  .addOption(deviceOption())
+  .option("--prompt <text>", "what each model's sample begins with", "Alice ")
+  .option("--markdown", "print the table as Markdown")
+  .option("--no-tune", "take the default kernel variants")
+  .addOption(jsonOption())
+  .action((flags, self: Command) => run(compare(flags, self)));
+
+command("check", "check this device's gradients against the float64 reference and finite differences")
+  .addOption(new Option("--cell <name>", "only this cell").choices(["all", ...Object.keys(CHECKED_CELLS)]).default("all"))
+  .option("--quick", "seconds instead of a minute")
+  .option("--model <path>", "also check a checkpoint's model, at its own size and weights")
+  .addOption(new Option("--break <how>", "break the model on purpose, to see the check fail").choices([...BREAKAGES]))
+  .addOption(deviceOption())
+  .addOption(jsonOption())
+  .action((flags) => run(check(flags)));
+
+command("info", "say what a checkpoint holds")
+  .argument("<checkpoint>", "a checkpoint or a run's folder")
+  .addOption(jsonOption())
+  .action((path: string, flags) => run(info(path, flags)));
+
+command("doctor", "say what this machine can do, and what is missing")
+  .addOption(jsonOption())
+  .action((flags) => run(doctor(flags)));
+
+async function main(): Promise<number> {
+  const code = await rerunWithAdapter();
+  if (code !== undefined) return code;
+  try {
+    await program.parseAsync();
+    return exitCode;
+  } catch (error) {
+    // commander has printed its own message, or the help that was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+    const message = error instanceof Error ? error.message : String(error);
+    say(`gatewise: ${error instanceof GatewiseError ? inFlags(message) : message}`);
+    return error instanceof GatewiseError ? EXIT_CODES[error.code] : FAILED;
+  }
+}
+
+// A reader that has seen enough (`| head`) closes the pipe: nothing to complain about.
+process.stdout.on("error", () => {});
+const code = await main();
+// What was written to a pipe must arrive; then the process must be ended, because Dawn would keep it.
+await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write("", resolve))));
+process.exit(code);

@@ -1,0 +1,59 @@
+import { sampleText, type SampleOptions } from "../models/sample.ts";
+import { modelFromCheckpoint } from "../training/checkpoint.ts";
+import { withDevice, type DeviceChoice } from "./device.ts";
+import { findCheckpoint } from "./files.ts";
+import { print, printJson, say, warn } from "./progress.ts";
+import { listenForStop } from "./stop.ts";
+
+export interface SampleFlags {
+  readonly prompt: string;
+  readonly length: number;
+  readonly temperature: number;
+  readonly topK?: number;
+  readonly topP?: number;
+  readonly seed?: number;
+  readonly count: number;
+  readonly json?: boolean;
+  readonly device: DeviceChoice;
+}
+
+/** `gatewise sample`. Returns the exit code. */
+export async function sample(path: string, flags: SampleFlags): Promise<number> {
+  const { checkpoint } = await findCheckpoint(path, warn);
+  const { tokenizer } = checkpoint;
+  // Refused before a device is opened.
+  tokenizer.encode(flags.prompt);
+  const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 31);
+  return withDevice(flags.device, async (device) => {
+    const model = modelFromCheckpoint(device, checkpoint);
+    const stop = listenForStop(() => {});
+    const streams = flags.count === 1 && !flags.json;
+    const options: SampleOptions = {
+      prompt: flags.prompt,
+      length: flags.length,
+      temperature: flags.temperature,
+      seed,
+      count: flags.count,
+      signal: stop.signal,
+      ...(flags.topK !== undefined && { topK: flags.topK }),
+      ...(flags.topP !== undefined && { topP: flags.topP }),
+      ...(streams && { onText: (text: string) => void process.stdout.write(text) }),
+    };
+    try {
+      if (!flags.json) say(`device: ${device.description} · seed ${seed}`);
+      if (streams) print(flags.prompt);
+      const texts = await sampleText(model, tokenizer, options);
+      texts.forEach((text, index) => {
+        if (flags.json) printJson({ v: 1, event: "sample", index, seed, prompt: flags.prompt, text });
+        else if (!streams) print(`${index > 0 ? "\n" : ""}--- ${index + 1}\n${text}\n`);
+      });
+      if (streams) print("\n");
+    } catch (error) {
+      if (stop.exitCode === undefined) throw error;
+      if (streams) print("\n");
+    } finally {
+      model.dispose();
+    }
+    return stop.exitCode ?? 0;
+  });
+}
