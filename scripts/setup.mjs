@@ -72,7 +72,6 @@ async function prepareEnvironment() {
 }
 
 function build() {
-  if (!existsSync(join(root, "src", "index.ts"))) return;
   const stamp = join(cache, "built");
   const sources = ["package.json", "package-lock.json", "vite.config.ts", "tsconfig.json", ...list("src"), ...list("shaders")];
   const hash = createHash("sha256");

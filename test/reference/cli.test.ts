@@ -1,0 +1,211 @@
+// The command line as a user meets it: the built program, run as a process of its own, on the CPU.
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+
+const CLI = resolve("dist/cli.js");
+const folder = mkdtempSync(join(tmpdir(), "gatewise-cli-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const file = (name: string, text: string): string => {
+  writeFileSync(join(folder, name), text);
+  return name;
+};
+file("text.txt", "It was the best of times, it was the worst of times; ".repeat(40));
+
+const TINY = ["--device", "cpu", "--hidden", "6", "--embedding", "4", "--batch", "4", "--seq", "8", "--data", "text.txt"];
+
+function gatewise(...args: readonly string[]): { code: number | null; out: string; err: string } {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], { cwd: folder, encoding: "utf8" });
+  return { code: status, out: stdout, err: stderr };
+}
+
+const lines = (text: string): any[] => text.trim().split("\n").map((line) => JSON.parse(line));
+
+describe("bad input gets one line on stderr, its exit code, and leaves nothing behind:", () => {
+  const empty = file("empty.txt", "");
+  const short = file("short.txt", "too short");
+  const binary = file("binary.bin", "a\0b");
+  const cases: [name: string, args: string[], code: number, message: RegExp][] = [
+    ["a missing file", ["train", "--data", "nowhere.txt"], 2, /no such file: nowhere\.txt; the bundled books are alice/],
+    ["an empty text", ["train", "--data", empty], 2, /empty\.txt is empty/],
+    ["a text shorter than a window", ["train", "--device", "cpu", "--data", short, "--batch", "1"], 2, /too short/],
+    ["a binary file", ["train", "--data", binary], 2, /no text file/],
+    ["a batch larger than the streams allow", ["train", ...TINY, "--batch", "5000"], 2, /use a batch of at most \d+/],
+    ["--hidden 0", ["train", "--hidden", "0"], 2, /--hidden must be an integer from 1/],
+    ["--hidden twelve", ["train", "--hidden", "twelve"], 2, /--hidden.*expected a number/],
+    ["--steps 0", ["train", "--steps", "0"], 2, /--steps must be an integer of at least 1/],
+    ["--lr 0", ["train", "--lr", "0"], 2, /--lr must be a number above 0/],
+    ["a misspelled flag", ["train", "--hiden", "3"], 2, /unknown option '--hiden' \(Did you mean --hidden\?\)/],
+    ["an unknown cell", ["train", "--cell", "lstn"], 2, /--cell.*Allowed choices are rnn, gru, lstm/],
+    ["an unknown command", ["tran"], 2, /unknown command 'tran'/],
+    ["no checkpoint", ["sample", "nowhere"], 2, /no such checkpoint or run folder: nowhere/],
+    ["some other file as a checkpoint", ["info", "text.txt"], 2, /text\.txt: not a whole \.safetensors file/],
+    ["a resumed run that is not there", ["train", "--resume", "runs/none"], 2, /no such checkpoint/],
+  ];
+  for (const [name, args, code, message] of cases) {
+    it(name, () => {
+      const before = readdirSync(folder, { recursive: true });
+      const { code: actual, err, out } = gatewise(...args);
+      expect(err).toMatch(message);
+      expect(err.trim().split("\n")).toHaveLength(1);
+      expect(err).toMatch(/^gatewise: /);
+      expect(actual).toBe(code);
+      expect(out).toBe("");
+      expect(readdirSync(folder, { recursive: true })).toEqual(before);
+    });
+  }
+});
+
+describe("train", () => {
+  it("prints the events as JSON, one a line, and nothing else on stdout", () => {
+    const { code, out } = gatewise("train", ...TINY, "--steps", "6", "--log-every", "2", "--eval-every", "3", "--sample-every", "6", "--val", "0.1", "--out", "json", "--json");
+    expect(code).toBe(0);
+    const events = lines(out);
+    expect(events.map((e) => `${e.event}${e.step ?? ""}`)).toEqual(["start0", "step2", "eval3", "step4", "step6", "eval6", "sample6", "checkpoint6", "end6"]);
+    expect(events.every((e) => e.v === 1)).toBe(true);
+    expect(events[0]).toMatchObject({ device: "CPU float32", parameters: expect.any(Number) });
+    expect(events[1]).toMatchObject({ loss: expect.any(Number), tokensPerSecond: expect.any(Number) });
+    expect(events[2]).toMatchObject({ valLoss: expect.any(Number), valBpc: expect.any(Number) });
+    expect(events[2].valBpc).toBeCloseTo(events[2].valLoss / Math.LN2, 9);
+    expect(events.at(-1)).toMatchObject({ reason: "done" });
+  });
+
+  it("never writes into another run's folder", () => {
+    const names = [1, 2].map(() => lines(gatewise("train", ...TINY, "--steps", "2", "--out", "mine", "--json").out).at(-1).out);
+    expect(names).toEqual(["mine", "mine-2"]);
+  });
+
+  it("keeps the last three checkpoints and the best", () => {
+    gatewise("train", ...TINY, "--steps", "10", "--checkpoint-every", "2", "--eval-every", "2", "--val", "0.1", "--out", "kept");
+    expect(readdirSync(join(folder, "kept")).sort()).toEqual(
+      ["best.safetensors", "checkpoint-10.safetensors", "checkpoint-6.safetensors", "checkpoint-8.safetensors", "run.json"],
+    );
+  });
+
+  it("resumed gives the bytes of the unbroken run, whatever flags are left out", () => {
+    gatewise("train", ...TINY, "--steps", "9", "--layers", "2", "--dropout", "0.2", "--lr", "0.01", "--out", "whole");
+    gatewise("train", ...TINY, "--steps", "9", "--layers", "2", "--dropout", "0.2", "--lr", "0.01", "--checkpoint-every", "4", "--out", "parts");
+    rmSync(join(folder, "parts/checkpoint-9.safetensors"));
+    rmSync(join(folder, "parts/checkpoint-8.safetensors"));
+    const { code, err } = gatewise("train", "--resume", "parts", "--checkpoint-every", "250");
+    expect(err).toContain("from step 4");
+    expect(code).toBe(0);
+    const bytes = (run: string) => readFileSync(join(folder, run, "checkpoint-9.safetensors"));
+    expect(bytes("parts").equals(bytes("whole"))).toBe(true);
+  });
+
+  it("passes over a damaged newest checkpoint, saying so", () => {
+    gatewise("train", ...TINY, "--steps", "6", "--checkpoint-every", "3", "--out", "damaged");
+    truncateSync(join(folder, "damaged/checkpoint-6.safetensors"), 1000);
+    const { code, err } = gatewise("train", "--resume", "damaged", "--steps", "7");
+    expect(err).toMatch(/checkpoint-6\.safetensors: .*cut short.*using .*checkpoint-3\.safetensors instead/);
+    expect(err).toContain("from step 3");
+    expect(code).toBe(0);
+    const only = gatewise("info", "damaged/checkpoint-6.safetensors");
+    expect(only.code).toBe(0);
+  });
+
+  it("starts a new run from another's weights with --init-from", () => {
+    gatewise("train", ...TINY, "--steps", "4", "--out", "first");
+    const { code, out } = gatewise("train", "--init-from", "first", "--data", "text.txt", "--device", "cpu", "--batch", "4", "--seq", "8", "--steps", "2", "--out", "second", "--json");
+    expect(code).toBe(0);
+    expect(lines(out)[0]).toMatchObject({ step: 0, out: "second" });
+  });
+
+  it("stops at a loss that explodes with exit code 5 and says what to do", () => {
+    const { code, err } = gatewise("train", ...TINY, "--cell", "rnn", "--nonlinearity", "relu", "--optimizer", "sgd", "--lr", "1000", "--log-every", "1", "--out", "wild");
+    expect(code).toBe(5);
+    expect(err).toMatch(/lower the learning rate|Lower the learning rate/);
+    expect(err).toMatch(/start again with --lr/);
+    expect(readdirSync(folder)).not.toContain("wild");
+  });
+
+  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    it(`saves on ${signal}, exits ${code}, and goes on to the bytes of the unbroken run`, async () => {
+      const args = ["train", ...TINY, "--steps", "400", "--eval-every", "0", "--sample-every", "0", "--log-every", "1", "--json"];
+      const child = spawn(process.execPath, [CLI, ...args, "--out", signal], { cwd: folder });
+      let out = "";
+      let signalled = false;
+      child.stdout.on("data", (data: Buffer) => {
+        out += data;
+        if (!signalled && out.includes('"event":"step"')) signalled = child.kill(signal);
+      });
+      let err = "";
+      child.stderr.on("data", (data: Buffer) => (err += data));
+      const exit = await new Promise((done) => child.on("close", done));
+      expect(exit).toBe(code);
+      const end = lines(out).at(-1);
+      expect(end).toMatchObject({ event: "end", reason: "aborted" });
+      expect(end.step).toBeLessThan(400);
+      expect(readdirSync(join(folder, signal))).toContain(`checkpoint-${end.step}.safetensors`);
+      expect(gatewise("train", "--resume", signal).code).toBe(0);
+      gatewise(...args, "--out", `${signal}-whole`);
+      const bytes = (run: string) => readFileSync(join(folder, run, "checkpoint-400.safetensors"));
+      expect(bytes(signal).equals(bytes(`${signal}-whole`))).toBe(true);
+    });
+  }
+});
+
+describe("sample, info and compare", () => {
+  const trained = (() => {
+    let done = false;
+    return () => {
+      if (!done) gatewise("train", ...TINY, "--steps", "30", "--lr", "0.05", "--out", "trained");
+      done = true;
+      return "trained";
+    };
+  })();
+
+  it("sample continues the prompt, the same for the same seed", () => {
+    const args = ["sample", trained(), "--device", "cpu", "--prompt", "It ", "--length", "40", "--seed", "3"];
+    const [first, second] = [gatewise(...args), gatewise(...args)];
+    expect(first.code).toBe(0);
+    expect(first.out).toMatch(/^It [^]{40}\n$/);
+    expect(second.out).toBe(first.out);
+    const many = lines(gatewise(...args, "--count", "3", "--json").out);
+    expect(many.map((m) => m.index)).toEqual([0, 1, 2]);
+    expect(`${many[0].text}\n`).toBe(first.out);
+  });
+
+  it("sample names the characters of a prompt that the model does not know", () => {
+    const { code, err } = gatewise("sample", trained(), "--device", "cpu", "--prompt", "déjà");
+    expect(code).toBe(2);
+    expect(err).toMatch(/unknown characters "d" \(U\+0064\) at position 0|unknown characters "é" \(U\+00E9\) at position 1, "j" /);
+  });
+
+  it("info says what a checkpoint holds", () => {
+    const { code, out } = gatewise("info", trained());
+    expect(code).toBe(0);
+    expect(out).toMatch(/cell lstm .*hiddenSize 6/);
+    expect(out).toMatch(/rnn\.weight_hh_l0\s+\[24, 6\]/);
+    expect(lines(gatewise("info", trained(), "--json").out)[0].tensors["optimizer.v.head.bias"]).toHaveLength(1);
+  });
+
+  it("compare trains the four presets in the order of the evolution", () => {
+    const { code, out } = gatewise("compare", ...TINY, "--steps", "5", "--prompt", "It ", "--json");
+    expect(code).toBe(0);
+    const rows = lines(out);
+    expect(rows.map((row) => row.preset)).toEqual(["one-hot-rnn", "embedding-rnn", "gru", "lstm"]);
+    for (const row of rows) {
+      expect(row.valLoss).toBeGreaterThan(0);
+      expect(row.sample).toMatch(/^It [^]{240}$/);
+    }
+    const table = gatewise("compare", ...TINY, "--steps", "2", "--prompt", "It ", "--markdown").out;
+    expect(table).toMatch(/^\| preset \| parameters \| val\. loss \|/);
+  });
+});
+
+it("a killed process leaves every checkpoint whole", async () => {
+  mkdirSync(join(folder, "killed"), { recursive: true });
+  const args = ["train", ...TINY, "--steps", "100000", "--checkpoint-every", "1", "--eval-every", "0", "--sample-every", "0", "--out", "killed/run"];
+  const child = spawn(process.execPath, [CLI, ...args], { cwd: folder, stdio: "ignore" });
+  await new Promise((done) => setTimeout(done, 900 + Math.random() * 300));
+  child.kill("SIGKILL");
+  await new Promise((done) => child.on("close", done));
+  const kept = readdirSync(join(folder, "killed/run")).filter((name) => name.startsWith("checkpoint-"));
+  expect(kept.length).toBeGreaterThan(0);
+  for (const name of kept) expect(gatewise("info", join("killed/run", name)).code).toBe(0);
+});
