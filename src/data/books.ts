@@ -55,6 +55,9 @@ export function stripGutenberg(text: string): string {
   return start || end ? `${body.trim()}\n` : body;
 }
 
+/** Characters 0x80 to 0x9f of Windows-1252. */
+const WINDOWS_1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
+
 /**
  * Bytes of a text file as text: UTF-8, UTF-16 with a byte-order mark, else Windows-1252.
  *
@@ -68,7 +71,9 @@ export function decodeText(bytes: Uint8Array, source: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    return new TextDecoder("windows-1252").decode(bytes);
+    // Node 20 decodes windows-1252 as Latin-1, whose place for quotes and dashes holds control characters.
+    const latin1 = new TextDecoder("windows-1252").decode(bytes);
+    return latin1.replace(/[\x80-\x9f]/g, (c) => WINDOWS_1252[c.charCodeAt(0) - 0x80]!);
   }
 }
 
