@@ -99,7 +99,8 @@ function wholePackage(): Plugin {
     apply: "build",
     generateBundle(_options, bundle) {
       const leak = nodeImport(bundle);
-      if (leak) this.error(`dist/index.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`);
+      if (leak)
+        this.error(`dist/index.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`);
     },
     closeBundle() {
       const tsc = at("node_modules/typescript/bin/tsc");

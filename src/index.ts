@@ -2,7 +2,14 @@ export { GatewiseError, type ErrorCode } from "./errors.ts";
 export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
 export { LanguageModel, type LanguageModelOptions } from "./models/language-model.ts";
 export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
-export { Recurrent, type BackwardResult, type ForwardOptions, type ForwardResult, type RecurrentConfig, type RecurrentOptions } from "./models/recurrent.ts";
+export {
+  Recurrent,
+  type BackwardResult,
+  type ForwardOptions,
+  type ForwardResult,
+  type RecurrentConfig,
+  type RecurrentOptions,
+} from "./models/recurrent.ts";
 export type { CellName } from "./models/cells.ts";
 export type { StateDict } from "./models/parameters.ts";
 export { sampleText, type SampleOptions, type TextCodec } from "./models/sample.ts";
@@ -13,10 +20,21 @@ export type { TrainingOptions } from "./training/options.ts";
 export type * from "./training/events.ts";
 export { makeEvaluator, type Evaluation, type Evaluator } from "./training/evaluate.ts";
 export {
-  loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint,
-  type Checkpoint, type TrainingProgress,
+  loadCheckpoint,
+  modelFromCheckpoint,
+  resumeTrainer,
+  sameText,
+  saveCheckpoint,
+  type Checkpoint,
+  type TrainingProgress,
 } from "./training/checkpoint.ts";
 export {
-  BREAKAGES, checkGradients, CHECKED_CELLS,
-  type Breakage, type CheckedCell, type CheckOptions, type CheckReport, type CheckResult,
+  BREAKAGES,
+  checkGradients,
+  CHECKED_CELLS,
+  type Breakage,
+  type CheckedCell,
+  type CheckOptions,
+  type CheckReport,
+  type CheckResult,
 } from "./training/gradient-check.ts";

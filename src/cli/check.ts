@@ -1,6 +1,13 @@
 import { LanguageModel } from "../models/language-model.ts";
 import { modelFromCheckpoint } from "../training/checkpoint.ts";
-import { BREAKAGES, checkGradients, CHECKED_CELLS, type Breakage, type CheckedCell, type CheckResult } from "../training/gradient-check.ts";
+import {
+  BREAKAGES,
+  checkGradients,
+  CHECKED_CELLS,
+  type Breakage,
+  type CheckedCell,
+  type CheckResult,
+} from "../training/gradient-check.ts";
 import { GatewiseError } from "../errors.ts";
 import { withDevice, type DeviceChoice } from "./device.ts";
 import { findCheckpoint } from "./files.ts";
@@ -54,11 +61,22 @@ export async function check(flags: CheckFlags): Promise<number> {
       });
       const failed = report.results.filter((result) => !result.passed);
       if (flags.json) {
-        printJson({ v: 1, event: "end", passed: report.passed, checks: report.results.length, failed: failed.length, device: report.device, seconds: report.seconds });
+        printJson({
+          v: 1,
+          event: "end",
+          passed: report.passed,
+          checks: report.results.length,
+          failed: failed.length,
+          device: report.device,
+          seconds: report.seconds,
+        });
       } else {
-        const verdict = report.passed ? `all ${report.results.length} checks passed` : `${failed.length} of ${report.results.length} checks failed`;
+        const verdict = report.passed
+          ? `all ${report.results.length} checks passed`
+          : `${failed.length} of ${report.results.length} checks failed`;
         print(`\n${verdict} in ${duration(report.seconds)} on ${report.device}\n`);
-        if (!report.passed) say("do not trust gradients computed on this device; please report the lines above with your driver's version");
+        if (!report.passed)
+          say("do not trust gradients computed on this device; please report the lines above with your driver's version");
       }
       return report.passed ? 0 : CHECK_FAILED;
     } finally {
@@ -68,7 +86,8 @@ export async function check(flags: CheckFlags): Promise<number> {
 }
 
 function row({ name, passed, error, tolerance, tensor, detail, part }: CheckResult): string {
-  const measure = part === "kernel" && passed ? "" : ` ${error === 0 ? "0" : error.toExponential(1)} (at most ${tolerance.toExponential(0)})`;
+  const measure =
+    part === "kernel" && passed ? "" : ` ${error === 0 ? "0" : error.toExponential(1)} (at most ${tolerance.toExponential(0)})`;
   const worst = tensor ? ` · worst ${tensor}` : "";
   return `  ${passed ? "ok  " : "FAIL"} ${name.padEnd(36)}${measure}${worst}${passed || !detail ? "" : ` ${detail}`}`;
 }

@@ -27,7 +27,15 @@ export const COMPARE_DEFAULTS = {
 };
 /** Flags that compare takes. */
 export const COMPARE_FLAGS = [
-  ...Object.keys(COMPARE_DEFAULTS), "numLayers", "dropout", "optimizer", "schedule", "warmupSteps", "clip", "weightDecay", "seed",
+  ...Object.keys(COMPARE_DEFAULTS),
+  "numLayers",
+  "dropout",
+  "optimizer",
+  "schedule",
+  "warmupSteps",
+  "clip",
+  "weightDecay",
+  "seed",
 ];
 
 export interface CompareFlags {
@@ -67,7 +75,9 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
     if (!flags.json) {
       say(`device: ${device.description}`);
       say(`text:   ${text.name}, ${count(tokens.length)} characters, vocabulary of ${tokenizer.size}`);
-      say(`each:   ${options.totalSteps} steps of ${options.batchSize} × ${options.seqLen} characters, H=${modelOptions.hiddenSize}, seed ${options.seed}`);
+      say(
+        `each:   ${options.totalSteps} steps of ${options.batchSize} × ${options.seqLen} characters, H=${modelOptions.hiddenSize}, seed ${options.seed}`,
+      );
     }
     const rows: Row[] = [];
     for (const preset of presets) {
@@ -100,7 +110,10 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
             if (!flags.json) progress.evaluated(event);
           }
         }
-        const sample = stop.exitCode === undefined ? await model.sample(tokenizer, { prompt: flags.prompt, length: 240, seed: options.seed }) : "";
+        const sample =
+          stop.exitCode === undefined
+            ? await model.sample(tokenizer, { prompt: flags.prompt, length: 240, seed: options.seed })
+            : "";
         return {
           preset,
           parameters: model.parameterCount,
@@ -123,8 +136,13 @@ const median = (values: readonly number[]): number => [...values].sort((a, b) =>
 
 const HEADINGS = ["preset", "parameters", "val. loss", "best", "bits/char", "accuracy", "chars/s"];
 const cells = (row: Row): string[] => [
-  row.preset, count(row.parameters), row.valLoss.toFixed(3), row.bestValLoss.toFixed(3), row.valBpc.toFixed(3),
-  percent(row.valAccuracy), rate(row.charactersPerSecond),
+  row.preset,
+  count(row.parameters),
+  row.valLoss.toFixed(3),
+  row.bestValLoss.toFixed(3),
+  row.valBpc.toFixed(3),
+  percent(row.valAccuracy),
+  rate(row.charactersPerSecond),
 ];
 
 function plainTable(rows: readonly Row[]): string {
@@ -134,4 +152,6 @@ function plainTable(rows: readonly Row[]): string {
 }
 
 const markdownTable = (rows: readonly Row[]): string =>
-  [HEADINGS, HEADINGS.map((_, i) => (i === 0 ? "---" : "---:")), ...rows.map(cells)].map((line) => `| ${line.join(" | ")} |\n`).join("");
+  [HEADINGS, HEADINGS.map((_, i) => (i === 0 ? "---" : "---:")), ...rows.map(cells)]
+    .map((line) => `| ${line.join(" | ")} |\n`)
+    .join("");

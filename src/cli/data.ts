@@ -33,7 +33,8 @@ export function bookFiles(): readonly string[] {
  */
 export async function loadText(data: string): Promise<TextSource> {
   const source = await find(data);
-  if (source.text.length === 0) throw new GatewiseError("E_DATA", `${data} is empty; give a text of at least a few hundred characters`);
+  if (source.text.length === 0)
+    throw new GatewiseError("E_DATA", `${data} is empty; give a text of at least a few hundred characters`);
   return source;
 }
 
@@ -61,6 +62,9 @@ async function readText(path: string, shown: string): Promise<string> {
 }
 
 function nameOf(path: string): string {
-  const stem = basename(path, extname(path)).toLowerCase().replace(/[^a-z0-9._-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "");
+  const stem = basename(path, extname(path))
+    .toLowerCase()
+    .replace(/[^a-z0-9._-]+/g, "-")
+    .replace(/^[-.]+|[-.]+$/g, "");
   return stem || "text";
 }

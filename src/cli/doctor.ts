@@ -33,26 +33,40 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
     findings.push({
       name: "gradients",
       ok: report.passed,
-      text: report.passed ? `right: ${report.results.length} checks in ${duration(report.seconds)}` : failed.map((f) => `${f.name} ${f.tensor ?? ""}`).join("; "),
+      text: report.passed
+        ? `right: ${report.results.length} checks in ${duration(report.seconds)}`
+        : failed.map((f) => `${f.name} ${f.tensor ?? ""}`).join("; "),
       ...(!report.passed && { advice: 'do not train here; update the graphics driver and run "gatewise check"' }),
     });
     if (!report.passed) code = CHECK_FAILED;
   } catch (error) {
     if (!(error instanceof GatewiseError)) throw error;
     code = NO_ADAPTER;
-    findings.push({ name: "adapter", ok: false, text: error.message, advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu" });
+    findings.push({
+      name: "adapter",
+      ok: false,
+      text: error.message,
+      advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu",
+    });
   } finally {
     device?.dispose();
   }
   if (json) printJson({ v: 1, event: "doctor", ok: code === 0, findings });
-  else for (const { name, ok, text, advice } of findings) print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
+  else
+    for (const { name, ok, text, advice } of findings)
+      print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
   return code;
 }
 
 function node(): Finding {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   const ok = major > 20 || (major === 20 && minor >= 19);
-  return { name: "node", ok, text: `${process.version} · ${process.platform} ${process.arch}`, ...(!ok && { advice: "Node 20.19 or newer is needed" }) };
+  return {
+    name: "node",
+    ok,
+    text: `${process.version} · ${process.platform} ${process.arch}`,
+    ...(!ok && { advice: "Node 20.19 or newer is needed" }),
+  };
 }
 
 function webgpuPackage(): Finding {
@@ -75,8 +89,23 @@ function describe(device: Device): readonly Finding[] {
   const mebibytes = (bytes: number): string => `${Math.round(bytes / 2 ** 20)} MiB`;
   return [
     { name: "adapter", ok: true, text: device.description },
-    { name: "kernels", ok: true, text: device.family === "software" ? "variants for software adapters: register tiles, no barriers" : "variants for GPUs: workgroup-memory tiles" },
-    { name: "limits", ok: true, text: `${mebibytes(limits.maxBufferSize)} a buffer, ${mebibytes(limits.maxStorageBufferBindingSize)} a binding` },
-    { name: "features", ok: true, text: FEATURES.filter((feature) => features.has(feature)).join(", ") || "none of those that help" },
+    {
+      name: "kernels",
+      ok: true,
+      text:
+        device.family === "software"
+          ? "variants for software adapters: register tiles, no barriers"
+          : "variants for GPUs: workgroup-memory tiles",
+    },
+    {
+      name: "limits",
+      ok: true,
+      text: `${mebibytes(limits.maxBufferSize)} a buffer, ${mebibytes(limits.maxStorageBufferBindingSize)} a binding`,
+    },
+    {
+      name: "features",
+      ok: true,
+      text: FEATURES.filter((feature) => features.has(feature)).join(", ") || "none of those that help",
+    },
   ];
 }

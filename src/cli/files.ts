@@ -93,7 +93,11 @@ export async function releaseFolder(folder: string): Promise<void> {
   await rmdir(folder).catch(() => {});
 }
 
-const exists = (path: string): Promise<boolean> => stat(path).then(() => true, () => false);
+const exists = (path: string): Promise<boolean> =>
+  stat(path).then(
+    () => true,
+    () => false,
+  );
 
 /** Checkpoints of a run's folder, newest first. */
 export async function checkpointsIn(folder: string): Promise<{ readonly path: string; readonly step: number }[]> {

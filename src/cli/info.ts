@@ -9,21 +9,41 @@ export async function info(path: string, { json }: { readonly json?: boolean }):
   const parameters = parameterCount(config);
   if (json) {
     const shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
-    printJson({ v: 1, event: "info", path: found.path, parameters, config, characters: tokenizer.characters, training, tensors: shapes });
+    printJson({
+      v: 1,
+      event: "info",
+      path: found.path,
+      parameters,
+      config,
+      characters: tokenizer.characters,
+      training,
+      tensors: shapes,
+    });
     return 0;
   }
   const characters = tokenizer.characters.map((c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : c)).join("");
   const lines: [string, string][] = [
     ["checkpoint", shown(found.path)],
-    ["model", Object.entries(config).map(([key, value]) => `${key} ${String(value)}`).join(" · ")],
+    [
+      "model",
+      Object.entries(config)
+        .map(([key, value]) => `${key} ${String(value)}`)
+        .join(" · "),
+    ],
     ["parameters", count(parameters)],
     ["vocabulary", `${tokenizer.size}: ${characters}`],
   ];
   if (training) {
     const { step, bestValLoss, options, data } = training;
     lines.push(["step", `${step} of ${options.totalSteps}`]);
-    if (bestValLoss !== null) lines.push(["best", `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/character`]);
-    lines.push(["training", Object.entries(options).map(([key, value]) => `${key} ${String(value)}`).join(" · ")]);
+    if (bestValLoss !== null)
+      lines.push(["best", `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/character`]);
+    lines.push([
+      "training",
+      Object.entries(options)
+        .map(([key, value]) => `${key} ${String(value)}`)
+        .join(" · "),
+    ]);
     lines.push(["text", `${count(data.tokens)} characters`]);
   }
   const width = Math.max(...lines.map(([key]) => key.length));

@@ -35,7 +35,15 @@ const program = new Command("gatewise")
   .description("Trains recurrent networks (RNN, GRU, LSTM) on WebGPU")
   .version(version())
   .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(`${text.replace(/^error: /, "gatewise: ").trim().replaceAll("\n", " ")}\n`) });
+  .configureOutput({
+    outputError: (text, write) =>
+      write(
+        `${text
+          .replace(/^error: /, "gatewise: ")
+          .trim()
+          .replaceAll("\n", " ")}\n`,
+      ),
+  });
 
 // Exit codes and errors are the same for every command.
 const command = (name: string, description: string): Command =>

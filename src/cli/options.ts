@@ -25,7 +25,12 @@ const MODEL_FLAGS: readonly Flag<keyof ModelOptions>[] = [
   { field: "embeddingSize", flags: "--embedding <n>", help: "size of the embeddings" },
   { field: "numLayers", flags: "--layers <n>", help: "recurrent layers" },
   { field: "dropout", flags: "--dropout <p>", help: "probability of dropping an output between layers" },
-  { field: "resetAfter", flags: "--gru-reset <when>", help: "GRU: reset gate after or before the product", words: ["after", "before"] },
+  {
+    field: "resetAfter",
+    flags: "--gru-reset <when>",
+    help: "GRU: reset gate after or before the product",
+    words: ["after", "before"],
+  },
   { field: "nonlinearity", flags: "--nonlinearity <name>", help: "RNN: its nonlinearity", words: ["tanh", "relu"] },
   { field: "forgetBias", flags: "--forget-bias <x>", help: "LSTM: where the forget gate's bias starts" },
   { field: "orthogonal", flags: "--orthogonal", help: "start from orthogonal recurrent weights" },
@@ -75,19 +80,29 @@ function commanderOption({ field, flags, help, words }: Flag<string>, fallback: 
 }
 
 /** Adds the flags that set `fields`, or all of them, with defaults that the command may change. */
-export function addTrainingFlags(command: Command, fields?: readonly string[], defaults: Readonly<Record<string, unknown>> = {}): Command {
+export function addTrainingFlags(
+  command: Command,
+  fields?: readonly string[],
+  defaults: Readonly<Record<string, unknown>> = {},
+): Command {
   for (const flag of ALL_FLAGS) {
-    if (!fields || fields.includes(flag.field)) command.addOption(commanderOption(flag, defaults[flag.field] ?? DEFAULTS[flag.field]));
+    if (!fields || fields.includes(flag.field))
+      command.addOption(commanderOption(flag, defaults[flag.field] ?? DEFAULTS[flag.field]));
   }
   return command;
 }
 
-export const dataOption = (): Option => new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
+export const dataOption = (): Option =>
+  new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
 export const deviceOption = (): Option =>
-  new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU").choices(["auto", "webgpu", "cpu"]).default("auto");
+  new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU")
+    .choices(["auto", "webgpu", "cpu"])
+    .default("auto");
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
 export const presetOption = (): Option =>
-  new Option("--preset <name>", "sets --cell and --input: a step of the evolution").choices(Object.keys(PRESETS)).conflicts(["cell", "input"]);
+  new Option("--preset <name>", "sets --cell and --input: a step of the evolution")
+    .choices(Object.keys(PRESETS))
+    .conflicts(["cell", "input"]);
 
 export interface GivenOptions {
   readonly model: Partial<ModelOptions>;

@@ -13,8 +13,17 @@ import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, type TextSource } from "./data.ts";
 import { withDevice, type DeviceChoice } from "./device.ts";
 import {
-  checkpointsIn, claimFolder, findCheckpoint, keepBest, keepCheckpoint, readRunInfo, releaseFolder, removeLeftovers, writeRunInfo,
-  type FoundCheckpoint, type RunInfo,
+  checkpointsIn,
+  claimFolder,
+  findCheckpoint,
+  keepBest,
+  keepCheckpoint,
+  readRunInfo,
+  releaseFolder,
+  removeLeftovers,
+  writeRunInfo,
+  type FoundCheckpoint,
+  type RunInfo,
 } from "./files.ts";
 import { flagOf, flagValue, readTrainingFlags, type ModelOptions } from "./options.ts";
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
@@ -67,7 +76,10 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
 
   const known = found && resumes ? await readRunInfo(found.folder) : {};
   if (resumes && !known.data && !typedFlag("data")) {
-    throw new GatewiseError("E_CONFIG", `there is no run.json beside ${found!.path} to say which text the run reads; give it with --data`);
+    throw new GatewiseError(
+      "E_CONFIG",
+      `there is no run.json beside ${found!.path} to say which text the run reads; give it with --data`,
+    );
   }
   const options = trainingOptions(resumes ? { ...checkpoint!.training!.options, ...typed.training } : all.training);
   const done = resumes ? checkpoint!.training!.step : 0;
@@ -85,7 +97,13 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     ? changedConfig(checkpoint.config, typed.model)
     : languageModelConfig({ ...all.model, vocabSize: tokenizer.size });
   return {
-    text, tokenizer, tokens, config, options, resumes, known,
+    text,
+    tokenizer,
+    tokens,
+    config,
+    options,
+    resumes,
+    known,
     device: resumes && !typedFlag("device") ? ((known.device as DeviceChoice | undefined) ?? flags.device) : flags.device,
     from: checkpoint,
     folder: await chooseFolder(flags.out, resumes ? found : undefined, `${text.name}-${modelName(config)}-${config.hiddenSize}`),
@@ -97,7 +115,10 @@ function changedConfig(config: LanguageModelConfig, typed: Partial<ModelOptions>
   for (const field of Object.keys(typed) as (keyof ModelOptions)[]) {
     if (field === "dropout" || typed[field] === config[field]) continue;
     const has = config[field] === undefined ? "none" : flagValue(field, config[field]);
-    throw new GatewiseError("E_CONFIG", `${flagOf(field)} ${flagValue(field, typed[field])} does not fit the checkpoint's model (${has}); leave it out`);
+    throw new GatewiseError(
+      "E_CONFIG",
+      `${flagOf(field)} ${flagValue(field, typed[field])} does not fit the checkpoint's model (${has}); leave it out`,
+    );
   }
   return languageModelConfig({ ...config, ...typed });
 }
@@ -128,7 +149,9 @@ async function newerCheckpoint(folder: string, step: number): Promise<boolean> {
 
 async function trainOn(device: Device, run: Run, json: boolean): Promise<number> {
   const { config, options, tokenizer, tokens, from } = run;
-  const model = from ? modelFromCheckpoint(device, { ...from, config }) : LanguageModel.create(device, { ...config, seed: options.seed });
+  const model = from
+    ? modelFromCheckpoint(device, { ...from, config })
+    : LanguageModel.create(device, { ...config, seed: options.seed });
   const keeper = new Keeper(run, device);
   const settings: TrainerOptions = {
     ...options,
@@ -159,7 +182,8 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
       case "start": {
         const folder = await keeper.open();
         const { parameters, device } = event;
-        if (json) printJson({ ...event, vocabulary: tokenizer.size, characters: tokens.length, data: text.source, out: folder, options });
+        if (json)
+          printJson({ ...event, vocabulary: tokenizer.size, characters: tokens.length, data: text.source, out: folder, options });
         else {
           say(`device: ${device}`);
           const model = `${modelName(run.config)} · ${count(parameters)} parameters · vocabulary of ${tokenizer.size}`;
@@ -231,7 +255,8 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
   }
   const figures = [
     Number.isFinite(event.loss) && `training loss ${event.loss.toFixed(3)}`,
-    valLoss !== undefined && `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
+    valLoss !== undefined &&
+      `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
     memory && `next-character accuracy on the text ${percent(memory.accuracy)}`,
   ].filter(Boolean);
   say(`done: step ${event.step} after ${duration(event.seconds)} · ${figures.join(" · ")}`);

@@ -36,7 +36,9 @@ function carryBatches(tokens: Uint32Array, B: number, T: number): Batches {
     throw new GatewiseError(
       "E_DATA",
       `the text is too short: ${B} streams of windows of ${T} need ${B * T + 1} characters, got ${tokens.length}; ` +
-        (largestBatch >= 1 ? `use a batch of at most ${largestBatch}, or shorter windows` : `use windows of at most ${Math.max(1, tokens.length - 1)}, or a longer text`),
+        (largestBatch >= 1
+          ? `use a batch of at most ${largestBatch}, or shorter windows`
+          : `use windows of at most ${Math.max(1, tokens.length - 1)}, or a longer text`),
     );
   }
   return {
@@ -66,7 +68,14 @@ function zeroBatches(tokens: Uint32Array, B: number, T: number, seed: number): B
   };
 }
 
-function copyWindows(tokens: Uint32Array, B: number, T: number, start: (b: number) => number, inputs: Uint32Array, targets: Uint32Array): void {
+function copyWindows(
+  tokens: Uint32Array,
+  B: number,
+  T: number,
+  start: (b: number) => number,
+  inputs: Uint32Array,
+  targets: Uint32Array,
+): void {
   for (let b = 0; b < B; b++) {
     const from = start(b);
     for (let t = 0; t < T; t++) {

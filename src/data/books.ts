@@ -65,9 +65,11 @@ const WINDOWS_1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090
  * @throws GatewiseError E_DATA if it is no text
  */
 export function decodeText(bytes: Uint8Array, source: string): string {
-  const utf16 = bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : undefined;
+  const utf16 =
+    bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : undefined;
   if (utf16) return new TextDecoder(utf16).decode(bytes);
-  if (bytes.includes(0)) throw new GatewiseError("E_DATA", `${source} is no text file (it contains NUL bytes); give a plain .txt`);
+  if (bytes.includes(0))
+    throw new GatewiseError("E_DATA", `${source} is no text file (it contains NUL bytes); give a plain .txt`);
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
@@ -102,18 +104,26 @@ export async function fetchText(url: string, options: FetchOptions = {}): Promis
   let type: string;
   try {
     const response = await fetch(target, { signal: signal ? AbortSignal.any([signal, limit]) : limit });
-    if (!response.ok) throw new GatewiseError("E_DATA", `${target} answered ${response.status} ${response.statusText}; check the address`);
+    if (!response.ok)
+      throw new GatewiseError("E_DATA", `${target} answered ${response.status} ${response.statusText}; check the address`);
     type = response.headers.get("content-type") ?? "";
     bytes = new Uint8Array(await response.arrayBuffer());
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof GatewiseError) throw cause;
     const reason = limit.aborted ? `no answer within ${timeout / 1000} s` : rootMessage(cause);
-    throw new GatewiseError("E_DATA", `could not download ${target} (${reason}); without a network use a bundled book: ${bookNames()}`, { cause });
+    throw new GatewiseError(
+      "E_DATA",
+      `could not download ${target} (${reason}); without a network use a bundled book: ${bookNames()}`,
+      { cause },
+    );
   }
   const text = decodeText(bytes, target);
   if (/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(text)) {
-    throw new GatewiseError("E_DATA", `${target} is a web page, not a text; give the address of the plain text (at Project Gutenberg "Plain Text UTF-8")`);
+    throw new GatewiseError(
+      "E_DATA",
+      `${target} is a web page, not a text; give the address of the plain text (at Project Gutenberg "Plain Text UTF-8")`,
+    );
   }
   return stripGutenberg(text);
 }

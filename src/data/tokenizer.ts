@@ -81,7 +81,8 @@ export class CharTokenizer {
     const parts: string[] = [];
     for (let i = 0; i < tokens.length; i++) {
       const character = this.characters[tokens[i]!];
-      if (character === undefined) throw new GatewiseError("E_DATA", `token ${tokens[i]} at ${i} is outside the vocabulary of ${this.size}`);
+      if (character === undefined)
+        throw new GatewiseError("E_DATA", `token ${tokens[i]} at ${i} is outside the vocabulary of ${this.size}`);
       parts.push(character);
     }
     return parts.join("");
@@ -91,7 +92,10 @@ export class CharTokenizer {
     const listed = [...unknown].slice(0, LISTED).map(([point, at]) => `${describe(point)} at position ${at}`);
     const more = unknown.size > LISTED ? ` and ${unknown.size - LISTED} more` : "";
     const known = this.characters.map((c) => (c === "\n" ? "\\n" : c)).join("");
-    return new GatewiseError("E_DATA", `unknown character${unknown.size > 1 ? "s" : ""} ${listed.join(", ")}${more}; the model knows ${this.size}: ${known.slice(0, 200)}`);
+    return new GatewiseError(
+      "E_DATA",
+      `unknown character${unknown.size > 1 ? "s" : ""} ${listed.join(", ")}${more}; the model knows ${this.size}: ${known.slice(0, 200)}`,
+    );
   }
 }
 

@@ -10,12 +10,20 @@ import { METRIC } from "./reduce.ts";
 const update = entry({
   // 1 − β, not β: in f32 the difference of 1 and 0.999 keeps too few digits.
   params: {
-    count: "u32", decoupled: "u32",
-    oneMinusBeta1: "f32", oneMinusBeta2: "f32", epsilon: "f32", weightDecay: "f32",
+    count: "u32",
+    decoupled: "u32",
+    oneMinusBeta1: "f32",
+    oneMinusBeta2: "f32",
+    epsilon: "f32",
+    weightDecay: "f32",
   },
   bindings: {
-    parameters: "read_write", gradients: "read", m: "read_write", v: "read_write",
-    schedule: "read", metrics: "read",
+    parameters: "read_write",
+    gradients: "read",
+    m: "read_write",
+    v: "read_write",
+    schedule: "read",
+    metrics: "read",
   },
   workgroups: ({ count }) => linearWorkgroups(count, OPTIMIZER_ITEMS),
   work: ({ count }) => 60 * count,

@@ -60,7 +60,12 @@ const backward = entry({
       return {
         name: caseName(N, V, width),
         params: { N, V, W: pad4(width) },
-        tensors: { dY: { shape: [N, width] }, order: integers(...order), starts: integers(...starts), dWeight: { shape: [V, width] } },
+        tensors: {
+          dY: { shape: [N, width] },
+          order: integers(...order),
+          starts: integers(...starts),
+          dWeight: { shape: [V, width] },
+        },
       };
     }),
 });

@@ -5,7 +5,18 @@
 import source from "../../shaders/gru-reset-before.wgsl?raw";
 import { defineKernel, entry } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { forwardInputs, gateSums, gradientSums, recurrentFile, sigmoid, STEP_PARAMS, STEP_VARIANTS, stepCases, stepWorkgroups, unitTensor } from "./recurrent.ts";
+import {
+  forwardInputs,
+  gateSums,
+  gradientSums,
+  recurrentFile,
+  sigmoid,
+  STEP_PARAMS,
+  STEP_VARIANTS,
+  stepCases,
+  stepWorkgroups,
+  unitTensor,
+} from "./recurrent.ts";
 
 const forwardGates = entry({
   params: STEP_PARAMS,
@@ -69,7 +80,12 @@ const forwardCandidate = entry({
 });
 
 const BACKWARD_BINDINGS = {
-  dOutput: "read", savedGates: "read", savedH: "read", weight: "read", dGates: "read_write", dH: "read_write",
+  dOutput: "read",
+  savedGates: "read",
+  savedH: "read",
+  weight: "read",
+  dGates: "read_write",
+  dH: "read_write",
 } as const;
 const backwardCases = () =>
   stepCases(({ B, H, T }) => ({

@@ -5,7 +5,18 @@
 import source from "../../shaders/gru.wgsl?raw";
 import { defineKernel, entry } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { forwardInputs, gateSums, gradientSums, recurrentFile, sigmoid, STEP_PARAMS, STEP_VARIANTS, stepCases, stepWorkgroups, unitTensor } from "./recurrent.ts";
+import {
+  forwardInputs,
+  gateSums,
+  gradientSums,
+  recurrentFile,
+  sigmoid,
+  STEP_PARAMS,
+  STEP_VARIANTS,
+  stepCases,
+  stepWorkgroups,
+  unitTensor,
+} from "./recurrent.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
@@ -45,8 +56,13 @@ const forward = entry({
 const backward = entry({
   params: STEP_PARAMS,
   bindings: {
-    dOutput: "read", savedGates: "read", savedH: "read", weight: "read",
-    dGates: "read_write", dProjection: "read_write", dH: "read_write",
+    dOutput: "read",
+    savedGates: "read",
+    savedH: "read",
+    weight: "read",
+    dGates: "read_write",
+    dProjection: "read_write",
+    dH: "read_write",
   },
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,

@@ -5,7 +5,18 @@
 import source from "../../shaders/lstm.wgsl?raw";
 import { defineKernel, entry } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { forwardInputs, gateSums, gradientSums, recurrentFile, sigmoid, STEP_PARAMS, STEP_VARIANTS, stepCases, stepWorkgroups, unitTensor } from "./recurrent.ts";
+import {
+  forwardInputs,
+  gateSums,
+  gradientSums,
+  recurrentFile,
+  sigmoid,
+  STEP_PARAMS,
+  STEP_VARIANTS,
+  stepCases,
+  stepWorkgroups,
+  unitTensor,
+} from "./recurrent.ts";
 
 const forward = entry({
   params: STEP_PARAMS,

@@ -5,10 +5,17 @@ import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 
 const PARAMS = {
-  M: "u32", N: "u32", K: "u32",
-  lda: "u32", ldb: "u32", ldc: "u32",
-  aOffset: "u32", bOffset: "u32", cOffset: "u32",
-  useBias: "u32", accumulate: "u32",
+  M: "u32",
+  N: "u32",
+  K: "u32",
+  lda: "u32",
+  ldb: "u32",
+  ldc: "u32",
+  aOffset: "u32",
+  bOffset: "u32",
+  cOffset: "u32",
+  useBias: "u32",
+  accumulate: "u32",
 } as const;
 const BINDINGS = { a: "read", b: "read", bias: "read", c: "read_write" } as const;
 
@@ -58,7 +65,14 @@ function form(transposeA: boolean, transposeB: boolean) {
 }
 
 function cases(transposeA: boolean, transposeB: boolean): KernelCase[] {
-  const sizes = [[1, 1, 1], [3, 65, 1], [65, 3, 65], [1, 73, 128], [70, 65, 67], [8, 4, 130]] as const;
+  const sizes = [
+    [1, 1, 1],
+    [3, 65, 1],
+    [65, 3, 65],
+    [1, 73, 128],
+    [70, 65, 67],
+    [8, 4, 130],
+  ] as const;
   return sizes.flatMap(([M, N, K]) => [
     matmulCase(transposeA, transposeB, M, N, K, { useBias: 0, accumulate: 0, rows: 0 }),
     matmulCase(transposeA, transposeB, M, N, K, { useBias: 1, accumulate: 1, rows: 3 }),
@@ -137,16 +151,22 @@ export function recordMatmul(
       matmul[op],
       { a: a.tensor, b: b.tensor, bias: options.bias ?? b.tensor, c: c.tensor },
       {
-        M, N: c.columns, K,
-        lda: stride(a), ldb: stride(b), ldc: stride(c),
+        M,
+        N: c.columns,
+        K,
+        lda: stride(a),
+        ldb: stride(b),
+        ldc: stride(c),
         aOffset: op[0] === "n" ? offset(a, row, 0) : offset(a, 0, row),
         bOffset: offset(b, 0, 0),
         cOffset: offset(c, row, 0),
-        useBias: options.bias ? 1 : 0, accumulate: options.accumulate ? 1 : 0,
+        useBias: options.bias ? 1 : 0,
+        accumulate: options.accumulate ? 1 : 0,
       },
     );
   }
 }
 
 const stride = (m: Matrix): number => m.stride ?? pad4(m.columns);
-const offset = (m: Matrix, row: number, column: number): number => ((m.firstRow ?? 0) + row) * stride(m) + (m.firstColumn ?? 0) + column;
+const offset = (m: Matrix, row: number, column: number): number =>
+  ((m.firstRow ?? 0) + row) * stride(m) + (m.firstColumn ?? 0) + column;

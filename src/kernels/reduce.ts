@@ -29,7 +29,12 @@ const columns = entry({
     }
   },
   cases: () =>
-    [[1, 1, 0, 0], [3, 65, 0, 2], [65, 3, 1, 0], [200, 130, 1, 1]].map(([N, width, accumulate, firstRow]) => ({
+    [
+      [1, 1, 0, 0],
+      [3, 65, 0, 2],
+      [65, 3, 1, 0],
+      [200, 130, 1, 1],
+    ].map(([N, width, accumulate, firstRow]) => ({
       name: `N=${N} W=${width} from row ${firstRow}${accumulate ? ", added" : ""}`,
       params: { N: N!, W: pad4(width!), accumulate: accumulate!, inOffset: firstRow! * pad4(width!) },
       tensors: { values: { shape: [firstRow! + N!, width!] }, out: { shape: [width!] } },
@@ -52,7 +57,12 @@ const sum = entry({
     metrics[METRIC.correct] = (accumulate ? metrics[METRIC.correct]! : 0) + correct;
   },
   cases: () =>
-    [[1, 0], [3, 1], [65, 0], [1000, 1]].map(([N, accumulate]) => ({
+    [
+      [1, 0],
+      [3, 1],
+      [65, 0],
+      [1000, 1],
+    ].map(([N, accumulate]) => ({
       name: `N=${N}${accumulate ? ", added" : ""}`,
       params: { N: N!, accumulate: accumulate!, scale: 1 / N! },
       tensors: { rows: { shape: [N!, 2], stored: [N!, 2] }, metrics: metricsTensor() },

@@ -3,7 +3,17 @@
 import source from "../../shaders/rnn.wgsl?raw";
 import { defineKernel, entry } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { forwardInputs, gateSums, gradientSums, recurrentFile, STEP_PARAMS, STEP_VARIANTS, stepCases, stepWorkgroups, unitTensor } from "./recurrent.ts";
+import {
+  forwardInputs,
+  gateSums,
+  gradientSums,
+  recurrentFile,
+  STEP_PARAMS,
+  STEP_VARIANTS,
+  stepCases,
+  stepWorkgroups,
+  unitTensor,
+} from "./recurrent.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
@@ -25,9 +35,7 @@ const forward = entry({
     }
   },
   cases: () =>
-    [0, 1].flatMap((relu) =>
-      stepCases(({ B, H, T }) => ({ ...forwardInputs(B, H, T, 1), h: { shape: [T + 1, B, H] } }), relu),
-    ),
+    [0, 1].flatMap((relu) => stepCases(({ B, H, T }) => ({ ...forwardInputs(B, H, T, 1), h: { shape: [T + 1, B, H] } }), relu)),
 });
 
 const backward = entry({

@@ -29,7 +29,11 @@ const forward = entry({
       params: { N, W: pad4(width), indexOffset },
       tensors: {
         x: { shape: [N, width] },
-        index: { shape: [indexOffset + N], dtype: "u32" as const, fill: (i: number) => (i % 7 === 6 ? NOWHERE : indexOffset + N - 1 - i) },
+        index: {
+          shape: [indexOffset + N],
+          dtype: "u32" as const,
+          fill: (i: number) => (i % 7 === 6 ? NOWHERE : indexOffset + N - 1 - i),
+        },
         y: { shape: [indexOffset + N, width] },
       },
     })),

@@ -19,7 +19,14 @@ const update = entry({
       parameters[i]! -= schedule[SCHEDULE.learningRate]! * m[i]!;
     }
   },
-  cases: () => optimizerCases([{ momentum: 0, weightDecay: 0 }, { momentum: 0.9, weightDecay: 0.01 }], ["m"]),
+  cases: () =>
+    optimizerCases(
+      [
+        { momentum: 0, weightDecay: 0 },
+        { momentum: 0.9, weightDecay: 0.01 },
+      ],
+      ["m"],
+    ),
 });
 
 export const sgd = defineKernel("sgd", source, { update });

@@ -26,7 +26,12 @@ const forward = entry({
     }
   },
   cases: () =>
-    [[1, 1, 0], [3, 65, 0], [65, 3, 4], [73, 130, 0]].flatMap(([rows, columns, wider]) =>
+    [
+      [1, 1, 0],
+      [3, 65, 0],
+      [65, 3, 4],
+      [73, 130, 0],
+    ].flatMap(([rows, columns, wider]) =>
       Object.entries(TRANSPOSE).map(([name, mode]) => ({
         name: `${name} ${rows}×${columns} stride +${wider}`,
         params: { rows: rows!, columns: columns!, stride: pad4(columns!) + wider!, mode },

@@ -60,7 +60,8 @@ export function languageModelConfig(options: Partial<LanguageModelConfig> & { re
   };
   const integer = (field: keyof LanguageModelConfig, most: number): void => {
     const value = config[field];
-    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > most) fail(field, `an integer from 1 to ${most}`);
+    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > most)
+      fail(field, `an integer from 1 to ${most}`);
   };
   oneOf("cell", CELL_NAMES);
   oneOf("input", ["embedding", "one-hot"]);
@@ -96,4 +97,3 @@ export function parameterSpecs(config: LanguageModelConfig): readonly ParameterS
 /** Number of parameters of a model of this configuration. */
 export const parameterCount = (config: LanguageModelConfig): number =>
   parameterSpecs(config).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
-

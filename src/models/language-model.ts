@@ -1,6 +1,13 @@
 import type { Device } from "../runtime/device.ts";
 import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "./config.ts";
-import { initialValues, makeParameterSet, readStateDict, writeStateDict, type ParameterSet, type StateDict } from "./parameters.ts";
+import {
+  initialValues,
+  makeParameterSet,
+  readStateDict,
+  writeStateDict,
+  type ParameterSet,
+  type StateDict,
+} from "./parameters.ts";
 import { sampleText, type SampleOptions, type TextCodec } from "./sample.ts";
 
 /** A configuration, with defaults for what is left out, and the seed of the initial weights. */

@@ -32,7 +32,10 @@ export interface ParameterSet {
 export type StateDict = Record<string, Float32Array>;
 
 export function makeParameterSet(device: Device, label: string, specs: readonly ParameterSpec[]): ParameterSet {
-  const flat = device.flatTensors(label, specs.map((spec) => ({ ...spec.tensor, name: `${label}.${spec.name}` })));
+  const flat = device.flatTensors(
+    label,
+    specs.map((spec) => ({ ...spec.tensor, name: `${label}.${spec.name}` })),
+  );
   return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])) };
 }
 
@@ -55,7 +58,11 @@ export function layerParameters(
   const gateSpec = (name: string, inner: readonly number[], initializer: Initializer): ParameterSpec => ({
     name: `${name}_${suffix}`,
     shape: inner.length > 0 ? [G * H, sizeOf(inner)] : [G * H],
-    tensor: { name, shape: [G, H, ...inner], stored: [G, pad4(H), ...inner.map((n, i) => (i === inner.length - 1 ? pad4(n) : n))] },
+    tensor: {
+      name,
+      shape: [G, H, ...inner],
+      stored: [G, pad4(H), ...inner.map((n, i) => (i === inner.length - 1 ? pad4(n) : n))],
+    },
     initializer,
   });
   const weights = [

@@ -12,8 +12,19 @@ import type { LanguageModelConfig } from "./config.ts";
 import type { LanguageModel } from "./language-model.ts";
 import type { ParameterSet } from "./parameters.ts";
 import {
-  gateMatrix, gateTensor, makeLayer, makeLayerGradients, outputs, recordColumnSums, recordPack, recordStep, recordStepsBackward,
-  recordWeightHhGradient, type Layer, type LayerWeights, type Projection,
+  gateMatrix,
+  gateTensor,
+  makeLayer,
+  makeLayerGradients,
+  outputs,
+  recordColumnSums,
+  recordPack,
+  recordStep,
+  recordStepsBackward,
+  recordWeightHhGradient,
+  type Layer,
+  type LayerWeights,
+  type Projection,
 } from "./recurrent-layer.ts";
 
 /** The parameters (or gradients) of layer l; a language model's layers have biases. */
@@ -56,7 +67,13 @@ export function makeInputTable(recorder: Recorder, { config }: LanguageModel): T
 }
 
 /** Records logits = h·W_headᵀ + b_head. */
-export function recordHead(recorder: Recorder, { config, parameters }: LanguageModel, h: Matrix, logits: Tensor, firstRow = 0): void {
+export function recordHead(
+  recorder: Recorder,
+  { config, parameters }: LanguageModel,
+  h: Matrix,
+  logits: Tensor,
+  firstRow = 0,
+): void {
   const { vocabSize: V, hiddenSize: H } = config;
   const weight: Matrix = { tensor: parameters.byName["head.weight"]!, rows: V, columns: H };
   const target: Matrix = { tensor: logits, rows: h.rows, columns: V, firstRow };
@@ -64,7 +81,14 @@ export function recordHead(recorder: Recorder, { config, parameters }: LanguageM
 }
 
 /** Records x·W_ihᵀ + b_ih of a layer above the first, for rows [firstRow, firstRow + x.rows) of its projection. */
-export function recordLayerInput(recorder: Recorder, model: LanguageModel, l: number, x: Matrix, projection: Tensor, firstRow = 0): void {
+export function recordLayerInput(
+  recorder: Recorder,
+  model: LanguageModel,
+  l: number,
+  x: Matrix,
+  projection: Tensor,
+  firstRow = 0,
+): void {
   const weights = layerWeights(model.parameters, l);
   const w = weightIhMatrix(weights);
   recordMatmul(recorder, "nt", x, w, { tensor: projection, rows: x.rows, columns: w.rows, firstRow }, { bias: weights.biasIh });
@@ -77,7 +101,11 @@ export interface RecurrentState {
 }
 
 /** Makes a state, all zero. `make` is a device's or a recorder's `tensor`. */
-export function makeState(make: (spec: { name: string; shape: readonly number[] }) => Tensor, config: LanguageModelConfig, B: number): RecurrentState {
+export function makeState(
+  make: (spec: { name: string; shape: readonly number[] }) => Tensor,
+  config: LanguageModelConfig,
+  B: number,
+): RecurrentState {
   const shape = [config.numLayers, B, config.hiddenSize];
   return {
     h: make({ name: "state.h", shape }),
@@ -86,10 +114,18 @@ export function makeState(make: (spec: { name: string; shape: readonly number[] 
 }
 
 /** Records the copy of a state into h[0] and c[0] of every layer ("load"), or of h[T] and c[T] back ("store"). */
-export function recordState(recorder: Recorder, layers: readonly Layer[], state: RecurrentState, direction: "load" | "store"): void {
+export function recordState(
+  recorder: Recorder,
+  layers: readonly Layer[],
+  state: RecurrentState,
+  direction: "load" | "store",
+): void {
   layers.forEach(({ shape: { T, B, H }, tensors }, l) => {
     const length = B * pad4(H);
-    for (const [history, kept] of [[tensors.h, state.h], [tensors.c, state.c]] as const) {
+    for (const [history, kept] of [
+      [tensors.h, state.h],
+      [tensors.c, state.c],
+    ] as const) {
       if (!history || !kept) continue;
       if (direction === "load") recorder.copy(kept, history, { fromOffset: l * length, length });
       else recorder.copy(history, kept, { fromOffset: T * length, toOffset: l * length, length });
@@ -157,7 +193,8 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
     layers.push(makeLayer(recorder, `l${l}`, { cell, T, B, H, relu: config.nonlinearity === "relu" }, projection));
     dropped.push(l > 0 && rng ? recorder.tensor({ name: `l${l}.x`, shape: [T, B, H] }) : undefined);
   }
-  const stepGradients = gradients && layers.map((layer, l) => makeLayerGradients(recorder, `l${l}`, layer, layerWeights(parameters, l)));
+  const stepGradients =
+    gradients && layers.map((layer, l) => makeLayerGradients(recorder, `l${l}`, layer, layerWeights(parameters, l)));
   for (const { dCarry } of stepGradients ?? []) if (dCarry) recorder.clear(dCarry);
   if (state) recordState(recorder, layers, state, "load");
 
@@ -165,11 +202,16 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
   if (table) {
     recordInputTable(recorder, model, table);
   } else {
-    recorder.dispatch(embedding.forward, { tokens: inputs, weight: parameters.byName["embedding.weight"]!, y: x0! }, { N: T * B, V, W: pad4(E) });
+    recorder.dispatch(
+      embedding.forward,
+      { tokens: inputs, weight: parameters.byName["embedding.weight"]!, y: x0! },
+      { N: T * B, V, W: pad4(E) },
+    );
     recordLayerInput(recorder, model, 0, { tensor: x0!, rows: T * B, columns: E }, layers[0]!.projection.xProjection);
   }
   /** The input of layer l > 0: the outputs of the layer below, after dropout. */
-  const layerInput = (l: number): Matrix => (dropped[l] ? { tensor: dropped[l], rows: T * B, columns: H } : outputs(layers[l - 1]!));
+  const layerInput = (l: number): Matrix =>
+    dropped[l] ? { tensor: dropped[l], rows: T * B, columns: H } : outputs(layers[l - 1]!);
   layers.forEach((layer, l) => {
     if (l > 0) {
       if (dropped[l]) {
@@ -187,7 +229,11 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
   const top = layers.at(-1)!;
   const predicted: Matrix = loss === "all" ? outputs(top) : { tensor: top.tensors.h, rows: B, columns: H, firstRow: T * B };
   recordHead(recorder, model, predicted, logits);
-  recorder.dispatch(gradients ? softmaxCrossEntropy.backward : softmaxCrossEntropy.forward, { logits, targets, rows }, { N, V, scale: 1 / N });
+  recorder.dispatch(
+    gradients ? softmaxCrossEntropy.backward : softmaxCrossEntropy.forward,
+    { logits, targets, rows },
+    { N, V, scale: 1 / N },
+  );
   // A training step reports its own mean; an evaluation adds up sums over its passes.
   recorder.dispatch(reduce.sum, { rows, metrics }, { N, scale: gradients ? 1 / N : 1, accumulate: gradients ? 0 : 1 });
   if (state) recordState(recorder, layers, state, "store");
@@ -200,8 +246,13 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
   recordMatmul(recorder, "tn", dLogits, predicted, { tensor: g["head.weight"]!, rows: V, columns: H });
   recordColumnSums(recorder, dLogits, g["head.bias"]!);
   const dTop = stepGradients![numLayers - 1]!.dOutput;
-  recordMatmul(recorder, "nn", dLogits, { tensor: parameters.byName["head.weight"]!, rows: V, columns: H },
-    { tensor: dTop, rows: N, columns: H, firstRow: T * B - N });
+  recordMatmul(
+    recorder,
+    "nn",
+    dLogits,
+    { tensor: parameters.byName["head.weight"]!, rows: V, columns: H },
+    { tensor: dTop, rows: N, columns: H, firstRow: T * B - N },
+  );
   for (let l = numLayers - 1; l >= 0; l--) {
     const layer = layers[l]!;
     const step = stepGradients![l]!;
@@ -214,9 +265,17 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
       recordColumnSums(recorder, dProjection, dWeights.biasIh);
       recordColumnSums(recorder, gateMatrix(layer, step.dGates), dWeights.biasHh);
       const dBelow = stepGradients![l - 1]!.dOutput;
-      recordMatmul(recorder, "nn", dProjection, weightIhMatrix(layerWeights(parameters, l)), { tensor: dBelow, rows: T * B, columns: H });
+      recordMatmul(recorder, "nn", dProjection, weightIhMatrix(layerWeights(parameters, l)), {
+        tensor: dBelow,
+        rows: T * B,
+        columns: H,
+      });
       if (dropped[l]) {
-        recorder.dispatch(dropout.backward, { rng: rng!, dX: dBelow }, { N: T * B, W: pad4(H), offset: 0, layer: l, p: config.dropout });
+        recorder.dispatch(
+          dropout.backward,
+          { rng: rng!, dX: dBelow },
+          { N: T * B, W: pad4(H), offset: 0, layer: l, p: config.dropout },
+        );
       }
       continue;
     }
@@ -258,7 +317,11 @@ function recordInputBackward(
   recordColumnSums(recorder, dTable, dWeights.biasIh);
   recordColumnSums(recorder, dGates === dProjection ? dTable : gateMatrix(layer, dGates), dWeights.biasHh);
   if (input === "one-hot") {
-    recorder.dispatch(transpose.forward, { matrix: dTable.tensor, bias: dTable.tensor, out: dWeights.weightIh }, { rows: V, columns: width, stride: width, mode: TRANSPOSE.plain });
+    recorder.dispatch(
+      transpose.forward,
+      { matrix: dTable.tensor, bias: dTable.tensor, out: dWeights.weightIh },
+      { rows: V, columns: width, stride: width, mode: TRANSPOSE.plain },
+    );
     return;
   }
   recordMatmul(recorder, "tn", dTable, e, weightIhMatrix(dWeights));

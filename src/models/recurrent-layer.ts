@@ -115,7 +115,12 @@ export function makeLayerGradients(recorder: Recorder, name: string, layer: Laye
  * Records all steps backward, from dOutput to dGates and dProjection. dCarry must hold the final state's gradient;
  * `before` may record something in front of each step.
  */
-export function recordStepsBackward(recorder: Recorder, layer: Layer, gradients: StepGradients, before?: (t: number) => void): void {
+export function recordStepsBackward(
+  recorder: Recorder,
+  layer: Layer,
+  gradients: StepGradients,
+  before?: (t: number) => void,
+): void {
   for (let t = layer.shape.T - 1; t >= 0; t--) {
     before?.(t);
     layer.shape.cell.backward(recorder, layer.tensors, gradients, stepParams(layer, t));

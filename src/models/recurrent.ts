@@ -9,12 +9,28 @@ import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 import { CELL_NAMES, cellOf, type Cell, type CellName, type StepGradients } from "./cells.ts";
 import {
-  initialValues, layerParameters, makeParameterSet, readStateDict, writeStateDict,
-  type ParameterSet, type ParameterSpec, type StateDict,
+  initialValues,
+  layerParameters,
+  makeParameterSet,
+  readStateDict,
+  writeStateDict,
+  type ParameterSet,
+  type ParameterSpec,
+  type StateDict,
 } from "./parameters.ts";
 import {
-  gateMatrix, gateTensor, makeLayer, makeLayerGradients, outputs, recordColumnSums, recordPack, recordStep,
-  recordStepsBackward, recordWeightHhGradient, type Layer, type LayerWeights,
+  gateMatrix,
+  gateTensor,
+  makeLayer,
+  makeLayerGradients,
+  outputs,
+  recordColumnSums,
+  recordPack,
+  recordStep,
+  recordStepsBackward,
+  recordWeightHhGradient,
+  type Layer,
+  type LayerWeights,
 } from "./recurrent-layer.ts";
 
 export interface RecurrentConfig {
@@ -86,11 +102,18 @@ function recurrentConfig(options: Partial<RecurrentConfig>): RecurrentConfig {
     if (!ok) throw new GatewiseError("E_CONFIG", `Recurrent: ${field} must be ${expected}, got ${JSON.stringify(config[field])}`);
   };
   require(CELL_NAMES.includes(config.cell), "cell", `one of ${CELL_NAMES.join(", ")}`);
-  for (const [field, most] of [["inputSize", 65536], ["hiddenSize", 65536], ["numLayers", 64]] as const) {
-    require(Number.isInteger(config[field]) && config[field] >= 1 && config[field] <= most, field, `an integer from 1 to ${most}`);
+  for (const [field, most] of [
+    ["inputSize", 65536],
+    ["hiddenSize", 65536],
+    ["numLayers", 64],
+  ] as const) {
+    require(Number.isInteger(config[field]) &&
+      config[field] >= 1 &&
+      config[field] <= most, field, `an integer from 1 to ${most}`);
   }
   require(config.dropout >= 0 && config.dropout < 1, "dropout", "at least 0 and less than 1");
-  for (const field of ["bidirectional", "bias", "resetAfter"] as const) require(typeof config[field] === "boolean", field, "true or false");
+  for (const field of ["bidirectional", "bias", "resetAfter"] as const)
+    require(typeof config[field] === "boolean", field, "true or false");
   require(["tanh", "relu"].includes(config.nonlinearity), "nonlinearity", "tanh or relu");
   return config;
 }
@@ -179,7 +202,8 @@ export class Recurrent {
     dOutput: ArrayLike<number>,
     finals: { readonly dhN?: ArrayLike<number> | undefined; readonly dcN?: ArrayLike<number> | undefined } = {},
   ): Promise<BackwardResult> {
-    if (!this.session) throw new GatewiseError("E_CONFIG", "Recurrent.backward: call forward first; it keeps what backward needs");
+    if (!this.session)
+      throw new GatewiseError("E_CONFIG", "Recurrent.backward: call forward first; it keeps what backward needs");
     return this.session.backward(dOutput, finals, this.gradients);
   }
 
@@ -189,8 +213,12 @@ export class Recurrent {
    *
    * @throws GatewiseError E_CONFIG, E_SHAPE
    */
-  async step(x: ArrayLike<number>, state: { readonly B: number; readonly h?: ArrayLike<number>; readonly c?: ArrayLike<number> | undefined }): Promise<{ output: Float32Array; h: Float32Array; c: Float32Array | undefined }> {
-    if (this.config.bidirectional) throw new GatewiseError("E_CONFIG", "Recurrent.step: a bidirectional layer reads whole sequences only");
+  async step(
+    x: ArrayLike<number>,
+    state: { readonly B: number; readonly h?: ArrayLike<number>; readonly c?: ArrayLike<number> | undefined },
+  ): Promise<{ output: Float32Array; h: Float32Array; c: Float32Array | undefined }> {
+    if (this.config.bidirectional)
+      throw new GatewiseError("E_CONFIG", "Recurrent.step: a bidirectional layer reads whole sequences only");
     const options = { T: 1, B: state.B, h0: state.h, c0: state.c };
     checkForward(this.config, x, options);
     if (this.stepSession?.B !== state.B) {
@@ -222,18 +250,32 @@ function expectShape(name: string, values: ArrayLike<number>, shape: readonly (r
 
 function checkForward(config: RecurrentConfig, x: ArrayLike<number>, { T, B, h0, c0, lengths }: ForwardOptions): void {
   const { cell, inputSize, hiddenSize: H, numLayers, bidirectional } = config;
-  for (const [name, n] of [["T", T], ["B", B]] as const) {
-    if (!Number.isInteger(n) || n < 1) throw new GatewiseError("E_CONFIG", `${cell}.forward: ${name} must be an integer of at least 1, got ${n}`);
+  for (const [name, n] of [
+    ["T", T],
+    ["B", B],
+  ] as const) {
+    if (!Number.isInteger(n) || n < 1)
+      throw new GatewiseError("E_CONFIG", `${cell}.forward: ${name} must be an integer of at least 1, got ${n}`);
   }
-  expectShape(`${cell}.forward: x`, x, [["T", T], ["B", B], ["inputSize", inputSize]]);
-  const state = [["L·D", numLayers * (bidirectional ? 2 : 1)], ["B", B], ["H", H]] as const;
+  expectShape(`${cell}.forward: x`, x, [
+    ["T", T],
+    ["B", B],
+    ["inputSize", inputSize],
+  ]);
+  const state = [
+    ["L·D", numLayers * (bidirectional ? 2 : 1)],
+    ["B", B],
+    ["H", H],
+  ] as const;
   if (h0) expectShape(`${cell}.forward: h0`, h0, state);
-  if (c0 && !cellOf(config).cellState) throw new GatewiseError("E_SHAPE", `${cell}.forward: c0 was given, but only the lstm has a cell state`);
+  if (c0 && !cellOf(config).cellState)
+    throw new GatewiseError("E_SHAPE", `${cell}.forward: c0 was given, but only the lstm has a cell state`);
   if (c0) expectShape(`${cell}.forward: c0`, c0, state);
   if (!lengths) return;
   expectShape(`${cell}.forward: lengths`, lengths, [["B", B]]);
   const bad = lengths.find((n) => !Number.isInteger(n) || n < 1 || n > T);
-  if (bad !== undefined) throw new GatewiseError("E_CONFIG", `${cell}.forward: lengths must be integers from 1 to T=${T}, got ${bad}`);
+  if (bad !== undefined)
+    throw new GatewiseError("E_CONFIG", `${cell}.forward: lengths must be integers from 1 to T=${T}, got ${bad}`);
 }
 
 /** One layer in one direction, inside a session. Rows of the second direction are in its own order, last step first. */
@@ -256,7 +298,11 @@ interface Session {
   readonly B: number;
   readonly training: boolean;
   forward(x: ArrayLike<number>, options: ForwardOptions, counter: number): Promise<ForwardResult>;
-  backward(dOutput: ArrayLike<number>, finals: { dhN?: ArrayLike<number> | undefined; dcN?: ArrayLike<number> | undefined }, gradients: ParameterSet): Promise<BackwardResult>;
+  backward(
+    dOutput: ArrayLike<number>,
+    finals: { dhN?: ArrayLike<number> | undefined; dcN?: ArrayLike<number> | undefined },
+    gradients: ParameterSet,
+  ): Promise<BackwardResult>;
   dispose(): void;
 }
 
@@ -293,7 +339,10 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
     const state = (name: string): Tensor => recorder.tensor({ name, shape: [numLayers * D, B, H] });
     tensors = {
       x: recorder.tensor({ name: "x", shape: [T, B, inputSize] }),
-      h0: state("h0"), c0: state("c0"), hN: state("hN"), cN: state("cN"),
+      h0: state("h0"),
+      c0: state("c0"),
+      hN: state("hN"),
+      cN: state("cN"),
       rng: u32("rng", 4),
       reversed: u32("reversed", T * B),
       reversedOutput: u32("reversedOutput", T * B),
@@ -336,7 +385,10 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
     if (c) recorder.copy(tensors.c0, c, { fromOffset: index * B * W, length: B * W });
     recordPack(recorder, layer, weights);
     for (let t = 0; t < T; t++) recordStep(recorder, layer, t);
-    for (const [history, target] of [[h, tensors.hN], [c, tensors.cN]] as const) {
+    for (const [history, target] of [
+      [h, tensors.hN],
+      [c, tensors.cN],
+    ] as const) {
       if (!history) continue;
       const y = recorder.tensor({ name: `${name}.final`, shape: [B, H] });
       recorder.dispatch(embedding.forward, { tokens: tensors.finalHistory, weight: history, y }, { N: B, V: (T + 1) * B, W });
@@ -346,7 +398,11 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
     if (training && l + 1 < numLayers) {
       const y = recorder.tensor({ name: `${name}.dropped`, shape: [T, B, H] });
       const offset = (output.firstRow ?? 0) * W;
-      recorder.dispatch(dropout.forward, { x: output.tensor, rng: tensors.rng, y }, { N: T * B, W, offset, layer: index, p: config.dropout });
+      recorder.dispatch(
+        dropout.forward,
+        { x: output.tensor, rng: tensors.rng, y },
+        { N: T * B, W, offset, layer: index, p: config.dropout },
+      );
       output = { tensor: y, rows: T * B, columns: H };
     }
     return { l, d, index, layer, weights, inputs, output };
@@ -357,7 +413,9 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
   let lengths: readonly number[] = [];
   const io = { T, B, D, H };
   return {
-    T, B, training,
+    T,
+    B,
+    training,
     async forward(x, options, counter) {
       lengths = options.lengths ?? Array.from({ length: B }, () => T);
       const stateSize = numLayers * D * B * H;
@@ -367,15 +425,33 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
       device.write(tensors.rng, Uint32Array.of(owner.seed, counter, 0, 0));
       writeOrders(device, tensors, T, B, lengths);
       await plan.run();
-      const halves = await Promise.all(directions.slice(-D).map(({ layer, d, output }) =>
-        readFloats(d === 0 ? layer.tensors.h : output.tensor).then((all) => (d === 0 ? all.subarray(B * H) : all))));
-      return { output: joinHalves(halves, io, lengths), hN: await readFloats(tensors.hN), cN: cell.cellState ? await readFloats(tensors.cN) : undefined };
+      const halves = await Promise.all(
+        directions
+          .slice(-D)
+          .map(({ layer, d, output }) =>
+            readFloats(d === 0 ? layer.tensors.h : output.tensor).then((all) => (d === 0 ? all.subarray(B * H) : all)),
+          ),
+      );
+      return {
+        output: joinHalves(halves, io, lengths),
+        hN: await readFloats(tensors.hN),
+        cN: cell.cellState ? await readFloats(tensors.cN) : undefined,
+      };
     },
     async backward(dOutput, { dhN, dcN }, gradients) {
-      const state = [["L·D", numLayers * D], ["B", B], ["H", H]] as const;
-      expectShape(`${config.cell}.backward: dOutput`, dOutput, [["T", T], ["B", B], ["D·H", D * H]]);
+      const state = [
+        ["L·D", numLayers * D],
+        ["B", B],
+        ["H", H],
+      ] as const;
+      expectShape(`${config.cell}.backward: dOutput`, dOutput, [
+        ["T", T],
+        ["B", B],
+        ["D·H", D * H],
+      ]);
       if (dhN) expectShape(`${config.cell}.backward: dhN`, dhN, state);
-      if (dcN && !cell.cellState) throw new GatewiseError("E_SHAPE", `${config.cell}.backward: dcN was given, but only the lstm has a cell state`);
+      if (dcN && !cell.cellState)
+        throw new GatewiseError("E_SHAPE", `${config.cell}.backward: dcN was given, but only the lstm has a cell state`);
       if (dcN) expectShape(`${config.cell}.backward: dcN`, dcN, state);
       backwardPlan ??= await recordBackward(owner, directions, tensors, gradients, { T, B, training });
       const { dOutputs, dhNs, dcNs, dx, dh0, dc0 } = backwardPlan;
@@ -446,21 +522,47 @@ async function recordBackward(
         recordDirectionBackward(recorder, direction, steps[l * D + d]!, dOutputs[d]!, below);
       }
       if (training && l > 0) {
-        below.forEach((dX, d) => recorder.dispatch(dropout.backward, { dX, rng: tensors.rng }, { N: T * B, W, offset: 0, layer: (l - 1) * D + d, p: config.dropout }));
+        below.forEach((dX, d) =>
+          recorder.dispatch(
+            dropout.backward,
+            { dX, rng: tensors.rng },
+            { N: T * B, W, offset: 0, layer: (l - 1) * D + d, p: config.dropout },
+          ),
+        );
       }
       dOutputs = below;
     }
   });
 
-  function recordDirectionBackward(recorder: Recorder, direction: Direction, step: StepGradients, dOutput: Tensor, below: readonly Tensor[]): void {
+  function recordDirectionBackward(
+    recorder: Recorder,
+    direction: Direction,
+    step: StepGradients,
+    dOutput: Tensor,
+    below: readonly Tensor[],
+  ): void {
     const { l, d, index, layer, inputs } = direction;
     const dWeights = weightsOf(gradients, l, d);
     // In the direction's own order, with the final state's gradient added where each row ends.
     if (d === 0) recorder.copy(dOutput, step.dOutput);
-    else recorder.dispatch(embedding.forward, { tokens: tensors.reversed, weight: dOutput, y: step.dOutput }, { N: T * B, V: T * B, W });
-    recorder.dispatch(scatter.forward, { x: made.dhNs[index]!, index: tensors.finalOutput, y: step.dOutput }, { N: B, W, indexOffset: 0 });
+    else
+      recorder.dispatch(
+        embedding.forward,
+        { tokens: tensors.reversed, weight: dOutput, y: step.dOutput },
+        { N: T * B, V: T * B, W },
+      );
+    recorder.dispatch(
+      scatter.forward,
+      { x: made.dhNs[index]!, index: tensors.finalOutput, y: step.dOutput },
+      { N: B, W, indexOffset: 0 },
+    );
     recordStepsBackward(recorder, layer, step, (t) => {
-      if (cell.cellState) recorder.dispatch(scatter.forward, { x: made.dcNs[index]!, index: tensors.endsAt, y: step.dCarry! }, { N: B, W, indexOffset: t * B });
+      if (cell.cellState)
+        recorder.dispatch(
+          scatter.forward,
+          { x: made.dcNs[index]!, index: tensors.endsAt, y: step.dCarry! },
+          { N: B, W, indexOffset: t * B },
+        );
     });
     recordInitialGradients(recorder, cell, layer, step, index, made);
     recordWeightHhGradient(recorder, layer, step.dGates, dWeights.weightHh);
@@ -477,14 +579,25 @@ async function recordBackward(
       }
       const own = { ...target, tensor: recorder.tensor({ name: "dInput", shape: [T, B, input.columns] }) };
       recordMatmul(recorder, "nn", dProjection, weight, own);
-      recorder.dispatch(scatter.forward, { x: own.tensor, index: tensors.reversed, y: target.tensor }, { N: T * B, W: pad4(input.columns), indexOffset: 0 });
+      recorder.dispatch(
+        scatter.forward,
+        { x: own.tensor, index: tensors.reversed, y: target.tensor },
+        { N: T * B, W: pad4(input.columns), indexOffset: 0 },
+      );
     });
   }
   return { plan, ...made };
 }
 
 /** Records dh0 = dGates[0] · W_hh (+ what is carried past the gates) and, for the LSTM, dc0. */
-function recordInitialGradients(recorder: Recorder, cell: Cell, layer: Layer, step: StepGradients, index: number, { dh0, dc0 }: { dh0: Tensor; dc0: Tensor }): void {
+function recordInitialGradients(
+  recorder: Recorder,
+  cell: Cell,
+  layer: Layer,
+  step: StepGradients,
+  index: number,
+  { dh0, dc0 }: { dh0: Tensor; dc0: Tensor },
+): void {
   const { B, H } = layer.shape;
   const W = pad4(H);
   const place = { toOffset: index * B * W, length: B * W };
@@ -494,7 +607,14 @@ function recordInitialGradients(recorder: Recorder, cell: Cell, layer: Layer, st
   // The candidate of a reset-before GRU multiplies r ⊙ h: its part is in what is carried.
   const gates = cell.resetBefore ? 2 : cell.gates;
   const first: Matrix = { tensor: step.dGates, rows: B, columns: gates * W, stride: cell.gates * W };
-  recordMatmul(recorder, "nn", first, { tensor: step.weight, rows: gates * W, columns: H }, { tensor: dh, rows: B, columns: H }, { accumulate: carriesH });
+  recordMatmul(
+    recorder,
+    "nn",
+    first,
+    { tensor: step.weight, rows: gates * W, columns: H },
+    { tensor: dh, rows: B, columns: H },
+    { accumulate: carriesH },
+  );
   recorder.copy(dh, dh0, place);
 }
 
@@ -521,9 +641,18 @@ function writeOrders(device: Device, tensors: SessionTensors, T: number, B: numb
     endsAt[(length - 1) * B + b] = b;
   });
   device.write(tensors.reversed, reversed);
-  device.write(tensors.reversedOutput, reversed.map((row) => row + B));
-  device.write(tensors.finalHistory, Uint32Array.from(lengths, (length, b) => length * B + b));
-  device.write(tensors.finalOutput, Uint32Array.from(lengths, (length, b) => (length - 1) * B + b));
+  device.write(
+    tensors.reversedOutput,
+    reversed.map((row) => row + B),
+  );
+  device.write(
+    tensors.finalHistory,
+    Uint32Array.from(lengths, (length, b) => length * B + b),
+  );
+  device.write(
+    tensors.finalOutput,
+    Uint32Array.from(lengths, (length, b) => (length - 1) * B + b),
+  );
   device.write(tensors.endsAt, endsAt);
 }
 
@@ -537,7 +666,9 @@ interface HalfShape {
 /** The outputs of each direction [T, B, H] as [T, B, D·H], zero past the end of a row. */
 function joinHalves(halves: readonly Float32Array[], { T, B, D, H }: HalfShape, lengths: readonly number[]): Float32Array {
   const out = new (halves[0]!.constructor as Float32ArrayConstructor)(T * B * D * H);
-  forEachValidRow(T, B, lengths, (row) => halves.forEach((half, d) => out.set(half.subarray(row * H, (row + 1) * H), (row * D + d) * H)));
+  forEachValidRow(T, B, lengths, (row) =>
+    halves.forEach((half, d) => out.set(half.subarray(row * H, (row + 1) * H), (row * D + d) * H)),
+  );
   return out;
 }
 
@@ -545,7 +676,9 @@ function joinHalves(halves: readonly Float32Array[], { T, B, D, H }: HalfShape, 
 function splitHalves(values: ArrayLike<number>, { T, B, D, H }: HalfShape, lengths: readonly number[]): NumberArray[] {
   const all = typed(values);
   const halves = Array.from({ length: D }, () => new (all.constructor as Float32ArrayConstructor)(T * B * H));
-  forEachValidRow(T, B, lengths, (row) => halves.forEach((half, d) => half.set(all.subarray((row * D + d) * H, (row * D + d + 1) * H) as Float32Array, row * H)));
+  forEachValidRow(T, B, lengths, (row) =>
+    halves.forEach((half, d) => half.set(all.subarray((row * D + d) * H, (row * D + d + 1) * H) as Float32Array, row * H)),
+  );
   return halves;
 }
 

@@ -38,9 +38,17 @@ export interface SampleOptions {
 const BLOCK = 32;
 
 /** Samples `count` texts; each begins with the prompt. */
-export async function sampleText(model: LanguageModel, codec: TextCodec, options: SampleOptions = {}): Promise<readonly string[]> {
+export async function sampleText(
+  model: LanguageModel,
+  codec: TextCodec,
+  options: SampleOptions = {},
+): Promise<readonly string[]> {
   const { prompt = "", length = 300, temperature = 0.8, topK = 0, topP = 1, seed = 1, count = 1, signal, onText } = options;
-  check(codec.size === model.config.vocabSize, `tokenizer of ${codec.size} characters for a model of ${model.config.vocabSize}`, "the model's own tokenizer");
+  check(
+    codec.size === model.config.vocabSize,
+    `tokenizer of ${codec.size} characters for a model of ${model.config.vocabSize}`,
+    "the model's own tokenizer",
+  );
   check(Number.isInteger(length) && length >= 0, `length ${length}`, "an integer of at least 0");
   check(temperature >= 0 && Number.isFinite(temperature), `temperature ${temperature}`, "a number of at least 0");
   check(Number.isInteger(topK) && topK >= 0, `topK ${topK}`, "an integer of at least 1, or 0 for no limit");
@@ -67,11 +75,11 @@ export async function sampleText(model: LanguageModel, codec: TextCodec, options
       tokens = (await model.device.read(plan.tokens)) as Uint32Array;
       const from = Math.max(0, lead.length - 1 - done);
       const to = Math.min(BLOCK, steps - done);
-      for (let index = 0; index < count && from < to; index++) {
-        const chosen = Array.from({ length: to - from }, (_, i) => tokens[(from + i + 1) * count + index]!);
+      for (let index = 0; index < count; index++) {
+        const chosen = Array.from({ length: Math.max(0, to - from) }, (_, i) => tokens[(from + i + 1) * count + index]!);
         const text = codec.decode(chosen);
         texts[index] += text;
-        onText?.(text, index);
+        if (text) onText?.(text, index);
       }
       // The last token of a block is the first input of the next.
       tokens.copyWithin(0, BLOCK * count);

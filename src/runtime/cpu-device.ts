@@ -6,8 +6,7 @@ import { fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, t
 /** Milliseconds of work after which a plan lets the event loop breathe. */
 const SLICE = 30;
 
-const arrayOf = (tensor: Tensor): NumberArray =>
-  tensor.storage.array!.subarray(tensor.offset, tensor.offset + tensor.length);
+const arrayOf = (tensor: Tensor): NumberArray => tensor.storage.array!.subarray(tensor.offset, tensor.offset + tensor.length);
 
 /** Lets timers and signals in; faster than setTimeout, whose delay browsers clamp to 4 ms. */
 function breathe(): Promise<void> {
@@ -52,7 +51,11 @@ export class CpuDevice implements Device {
     try {
       storage.array = new Constructor(tensor.length);
     } catch (cause) {
-      throw new GatewiseError("E_LIMIT", `${tensor.name}: ${storage.bytes} bytes do not fit in memory; make the model or the batch smaller`, { cause });
+      throw new GatewiseError(
+        "E_LIMIT",
+        `${tensor.name}: ${storage.bytes} bytes do not fit in memory; make the model or the batch smaller`,
+        { cause },
+      );
     }
     this.storages.add(storage);
   }
@@ -104,7 +107,9 @@ export class CpuDevice implements Device {
       profile: async () => {
         const times = new Map<string, { count: number; milliseconds: number }>();
         await run(times);
-        return [...times].map(([kernel, time]): KernelTime => ({ kernel, ...time })).sort((a, b) => b.milliseconds - a.milliseconds);
+        return [...times]
+          .map(([kernel, time]): KernelTime => ({ kernel, ...time }))
+          .sort((a, b) => b.milliseconds - a.milliseconds);
       },
       dispose: () => this.free(...recorder.tensors),
     };

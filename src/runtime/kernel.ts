@@ -103,9 +103,7 @@ export function defineKernel<E extends Record<string, EntrySpec<any, any>>>(
 /** The variant to use: the one asked for by name, else the preferred one, else the first that can run. */
 export function chooseVariant(entry: Entry, params: Params, family: Family, name?: string): Variant {
   const able = entry.variants.filter((v) => v.supports?.(params) ?? true);
-  const chosen = name
-    ? able.find((v) => v.name === name)
-    : (able.find((v) => v.preferred?.(params, family)) ?? able[0]);
+  const chosen = name ? able.find((v) => v.name === name) : (able.find((v) => v.preferred?.(params, family)) ?? able[0]);
   if (!chosen) {
     throw new Error(`${entry.kernel}.${entry.name}: no variant ${name ?? ""} for ${JSON.stringify(params)}`);
   }

@@ -24,7 +24,11 @@ async function nodeGpu(): Promise<GPU> {
   try {
     dawn = await import("webgpu");
   } catch (cause) {
-    throw new GatewiseError("E_NO_WEBGPU", 'Node has no WebGPU of its own: run "npm install webgpu", or use the CPU with { prefer: "cpu" }', { cause });
+    throw new GatewiseError(
+      "E_NO_WEBGPU",
+      'Node has no WebGPU of its own: run "npm install webgpu", or use the CPU with { prefer: "cpu" }',
+      { cause },
+    );
   }
   return (holder.__gatewiseGpu = dawn.create([]));
 }

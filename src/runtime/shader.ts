@@ -21,7 +21,10 @@ export function assembleShader(entry: Entry, constants: Constants): string {
 }
 
 /** A compiler's message with its place in the file that was written, and two lines around it. */
-export function describeShaderMessage(entry: Entry, message: Pick<GPUCompilationMessage, "lineNum" | "linePos" | "message">): string {
+export function describeShaderMessage(
+  entry: Entry,
+  message: Pick<GPUCompilationMessage, "lineNum" | "linePos" | "message">,
+): string {
   let line = message.lineNum;
   for (const { name, source } of [prelude, ...entry.files]) {
     const lines = source.split("\n");

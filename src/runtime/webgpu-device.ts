@@ -204,7 +204,9 @@ export class WebGpuDevice implements Device {
     const recorder = new Recorder(this.family);
     build(recorder);
     const pipelines = await Promise.all(
-      recorder.commands.map((c) => (c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.variant.entryPoint) : undefined)),
+      recorder.commands.map((c) =>
+        c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.variant.entryPoint) : undefined,
+      ),
     );
     this.gpuDevice.pushErrorScope("out-of-memory");
     try {
@@ -284,7 +286,11 @@ export class WebGpuDevice implements Device {
     const error = this.firstError;
     if (!error) return;
     this.firstError = undefined;
-    throw new GatewiseError(error.constructor.name === "GPUOutOfMemoryError" ? "E_LIMIT" : "E_SHADER", `WebGPU reported: ${error.message}`, { cause });
+    throw new GatewiseError(
+      error.constructor.name === "GPUOutOfMemoryError" ? "E_LIMIT" : "E_SHADER",
+      `WebGPU reported: ${error.message}`,
+      { cause },
+    );
   }
 
   memory(): { buffers: number; bytes: number } {

@@ -43,7 +43,12 @@ export class WebGpuPlan implements Plan {
     this.dispatches = pipelines.filter(Boolean).length;
     this.bytes = recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0);
     const params = packParams(recorder.commands, device.gpuDevice.limits.minUniformBufferOffsetAlignment);
-    this.uniforms = device.gpuDevice.createBuffer({ label: `${name} params`, size: params.bytes.byteLength, usage: USAGE.UNIFORM, mappedAtCreation: true });
+    this.uniforms = device.gpuDevice.createBuffer({
+      label: `${name} params`,
+      size: params.bytes.byteLength,
+      usage: USAGE.UNIFORM,
+      mappedAtCreation: true,
+    });
     new Uint8Array(this.uniforms.getMappedRange()).set(params.bytes);
     this.uniforms.unmap();
     device.countHelper(this.uniforms.size);
@@ -165,7 +170,9 @@ export class WebGpuPlan implements Plan {
             continue;
           }
           const query = 2 * (i - from);
-          const pass = encoder.beginComputePass({ timestampWrites: { querySet, beginningOfPassWriteIndex: query, endOfPassWriteIndex: query + 1 } });
+          const pass = encoder.beginComputePass({
+            timestampWrites: { querySet, beginningOfPassWriteIndex: query, endOfPassWriteIndex: query + 1 },
+          });
           pass.setPipeline(this.ready[i]!.pipeline);
           this.encodeDispatch(pass, i, this.ready[i]!.bindGroup);
           pass.end();
@@ -217,7 +224,8 @@ function encodeTransfer(encoder: GPUCommandEncoder, command: Exclude<Command, Di
 }
 
 /** Size of a dispatch's uniform struct, as a binding wants it. */
-const paramBytes = (command: DispatchCommand): number => Math.max(16, Math.ceil(Object.keys(command.entry.params).length / 4) * 16);
+const paramBytes = (command: DispatchCommand): number =>
+  Math.max(16, Math.ceil(Object.keys(command.entry.params).length / 4) * 16);
 
 /** Lays the params of all dispatches into one buffer, equal ones once; offsets[i] belongs to command i. */
 function packParams(commands: readonly Command[], alignment: number): { bytes: Uint8Array; offsets: Uint32Array } {
@@ -225,7 +233,8 @@ function packParams(commands: readonly Command[], alignment: number): { bytes: U
   const blocks: DataView[] = [];
   const offsets = new Uint32Array(commands.length);
   let stride = alignment;
-  for (const command of commands) if (command.kind === "dispatch") stride = Math.max(stride, Math.ceil(paramBytes(command) / alignment) * alignment);
+  for (const command of commands)
+    if (command.kind === "dispatch") stride = Math.max(stride, Math.ceil(paramBytes(command) / alignment) * alignment);
   commands.forEach((command, i) => {
     if (command.kind !== "dispatch") return;
     const fields = Object.entries(command.entry.params);

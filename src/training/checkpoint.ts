@@ -84,10 +84,16 @@ export async function saveCheckpoint(trainer: Trainer): Promise<Uint8Array> {
 export function loadCheckpoint(bytes: Uint8Array): Checkpoint {
   const { tensors, metadata } = decodeSafeTensors(bytes);
   if (metadata.format !== FORMAT) {
-    throw new GatewiseError("E_BAD_CHECKPOINT", `not a Gatewise checkpoint: its format is ${JSON.stringify(metadata.format ?? "unknown")}, expected "${FORMAT}"`);
+    throw new GatewiseError(
+      "E_BAD_CHECKPOINT",
+      `not a Gatewise checkpoint: its format is ${JSON.stringify(metadata.format ?? "unknown")}, expected "${FORMAT}"`,
+    );
   }
   if (metadata.version !== VERSION) {
-    throw new GatewiseError("E_BAD_CHECKPOINT", `checkpoint of version ${metadata.version}, this Gatewise reads version ${VERSION}; use the newer Gatewise that wrote it`);
+    throw new GatewiseError(
+      "E_BAD_CHECKPOINT",
+      `checkpoint of version ${metadata.version}, this Gatewise reads version ${VERSION}; use the newer Gatewise that wrote it`,
+    );
   }
   const parse = (key: string): unknown => {
     try {
@@ -108,7 +114,10 @@ export function loadCheckpoint(bytes: Uint8Array): Checkpoint {
     config: checked("config", languageModelConfig),
     tokenizer: checked("tokenizer", (value) => CharTokenizer.fromJSON(value)),
     tensors,
-    training: metadata.training === undefined ? undefined : checked("training", (value) => ({ ...value, options: trainingOptions(value.options) })),
+    training:
+      metadata.training === undefined
+        ? undefined
+        : checked("training", (value) => ({ ...value, options: trainingOptions(value.options) })),
   };
 }
 
@@ -130,7 +139,9 @@ export function modelFromCheckpoint(device: Device, checkpoint: Checkpoint): Lan
     model.loadStateDict(Object.fromEntries(parameters));
   } catch (cause) {
     model.dispose();
-    throw new GatewiseError("E_BAD_CHECKPOINT", `the checkpoint does not hold its own model: ${(cause as Error).message}`, { cause });
+    throw new GatewiseError("E_BAD_CHECKPOINT", `the checkpoint does not hold its own model: ${(cause as Error).message}`, {
+      cause,
+    });
   }
   return model;
 }
@@ -141,16 +152,29 @@ export function modelFromCheckpoint(device: Device, checkpoint: Checkpoint): Lan
  * @param overrides options to change; those that the data or the optimizer's state depend on are better left alone
  * @throws GatewiseError E_BAD_CHECKPOINT, E_CONFIG, E_DATA
  */
-export function resumeTrainer(model: LanguageModel, tokens: Uint32Array, checkpoint: Checkpoint, overrides: TrainerOptions = {}): Trainer {
+export function resumeTrainer(
+  model: LanguageModel,
+  tokens: Uint32Array,
+  checkpoint: Checkpoint,
+  overrides: TrainerOptions = {},
+): Trainer {
   const { training } = checkpoint;
-  if (!training) throw new GatewiseError("E_BAD_CHECKPOINT", "this checkpoint holds a model but no run; start a new run from it with --init-from");
+  if (!training)
+    throw new GatewiseError(
+      "E_BAD_CHECKPOINT",
+      "this checkpoint holds a model but no run; start a new run from it with --init-from",
+    );
   const trainer = Trainer.create(model, tokens, { tokenizer: checkpoint.tokenizer, ...training.options, ...overrides });
   try {
     const { device } = model;
     for (const [moment, set] of Object.entries(trainer.moments)) {
       const values = withPrefix(checkpoint, `optimizer.${moment}.`);
       for (const [i, { name, shape }] of set.specs.entries()) {
-        if (!values[name]) throw new GatewiseError("E_BAD_CHECKPOINT", `optimizer.${moment}.${name} [${shape.join(", ")}] is missing; was the run trained with another optimizer?`);
+        if (!values[name])
+          throw new GatewiseError(
+            "E_BAD_CHECKPOINT",
+            `optimizer.${moment}.${name} [${shape.join(", ")}] is missing; was the run trained with another optimizer?`,
+          );
         device.write(set.flat.parts[i]!, values[name]);
       }
     }

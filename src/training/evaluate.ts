@@ -31,9 +31,16 @@ const STREAM_LENGTH = 1024;
  *
  * @throws GatewiseError E_DATA if there are less than two tokens
  */
-export async function makeEvaluator(model: LanguageModel, tokens: Uint32Array, options: { batchSize: number; seqLen: number }): Promise<Evaluator> {
+export async function makeEvaluator(
+  model: LanguageModel,
+  tokens: Uint32Array,
+  options: { batchSize: number; seqLen: number },
+): Promise<Evaluator> {
   if (tokens.length < 2) {
-    throw new GatewiseError("E_DATA", `evaluation: needs at least 2 tokens, got ${tokens.length}; use a longer text or a larger validation part`);
+    throw new GatewiseError(
+      "E_DATA",
+      `evaluation: needs at least 2 tokens, got ${tokens.length}; use a longer text or a larger validation part`,
+    );
   }
   const { device } = model;
   const B = Math.max(1, Math.min(options.batchSize, Math.floor(tokens.length / STREAM_LENGTH)));

@@ -27,7 +27,13 @@ export type CheckedCell = keyof typeof CHECKED_CELLS;
 
 /** Ways to break a model on purpose, on the device under test only: what proves that the check can fail. */
 export const BREAKAGES = [
-  "swap-gates", "drop-bias", "reset-before", "transpose", "shift-time", "zero-gradient", "skip-last-row",
+  "swap-gates",
+  "drop-bias",
+  "reset-before",
+  "transpose",
+  "shift-time",
+  "zero-gradient",
+  "skip-last-row",
 ] as const;
 export type Breakage = (typeof BREAKAGES)[number];
 
@@ -100,7 +106,13 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
   for (const result of await probes(device)) add(result);
   for (const cell of cells) {
     for (const loss of ["all", "last"] as const) {
-      const config = languageModelConfig({ ...CHECKED_CELLS[cell], vocabSize: 11, embeddingSize: 6, hiddenSize: 13, numLayers: quick ? 1 : 2 });
+      const config = languageModelConfig({
+        ...CHECKED_CELLS[cell],
+        vocabSize: 11,
+        embeddingSize: 6,
+        hiddenSize: 13,
+        numLayers: quick ? 1 : 2,
+      });
       const sizes: PassSizes = { T: 5, B: 3, loss };
       add(await compareModels(device, cpu, `${cell}, loss on ${loss} steps`, config, sizes, breakage));
       if (quick) continue;
@@ -114,7 +126,14 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
     for (const [name, entry] of allEntries()) {
       const found = await differences(device, entry);
       const worst = found[0];
-      add({ part: "kernel", name, passed: !worst, error: worst ? Infinity : 0, tolerance: 1e-5, ...(worst && { detail: worst }) });
+      add({
+        part: "kernel",
+        name,
+        passed: !worst,
+        error: worst ? Infinity : 0,
+        tolerance: 1e-5,
+        ...(worst && { detail: worst }),
+      });
     }
   }
   cpu.dispose();
@@ -153,10 +172,14 @@ export async function makePassHarness(
 ): Promise<PassHarness> {
   const { breakage } = options;
   const model = LanguageModel.create(device, breakage === "reset-before" ? { ...config, resetAfter: false } : config);
-  const weights = options.weights ?? Object.fromEntries(model.parameters.specs.map(({ name, shape, initializer }, p) => {
-    const scale = initializer.kind === "normal" ? 1 : 0.7;
-    return [name, Float64Array.from({ length: sizeOf(shape) }, (_, i) => Math.fround(scale * random(i, p)))];
-  }));
+  const weights =
+    options.weights ??
+    Object.fromEntries(
+      model.parameters.specs.map(({ name, shape, initializer }, p) => {
+        const scale = initializer.kind === "normal" ? 1 : 0.7;
+        return [name, Float64Array.from({ length: sizeOf(shape) }, (_, i) => Math.fround(scale * random(i, p)))];
+      }),
+    );
   model.loadStateDict(breakWeights(weights, config, breakage));
   const { vocabSize: V } = config;
   const gradients = makeParameterSet(device, "gradients", model.parameters.specs);
@@ -180,7 +203,11 @@ export async function makePassHarness(
   device.write(pass.order, order);
   device.write(pass.starts, starts);
   const writeRandom = (tensor: Tensor | undefined, stream: number): void => {
-    if (tensor) device.write(tensor, Float64Array.from({ length: sizeOf(tensor.shape) }, (_, i) => Math.fround(random(i, stream))));
+    if (tensor)
+      device.write(
+        tensor,
+        Float64Array.from({ length: sizeOf(tensor.shape) }, (_, i) => Math.fround(random(i, stream))),
+      );
   };
   return {
     model,
@@ -242,7 +269,8 @@ export function worstTensor(
   let worst = { error: 0, tensor: "", detail: "" };
   for (const [tensor, wanted] of Object.entries(expected)) {
     const values = actual[tensor];
-    if (values?.length !== wanted.length) return { error: Infinity, tensor, detail: `${values?.length ?? "no"} values, not ${wanted.length}` };
+    if (values?.length !== wanted.length)
+      return { error: Infinity, tensor, detail: `${values?.length ?? "no"} values, not ${wanted.length}` };
     let difference = 0;
     let norm = 0;
     let at = 0;
@@ -253,13 +281,24 @@ export function worstTensor(
       if (!(off <= Math.abs(values[at]! - wanted[at]!))) at = i;
     }
     const error = Math.sqrt(difference) / Math.max(Math.sqrt(norm), SMALLEST_NORM);
-    if (!(error <= worst.error)) worst = { error: Number.isNaN(error) ? Infinity : error, tensor, detail: `[${at}] is ${values[at]}, not ${wanted[at]}` };
+    if (!(error <= worst.error))
+      worst = { error: Number.isNaN(error) ? Infinity : error, tensor, detail: `[${at}] is ${values[at]}, not ${wanted[at]}` };
   }
   return worst;
 }
 
-async function compareModels(device: Device, cpu: Device, name: string, config: LanguageModelConfig, sizes: PassSizes, breakage: Breakage | undefined): Promise<CheckResult> {
-  const [onDevice, onCpu] = [await makePassHarness(device, config, sizes, { breakage }), await makePassHarness(cpu, config, sizes)];
+async function compareModels(
+  device: Device,
+  cpu: Device,
+  name: string,
+  config: LanguageModelConfig,
+  sizes: PassSizes,
+  breakage: Breakage | undefined,
+): Promise<CheckResult> {
+  const [onDevice, onCpu] = [
+    await makePassHarness(device, config, sizes, { breakage }),
+    await makePassHarness(cpu, config, sizes),
+  ];
   const result = await compareHarnesses(name, onDevice, onCpu);
   onDevice.dispose();
   onCpu.dispose();
@@ -279,7 +318,10 @@ async function compareHarnesses(name: string, onDevice: PassHarness, onCpu: Pass
 async function checkLanguageModel(device: Device, cpu: Device, model: LanguageModel): Promise<CheckResult> {
   const weights = await model.stateDict();
   const sizes: PassSizes = { T: 4, B: 2, loss: "all" };
-  const [onDevice, onCpu] = [await makePassHarness(device, model.config, sizes, { weights }), await makePassHarness(cpu, model.config, sizes, { weights })];
+  const [onDevice, onCpu] = [
+    await makePassHarness(device, model.config, sizes, { weights }),
+    await makePassHarness(cpu, model.config, sizes, { weights }),
+  ];
   const result = await compareHarnesses("your language model", onDevice, onCpu);
   onDevice.dispose();
   onCpu.dispose();
@@ -301,14 +343,28 @@ async function checkRecurrent(cpu: Device, layer: Recurrent): Promise<readonly C
   };
   const worst = worstTensor(await run(layer), await run(twin));
   twin.dispose();
-  return [{ part: "gradients", name: `your ${cell} layer`, passed: worst.error <= GRADIENT_TOLERANCE, tolerance: GRADIENT_TOLERANCE, ...worst }];
+  return [
+    {
+      part: "gradients",
+      name: `your ${cell} layer`,
+      passed: worst.error <= GRADIENT_TOLERANCE,
+      tolerance: GRADIENT_TOLERANCE,
+      ...worst,
+    },
+  ];
 }
 
 /** Elements of a parameter that finite differences look at: a spread of them. */
 const ELEMENTS = 8;
 
 /** Central differences of the loss in float64 against the gradients, per parameter. */
-export async function compareWithDifferences(cpu: Device, name: string, config: LanguageModelConfig, sizes: PassSizes, harness?: PassHarness): Promise<CheckResult> {
+export async function compareWithDifferences(
+  cpu: Device,
+  name: string,
+  config: LanguageModelConfig,
+  sizes: PassSizes,
+  harness?: PassHarness,
+): Promise<CheckResult> {
   const own = harness ?? (await makePassHarness(cpu, config, sizes));
   await own.run();
   const analytic = await own.readGradients();
@@ -340,7 +396,13 @@ export async function compareWithDifferences(cpu: Device, name: string, config: 
 }
 
 /** (L(θ + εv) − L(θ − εv)) / 2ε against ‖g‖, v the gradient's direction: no reference involved. */
-async function compareAlongGradient(device: Device, name: string, config: LanguageModelConfig, sizes: PassSizes, breakage: Breakage | undefined): Promise<CheckResult> {
+async function compareAlongGradient(
+  device: Device,
+  name: string,
+  config: LanguageModelConfig,
+  sizes: PassSizes,
+  breakage: Breakage | undefined,
+): Promise<CheckResult> {
   const harness = await makePassHarness(device, config, sizes, { breakage });
   await harness.run();
   const gradients = await harness.readGradients();
@@ -350,7 +412,12 @@ async function compareAlongGradient(device: Device, name: string, config: Langua
   const norm = Math.sqrt(square);
   const lossAt = async (step: number): Promise<number> => {
     harness.model.loadStateDict(
-      Object.fromEntries(Object.entries(weights).map(([key, values]) => [key, Float64Array.from(values, (w, i) => w + (step / norm) * gradients[key]![i]!)])),
+      Object.fromEntries(
+        Object.entries(weights).map(([key, values]) => [
+          key,
+          Float64Array.from(values, (w, i) => w + (step / norm) * gradients[key]![i]!),
+        ]),
+      ),
     );
     return harness.run();
   };
@@ -359,7 +426,14 @@ async function compareAlongGradient(device: Device, name: string, config: Langua
   harness.dispose();
   const error = Math.abs(slope / norm - 1);
   const passed = error <= DIRECTION_TOLERANCE;
-  return { part: "direction", name, passed, error: Number.isNaN(error) ? Infinity : error, tolerance: DIRECTION_TOLERANCE, detail: `slope ${slope}, gradient norm ${norm}` };
+  return {
+    part: "direction",
+    name,
+    passed,
+    error: Number.isNaN(error) ? Infinity : error,
+    tolerance: DIRECTION_TOLERANCE,
+    detail: `slope ${slope}, gradient norm ${norm}`,
+  };
 }
 
 const SATURATED = [0, 0.5, -0.5, 9, -9, 45, -45, 89, -89, 1e4, -1e4];
@@ -383,7 +457,8 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
   let values!: Tensor;
   let metrics!: Tensor;
   const plan = await device.record("probes", (recorder) => {
-    const wide = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
+    const wide = (name: string, shape: readonly number[]): Tensor =>
+      recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
     const rows = recorder.tensor({ name: "rows", shape: [1, 1], dtype: "u32" });
     const params = { B: 1, H, t: 0, gather: 0, last: 1, relu: 0 };
     xRnn = wide("x", [1, 1, H]);
@@ -395,7 +470,11 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
     const partials = recorder.tensor({ name: "partials", shape: [PARTIALS] });
     recorder.dispatch(rnn.forward, { xProjection: xRnn, rows, packed: wide("packed", [pad4(H) + 1, 1, H]), h }, params);
     const lstmTensors = { h: wide("h", [2, 1, H]), c: wide("c", [2, 1, H]), gates };
-    recorder.dispatch(lstm.forward, { xProjection: xLstm, rows, packed: wide("packed", [pad4(H) + 1, 4, H]), ...lstmTensors }, params);
+    recorder.dispatch(
+      lstm.forward,
+      { xProjection: xLstm, rows, packed: wide("packed", [pad4(H) + 1, 4, H]), ...lstmTensors },
+      params,
+    );
     recorder.dispatch(reduce.squares, { values, partials }, { count: 16 });
     recorder.dispatch(reduce.norm, { partials, metrics }, { clip: 1 });
   });
@@ -405,19 +484,38 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
     device.write(xLstm, Float32Array.from([...SATURATED, ...SATURATED, ...SATURATED, ...SATURATED]));
     await plan.run();
     results.push(probe("tanh of up to ±1e4", worst((await device.read(h)).subarray(H), SATURATED.map(Math.tanh))));
-    results.push(probe("sigmoid of up to ±1e4", worst(await device.read(gates), SATURATED.map((x) => 1 / (1 + Math.exp(-x))))));
-    for (const [name, bad] of [["NaN", NaN], ["infinity", Infinity], ["an overflow", 3e38]] as const) {
+    results.push(
+      probe(
+        "sigmoid of up to ±1e4",
+        worst(
+          await device.read(gates),
+          SATURATED.map((x) => 1 / (1 + Math.exp(-x))),
+        ),
+      ),
+    );
+    for (const [name, bad] of [
+      ["NaN", NaN],
+      ["infinity", Infinity],
+      ["an overflow", 3e38],
+    ] as const) {
       device.write(metrics, new Float32Array(METRIC.count));
-      device.write(values, Float32Array.from({ length: 64 }, (_, i) => (i === 37 ? bad : 0.5)));
+      device.write(
+        values,
+        Float32Array.from({ length: 64 }, (_, i) => (i === 37 ? bad : 0.5)),
+      );
       await plan.run();
       const noticed = await device.read(metrics);
-      results.push(probe(`${name} in a gradient is noticed`, noticed[METRIC.skipped] === 1 && noticed[METRIC.factor] === 0 ? 0 : Infinity));
+      results.push(
+        probe(`${name} in a gradient is noticed`, noticed[METRIC.skipped] === 1 && noticed[METRIC.factor] === 0 ? 0 : Infinity),
+      );
     }
     device.write(metrics, new Float32Array(METRIC.count));
     device.write(values, new Float32Array(64).fill(0.5));
     await plan.run();
     const finite = await device.read(metrics);
-    results.push(probe("a finite gradient is not mistaken", finite[METRIC.skipped] === 0 ? Math.abs(finite[METRIC.norm]! - 4) : Infinity));
+    results.push(
+      probe("a finite gradient is not mistaken", finite[METRIC.skipped] === 0 ? Math.abs(finite[METRIC.norm]! - 4) : Infinity),
+    );
   } finally {
     plan.dispose();
   }

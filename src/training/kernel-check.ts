@@ -28,11 +28,7 @@ function isEntry(value: unknown): value is Entry {
  * Runs every case of an entry point in every variant that supports it, and says what differs from the reference:
  * nothing, if all is well.
  */
-export async function differences(
-  device: Device,
-  entry: Entry,
-  cases: readonly KernelCase[] = entry.cases(),
-): Promise<string[]> {
+export async function differences(device: Device, entry: Entry, cases: readonly KernelCase[] = entry.cases()): Promise<string[]> {
   const cpu = new CpuDevice("float64");
   const found: string[] = [];
   for (const each of cases) {
@@ -43,7 +39,8 @@ export async function differences(
       const actual = await runCase(device, entry, each, inputs, variant.name);
       for (const [name, values] of actual) {
         const difference = compare(values, expected.get(name)!);
-        if (difference) found.push(`${entry.kernel}.${entry.name}, ${each.name}, variant "${variant.name}", ${name}: ${difference}`);
+        if (difference)
+          found.push(`${entry.kernel}.${entry.name}, ${each.name}, variant "${variant.name}", ${name}: ${difference}`);
       }
     }
   }

@@ -31,12 +31,28 @@ const EPSILON = 1e-8;
 /** PyTorch's smoothing constant of RMSprop. */
 const ALPHA = 0.99;
 
-const recordAdam = (decoupled: 0 | 1): Optimizer["record"] => (recorder, t, { weightDecay }) =>
-  recorder.dispatch(
-    adam.update,
-    { parameters: t.parameters, gradients: t.gradients, m: t.moments.m!, v: t.moments.v!, schedule: t.schedule, metrics: t.metrics },
-    { count: t.parameters.length / 4, decoupled, oneMinusBeta1: 1 - BETA1, oneMinusBeta2: 1 - BETA2, epsilon: EPSILON, weightDecay },
-  );
+const recordAdam =
+  (decoupled: 0 | 1): Optimizer["record"] =>
+  (recorder, t, { weightDecay }) =>
+    recorder.dispatch(
+      adam.update,
+      {
+        parameters: t.parameters,
+        gradients: t.gradients,
+        m: t.moments.m!,
+        v: t.moments.v!,
+        schedule: t.schedule,
+        metrics: t.metrics,
+      },
+      {
+        count: t.parameters.length / 4,
+        decoupled,
+        oneMinusBeta1: 1 - BETA1,
+        oneMinusBeta2: 1 - BETA2,
+        epsilon: EPSILON,
+        weightDecay,
+      },
+    );
 
 export const OPTIMIZERS = {
   /** Kingma & Ba 2015. */

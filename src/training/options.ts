@@ -75,7 +75,8 @@ export function trainingOptions(given: Partial<TrainingOptions>): TrainingOption
   const oneOf = (name: keyof TrainingOptions, values: readonly string[]): void =>
     require(values.includes(options[name] as string), name, `one of ${values.join(", ")}`);
   for (const name of ["batchSize", "seqLen", "totalSteps"] as const) integer(name, 1);
-  for (const name of ["warmupSteps", "seed", "logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const) integer(name, 0);
+  for (const name of ["warmupSteps", "seed", "logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const)
+    integer(name, 0);
   for (const name of ["weightDecay", "clip", "momentum"] as const) number(name, 0);
   require(Number.isFinite(options.learningRate) && options.learningRate > 0, "learningRate", "a number above 0");
   require(options.momentum < 1, "momentum", "less than 1");

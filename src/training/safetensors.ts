@@ -28,7 +28,11 @@ export function encodeSafeTensors({ tensors, metadata }: SafeTensors): Uint8Arra
   const json = new TextEncoder().encode(JSON.stringify(header));
   // Tensors start at a multiple of 8, the header padded with spaces.
   const headerLength = Math.ceil(json.length / 8) * 8;
-  const bytes = new Uint8Array(HEADER_LENGTH_BYTES + headerLength + offset).fill(0x20, HEADER_LENGTH_BYTES, HEADER_LENGTH_BYTES + headerLength);
+  const bytes = new Uint8Array(HEADER_LENGTH_BYTES + headerLength + offset).fill(
+    0x20,
+    HEADER_LENGTH_BYTES,
+    HEADER_LENGTH_BYTES + headerLength,
+  );
   new DataView(bytes.buffer).setBigUint64(0, BigInt(headerLength), true);
   bytes.set(json, HEADER_LENGTH_BYTES);
   let at = HEADER_LENGTH_BYTES + headerLength;
@@ -73,14 +77,22 @@ export function decodeSafeTensors(bytes: Uint8Array): SafeTensors {
   return { tensors, metadata };
 }
 
-function decodeTensor(name: string, value: unknown, bytes: Uint8Array, start: number, fail: (problem: string) => never): NamedTensor {
+function decodeTensor(
+  name: string,
+  value: unknown,
+  bytes: Uint8Array,
+  start: number,
+  fail: (problem: string) => never,
+): NamedTensor {
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
   if (dtype !== "F32") return fail(`tensor "${name}" is ${String(dtype)}, only F32 is read`);
   if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) return fail(`tensor "${name}" has no valid shape and place`);
   const [from, to] = offsets as [number, number];
   const size = shape.reduce((a, b) => a * b, 1);
-  if (to - from !== 4 * size) return fail(`tensor "${name}" [${shape.join(", ")}] should have ${4 * size} bytes, has ${to - from}`);
-  if (start + to > bytes.length) return fail(`cut short: tensor "${name}" ends at byte ${start + to}, the file at ${bytes.length}`);
+  if (to - from !== 4 * size)
+    return fail(`tensor "${name}" [${shape.join(", ")}] should have ${4 * size} bytes, has ${to - from}`);
+  if (start + to > bytes.length)
+    return fail(`cut short: tensor "${name}" ends at byte ${start + to}, the file at ${bytes.length}`);
   // A copy, because a Float32Array cannot start at any byte. (Not bytes.slice: Node's Buffer makes that a view.)
   const first = bytes.byteOffset + start;
   return { shape, data: new Float32Array(bytes.buffer.slice(first + from, first + to) as ArrayBuffer) };

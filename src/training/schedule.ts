@@ -13,7 +13,12 @@ const COSINE_FLOOR = 0.1;
  */
 export function learningRateAt(
   step: number,
-  { learningRate, schedule, warmupSteps, totalSteps }: { learningRate: number; schedule: ScheduleName; warmupSteps: number; totalSteps: number },
+  {
+    learningRate,
+    schedule,
+    warmupSteps,
+    totalSteps,
+  }: { learningRate: number; schedule: ScheduleName; warmupSteps: number; totalSteps: number },
 ): number {
   if (step < warmupSteps) return (learningRate * (step + 1)) / warmupSteps;
   const progress = Math.min(1, (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps));

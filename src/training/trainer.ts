@@ -77,7 +77,9 @@ export class Trainer {
     try {
       this.gradients = keep(makeParameterSet(device, "gradients", model.parameters.specs));
       const moments = OPTIMIZERS[this.options.optimizer].moments as readonly Moment[];
-      this.moments = Object.fromEntries(moments.map((name) => [name, keep(makeParameterSet(device, name, model.parameters.specs))]));
+      this.moments = Object.fromEntries(
+        moments.map((name) => [name, keep(makeParameterSet(device, name, model.parameters.specs))]),
+      );
       this.state = state === "carry" ? makeState((spec) => device.tensor(spec), config, B) : undefined;
       this.metrics = device.tensor({ name: "metrics", shape: [METRIC.count] });
       this.schedule = device.tensor({ name: "schedule", shape: [4] });
@@ -161,7 +163,13 @@ export class Trainer {
    * @throws GatewiseError E_NAN_LOSS when the loss or gradient is not finite, or the loss exploded; the parameters
    * are those from before. E_DEVICE_LOST when the GPU is gone.
    */
-  async *run({ maxSteps, signal }: { maxSteps: number; signal?: AbortSignal | undefined }): AsyncGenerator<TrainingEvent, void, void> {
+  async *run({
+    maxSteps,
+    signal,
+  }: {
+    maxSteps: number;
+    signal?: AbortSignal | undefined;
+  }): AsyncGenerator<TrainingEvent, void, void> {
     const { options, model, settings } = this;
     const begun = performance.now();
     const plan = await this.prepare();
@@ -178,14 +186,15 @@ export class Trainer {
     let loss = NaN;
     const due = (interval: number): boolean => interval > 0 && (this.step % interval === 0 || this.step === maxSteps);
 
-    while (this.step < maxSteps && !signal?.aborted) {
+    const stopped = (): boolean => signal?.aborted ?? false;
+    while (this.step < maxSteps && !stopped()) {
       await this.enqueueStep(plan);
       if (due(options.logInterval)) logs.push(this.step, this.host.schedule[0]!, model.device.read(this.metrics));
       const evaluates = due(options.evalInterval) && this.valTokens.length > 1;
       const samples = due(options.sampleInterval) && settings.tokenizer !== undefined;
       const keeps = due(options.checkpointInterval) && settings.onCheckpoint !== undefined;
       // The loop waits for a read-back only before it uses the parameters for something else.
-      await logs.settle(evaluates || samples || keeps || signal?.aborted || this.step === maxSteps);
+      await logs.settle(evaluates || samples || keeps || stopped() || this.step === maxSteps);
       for (let event = logs.shift(); event; event = logs.shift()) {
         this.checkLog(event);
         loss = event.loss;
@@ -204,10 +213,13 @@ export class Trainer {
         }
       }
       if (samples) {
-        const text = await unlessAborted(model.sample(settings.tokenizer!, { length: 200, seed: this.step, ...settings.sample, signal }));
+        const text = await unlessAborted(
+          model.sample(settings.tokenizer!, { length: 200, seed: this.step, ...settings.sample, signal }),
+        );
         if (text !== undefined) yield { v: 1, event: "sample", step: this.step, text };
       }
-      if (keeps) yield { v: 1, event: "checkpoint", step: this.step, path: await settings.onCheckpoint!(this, { step: this.step, best }) };
+      if (keeps)
+        yield { v: 1, event: "checkpoint", step: this.step, path: await settings.onCheckpoint!(this, { step: this.step, best }) };
       logs.pausedFor(performance.now() - paused);
     }
     await model.device.finish();
@@ -320,7 +332,7 @@ class LogQueue {
   }
 
   /** Waits for all logs, or only for the oldest if too many are under way. */
-  async settle(all: boolean | undefined): Promise<void> {
+  async settle(all: boolean): Promise<void> {
     if (all) for (const log of this.pending) await log.read;
     else if (this.pending.length > MAX_PENDING_READS) await this.pending[0]!.read;
   }

@@ -26,12 +26,22 @@ it("passes for one cell in full: kernels, differences and the derivative along t
   const report = await checkGradients(device, { cells: ["gru"] });
   expect(failures(report.results)).toEqual([]);
   for (const part of ["kernel", "gradients", "differences", "direction", "probe"] as const) {
-    expect(report.results.some((r) => r.part === part), part).toBe(true);
+    expect(
+      report.results.some((r) => r.part === part),
+      part,
+    ).toBe(true);
   }
 });
 
 it("passes for a user's own models", async () => {
-  const layer = Recurrent.create(device, { cell: "lstm", inputSize: 3, hiddenSize: 6, numLayers: 2, bidirectional: true, seed: 9 });
+  const layer = Recurrent.create(device, {
+    cell: "lstm",
+    inputSize: 3,
+    hiddenSize: 6,
+    numLayers: 2,
+    bidirectional: true,
+    seed: 9,
+  });
   const model = LanguageModel.create(device, { cell: "gru", vocabSize: 17, hiddenSize: 9, numLayers: 2, dropout: 0.3, seed: 9 });
   for (const each of [layer, model]) {
     const report = await checkGradients(device, { quick: true, cells: [], model: each });

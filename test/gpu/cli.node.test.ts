@@ -29,7 +29,10 @@ it("trains on a bundled book twice to the same bytes, and resumes to them", () =
 
 it("exits with 3 where there is no adapter, and leaves nothing behind", () => {
   const before = readdirSync(folder);
-  const { status, stderr } = gatewise(["train", ...TINY, "--out", "none"], { VK_ICD_FILENAMES: "/nowhere.json", VK_DRIVER_FILES: "/nowhere.json" });
+  const { status, stderr } = gatewise(["train", ...TINY, "--out", "none"], {
+    VK_ICD_FILENAMES: "/nowhere.json",
+    VK_DRIVER_FILES: "/nowhere.json",
+  });
   expect(stderr).toMatch(/gatewise: WebGPU is here but offers no adapter/);
   expect(status).toBe(3);
   expect(readdirSync(folder)).toEqual(before);
@@ -41,7 +44,10 @@ it("check passes here with exit 0, and with a model broken on purpose it exits w
   expect(sound.status).toBe(0);
   const broken = gatewise(["check", "--quick", "--cell", "lstm", "--break", "zero-gradient", "--json", "--device", "webgpu"]);
   expect(broken.status).toBe(6);
-  const results = broken.stdout.trim().split("\n").map((line) => JSON.parse(line));
+  const results = broken.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
   expect(results.at(-1)).toMatchObject({ event: "end", passed: false });
   expect(results.find((r) => r.passed === false && r.event === "check")).toMatchObject({ tensor: "rnn.weight_ih_l0" });
 });

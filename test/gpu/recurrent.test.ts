@@ -32,13 +32,23 @@ interface Run extends RecurrentOptions {
   readonly training?: boolean;
 }
 
-async function results(device: Device, { T, B, lengths, training, ...options }: Run): Promise<{ forward: Record<string, ArrayLike<number>>; gradients: Record<string, ArrayLike<number>> }> {
+async function results(
+  device: Device,
+  { T, B, lengths, training, ...options }: Run,
+): Promise<{ forward: Record<string, ArrayLike<number>>; gradients: Record<string, ArrayLike<number>> }> {
   const layer = Recurrent.create(device, options);
   const { inputSize, hiddenSize: H, numLayers, bidirectional, cell } = layer.config;
   const D = bidirectional ? 2 : 1;
   const state = numLayers * D * B * H;
   const c0 = cell === "lstm" ? random(state, 3) : undefined;
-  const { output, hN, cN } = await layer.forward(random(T * B * inputSize, 1), { T, B, h0: random(state, 2), c0, lengths, ...(training && { training }) });
+  const { output, hN, cN } = await layer.forward(random(T * B * inputSize, 1), {
+    T,
+    B,
+    h0: random(state, 2),
+    c0,
+    lengths,
+    ...(training && { training }),
+  });
   const dcN = cell === "lstm" ? random(state, 6) : undefined;
   const { dx, dh0, dc0, gradients } = await layer.backward(random(T * B * D * H, 4), { dhN: random(state, 5), dcN });
   layer.dispose();
@@ -47,7 +57,10 @@ async function results(device: Device, { T, B, lengths, training, ...options }: 
 
 async function expectSame(run: Run): Promise<void> {
   const [onGpu, onCpu] = [await results(gpu, run), await results(cpu, run)];
-  for (const [part, tolerance] of [["forward", 1e-5], ["gradients", 1e-4]] as const) {
+  for (const [part, tolerance] of [
+    ["forward", 1e-5],
+    ["gradients", 1e-4],
+  ] as const) {
     const { error, tensor, detail } = worstTensor(onGpu[part], onCpu[part]);
     expect(error, `${JSON.stringify(run)} ${tensor} ${detail}`).toBeLessThan(tolerance);
   }
@@ -56,13 +69,34 @@ async function expectSame(run: Run): Promise<void> {
 describe("the GPU equals the reference at the edges:", () => {
   for (const cell of CELL_NAMES) {
     it(`${cell} with T=1, B=1, H=1, inputSize=1`, () => expectSame({ cell, inputSize: 1, hiddenSize: 1, T: 1, B: 1 }));
-    it(`${cell} with H=130, two directions`, () => expectSame({ cell, inputSize: 3, hiddenSize: 130, bidirectional: true, T: 3, B: 2 }));
+    it(`${cell} with H=130, two directions`, () =>
+      expectSame({ cell, inputSize: 3, hiddenSize: 130, bidirectional: true, T: 3, B: 2 }));
     it(`${cell} with L=4, rows of unequal length, dropout`, () =>
-      expectSame({ cell, inputSize: 5, hiddenSize: 6, numLayers: 4, dropout: 0.3, training: true, T: 5, B: 3, lengths: [2, 5, 1] }));
+      expectSame({
+        cell,
+        inputSize: 5,
+        hiddenSize: 6,
+        numLayers: 4,
+        dropout: 0.3,
+        training: true,
+        T: 5,
+        B: 3,
+        lengths: [2, 5, 1],
+      }));
     it(`${cell} without biases`, () => expectSame({ cell, inputSize: 2, hiddenSize: 5, bias: false, T: 4, B: 9 }));
   }
   it("gru with the reset before the product, two directions, two layers", () =>
-    expectSame({ cell: "gru", resetAfter: false, inputSize: 2, hiddenSize: 5, numLayers: 2, bidirectional: true, T: 4, B: 3, lengths: [4, 2, 1] }));
+    expectSame({
+      cell: "gru",
+      resetAfter: false,
+      inputSize: 2,
+      hiddenSize: 5,
+      numLayers: 2,
+      bidirectional: true,
+      T: 4,
+      B: 3,
+      lengths: [4, 2, 1],
+    }));
 });
 
 /** Three training steps: the losses, or the code of the error. */
@@ -126,15 +160,45 @@ describe("any configuration", () => {
   it("that is not valid gives E_CONFIG and leaves no buffer behind", async () => {
     const before = gpu.memory();
     const wrong = fc.oneof(
-      fc.record({ model: fc.constantFrom({ hiddenSize: 0 }, { vocabSize: 1.5 }, { numLayers: -1 }, { dropout: 1 }, { cell: "mlp" }, { input: "raw" }), settings: fc.constant({}) }),
-      fc.record({ model: fc.constant({}), settings: fc.constantFrom({ batchSize: 0 }, { seqLen: 2.5 }, { optimizer: "lion" }, { learningRate: -1 }, { clip: NaN }, { loss: "first" }, { schedule: "linear" }) }),
+      fc.record({
+        model: fc.constantFrom(
+          { hiddenSize: 0 },
+          { vocabSize: 1.5 },
+          { numLayers: -1 },
+          { dropout: 1 },
+          { cell: "mlp" },
+          { input: "raw" },
+        ),
+        settings: fc.constant({}),
+      }),
+      fc.record({
+        model: fc.constant({}),
+        settings: fc.constantFrom(
+          { batchSize: 0 },
+          { seqLen: 2.5 },
+          { optimizer: "lion" },
+          { learningRate: -1 },
+          { clip: NaN },
+          { loss: "first" },
+          { schedule: "linear" },
+        ),
+      }),
     );
     await fc.assert(
-      fc.asyncProperty(validModel, validSettings, wrong, async (model, settings, { model: wrongModel, settings: wrongSettings }) => {
-        const run = threeSteps(gpu, { ...model, ...wrongModel } as LanguageModelOptions, { ...settings, ...wrongSettings } as TrainerOptions);
-        await expect(run).rejects.toMatchObject({ code: "E_CONFIG" });
-        expect(gpu.memory()).toEqual(before);
-      }),
+      fc.asyncProperty(
+        validModel,
+        validSettings,
+        wrong,
+        async (model, settings, { model: wrongModel, settings: wrongSettings }) => {
+          const run = threeSteps(
+            gpu,
+            { ...model, ...wrongModel } as LanguageModelOptions,
+            { ...settings, ...wrongSettings } as TrainerOptions,
+          );
+          await expect(run).rejects.toMatchObject({ code: "E_CONFIG" });
+          expect(gpu.memory()).toEqual(before);
+        },
+      ),
       { numRuns: 40, seed: 20261123 },
     );
   });

@@ -54,7 +54,10 @@ describe("a plan", () => {
     for (const submitMilliseconds of [1e-4, 1e6]) {
       const own = await openDevice({ gpuDevice: device.gpuDevice!, submitMilliseconds });
       const [a, c] = [own.tensor(square(65, "a")), own.tensor(square(65, "c"))];
-      own.write(a, Float32Array.from({ length: 65 * 65 }, (_, i) => Math.sin(i)));
+      own.write(
+        a,
+        Float32Array.from({ length: 65 * 65 }, (_, i) => Math.sin(i)),
+      );
       const plan = await own.record("sums", (recorder) => {
         const matrix = (tensor: typeof a) => ({ tensor, rows: 65, columns: 65 });
         for (let i = 0; i < 20; i++) recordMatmul(recorder, "nt", matrix(a), matrix(a), matrix(c), { accumulate: true });
@@ -75,7 +78,10 @@ describe("a device of the caller's own", () => {
     const own = await openDevice({ gpuDevice });
     expect(own.gpuDevice).toBe(gpuDevice);
     const tensor = own.tensor({ name: "x", shape: [3, 5] });
-    own.write(tensor, Float32Array.from({ length: 15 }, (_, i) => i));
+    own.write(
+      tensor,
+      Float32Array.from({ length: 15 }, (_, i) => i),
+    );
     expect(Array.from(await own.read(tensor))).toEqual(Array.from({ length: 15 }, (_, i) => i));
     own.dispose();
     expect(own.memory()).toEqual({ buffers: 0, bytes: 0 });
@@ -101,5 +107,6 @@ describe("a device of the caller's own", () => {
 });
 
 it("every entry point of matmul has both families of variants", () => {
-  for (const entry of Object.values(matmul)) expect(entry.variants.map((v) => v.name)).toEqual(["register-tile", "workgroup-tile"]);
+  for (const entry of Object.values(matmul))
+    expect(entry.variants.map((v) => v.name)).toEqual(["register-tile", "workgroup-tile"]);
 });

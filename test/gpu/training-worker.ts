@@ -6,7 +6,13 @@ async function train(): Promise<number[]> {
   const device = await openDevice();
   const tokenizer = CharTokenizer.fromText(text);
   const model = LanguageModel.create(device, { cell: "gru", vocabSize: tokenizer.size, hiddenSize: 8, embeddingSize: 4 });
-  const trainer = Trainer.create(model, tokenizer.encode(text), { batchSize: 4, seqLen: 8, learningRate: 0.05, logInterval: 1, valFraction: 0 });
+  const trainer = Trainer.create(model, tokenizer.encode(text), {
+    batchSize: 4,
+    seqLen: 8,
+    learningRate: 0.05,
+    logInterval: 1,
+    valFraction: 0,
+  });
   const losses: number[] = [];
   for await (const event of trainer.run({ maxSteps: 5 })) if (event.event === "step") losses.push(event.loss);
   device.dispose();

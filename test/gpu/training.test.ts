@@ -9,7 +9,10 @@ import { randomWord } from "../../src/random.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
 import { testDevice } from "./device.ts";
 
-const TEXT = Array.from({ length: 60 }, (_, i) => `The ${["cat", "hat", "March hare", "queen"][i % 4]} said ${i * i}; "no?"\n`).join("");
+const TEXT = Array.from(
+  { length: 60 },
+  (_, i) => `The ${["cat", "hat", "March hare", "queen"][i % 4]} said ${i * i}; "no?"\n`,
+).join("");
 const tokenizer = CharTokenizer.fromText(TEXT);
 const tokens = tokenizer.encode(TEXT);
 
@@ -24,10 +27,29 @@ afterAll(() => {
   cpu.dispose();
 });
 
-const SMALL = { batchSize: 5, seqLen: 9, learningRate: 1e-2, valFraction: 0.1, logInterval: 1, evalInterval: 0, sampleInterval: 0 };
+const SMALL = {
+  batchSize: 5,
+  seqLen: 9,
+  learningRate: 1e-2,
+  valFraction: 0.1,
+  logInterval: 1,
+  evalInterval: 0,
+  sampleInterval: 0,
+};
 
-async function losses(device: Device, options: Partial<LanguageModelOptions>, settings: TrainerOptions, steps: number): Promise<number[]> {
-  const model = LanguageModel.create(device, { embeddingSize: 6, hiddenSize: 13, seed: 4, ...options, vocabSize: tokenizer.size });
+async function losses(
+  device: Device,
+  options: Partial<LanguageModelOptions>,
+  settings: TrainerOptions,
+  steps: number,
+): Promise<number[]> {
+  const model = LanguageModel.create(device, {
+    embeddingSize: 6,
+    hiddenSize: 13,
+    seed: 4,
+    ...options,
+    vocabSize: tokenizer.size,
+  });
   const trainer = Trainer.create(model, tokens, { ...SMALL, ...settings });
   const out: number[] = [];
   for await (const event of trainer.run({ maxSteps: steps })) if (event.event === "step") out.push(event.loss);
@@ -39,7 +61,9 @@ async function losses(device: Device, options: Partial<LanguageModelOptions>, se
 async function expectSameTrajectory(options: Partial<LanguageModelOptions>, settings: TrainerOptions): Promise<void> {
   const [onGpu, onCpu] = [await losses(gpu, options, settings, 20), await losses(cpu, options, settings, 20)];
   expect(onGpu).toHaveLength(20);
-  onGpu.forEach((loss, i) => expect(Math.abs(loss / onCpu[i]! - 1), `step ${i + 1}: ${loss} on the GPU, ${onCpu[i]} on the CPU`).toBeLessThan(1e-4));
+  onGpu.forEach((loss, i) =>
+    expect(Math.abs(loss / onCpu[i]! - 1), `step ${i + 1}: ${loss} on the GPU, ${onCpu[i]} on the CPU`).toBeLessThan(1e-4),
+  );
   // It learned something, so that equal losses mean equal gradients.
   expect(onCpu.at(-1)!).toBeLessThan(onCpu[0]! - 0.3);
 }
@@ -50,27 +74,51 @@ describe("20 steps on the GPU give the losses of the float64 reference within 1e
   }
   it("gru with the reset before the product", () => expectSameTrajectory({ cell: "gru", resetAfter: false }, {}));
   it("three layers with dropout, AdamW and a cosine schedule", () =>
-    expectSameTrajectory({ cell: "lstm", numLayers: 3, dropout: 0.2 }, { optimizer: "adamw", weightDecay: 0.01, schedule: "cosine", warmupSteps: 3, totalSteps: 20, learningRate: 3e-2 }));
+    expectSameTrajectory(
+      { cell: "lstm", numLayers: 3, dropout: 0.2 },
+      { optimizer: "adamw", weightDecay: 0.01, schedule: "cosine", warmupSteps: 3, totalSteps: 20, learningRate: 3e-2 },
+    ));
   it("loss on the last step from a zero state, with SGD and momentum", () =>
-    expectSameTrajectory({ cell: "rnn", input: "one-hot" }, { loss: "last", state: "zero", optimizer: "sgd", momentum: 0.9, learningRate: 0.1, batchSize: 16, clip: 0 }));
+    expectSameTrajectory(
+      { cell: "rnn", input: "one-hot" },
+      { loss: "last", state: "zero", optimizer: "sgd", momentum: 0.9, learningRate: 0.1, batchSize: 16, clip: 0 },
+    ));
   it("a batch smaller than the vocabulary, with RMSprop", () =>
     expectSameTrajectory({ cell: "gru" }, { optimizer: "rmsprop", batchSize: 2, seqLen: 7 }));
 });
 
 // Taken from the float64 reference when it first passed every other check; they catch what tests of parts cannot.
 const GOLDEN = [
-  3.3533482633535097, 3.368442880658091, 3.3390841403529454, 3.346418593004492, 3.321274256716072,
-  3.300437748803261, 3.3353776597033304, 3.287493565066256, 3.341756412482292, 3.153833610285092,
+  3.3533482633535097, 3.368442880658091, 3.3390841403529454, 3.346418593004492, 3.321274256716072, 3.300437748803261,
+  3.3353776597033304, 3.287493565066256, 3.341756412482292, 3.153833610285092,
 ];
 
 it("ten steps of a two-layer LSTM, H=128, give the golden losses", async () => {
   const golden = Uint32Array.from({ length: 600 }, (_, i) => (i * i + (randomWord(1, 2, i, 3) % 3)) % 29);
-  for (const [device, tolerance] of [[cpu, 1e-9], [gpu, 1e-4]] as const) {
-    const model = LanguageModel.create(device, { cell: "lstm", numLayers: 2, hiddenSize: 128, embeddingSize: 16, vocabSize: 29, seed: 7 });
-    const trainer = Trainer.create(model, golden, { batchSize: 4, seqLen: 16, learningRate: 2e-3, valFraction: 0, logInterval: 1 });
+  for (const [device, tolerance] of [
+    [cpu, 1e-9],
+    [gpu, 1e-4],
+  ] as const) {
+    const model = LanguageModel.create(device, {
+      cell: "lstm",
+      numLayers: 2,
+      hiddenSize: 128,
+      embeddingSize: 16,
+      vocabSize: 29,
+      seed: 7,
+    });
+    const trainer = Trainer.create(model, golden, {
+      batchSize: 4,
+      seqLen: 16,
+      learningRate: 2e-3,
+      valFraction: 0,
+      logInterval: 1,
+    });
     const losses: number[] = [];
     for await (const event of trainer.run({ maxSteps: 10 })) if (event.event === "step") losses.push(event.loss);
-    losses.forEach((loss, i) => expect(Math.abs(loss / GOLDEN[i]! - 1), `step ${i + 1}, ${device.description}`).toBeLessThan(tolerance));
+    losses.forEach((loss, i) =>
+      expect(Math.abs(loss / GOLDEN[i]! - 1), `step ${i + 1}, ${device.description}`).toBeLessThan(tolerance),
+    );
     expect(losses).toHaveLength(10);
     trainer.dispose();
     model.dispose();
@@ -81,9 +129,19 @@ async function checkpointAfter(stops: readonly number[]): Promise<Uint8Array> {
   let bytes: Uint8Array | undefined;
   for (const stop of stops) {
     const checkpoint = bytes && loadCheckpoint(bytes);
-    const options: LanguageModelOptions = { cell: "lstm", numLayers: 2, dropout: 0.1, embeddingSize: 6, hiddenSize: 13, seed: 4, vocabSize: tokenizer.size };
+    const options: LanguageModelOptions = {
+      cell: "lstm",
+      numLayers: 2,
+      dropout: 0.1,
+      embeddingSize: 6,
+      hiddenSize: 13,
+      seed: 4,
+      vocabSize: tokenizer.size,
+    };
     const model: LanguageModel = checkpoint ? modelFromCheckpoint(gpu, checkpoint) : LanguageModel.create(gpu, options);
-    const trainer = checkpoint ? resumeTrainer(model, tokens, checkpoint) : Trainer.create(model, tokens, { ...SMALL, evalInterval: 4, tokenizer });
+    const trainer = checkpoint
+      ? resumeTrainer(model, tokens, checkpoint)
+      : Trainer.create(model, tokens, { ...SMALL, evalInterval: 4, tokenizer });
     for await (const _ of trainer.run({ maxSteps: stop }));
     bytes = await saveCheckpoint(trainer);
     trainer.dispose();
@@ -126,7 +184,9 @@ function countCalls(device: GPUDevice): { counts: Record<string, number>; restor
   wrap(device, "createBuffer");
   wrap(device, "createBindGroup");
   wrap(device, "createComputePipelineAsync");
-  wrap(device, "createCommandEncoder", (encoder) => wrap(encoder as object, "beginComputePass", (pass) => wrap(pass as object, "dispatchWorkgroups")));
+  wrap(device, "createCommandEncoder", (encoder) =>
+    wrap(encoder as object, "beginComputePass", (pass) => wrap(pass as object, "dispatchWorkgroups")),
+  );
   wrap(device.queue, "submit");
   return { counts, restore: () => undo.forEach((f) => f()) };
 }
@@ -183,9 +243,11 @@ describe("a run that goes wrong", () => {
     weights["head.bias"]![1] = 3e38;
     weights["head.weight"]!.fill(3e38);
     model.loadStateDict(weights);
-    await expect((async () => {
-      for await (const _ of trainer.run({ maxSteps: 10 }));
-    })()).rejects.toMatchObject({ code: "E_NAN_LOSS" });
+    await expect(
+      (async () => {
+        for await (const _ of trainer.run({ maxSteps: 10 }));
+      })(),
+    ).rejects.toMatchObject({ code: "E_NAN_LOSS" });
     expect(await model.stateDict()).toEqual(weights);
     await expect(saveCheckpoint(trainer)).rejects.toMatchObject({ code: "E_NAN_LOSS" });
     trainer.dispose();

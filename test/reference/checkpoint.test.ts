@@ -15,8 +15,13 @@ const bad = expect.objectContaining({ code: "E_BAD_CHECKPOINT" });
 
 describe("safetensors", () => {
   it("give back what was put in, wherever the bytes lie", () => {
-    const tensor = fc.array(fc.float({ noNaN: true }), { maxLength: 9 }).map((values): NamedTensor => ({ shape: [values.length], data: Float32Array.from(values) }));
-    const file = fc.record({ tensors: fc.dictionary(fc.string(), tensor, { noNullPrototype: true }), metadata: fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }) });
+    const tensor = fc
+      .array(fc.float({ noNaN: true }), { maxLength: 9 })
+      .map((values): NamedTensor => ({ shape: [values.length], data: Float32Array.from(values) }));
+    const file = fc.record({
+      tensors: fc.dictionary(fc.string(), tensor, { noNullPrototype: true }),
+      metadata: fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
+    });
     fc.assert(
       fc.property(file, fc.integer({ min: 0, max: 7 }), ({ tensors, metadata }, offset) => {
         fc.pre(![...Object.keys(tensors), ...Object.keys(metadata)].some((name) => ["__metadata__", "__proto__"].includes(name)));
@@ -30,7 +35,10 @@ describe("safetensors", () => {
       }),
     );
   });
-  const bytes = encodeSafeTensors({ tensors: { a: { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) } }, metadata: { k: "v" } });
+  const bytes = encodeSafeTensors({
+    tensors: { a: { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) } },
+    metadata: { k: "v" },
+  });
   it("cut short anywhere are refused", () => {
     for (let length = 0; length < bytes.length; length++) expect(() => decodeSafeTensors(bytes.subarray(0, length))).toThrow(bad);
   });
@@ -60,7 +68,11 @@ const text = "a rose is a rose is a rose; is it not? ".repeat(12);
 const tokenizer = CharTokenizer.fromText(text);
 const tokens = tokenizer.encode(text);
 
-async function run(stops: readonly number[], model: Partial<LanguageModelOptions>, settings: TrainerOptions): Promise<Uint8Array> {
+async function run(
+  stops: readonly number[],
+  model: Partial<LanguageModelOptions>,
+  settings: TrainerOptions,
+): Promise<Uint8Array> {
   let bytes: Uint8Array | undefined;
   for (const stop of stops) {
     const checkpoint = bytes && loadCheckpoint(bytes);
@@ -78,8 +90,16 @@ async function run(stops: readonly number[], model: Partial<LanguageModelOptions
 
 describe("a run that is stopped and resumed ends in the bytes of the unbroken run", () => {
   const runs: [string, Partial<LanguageModelOptions>, TrainerOptions][] = [
-    ["LSTM, carried state, Adam, dropout, cosine", { cell: "lstm", numLayers: 2, dropout: 0.3 }, { schedule: "cosine", totalSteps: 9, warmupSteps: 2 }],
-    ["GRU reset before, random windows, SGD with momentum", { cell: "gru", resetAfter: false }, { state: "zero", optimizer: "sgd", momentum: 0.9 }],
+    [
+      "LSTM, carried state, Adam, dropout, cosine",
+      { cell: "lstm", numLayers: 2, dropout: 0.3 },
+      { schedule: "cosine", totalSteps: 9, warmupSteps: 2 },
+    ],
+    [
+      "GRU reset before, random windows, SGD with momentum",
+      { cell: "gru", resetAfter: false },
+      { state: "zero", optimizer: "sgd", momentum: 0.9 },
+    ],
     ["RNN, one-hot, loss on the last step, RMSprop", { cell: "rnn", input: "one-hot" }, { loss: "last", optimizer: "rmsprop" }],
   ];
   for (const [name, model, settings] of runs) {
@@ -94,16 +114,36 @@ describe("a checkpoint", () => {
   it("holds PyTorch's names and shapes, moments, state and progress", async () => {
     const { tensors, training, config, tokenizer: kept } = loadCheckpoint(await run([3], { cell: "lstm", numLayers: 2 }, {}));
     const V = tokenizer.size;
-    expect(Object.fromEntries(Object.entries(tensors).filter(([n]) => !n.startsWith("optimizer.")).map(([n, { shape }]) => [n, shape]))).toEqual({
+    expect(
+      Object.fromEntries(
+        Object.entries(tensors)
+          .filter(([n]) => !n.startsWith("optimizer."))
+          .map(([n, { shape }]) => [n, shape]),
+      ),
+    ).toEqual({
       "embedding.weight": [V, 3],
-      "rnn.weight_ih_l0": [20, 3], "rnn.weight_hh_l0": [20, 5], "rnn.bias_ih_l0": [20], "rnn.bias_hh_l0": [20],
-      "rnn.weight_ih_l1": [20, 5], "rnn.weight_hh_l1": [20, 5], "rnn.bias_ih_l1": [20], "rnn.bias_hh_l1": [20],
-      "head.weight": [V, 5], "head.bias": [V],
-      "state.h": [2, 3, 5], "state.c": [2, 3, 5],
+      "rnn.weight_ih_l0": [20, 3],
+      "rnn.weight_hh_l0": [20, 5],
+      "rnn.bias_ih_l0": [20],
+      "rnn.bias_hh_l0": [20],
+      "rnn.weight_ih_l1": [20, 5],
+      "rnn.weight_hh_l1": [20, 5],
+      "rnn.bias_ih_l1": [20],
+      "rnn.bias_hh_l1": [20],
+      "head.weight": [V, 5],
+      "head.bias": [V],
+      "state.h": [2, 3, 5],
+      "state.c": [2, 3, 5],
     });
     expect(tensors["optimizer.m.rnn.weight_hh_l1"]!.shape).toEqual([20, 5]);
     expect(tensors["optimizer.v.head.bias"]!.shape).toEqual([V]);
-    expect(training).toMatchObject({ step: 3, rngCounter: 3, dataCursor: 3, bestValLoss: expect.any(Number), options: { batchSize: 3 } });
+    expect(training).toMatchObject({
+      step: 3,
+      rngCounter: 3,
+      dataCursor: 3,
+      bestValLoss: expect.any(Number),
+      options: { batchSize: 3 },
+    });
     expect(config).toMatchObject({ cell: "lstm", numLayers: 2 });
     expect(kept.characters).toEqual(tokenizer.characters);
   });
@@ -111,12 +151,13 @@ describe("a checkpoint", () => {
   it("knows its text", async () => {
     const checkpoint = loadCheckpoint(await run([1], {}, {}));
     expect(sameText(checkpoint, tokens)).toBe(true);
-    expect(sameText(checkpoint, tokens.slice().reverse())).toBe(false);
+    expect(sameText(checkpoint, tokens.subarray(1))).toBe(false);
   });
 
   it("that is damaged or of something else is refused, and a model of it leaves nothing behind", async () => {
     const file = decodeSafeTensors(await run([1], {}, {}));
-    const changed = (metadata: Record<string, string>, tensors = file.tensors) => loadCheckpoint(encodeSafeTensors({ tensors, metadata: { ...file.metadata, ...metadata } }));
+    const changed = (metadata: Record<string, string>, tensors = file.tensors) =>
+      loadCheckpoint(encodeSafeTensors({ tensors, metadata: { ...file.metadata, ...metadata } }));
     expect(() => changed({ format: "pt" })).toThrow(bad);
     expect(() => changed({ version: "2" })).toThrow(/newer Gatewise/);
     expect(() => changed({ config: "{" })).toThrow(/config is missing or damaged/);

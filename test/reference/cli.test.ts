@@ -22,7 +22,11 @@ function gatewise(...args: readonly string[]): { code: number | null; out: strin
   return { code: status, out: stdout, err: stderr };
 }
 
-const lines = (text: string): any[] => text.trim().split("\n").map((line) => JSON.parse(line));
+const lines = (text: string): any[] =>
+  text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
 
 describe("bad input gets one line on stderr, its exit code, and leaves nothing behind:", () => {
   const empty = file("empty.txt", "");
@@ -61,10 +65,36 @@ describe("bad input gets one line on stderr, its exit code, and leaves nothing b
 
 describe("train", () => {
   it("prints the events as JSON, one a line, and nothing else on stdout", () => {
-    const { code, out } = gatewise("train", ...TINY, "--steps", "6", "--log-every", "2", "--eval-every", "3", "--sample-every", "6", "--val", "0.1", "--out", "json", "--json");
+    const { code, out } = gatewise(
+      "train",
+      ...TINY,
+      "--steps",
+      "6",
+      "--log-every",
+      "2",
+      "--eval-every",
+      "3",
+      "--sample-every",
+      "6",
+      "--val",
+      "0.1",
+      "--out",
+      "json",
+      "--json",
+    );
     expect(code).toBe(0);
     const events = lines(out);
-    expect(events.map((e) => `${e.event}${e.step ?? ""}`)).toEqual(["start0", "step2", "eval3", "step4", "step6", "eval6", "sample6", "checkpoint6", "end6"]);
+    expect(events.map((e) => `${e.event}${e.step ?? ""}`)).toEqual([
+      "start0",
+      "step2",
+      "eval3",
+      "step4",
+      "step6",
+      "eval6",
+      "sample6",
+      "checkpoint6",
+      "end6",
+    ]);
     expect(events.every((e) => e.v === 1)).toBe(true);
     expect(events[0]).toMatchObject({ device: "CPU float32", parameters: expect.any(Number) });
     expect(events[1]).toMatchObject({ loss: expect.any(Number), tokensPerSecond: expect.any(Number) });
@@ -80,14 +110,33 @@ describe("train", () => {
 
   it("keeps the last three checkpoints and the best", () => {
     gatewise("train", ...TINY, "--steps", "10", "--checkpoint-every", "2", "--eval-every", "2", "--val", "0.1", "--out", "kept");
-    expect(readdirSync(join(folder, "kept")).sort()).toEqual(
-      ["best.safetensors", "checkpoint-10.safetensors", "checkpoint-6.safetensors", "checkpoint-8.safetensors", "run.json"],
-    );
+    expect(readdirSync(join(folder, "kept")).sort()).toEqual([
+      "best.safetensors",
+      "checkpoint-10.safetensors",
+      "checkpoint-6.safetensors",
+      "checkpoint-8.safetensors",
+      "run.json",
+    ]);
   });
 
   it("resumed gives the bytes of the unbroken run, whatever flags are left out", () => {
     gatewise("train", ...TINY, "--steps", "9", "--layers", "2", "--dropout", "0.2", "--lr", "0.01", "--out", "whole");
-    gatewise("train", ...TINY, "--steps", "9", "--layers", "2", "--dropout", "0.2", "--lr", "0.01", "--checkpoint-every", "4", "--out", "parts");
+    gatewise(
+      "train",
+      ...TINY,
+      "--steps",
+      "9",
+      "--layers",
+      "2",
+      "--dropout",
+      "0.2",
+      "--lr",
+      "0.01",
+      "--checkpoint-every",
+      "4",
+      "--out",
+      "parts",
+    );
     rmSync(join(folder, "parts/checkpoint-9.safetensors"));
     rmSync(join(folder, "parts/checkpoint-8.safetensors"));
     const { code, err } = gatewise("train", "--resume", "parts", "--checkpoint-every", "250");
@@ -110,20 +159,55 @@ describe("train", () => {
 
   it("starts a new run from another's weights with --init-from", () => {
     gatewise("train", ...TINY, "--steps", "4", "--out", "first");
-    const { code, out } = gatewise("train", "--init-from", "first", "--data", "text.txt", "--device", "cpu", "--batch", "4", "--seq", "8", "--steps", "2", "--out", "second", "--json");
+    const { code, out } = gatewise(
+      "train",
+      "--init-from",
+      "first",
+      "--data",
+      "text.txt",
+      "--device",
+      "cpu",
+      "--batch",
+      "4",
+      "--seq",
+      "8",
+      "--steps",
+      "2",
+      "--out",
+      "second",
+      "--json",
+    );
     expect(code).toBe(0);
     expect(lines(out)[0]).toMatchObject({ step: 0, out: "second" });
   });
 
   it("stops at a loss that explodes with exit code 5 and says what to do", () => {
-    const { code, err } = gatewise("train", ...TINY, "--cell", "rnn", "--nonlinearity", "relu", "--optimizer", "sgd", "--lr", "1000", "--log-every", "1", "--out", "wild");
+    const { code, err } = gatewise(
+      "train",
+      ...TINY,
+      "--cell",
+      "rnn",
+      "--nonlinearity",
+      "relu",
+      "--optimizer",
+      "sgd",
+      "--lr",
+      "1000",
+      "--log-every",
+      "1",
+      "--out",
+      "wild",
+    );
     expect(code).toBe(5);
     expect(err).toMatch(/lower the learning rate|Lower the learning rate/);
     expect(err).toMatch(/start again with --lr/);
     expect(readdirSync(folder)).not.toContain("wild");
   });
 
-  for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const) {
     it(`saves on ${signal}, exits ${code}, and goes on to the bytes of the unbroken run`, async () => {
       const args = ["train", ...TINY, "--steps", "400", "--eval-every", "0", "--sample-every", "0", "--log-every", "1", "--json"];
       const child = spawn(process.execPath, [CLI, ...args, "--out", signal], { cwd: folder });
@@ -173,7 +257,9 @@ describe("sample, info and compare", () => {
   it("sample names the characters of a prompt that the model does not know", () => {
     const { code, err } = gatewise("sample", trained(), "--device", "cpu", "--prompt", "déjà");
     expect(code).toBe(2);
-    expect(err).toMatch(/unknown characters "d" \(U\+0064\) at position 0|unknown characters "é" \(U\+00E9\) at position 1, "j" /);
+    expect(err).toMatch(
+      /unknown characters "d" \(U\+0064\) at position 0|unknown characters "é" \(U\+00E9\) at position 1, "j" /,
+    );
   });
 
   it("info says what a checkpoint holds", () => {
@@ -200,7 +286,20 @@ describe("sample, info and compare", () => {
 
 it("a killed process leaves every checkpoint whole", async () => {
   mkdirSync(join(folder, "killed"), { recursive: true });
-  const args = ["train", ...TINY, "--steps", "100000", "--checkpoint-every", "1", "--eval-every", "0", "--sample-every", "0", "--out", "killed/run"];
+  const args = [
+    "train",
+    ...TINY,
+    "--steps",
+    "100000",
+    "--checkpoint-every",
+    "1",
+    "--eval-every",
+    "0",
+    "--sample-every",
+    "0",
+    "--out",
+    "killed/run",
+  ];
   const child = spawn(process.execPath, [CLI, ...args], { cwd: folder, stdio: "ignore" });
   await new Promise((done) => setTimeout(done, 900 + Math.random() * 300));
   child.kill("SIGKILL");

@@ -35,7 +35,15 @@ describe("the tokenizer", () => {
     expect(() => tokenizer.decode([9])).toThrow(/outside the vocabulary of 4/);
   });
   it("refuses damaged JSON", () => {
-    for (const json of [null, {}, [], { kind: "char", codePoints: [] }, { kind: "char", codePoints: [1, 1] }, { kind: "char", codePoints: [-1] }, { kind: "bpe", codePoints: [1] }]) {
+    for (const json of [
+      null,
+      {},
+      [],
+      { kind: "char", codePoints: [] },
+      { kind: "char", codePoints: [1, 1] },
+      { kind: "char", codePoints: [-1] },
+      { kind: "bpe", codePoints: [1] },
+    ]) {
       expect(() => CharTokenizer.fromJSON(json)).toThrow(expect.objectContaining({ code: "E_BAD_CHECKPOINT" }));
     }
   });
@@ -46,24 +54,29 @@ const sequence = (length: number): Uint32Array => Uint32Array.from({ length }, (
 describe("carried batches", () => {
   it("are consecutive windows of contiguous streams, reset only where an epoch begins", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 5 }), fc.integer({ min: 1, max: 7 }), fc.integer({ min: 0, max: 90 }), (B, T, extra) => {
-        const tokens = sequence(B * T + 1 + extra);
-        const batches = createBatches(tokens, { batchSize: B, seqLen: T, state: "carry", seed: 1 });
-        const [inputs, targets] = [new Uint32Array(T * B), new Uint32Array(T * B)];
-        const stream = Math.floor((tokens.length - 1) / B);
-        for (let step = 0; step < 2 * batches.stepsPerEpoch + 1; step++) {
-          const window = step % batches.stepsPerEpoch;
-          expect(batches.fill(step, inputs, targets)).toBe(window === 0);
-          for (let t = 0; t < T; t++) {
-            for (let b = 0; b < B; b++) {
-              expect(inputs[t * B + b]).toBe(b * stream + window * T + t);
-              expect(targets[t * B + b]).toBe(inputs[t * B + b]! + 1);
+      fc.property(
+        fc.integer({ min: 1, max: 5 }),
+        fc.integer({ min: 1, max: 7 }),
+        fc.integer({ min: 0, max: 90 }),
+        (B, T, extra) => {
+          const tokens = sequence(B * T + 1 + extra);
+          const batches = createBatches(tokens, { batchSize: B, seqLen: T, state: "carry", seed: 1 });
+          const [inputs, targets] = [new Uint32Array(T * B), new Uint32Array(T * B)];
+          const stream = Math.floor((tokens.length - 1) / B);
+          for (let step = 0; step < 2 * batches.stepsPerEpoch + 1; step++) {
+            const window = step % batches.stepsPerEpoch;
+            expect(batches.fill(step, inputs, targets)).toBe(window === 0);
+            for (let t = 0; t < T; t++) {
+              for (let b = 0; b < B; b++) {
+                expect(inputs[t * B + b]).toBe(b * stream + window * T + t);
+                expect(targets[t * B + b]).toBe(inputs[t * B + b]! + 1);
+              }
             }
           }
-        }
-        // No window more would fit.
-        expect(batches.stepsPerEpoch).toBe(Math.floor(stream / T));
-      }),
+          // No window more would fit.
+          expect(batches.stepsPerEpoch).toBe(Math.floor(stream / T));
+        },
+      ),
     );
   });
   it("of a text too short name a batch that fits, and it does", () => {
@@ -103,21 +116,26 @@ describe("zero-state windows", () => {
 describe("evaluation windows", () => {
   it("hold every next token as a target exactly once, after its own token", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 2, max: 60 }), fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 8 }), (length, B, T) => {
-        const windows = evaluationWindows(sequence(length), B, T);
-        const [inputs, targets] = [new Uint32Array(T * B), new Uint32Array(T * B)];
-        const seen: number[] = [];
-        for (let w = 0; w < windows.count; w++) {
-          windows.fill(w, inputs, targets);
-          targets.forEach((target, i) => {
-            if (target === IGNORE) return;
-            expect(target).toBe(inputs[i]! + 1);
-            seen.push(target);
-          });
-        }
-        expect(seen.sort((a, b) => a - b)).toEqual(Array.from({ length: length - 1 }, (_, i) => i + 1));
-        expect(windows.targets).toBe(length - 1);
-      }),
+      fc.property(
+        fc.integer({ min: 2, max: 60 }),
+        fc.integer({ min: 1, max: 9 }),
+        fc.integer({ min: 1, max: 8 }),
+        (length, B, T) => {
+          const windows = evaluationWindows(sequence(length), B, T);
+          const [inputs, targets] = [new Uint32Array(T * B), new Uint32Array(T * B)];
+          const seen: number[] = [];
+          for (let w = 0; w < windows.count; w++) {
+            windows.fill(w, inputs, targets);
+            targets.forEach((target, i) => {
+              if (target === IGNORE) return;
+              expect(target).toBe(inputs[i]! + 1);
+              seen.push(target);
+            });
+          }
+          expect(seen.sort((a, b) => a - b)).toEqual(Array.from({ length: length - 1 }, (_, i) => i + 1));
+          expect(windows.targets).toBe(length - 1);
+        },
+      ),
     );
   });
 });
@@ -143,9 +161,14 @@ describe("books", () => {
     expect(new Set(BOOKS.map((b) => b.name)).size).toBe(18);
   });
   it("lose Project Gutenberg's header and footer, old and new, and nothing else", () => {
-    const modern = "\uFEFFThe Project Gutenberg eBook of X\r\n\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\nCHAPTER I\r\nText.\r\n\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nlicence";
+    const modern =
+      "\uFEFFThe Project Gutenberg eBook of X\r\n\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\nCHAPTER I\r\nText.\r\n\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nlicence";
     expect(stripGutenberg(modern)).toBe("CHAPTER I\nText.\n");
-    expect(stripGutenberg("blah\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04\n\nText.\nEnd of the Project Gutenberg Etext of X\nmore")).toBe("Text.\n");
+    expect(
+      stripGutenberg(
+        "blah\n*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04\n\nText.\nEnd of the Project Gutenberg Etext of X\nmore",
+      ),
+    ).toBe("Text.\n");
     expect(stripGutenberg("  plain\r\ntext  \n")).toBe("  plain\ntext  \n");
   });
   it("are read as UTF-8, UTF-16 or Windows-1252, but not as binary", () => {
@@ -165,7 +188,8 @@ describe("a text from the network", () => {
     server = createServer((request, response) => {
       const { url } = request;
       if (url === "/moved") response.writeHead(302, { location: "/book" }).end();
-      else if (url === "/book") response.end("*** START OF THIS PROJECT GUTENBERG EBOOK X ***\nHello.\n*** END OF THIS PROJECT GUTENBERG EBOOK X ***\n");
+      else if (url === "/book")
+        response.end("*** START OF THIS PROJECT GUTENBERG EBOOK X ***\nHello.\n*** END OF THIS PROJECT GUTENBERG EBOOK X ***\n");
       else if (url === "/page") response.writeHead(200, { "content-type": "text/html" }).end("<p>");
       else if (url !== "/slow") response.writeHead(404, "Not Found").end();
     });
@@ -183,7 +207,10 @@ describe("a text from the network", () => {
     await expect(fetchText(`${base}/none`)).rejects.toThrow(/answered 404 Not Found/);
     await expect(fetchText(`${base}/page`)).rejects.toThrow(/is a web page/);
     await expect(fetchText(`${base}/slow`, { timeout: 50 })).rejects.toThrow(/no answer within 0\.05 s/);
-    await expect(fetchText("http://127.0.0.1:1/")).rejects.toMatchObject({ code: "E_DATA", message: expect.stringMatching(/without a network use a bundled book: alice, /) });
+    await expect(fetchText("http://127.0.0.1:1/")).rejects.toMatchObject({
+      code: "E_DATA",
+      message: expect.stringMatching(/without a network use a bundled book: alice, /),
+    });
   });
   it("takes a page of Project Gutenberg for its plain text", async () => {
     const asked: string[] = [];

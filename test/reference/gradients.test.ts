@@ -3,7 +3,13 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { languageModelConfig, type LanguageModelConfig } from "../../src/models/config.ts";
 import { openDevice } from "../../src/runtime/device.ts";
-import { CHECKED_CELLS, compareWithDifferences, makePassHarness, type PassHarness, type PassSizes } from "../../src/training/gradient-check.ts";
+import {
+  CHECKED_CELLS,
+  compareWithDifferences,
+  makePassHarness,
+  type PassHarness,
+  type PassSizes,
+} from "../../src/training/gradient-check.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());

@@ -30,7 +30,10 @@ describe.each(entries)("%s", (_, entry) => {
 
   test("has a case for every variant, and a variant for every case on either family of adapters", () => {
     for (const variant of entry.variants) {
-      expect(cases.filter((c) => variant.supports?.(c.params) ?? true), variant.name).not.toHaveLength(0);
+      expect(
+        cases.filter((c) => variant.supports?.(c.params) ?? true),
+        variant.name,
+      ).not.toHaveLength(0);
       expect(() => assembleShader(entry, variant.constants ?? {})).not.toThrow();
     }
     for (const { params } of cases) {

@@ -6,8 +6,12 @@ it("records a product that is too long for one dispatch as row blocks that cover
   for (const op of ["nn", "tn"] as const) {
     const recorder = new Recorder("gpu");
     const [M, N, K] = [5000, 4096, 4096];
-    const [aRows, aColumns] = op === "nn" ? [K, M].reverse() : [K, M];
-    const matrix = (name: string, rows: number, columns: number) => ({ tensor: makeTensor({ name, shape: [rows, columns] }), rows, columns });
+    const [aRows, aColumns] = op === "nn" ? [M, K] : [K, M];
+    const matrix = (name: string, rows: number, columns: number) => ({
+      tensor: makeTensor({ name, shape: [rows, columns] }),
+      rows,
+      columns,
+    });
     recordMatmul(recorder, op, matrix("a", aRows!, aColumns!), matrix("b", K, N), matrix("c", M, N));
     let rows = 0;
     for (const command of recorder.commands) {

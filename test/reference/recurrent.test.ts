@@ -27,15 +27,29 @@ async function worstDifference(options: RecurrentOptions, { T, B, lengths }: Siz
     h0: random(numLayers * D * B * H, 2),
     ...(cell === "lstm" && { c0: random(numLayers * D * B * H, 3) }),
   };
-  layer.parameters.specs.forEach(({ name, shape }, i) => (values[name] = random(shape.reduce((a, b) => a * b, 1), 10 + i, 0.8)));
-  const weights = { output: random(T * B * D * H, 5), hN: random(numLayers * D * B * H, 6), cN: random(numLayers * D * B * H, 7) };
+  layer.parameters.specs.forEach(
+    ({ name, shape }, i) =>
+      (values[name] = random(
+        shape.reduce((a, b) => a * b, 1),
+        10 + i,
+        0.8,
+      )),
+  );
+  const weights = {
+    output: random(T * B * D * H, 5),
+    hN: random(numLayers * D * B * H, 6),
+    cN: random(numLayers * D * B * H, 7),
+  };
   const loss = async (): Promise<number> => {
     layer.loadStateDict(Object.fromEntries(layer.parameters.specs.map(({ name }) => [name, values[name]!])));
     const { output, hN, cN } = await layer.forward(values.x!, { T, B, h0: values.h0!, c0: values.c0, lengths });
     return dot(output, weights.output) + dot(hN, weights.hN) + (cN ? dot(cN, weights.cN) : 0);
   };
   await loss();
-  const { dx, dh0, dc0, gradients } = await layer.backward(weights.output, { dhN: weights.hN, ...(cell === "lstm" && { dcN: weights.cN }) });
+  const { dx, dh0, dc0, gradients } = await layer.backward(weights.output, {
+    dhN: weights.hN,
+    ...(cell === "lstm" && { dcN: weights.cN }),
+  });
   const analytic: Record<string, ArrayLike<number>> = { x: dx, h0: dh0, ...(dc0 && { c0: dc0 }), ...gradients };
   const result = { worst: 0, name: "" };
   for (const [name, array] of Object.entries(values)) {
@@ -77,11 +91,17 @@ describe("gradients of parameters, inputs and initial states equal finite differ
       });
     }
     it(`${name} without biases, three layers`, async () => {
-      const { worst, name: tensor } = await worstDifference({ ...cell, bias: false, inputSize: 2, hiddenSize: 6, numLayers: 3 }, { T: 3, B: 2 });
+      const { worst, name: tensor } = await worstDifference(
+        { ...cell, bias: false, inputSize: 2, hiddenSize: 6, numLayers: 3 },
+        { T: 3, B: 2 },
+      );
       expect(worst, tensor).toBeLessThan(1e-6);
     });
     it(`${name} at one step, one row, one unit, one input`, async () => {
-      const { worst, name: tensor } = await worstDifference({ ...cell, inputSize: 1, hiddenSize: 1, numLayers: 1 }, { T: 1, B: 1 });
+      const { worst, name: tensor } = await worstDifference(
+        { ...cell, inputSize: 1, hiddenSize: 1, numLayers: 1 },
+        { T: 1, B: 1 },
+      );
       expect(worst, tensor).toBeLessThan(1e-6);
     });
   }
@@ -152,7 +172,9 @@ describe("errors", () => {
       code: "E_SHAPE",
       message: "lstm.forward: x must be [T=2, B=1, inputSize=3], that is 6 values, got 5",
     });
-    await expect(layer.forward(new Float32Array(6), { T: 2, B: 1, h0: new Float32Array(4) })).rejects.toThrow(/h0 must be \[L·D=2, B=1, H=4\], that is 8 values, got 4/);
+    await expect(layer.forward(new Float32Array(6), { T: 2, B: 1, h0: new Float32Array(4) })).rejects.toThrow(
+      /h0 must be \[L·D=2, B=1, H=4\], that is 8 values, got 4/,
+    );
     await expect(layer.forward(new Float32Array(6), { T: 2, B: 1, lengths: [3] })).rejects.toMatchObject({ code: "E_CONFIG" });
     await expect(layer.forward(new Float32Array(6), { T: 2, B: 1, lengths: [0] })).rejects.toMatchObject({ code: "E_CONFIG" });
     await expect(layer.forward(new Float32Array(6), { T: 0, B: 1 })).rejects.toMatchObject({ code: "E_CONFIG" });
@@ -164,8 +186,17 @@ describe("errors", () => {
 
   it("of the configuration leave nothing behind", () => {
     const before = device.memory();
-    for (const wrong of [{ hiddenSize: 0 }, { inputSize: 1.5 }, { numLayers: 0 }, { dropout: 1 }, { cell: "tanh" }, { nonlinearity: "gelu" }]) {
-      expect(() => Recurrent.create(device, { cell: "gru", inputSize: 2, hiddenSize: 2, ...wrong } as RecurrentOptions)).toThrow(/Recurrent: /);
+    for (const wrong of [
+      { hiddenSize: 0 },
+      { inputSize: 1.5 },
+      { numLayers: 0 },
+      { dropout: 1 },
+      { cell: "tanh" },
+      { nonlinearity: "gelu" },
+    ]) {
+      expect(() => Recurrent.create(device, { cell: "gru", inputSize: 2, hiddenSize: 2, ...wrong } as RecurrentOptions)).toThrow(
+        /Recurrent: /,
+      );
     }
     expect(device.memory()).toEqual(before);
   });

@@ -24,7 +24,8 @@ const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 /** The likeliest continuation, by the equations of the README. */
 function greedy(cell: "rnn" | "gru" | "lstm", w: Record<string, Float32Array>, prompt: string, length: number): string {
   const H = 6;
-  const row = (m: Float32Array, i: number, x: readonly number[]): number => x.reduce((sum, value, j) => sum + m[i * x.length + j]! * value, 0);
+  const row = (m: Float32Array, i: number, x: readonly number[]): number =>
+    x.reduce((sum, value, j) => sum + m[i * x.length + j]! * value, 0);
   let h: number[] = Array(H).fill(0);
   let c: number[] = Array(H).fill(0);
   const step = (token: number): number[] => {

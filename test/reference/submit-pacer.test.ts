@@ -5,7 +5,9 @@ import { SubmitPacer } from "../../src/runtime/submit-pacer.ts";
 function makeQueue(rate: number): { queue: GPUQueue; submit(pacer: SubmitPacer, work: number): number } {
   let free = 0;
   let next = 0;
-  const queue = { onSubmittedWorkDone: () => new Promise<void>((resolve) => setTimeout(resolve, next - performance.now())) } as GPUQueue;
+  const queue = {
+    onSubmittedWorkDone: () => new Promise<void>((resolve) => setTimeout(resolve, next - performance.now())),
+  } as GPUQueue;
   return {
     queue,
     submit(pacer, work) {
@@ -18,7 +20,10 @@ function makeQueue(rate: number): { queue: GPUQueue; submit(pacer: SubmitPacer, 
 }
 
 describe("submits", () => {
-  for (const [name, rate] of [["a slow adapter", 1e5], ["a fast adapter", 1e9]] as const) {
+  for (const [name, rate] of [
+    ["a slow adapter", 1e5],
+    ["a fast adapter", 1e9],
+  ] as const) {
     it(`come to hold about the target's time on ${name}, and never starve it`, async () => {
       vi.useFakeTimers();
       try {
@@ -46,7 +51,9 @@ describe("submits", () => {
   it("are not cut finer because completion is only reported every 100 ms", async () => {
     vi.useFakeTimers();
     try {
-      const queue = { onSubmittedWorkDone: () => new Promise<void>((resolve) => setTimeout(resolve, 100 - (performance.now() % 100))) } as GPUQueue;
+      const queue = {
+        onSubmittedWorkDone: () => new Promise<void>((resolve) => setTimeout(resolve, 100 - (performance.now() % 100))),
+      } as GPUQueue;
       const pacer = new SubmitPacer(queue, "gpu", 50);
       const before = pacer.budget;
       const loop = (async () => {
