@@ -1,0 +1,45 @@
+// Every kernel case in every variant, and training, under another WebGPU implementation: wgpu and Naga, in Deno.
+// scripts/second-compiler.mjs bundles this and runs it.
+import { PRESETS, type PresetName } from "../../src/models/config.ts";
+import { LanguageModel } from "../../src/models/language-model.ts";
+import { randomWord } from "../../src/random.ts";
+import { openDevice, type Device } from "../../src/runtime/device.ts";
+import { allEntries, differences } from "../../src/training/kernel-check.ts";
+import { Trainer } from "../../src/training/trainer.ts";
+
+const device = await openDevice();
+const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
+const failures: string[] = [];
+let checks = 0;
+
+/** Runs one check; an error is a failure as a wrong number is. */
+async function check(name: string, run: () => Promise<readonly string[]>): Promise<void> {
+  checks++;
+  try {
+    for (const found of await run()) failures.push(found);
+  } catch (error) {
+    failures.push(`${name}: ${String(error)}`);
+  }
+}
+
+for (const [name, entry] of allEntries()) await check(name, () => differences(device, entry));
+
+const tokens = Uint32Array.from({ length: 300 }, (_, i) => (i * i + (randomWord(1, 2, i, 3) % 3)) % 19);
+async function losses(on: Device, preset: PresetName): Promise<number[]> {
+  const model = LanguageModel.create(on, { ...PRESETS[preset], vocabSize: 19, hiddenSize: 13, embeddingSize: 6 });
+  const trainer = Trainer.create(model, tokens, { batchSize: 5, seqLen: 9, learningRate: 1e-2, logInterval: 1, valFraction: 0 });
+  const out: number[] = [];
+  for await (const event of trainer.run({ maxSteps: 8 })) if (event.event === "step") out.push(event.loss);
+  return out;
+}
+for (const preset of Object.keys(PRESETS) as PresetName[]) {
+  await check(preset, async () => {
+    const expected = await losses(cpu, preset);
+    return (await losses(device, preset)).flatMap((loss, i) =>
+      Math.abs(loss / expected[i]! - 1) < 1e-4 ? [] : [`${preset}, step ${i + 1}: loss ${loss}, not ${expected[i]}`],
+    );
+  });
+}
+
+for (const failure of failures) console.log(failure);
+console.log(JSON.stringify({ device: device.description, checks, failed: failures.length }));
