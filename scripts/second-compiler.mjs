@@ -8,10 +8,11 @@ import { cache, readEnvironment, root } from "./environment.mjs";
 const DENO = "deno@2.9.6";
 const LAVAPIPE = ["/usr/share/vulkan/icd.d/lvp_icd.json", "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json"];
 
+const { adapter } = readEnvironment();
 const drivers = [
-  ...LAVAPIPE.filter(existsSync).map((path) => ({ VK_ICD_FILENAMES: path })),
+  ...LAVAPIPE.filter((path) => existsSync(path)).map((path) => ({ VK_ICD_FILENAMES: path })),
   // The adapter that setup found may bring its own driver and loader.
-  ...(readEnvironment().adapter?.env?.VK_ICD_FILENAMES ? [readEnvironment().adapter.env] : []),
+  ...(adapter?.env?.VK_ICD_FILENAMES ? [adapter.env] : []),
 ];
 if (drivers.length === 0) {
   console.log("second compiler: not run, there is no software Vulkan driver (Debian: mesa-vulkan-drivers)");
@@ -53,7 +54,7 @@ for (const driver of drivers) {
   if (status !== 0 || !last.startsWith("{")) fail(`deno ended with ${status}:\n${stdout}${stderr}`);
   const { device, checks, failed } = JSON.parse(last);
   for (const line of lines) console.log(line);
-  console.log(`second compiler (wgpu, Naga) on ${device}: ${checks - Math.min(failed, checks)} of ${checks} checks passed`);
+  console.log(`second compiler (wgpu, Naga) on ${device}: ${checks - failed} of ${checks} checks passed`);
   process.exit(failed === 0 ? 0 : 1);
 }
 console.log("second compiler: not run, wgpu takes none of the software Vulkan drivers here");

@@ -9,17 +9,15 @@ import { Trainer } from "../../src/training/trainer.ts";
 
 const device = await openDevice();
 const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
-const failures: string[] = [];
 let checks = 0;
+let failed = 0;
 
-/** Runs one check; an error is a failure as a wrong number is. */
+/** Runs one check and prints what it found; an error is a failure as a wrong number is. */
 async function check(name: string, run: () => Promise<readonly string[]>): Promise<void> {
   checks++;
-  try {
-    for (const found of await run()) failures.push(found);
-  } catch (error) {
-    failures.push(`${name}: ${String(error)}`);
-  }
+  const found = await run().catch((error: unknown) => [`${name}: ${String(error)}`]);
+  if (found.length > 0) failed++;
+  for (const line of found) console.log(line);
 }
 
 for (const [name, entry] of allEntries()) await check(name, () => differences(device, entry));
@@ -30,6 +28,8 @@ async function losses(on: Device, preset: PresetName): Promise<number[]> {
   const trainer = Trainer.create(model, tokens, { batchSize: 5, seqLen: 9, learningRate: 1e-2, logInterval: 1, valFraction: 0 });
   const out: number[] = [];
   for await (const event of trainer.run({ maxSteps: 8 })) if (event.event === "step") out.push(event.loss);
+  trainer.dispose();
+  model.dispose();
   return out;
 }
 for (const preset of Object.keys(PRESETS) as PresetName[]) {
@@ -41,5 +41,4 @@ for (const preset of Object.keys(PRESETS) as PresetName[]) {
   });
 }
 
-for (const failure of failures) console.log(failure);
-console.log(JSON.stringify({ device: device.description, checks, failed: failures.length }));
+console.log(JSON.stringify({ device: device.description, checks, failed }));
