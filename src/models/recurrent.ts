@@ -68,7 +68,7 @@ export interface ForwardOptions {
   /** Initial states [L·D, B, H]; zero by default. c0 for the LSTM only. */
   readonly h0?: ArrayLike<number> | undefined;
   readonly c0?: ArrayLike<number> | undefined;
-  /** Time steps of each row, 1 to T; later outputs are zero and hN is that of the row's own last step. */
+  /** Time steps of each row, 0 to T; later outputs are zero and hN is that of the row's own last step. */
   readonly lengths?: readonly number[] | undefined;
   /** Whether dropout acts; false by default. */
   readonly training?: boolean;
@@ -273,9 +273,9 @@ function checkForward(config: RecurrentConfig, x: ArrayLike<number>, { T, B, h0,
   if (c0) expectShape(`${cell}.forward: c0`, c0, state);
   if (!lengths) return;
   expectShape(`${cell}.forward: lengths`, lengths, [["B", B]]);
-  const bad = lengths.find((n) => !Number.isInteger(n) || n < 1 || n > T);
+  const bad = lengths.find((n) => !Number.isInteger(n) || n < 0 || n > T);
   if (bad !== undefined)
-    throw new GatewiseError("E_CONFIG", `${cell}.forward: lengths must be integers from 1 to T=${T}, got ${bad}`);
+    throw new GatewiseError("E_CONFIG", `${cell}.forward: lengths must be integers from 0 to T=${T}, got ${bad}`);
 }
 
 /** One layer in one direction, inside a session. Rows of the second direction are in its own order, last step first. */
@@ -323,6 +323,8 @@ interface SessionTensors {
   readonly finalOutput: Tensor;
   /** u32 [T, B]: b where row b ends after step t, else NOWHERE. */
   readonly endsAt: Tensor;
+  /** u32 [B]: b where row b has no step at all, else NOWHERE. */
+  readonly empty: Tensor;
 }
 
 async function makeSession(owner: Recurrent, T: number, B: number, training: boolean): Promise<Session> {
@@ -349,6 +351,7 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
       finalHistory: u32("finalHistory", B),
       finalOutput: u32("finalOutput", B),
       endsAt: u32("endsAt", T * B),
+      empty: u32("empty", B),
     };
     let below: readonly Matrix[] = [{ tensor: tensors.x, rows: T * B, columns: inputSize }];
     for (let l = 0; l < numLayers; l++) {
@@ -564,7 +567,7 @@ async function recordBackward(
           { N: B, W, indexOffset: t * B },
         );
     });
-    recordInitialGradients(recorder, cell, layer, step, index, made);
+    recordInitialGradients(recorder, cell, layer, step, index, tensors.empty, made);
     recordWeightHhGradient(recorder, layer, step.dGates, dWeights.weightHh);
     const dProjection = gateMatrix(layer, step.dProjection);
     if (dWeights.biasIh) recordColumnSums(recorder, dProjection, dWeights.biasIh);
@@ -589,19 +592,27 @@ async function recordBackward(
   return { plan, ...made };
 }
 
-/** Records dh0 = dGates[0] · W_hh (+ what is carried past the gates) and, for the LSTM, dc0. */
+/**
+ * Records dh0 = dGates[0] · W_hh (+ what is carried past the gates) and, for the LSTM, dc0. The final state of a row
+ * without steps is its initial one, and so is its gradient.
+ */
 function recordInitialGradients(
   recorder: Recorder,
   cell: Cell,
   layer: Layer,
   step: StepGradients,
   index: number,
-  { dh0, dc0 }: { dh0: Tensor; dc0: Tensor },
+  empty: Tensor,
+  { dh0, dc0, dhNs, dcNs }: Omit<BackwardPlan, "plan">,
 ): void {
   const { B, H } = layer.shape;
   const W = pad4(H);
   const place = { toOffset: index * B * W, length: B * W };
-  if (cell.cellState) recorder.copy(step.dCarry!, dc0, place);
+  const rows = { N: B, W, indexOffset: 0 };
+  if (cell.cellState) {
+    recorder.dispatch(scatter.forward, { x: dcNs[index]!, index: empty, y: step.dCarry! }, rows);
+    recorder.copy(step.dCarry!, dc0, place);
+  }
   const carriesH = cell.carry && !cell.cellState;
   const dh = carriesH ? step.dCarry! : recorder.tensor({ name: "dh0", shape: [B, H] });
   // The candidate of a reset-before GRU multiplies r ⊙ h: its part is in what is carried.
@@ -615,6 +626,7 @@ function recordInitialGradients(
     { tensor: dh, rows: B, columns: H },
     { accumulate: carriesH },
   );
+  recorder.dispatch(scatter.forward, { x: dhNs[index]!, index: empty, y: dh }, rows);
   recorder.copy(dh, dh0, place);
 }
 
@@ -638,7 +650,7 @@ function writeOrders(device: Device, tensors: SessionTensors, T: number, B: numb
   const endsAt = new Uint32Array(T * B).fill(NOWHERE);
   lengths.forEach((length, b) => {
     for (let t = 0; t < T; t++) reversed[t * B + b] = (t < length ? length - 1 - t : t) * B + b;
-    endsAt[(length - 1) * B + b] = b;
+    if (length > 0) endsAt[(length - 1) * B + b] = b;
   });
   device.write(tensors.reversed, reversed);
   device.write(
@@ -651,7 +663,11 @@ function writeOrders(device: Device, tensors: SessionTensors, T: number, B: numb
   );
   device.write(
     tensors.finalOutput,
-    Uint32Array.from(lengths, (length, b) => (length - 1) * B + b),
+    Uint32Array.from(lengths, (length, b) => (length > 0 ? (length - 1) * B + b : NOWHERE)),
+  );
+  device.write(
+    tensors.empty,
+    Uint32Array.from(lengths, (length, b) => (length > 0 ? NOWHERE : b)),
   );
   device.write(tensors.endsAt, endsAt);
 }

@@ -1,6 +1,7 @@
 // The check that users can run: are the gradients that this device computes right?
 import { IGNORE, sortByToken } from "../data/batches.ts";
 import { lstm } from "../kernels/lstm.ts";
+import { matmul } from "../kernels/matmul.ts";
 import { METRIC, PARTIALS, reduce } from "../kernels/reduce.ts";
 import { rnn } from "../kernels/rnn.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
@@ -11,6 +12,7 @@ import { Recurrent } from "../models/recurrent.ts";
 import { fraction, randomWord } from "../random.ts";
 import { CpuDevice } from "../runtime/cpu-device.ts";
 import type { Device } from "../runtime/device.ts";
+import type { Entry } from "../runtime/kernel.ts";
 import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 import { allEntries, differences } from "./kernel-check.ts";
 
@@ -104,6 +106,7 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
     signal?.throwIfAborted();
   };
   for (const result of await probes(device)) add(result);
+  add(await workgroupMemoryProbe(device));
   for (const cell of cells) {
     for (const loss of ["all", "last"] as const) {
       const config = languageModelConfig({
@@ -434,6 +437,14 @@ async function compareAlongGradient(
     tolerance: DIRECTION_TOLERANCE,
     detail: `slope ${slope}, gradient norm ${norm}`,
   };
+}
+
+/** A product in every variant, those with tiles in workgroup memory and barriers among them. */
+async function workgroupMemoryProbe(device: Device): Promise<CheckResult> {
+  const [worst] = await differences(device, matmul.nn as unknown as Entry, matmul.nn.cases().slice(-4, -3));
+  const error = worst ? Infinity : 0;
+  const detail = worst ? { detail: worst } : {};
+  return { part: "probe", name: "workgroup memory and barriers", passed: !worst, error, tolerance: 1e-5, ...detail };
 }
 
 const SATURATED = [0, 0.5, -0.5, 9, -9, 45, -45, 89, -89, 1e4, -1e4];
