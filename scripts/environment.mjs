@@ -76,7 +76,8 @@ export function adapterVariables(environment) {
  */
 export function runWithAdapter(program, args) {
   const env = { ...process.env, ...adapterVariables(readEnvironment()) };
-  const child = spawn(process.execPath, [program, ...args], { stdio: "inherit", env });
+  // The channel tells the child when this process is gone, killed perhaps: see src/cli/checkout.ts.
+  const child = spawn(process.execPath, [program, ...args], { stdio: ["inherit", "inherit", "inherit", "ipc"], env });
   // A terminal's Ctrl-C reaches the child by itself; a signal sent to this process alone does not. The child decides
   // when to end, so this process only passes on and waits.
   for (const signal of /** @type {const} */ (["SIGINT", "SIGTERM", "SIGHUP"]))

@@ -15,6 +15,12 @@ type Setup = {
  * Returns undefined where there is nothing to do, above all in an installed package.
  */
 export async function rerunWithAdapter(): Promise<number | undefined> {
+  if (process.channel) {
+    // This is the run again. Without the process that started it nobody could stop it: then it ends in good order.
+    process.channel.unref();
+    process.on("disconnect", () => process.kill(process.pid, "SIGTERM"));
+    return undefined;
+  }
   const program = realpathSync(process.argv[1] ?? "");
   const helper = join(dirname(dirname(program)), "scripts", "environment.mjs");
   if (!existsSync(helper)) return undefined;

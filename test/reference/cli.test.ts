@@ -284,7 +284,7 @@ describe("sample, info and compare", () => {
   });
 });
 
-it("a killed process leaves every checkpoint whole", async () => {
+it("a killed process leaves every checkpoint whole, and nothing behind it running", async () => {
   mkdirSync(join(folder, "killed"), { recursive: true });
   const args = [
     "train",
@@ -300,9 +300,10 @@ it("a killed process leaves every checkpoint whole", async () => {
     "--out",
     "killed/run",
   ];
-  const child = spawn(process.execPath, [CLI, ...args], { cwd: folder, stdio: "ignore" });
+  const child = spawn(process.execPath, [CLI, ...args], { cwd: folder, stdio: "ignore", detached: true });
   await new Promise((done) => setTimeout(done, 900 + Math.random() * 300));
-  child.kill("SIGKILL");
+  // The whole group: in a checkout the program may run itself again with the adapter's environment.
+  process.kill(-child.pid!, "SIGKILL");
   await new Promise((done) => child.on("close", done));
   const kept = readdirSync(join(folder, "killed/run")).filter((name) => name.startsWith("checkpoint-"));
   expect(kept.length).toBeGreaterThan(0);
