@@ -32,13 +32,16 @@ function carryBatches(tokens: Uint32Array, B: number, T: number): Batches {
   const streamLength = Math.floor((tokens.length - 1) / B);
   const windows = Math.floor(streamLength / T);
   if (windows < 1) {
-    const largestBatch = Math.floor((tokens.length - 1) / T);
+    const targets = tokens.length - 1;
+    const fitting = [
+      ...(targets >= T ? [`a batch of at most ${Math.floor(targets / T)}`] : []),
+      ...(targets >= B ? [`windows of at most ${streamLength}`] : []),
+    ];
+    if (fitting.length === 0 && targets > 0) fitting.push(`a batch of 1 and windows of at most ${targets}`);
     throw new GatewiseError(
       "E_DATA",
       `the text is too short: ${B} streams of windows of ${T} need ${B * T + 1} characters, got ${tokens.length}; ` +
-        (largestBatch >= 1
-          ? `use a batch of at most ${largestBatch}, or shorter windows`
-          : `use windows of at most ${Math.max(1, tokens.length - 1)}, or a longer text`),
+        `use ${[...fitting, "a longer text"].join(", or ")}`,
     );
   }
   return {
@@ -56,7 +59,8 @@ function zeroBatches(tokens: Uint32Array, B: number, T: number, seed: number): B
   if (starts < 1) {
     throw new GatewiseError(
       "E_DATA",
-      `the text is too short: a window of ${T} needs ${T + 1} characters, got ${tokens.length}; use shorter windows or a longer text`,
+      `the text is too short: a window of ${T} needs ${T + 1} characters, got ${tokens.length}; ` +
+        `use ${tokens.length > 1 ? `windows of at most ${tokens.length - 1}, or ` : ""}a longer text`,
     );
   }
   return {

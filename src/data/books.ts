@@ -40,15 +40,17 @@ export const findBook = (name: string): Book | undefined => BOOKS.find((b) => b.
 /** "alice, ball, …": for messages. */
 export const bookNames = (): string => BOOKS.map((b) => b.name).join(", ");
 
-const START = /^\*{3} ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK[^\n]*\n/im;
+// A long title may run on to a second line, where the three stars then are.
+const START = /^\*{3} ?START OF (?:THE|THIS) PROJECT GUTENBERG EBOOK(?:[^\n*]*\n(?=[^\n*]+\*{3}))?[^\n]*\n/im;
 const END = /^(?:\*{3} ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK|End of (?:the )?Project Gutenberg(?:'s|’s)? )[^\n]*$/im;
-/** The end of the licence that stood at the head of the first editions. */
+/** The end of the licence that stood at the head of the first editions; later it stood behind the footer. */
 const OLD_START = /^\*END\*? ?THE SMALL PRINT![^\n]*\n/im;
 
 /** Text with line ends as \n and no byte-order mark, without the header and footer of Project Gutenberg. */
 export function stripGutenberg(text: string): string {
   let body = text.replace(/^\uFEFF/, "").replace(/\r\n?/g, "\n");
-  const start = START.exec(body) ?? OLD_START.exec(body);
+  const licence = OLD_START.exec(body);
+  const start = START.exec(body) ?? (licence && !END.test(body.slice(0, licence.index)) ? licence : undefined);
   if (start) body = body.slice(start.index + start[0].length);
   const end = END.exec(body);
   if (end) body = body.slice(0, end.index);
@@ -132,5 +134,7 @@ export async function fetchText(url: string, options: FetchOptions = {}): Promis
 function rootMessage(error: unknown): string {
   let root = error;
   while (root instanceof Error && root.cause instanceof Error) root = root.cause;
+  // A host of several addresses: the error has no message of its own, only one for each address.
+  if (root instanceof AggregateError && root.message === "") root = root.errors[0];
   return root instanceof Error ? root.message : String(root);
 }

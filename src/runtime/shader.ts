@@ -26,7 +26,8 @@ export function describeShaderMessage(
   message: Pick<GPUCompilationMessage, "lineNum" | "linePos" | "message">,
 ): string {
   let line = message.lineNum;
-  for (const { name, source } of [prelude, ...entry.files]) {
+  // A message of line 0 belongs to no place.
+  for (const { name, source } of line > 0 ? [prelude, ...entry.files] : []) {
     const lines = source.split("\n");
     if (line > lines.length) {
       line -= lines.length;

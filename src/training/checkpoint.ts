@@ -114,11 +114,19 @@ export function loadCheckpoint(bytes: Uint8Array): Checkpoint {
     config: checked("config", languageModelConfig),
     tokenizer: checked("tokenizer", (value) => CharTokenizer.fromJSON(value)),
     tensors,
-    training:
-      metadata.training === undefined
-        ? undefined
-        : checked("training", (value) => ({ ...value, options: trainingOptions(value.options) })),
+    training: metadata.training === undefined ? undefined : checked("training", trainingProgress),
   };
+}
+
+function trainingProgress(value: TrainingProgress): TrainingProgress {
+  const check = (name: string, number: unknown, valid: boolean): void => {
+    if (!valid) throw new Error(`${name} is ${JSON.stringify(number)}`);
+  };
+  const { step, bestValLoss, data } = value;
+  check("step", step, Number.isInteger(step) && step >= 0);
+  check("bestValLoss", bestValLoss, bestValLoss === null || Number.isFinite(bestValLoss));
+  check("data", data, Number.isInteger(data?.tokens) && Number.isInteger(data?.hash));
+  return { ...value, options: trainingOptions(value.options) };
 }
 
 /** The tensors of a checkpoint whose names begin with `prefix`, without it. */

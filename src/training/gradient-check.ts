@@ -107,21 +107,26 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
   };
   for (const result of await probes(device)) add(result);
   add(await workgroupMemoryProbe(device));
-  for (const cell of cells) {
-    for (const loss of ["all", "last"] as const) {
-      const config = languageModelConfig({
+  const cases = cells.flatMap((cell) =>
+    (["all", "last"] as const).map((loss) => ({
+      name: `${cell}, loss on ${loss} steps`,
+      config: languageModelConfig({
         ...CHECKED_CELLS[cell],
         vocabSize: 11,
         embeddingSize: 6,
         hiddenSize: 13,
         numLayers: quick ? 1 : 2,
-      });
-      const sizes: PassSizes = { T: 5, B: 3, loss };
-      add(await compareModels(device, cpu, `${cell}, loss on ${loss} steps`, config, sizes, breakage));
-      if (quick) continue;
-      add(await compareWithDifferences(cpu, `${cell}, loss on ${loss} steps`, config, sizes));
-      add(await compareAlongGradient(device, `${cell}, loss on ${loss} steps`, config, sizes, breakage));
-    }
+      }),
+      sizes: { T: 5, B: 3, loss },
+    })),
+  );
+  // All at once, so that their pipelines compile in parallel: on a software adapter that is most of the time.
+  const compared = cases.map(({ name, config, sizes }) => compareModels(device, cpu, name, config, sizes, breakage));
+  await Promise.allSettled(compared);
+  for (const result of compared) add(await result);
+  for (const { name, config, sizes } of quick ? [] : cases) {
+    add(await compareWithDifferences(cpu, name, config, sizes));
+    add(await compareAlongGradient(device, name, config, sizes, breakage));
   }
   if (model instanceof LanguageModel) add(await checkLanguageModel(device, cpu, model));
   if (model instanceof Recurrent) for (const result of await checkRecurrent(cpu, model)) add(result);

@@ -1,0 +1,226 @@
+// The safetensors format, as https://github.com/huggingface/safetensors describes it.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { decodeSafeTensors, encodeSafeTensors, type NamedTensor, type SafeTensors } from "../../src/training/safetensors.ts";
+
+const isBad = expect.objectContaining({ name: "GatewiseError", code: "E_BAD_CHECKPOINT" });
+
+const anyTensor = fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 3 }).chain((shape) => {
+  const size = shape.reduce((a, b) => a * b, 1);
+  return fc.float32Array({ minLength: size, maxLength: size }).map((data): NamedTensor => ({ shape, data }));
+});
+const anyName = fc.string({ unit: "grapheme" }).filter((name) => name !== "__metadata__" && name !== "__proto__");
+const anyFile: fc.Arbitrary<SafeTensors> = fc.record({
+  tensors: fc.dictionary(anyName, anyTensor, { noNullPrototype: true, maxKeys: 5 }),
+  metadata: fc.dictionary(anyName, fc.string({ unit: "grapheme" }), { noNullPrototype: true, maxKeys: 5 }),
+});
+
+/** A file of this header, right or wrong, with `size` bytes of tensors behind it. */
+function fileOf(header: string | Uint8Array, size = 0, length?: number): Uint8Array {
+  const json = typeof header === "string" ? new TextEncoder().encode(header) : header;
+  const bytes = new Uint8Array(8 + json.length + size);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(length ?? json.length), true);
+  bytes.set(json, 8);
+  return bytes;
+}
+
+/** Reads a file as Python's reader does, with its checks, and nothing of the code under test. */
+function readBySpecification(bytes: Uint8Array): {
+  metadata: unknown;
+  tensors: Record<string, { shape: number[]; bits: number[] }>;
+} {
+  const buffer = Buffer.from(bytes);
+  const headerLength = Number(buffer.readBigUInt64LE(0));
+  const text = buffer.toString("utf8", 8, 8 + headerLength);
+  expect(text[0]).toBe("{");
+  expect(headerLength % 8).toBe(0);
+  const { __metadata__: metadata, ...entries } = JSON.parse(text) as Record<string, any>;
+  const data = buffer.subarray(8 + headerLength);
+  let end = 0;
+  const tensors: Record<string, { shape: number[]; bits: number[] }> = {};
+  // In the order of their places the tensors must cover every byte once: no holes, no overlaps.
+  for (const [name, entry] of Object.entries(entries).sort(([, a], [, b]) => a.data_offsets[0] - b.data_offsets[0])) {
+    const { dtype, shape, data_offsets: offsets, ...rest } = entry;
+    expect(rest).toEqual({});
+    expect(dtype).toBe("F32");
+    expect(offsets[0]).toBe(end);
+    const bits: number[] = [];
+    for (let at = offsets[0]; at < offsets[1]; at += 4) bits.push(data.readUInt32LE(at));
+    expect(bits).toHaveLength(shape.reduce((a: number, b: number) => a * b, 1));
+    tensors[name] = { shape, bits };
+    end = offsets[1];
+  }
+  expect(end).toBe(data.length);
+  return { metadata, tensors };
+}
+
+const bitsOf = (data: Float32Array): number[] => [...new Uint32Array(data.slice().buffer)];
+
+describe("an encoded file", () => {
+  it("decodes to what was put in, bit for bit, wherever in memory its bytes lie", () => {
+    fc.assert(
+      fc.property(anyFile, fc.integer({ min: 0, max: 7 }), ({ tensors, metadata }, offset) => {
+        const bytes = encodeSafeTensors({ tensors, metadata });
+        const shifted = new Uint8Array(bytes.length + offset + 1);
+        shifted.set(bytes, offset);
+        // Node's readFile gives a Buffer, whose slice is a view of the same memory.
+        for (const given of [bytes, shifted.subarray(offset, offset + bytes.length), Buffer.from(bytes)]) {
+          const decoded = decodeSafeTensors(given);
+          expect(decoded.metadata).toEqual(metadata);
+          expect(Object.keys(decoded.tensors).sort()).toEqual(Object.keys(tensors).sort());
+          for (const [name, { shape, data }] of Object.entries(tensors)) {
+            expect(decoded.tensors[name]!.shape).toEqual(shape);
+            expect(bitsOf(decoded.tensors[name]!.data)).toEqual(bitsOf(data));
+          }
+        }
+      }),
+    );
+  });
+
+  it("is one that a reader made from the specification alone reads the same", () => {
+    fc.assert(
+      fc.property(anyFile, ({ tensors, metadata }) => {
+        const read = readBySpecification(encodeSafeTensors({ tensors, metadata }));
+        expect(read.metadata).toEqual(metadata);
+        expect(read.tensors).toEqual(
+          Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [name, { shape, bits: bitsOf(data) }])),
+        );
+      }),
+    );
+  });
+
+  it("has its tensors at a multiple of eight bytes, behind a header of JSON and spaces", () => {
+    for (let length = 0; length < 9; length++) {
+      const bytes = encodeSafeTensors({
+        tensors: { a: { shape: [2], data: Float32Array.of(1, -2) } },
+        metadata: { k: "x".repeat(length) },
+      });
+      const headerLength = new DataView(bytes.buffer).getUint32(0, true);
+      expect(headerLength % 8).toBe(0);
+      const header = new TextDecoder().decode(bytes.subarray(8, 8 + headerLength));
+      expect(header).toMatch(/^\{.*\} {0,7}$/);
+      expect([...bytes.subarray(8 + headerLength)]).toEqual([0, 0, 0x80, 0x3f, 0, 0, 0, 0xc0]);
+    }
+  });
+
+  it("keeps NaN, infinities, negative zero and the smallest numbers", () => {
+    const data = Float32Array.of(NaN, Infinity, -Infinity, -0, 1e-45, 3.4028234663852886e38);
+    const { a } = decodeSafeTensors(encodeSafeTensors({ tensors: { a: { shape: [6], data } }, metadata: {} })).tensors;
+    expect(bitsOf(a!.data)).toEqual(bitsOf(data));
+  });
+
+  it("takes only its own part of the memory that a tensor's values share with others", () => {
+    const whole = Float32Array.of(1, 2, 3, 4);
+    const bytes = encodeSafeTensors({ tensors: { a: { shape: [2], data: whole.subarray(1, 3) } }, metadata: {} });
+    expect([...decodeSafeTensors(bytes).tensors.a!.data]).toEqual([2, 3]);
+    bytes.fill(0);
+    expect([...whole]).toEqual([1, 2, 3, 4]);
+  });
+
+  it("is the same, byte for byte, for the same tensors and metadata", () => {
+    const make = () =>
+      encodeSafeTensors({
+        tensors: { b: { shape: [1], data: Float32Array.of(1) }, a: { shape: [], data: Float32Array.of(2) } },
+        metadata: { z: "1", y: "2" },
+      });
+    expect(make()).toEqual(make());
+    expect(Object.keys(decodeSafeTensors(make()).tensors)).toEqual(["b", "a"]);
+  });
+});
+
+describe("a damaged file", () => {
+  const bytes = encodeSafeTensors({
+    tensors: {
+      "rnn.weight": { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) },
+      empty: { shape: [0, 3], data: new Float32Array(0) },
+      scalar: { shape: [], data: Float32Array.of(7) },
+    },
+    metadata: { k: "v", é: "😀" },
+  });
+  const headerEnd = 8 + new DataView(bytes.buffer).getUint32(0, true);
+
+  it("cut short at any byte is refused", () => {
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => decodeSafeTensors(bytes.subarray(0, length)), `${length} bytes`).toThrow(isBad);
+      // Bytes beyond the view's end must not count, nor a copy of it differ.
+      expect(() => decodeSafeTensors(bytes.slice(0, length)), `${length} bytes`).toThrow(isBad);
+    }
+    expect(() => decodeSafeTensors(bytes.subarray(0, 7))).toThrow("7 bytes, at least 8 expected");
+    expect(() => decodeSafeTensors(bytes.subarray(0, headerEnd - 1))).toThrow("cut short: the header needs");
+    expect(() => decodeSafeTensors(bytes.subarray(0, bytes.length - 1))).toThrow('cut short: tensor "scalar" ends at byte');
+  });
+
+  it("with any one byte of its header changed is read or refused, never worse", () => {
+    for (let at = 0; at < headerEnd; at++) {
+      for (const value of [0, 0x20, 0x22, 0x2c, 0x2d, 0x30, 0x39, 0x5d, 0x65, 0x7b, 0x7d, 0xff, bytes[at]! ^ 1]) {
+        const changed = bytes.slice();
+        changed[at] = value;
+        readOrRefuse(changed);
+      }
+    }
+  });
+
+  it("with many bytes of its header changed is read or refused, never worse", () => {
+    const change = fc.tuple(fc.integer({ min: 0, max: headerEnd - 1 }), fc.integer({ min: 0, max: 255 }));
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 1, maxLength: 6 }), (changes) => {
+        const changed = bytes.slice();
+        for (const [at, value] of changes) changed[at] = value;
+        readOrRefuse(changed);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("with any JSON for a header is read or refused, never worse", () => {
+    const number = fc.oneof(fc.integer({ min: -1, max: 9 }), fc.constantFrom(1e300, 2 ** 53, 4294967296, 0.5, -0, null, "4"));
+    const entry = fc.record({
+      dtype: fc.constantFrom("F32", "F16", "I64", 32),
+      shape: fc.oneof(fc.array(number), fc.jsonValue()),
+      data_offsets: fc.oneof(fc.array(number, { minLength: 2, maxLength: 2 }), fc.jsonValue()),
+    });
+    const header = fc.oneof(fc.jsonValue(), fc.dictionary(fc.string(), fc.oneof(entry, fc.jsonValue())));
+    fc.assert(
+      fc.property(header, (value) => readOrRefuse(fileOf(JSON.stringify(value), 16))),
+      { numRuns: 1000 },
+    );
+  });
+
+  function readOrRefuse(changed: Uint8Array): void {
+    let decoded: SafeTensors;
+    try {
+      decoded = decodeSafeTensors(changed);
+    } catch (error) {
+      expect(error).toEqual(isBad);
+      return;
+    }
+    for (const { shape, data } of Object.values(decoded.tensors)) expect(data).toHaveLength(shape.reduce((a, b) => a * b, 1));
+    for (const text of Object.values(decoded.metadata)) expect(text).toBeTypeOf("string");
+  }
+
+  const tensor = (fields: object): string => JSON.stringify({ a: { dtype: "F32", shape: [2], data_offsets: [0, 8], ...fields } });
+  const cases: [name: string, file: Uint8Array, message: string][] = [
+    ["some text", new TextEncoder().encode("Alice was beginning to get very tired"), "this is some other kind of file"],
+    ["a header longer than the format allows", fileOf("{}", 0, 100_000_001), "its header claims 100000001 bytes"],
+    ["a header longer than numbers go", fileOf("{}").fill(0xff, 0, 8), "this is some other kind of file"],
+    ["a header that is no JSON", fileOf("{'a': 1}"), "its header is not JSON"],
+    ["a header that is no UTF-8", fileOf(Uint8Array.of(0x22, 0xff, 0x22)), "its header is not JSON"],
+    ["an array for a header", fileOf("[]"), "its header is no object"],
+    ["null for a header", fileOf("null"), "its header is no object"],
+    ["half precision", fileOf(tensor({ dtype: "F16", data_offsets: [0, 4] }), 8), 'tensor "a" is F16, only F32 is read'],
+    ["no dtype", fileOf(tensor({ dtype: undefined }), 8), 'tensor "a" is undefined, only F32 is read'],
+    ["null for a tensor", fileOf('{"a":null}'), 'tensor "a" is undefined'],
+    ["no shape", fileOf(tensor({ shape: undefined }), 8), 'tensor "a" has no valid shape and place'],
+    ["a negative axis", fileOf(tensor({ shape: [-2] }), 8), 'tensor "a" has no valid shape and place'],
+    ["three offsets", fileOf(tensor({ data_offsets: [0, 8, 8] }), 8), 'tensor "a" has no valid shape and place'],
+    ["fewer bytes than the shape takes", fileOf(tensor({ shape: [3] }), 8), 'tensor "a" [3] should have 12 bytes, has 8'],
+    ["offsets the wrong way round", fileOf(tensor({ data_offsets: [8, 0] }), 8), 'tensor "a" [2] should have 8 bytes, has -8'],
+    ["a place past the end", fileOf(tensor({ data_offsets: [4, 12] }), 8), 'cut short: tensor "a" ends at byte'],
+  ];
+  for (const [name, file, message] of cases) {
+    it(`is refused for its reason: ${name}`, () => {
+      expect(() => decodeSafeTensors(file)).toThrow(isBad);
+      expect(() => decodeSafeTensors(file)).toThrow(message);
+    });
+  }
+});
