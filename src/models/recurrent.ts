@@ -422,7 +422,8 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
     async forward(x, options, counter) {
       lengths = options.lengths ?? Array.from({ length: B }, () => T);
       const stateSize = numLayers * D * B * H;
-      device.write(tensors.x, typed(x));
+      // Whatever stands past a row's end must not matter, not even if it is NaN.
+      device.write(tensors.x, options.lengths ? splitHalves(x, { T, B, D: 1, H: inputSize }, lengths)[0]! : typed(x));
       device.write(tensors.h0, options.h0 ? typed(options.h0) : new Float32Array(stateSize));
       if (cell.cellState) device.write(tensors.c0, options.c0 ? typed(options.c0) : new Float32Array(stateSize));
       device.write(tensors.rng, Uint32Array.of(owner.seed, counter, 0, 0));

@@ -1,17 +1,14 @@
 // The reference against PyTorch, to 1e-12 in float64: the layer, the loss and the optimizers.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { softmaxCrossEntropy } from "../../src/kernels/softmax-cross-entropy.ts";
-import { METRIC } from "../../src/kernels/reduce.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 import { worstTensor } from "../../src/training/gradient-check.ts";
-import { BETA1, BETA2, OPTIMIZERS, recordUpdate, type OptimizerName } from "../../src/training/optimizers.ts";
-import { compareCase, type Breakage } from "../fixtures/compare.ts";
-import { decodeFixtures, draw, readFixtures } from "../fixtures/read.ts";
+import { compareCase, compareCrossEntropy, compareOptimizer, type Breakage } from "../fixtures/compare.ts";
+import { decodeFixtures, nameOf, readFixtures, type FixtureCase } from "../fixtures/read.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 const fixtures = await readFixtures();
@@ -19,9 +16,7 @@ afterAll(() => device.dispose());
 
 describe("the layer equals PyTorch's to 1e-12, forward and backward:", () => {
   for (const each of fixtures.cases) {
-    const { cell, T, B, hiddenSize, numLayers, bidirectional, bias, lengths } = each;
-    const name = `${cell} T=${T} B=${B} H=${hiddenSize} L=${numLayers}${bidirectional ? " both directions" : ""}${bias ? "" : " no bias"}${lengths ? ` lengths ${lengths.join()}` : ""}`;
-    it(name, async () => {
+    it(`${each.cell} with ${nameOf(each)}`, async () => {
       const { forward, gradients } = await compareCase(device, fixtures, each);
       expect(forward.error, forward.tensor).toBeLessThan(1e-12);
       expect(gradients.error, gradients.tensor).toBeLessThan(1e-12);
@@ -30,78 +25,78 @@ describe("the layer equals PyTorch's to 1e-12, forward and backward:", () => {
 });
 
 describe("the comparison reports, naming a tensor,", () => {
-  const breakages: readonly Breakage[] = [
-    "swap-gates",
-    "drop-bias",
-    "other-reset",
-    "transpose",
-    "shift-time",
-    "zero-gradient",
-    "skip-last-row",
+  /** Breakages that the forward pass shows, and the cells that they can befall; all, where none are named. */
+  const forwardBreakages: readonly (readonly [Breakage, ...FixtureCase["cell"][]])[] = [
+    ["swap-gates", "gru", "gru-reset-before", "lstm"],
+    ["other-reset", "gru", "gru-reset-before"],
+    ["drop-bias"],
+    ["transpose"],
+    ["shift-time"],
   ];
-  for (const breakage of breakages) {
-    it(breakage, async () => {
-      const each = fixtures.cases.find((c) => c.cell === "gru" && c.T === 17 && c.hiddenSize === 16)!;
-      const { forward, gradients } = await compareCase(device, fixtures, each, breakage);
-      const backwardOnly = breakage === "zero-gradient" || breakage === "skip-last-row";
-      expect(forward.error > 1e-3).toBe(!backwardOnly);
+  // Of this shape some results are stored whole and others summarized.
+  const cases = fixtures.cases.filter((c) => c.T === 17 && c.hiddenSize === 16 && c.bias);
+  for (const each of cases) {
+    for (const [breakage, ...cells] of forwardBreakages) {
+      if (cells.length > 0 && !cells.includes(each.cell)) continue;
+      it(`${breakage} of ${each.cell}`, async () => {
+        const { forward, gradients } = await compareCase(device, fixtures, each, breakage);
+        expect(forward.error).toBeGreaterThan(1e-3);
+        expect(forward.tensor).toMatch(/^(output|hN|cN)$/);
+        expect(gradients.error).toBeGreaterThan(1e-3);
+        expect(each.results).toContain(gradients.tensor);
+      });
+    }
+    it(`a gradient of ${each.cell} that is zero`, async () => {
+      const { forward, gradients } = await compareCase(device, fixtures, each, "zero-gradient");
+      expect(forward.error).toBeLessThan(1e-12);
+      expect(gradients).toMatchObject({ error: expect.closeTo(1, 5), tensor: "weight_hh_l0" });
+    });
+    it(`a last row of the batch that ${each.cell} leaves out`, async () => {
+      const { forward, gradients } = await compareCase(device, fixtures, each, "skip-last-row");
+      expect(forward.error).toBeLessThan(1e-12);
       expect(gradients.error).toBeGreaterThan(1e-3);
-      expect(gradients.tensor).not.toBe("");
-      if (breakage === "zero-gradient") expect(gradients.tensor).toBe("weight_hh_l0");
+      expect(each.results).toContain(gradients.tensor);
     });
   }
 });
 
-describe("ten clipped steps with weight decay equal PyTorch's:", () => {
-  for (const [i, name] of (["sgd", "rmsprop", "adam", "adamw"] as OptimizerName[]).entries()) {
-    it(name, async () => {
-      const vector = (label: string, length = 20) => device.tensor({ name: label, shape: [length] });
-      const [parameters, gradients] = [vector("parameters"), vector("gradients")];
-      const [schedule, metrics] = [vector("schedule", 4), vector("metrics", METRIC.count)];
-      const moments = Object.fromEntries(
-        (OPTIMIZERS[name].moments as readonly string[]).map((moment) => [moment, vector(moment)]),
-      );
-      device.write(parameters, draw(900 + i, 0, 20));
-      const plan = await device.record("update", (recorder) =>
-        recordUpdate(
-          recorder,
-          { parameters, gradients, moments, schedule, metrics },
-          { optimizer: name, clip: 1.5, weightDecay: 0.01, momentum: 0.9 },
-        ),
-      );
-      for (let step = 0; step < 10; step++) {
-        device.write(gradients, draw(900 + i, 1 + step, 20));
-        device.write(schedule, Float64Array.of(name === "sgd" ? 0.1 : 0.01, 1 - BETA1 ** (step + 1), 1 - BETA2 ** (step + 1), 0));
-        await plan.run();
-      }
-      const { error } = worstTensor({ p: await device.read(parameters) }, { p: fixtures.values.get(`optimizer/${name}`)! });
-      expect(error).toBeLessThan(1e-12);
-      plan.dispose();
-      device.free(parameters, gradients, schedule, metrics, ...Object.values(moments));
+describe("ten steps equal PyTorch's to 1e-12, parameters, norms and moments:", () => {
+  for (const each of fixtures.optimizers) {
+    const { optimizer, weightDecay, momentum, clip } = each;
+    it(`${optimizer} with weight decay ${weightDecay}, momentum ${momentum}, clip ${clip}`, async () => {
+      const { error, tensor } = await compareOptimizer(device, fixtures, each);
+      expect(error, tensor).toBeLessThan(1e-12);
+      // Some steps are clipped, others are not.
+      const norms = [...fixtures.values.get(`${each.number}/norms`)!];
+      if (clip > 0) expect(new Set(norms.map((norm) => norm > clip))).toEqual(new Set([true, false]));
     });
   }
+
+  it("and the comparison names what differs", async () => {
+    const each = fixtures.optimizers.find((o) => o.optimizer === "adamw" && o.weightDecay > 0)!;
+    const coupled = await compareOptimizer(device, fixtures, { ...each, optimizer: "adam" });
+    const unclipped = await compareOptimizer(device, fixtures, { ...each, clip: 0 });
+    for (const { error, tensor } of [coupled, unclipped]) {
+      expect(error).toBeGreaterThan(1e-3);
+      expect(["parameters", "m", "v"]).toContain(tensor);
+    }
+  });
 });
 
-it("cross-entropy and its gradient equal PyTorch's, ignored targets included", async () => {
-  const [N, V] = [9, 13];
-  const logits = device.tensor({ name: "logits", shape: [N, V] });
-  const targets = device.tensor({ name: "targets", shape: [N], dtype: "u32" });
-  const rows = device.tensor({ name: "rows", shape: [N, 2], stored: [N, 2] });
-  device.write(
-    logits,
-    draw(950, 0, N * V).map((x) => 5 * x),
-  );
-  device.write(targets, Uint32Array.of(0, 12, 5, 0xffffffff, 3, 3, 0xffffffff, 7, 1));
-  const plan = await device.record("loss", (recorder) =>
-    recorder.dispatch(softmaxCrossEntropy.backward, { logits, targets, rows }, { N, V, scale: 1 }),
-  );
-  await plan.run();
-  const losses = (await device.read(rows)).filter((_, i) => i % 2 === 0);
-  const actual = { rows: losses, dLogits: await device.read(logits) };
-  const expected = { rows: fixtures.values.get("crossEntropy/rows")!, dLogits: fixtures.values.get("crossEntropy/dLogits")! };
-  expect(worstTensor(actual, expected).error).toBeLessThan(1e-12);
-  plan.dispose();
-  device.free(logits, targets, rows);
+describe("the mean cross-entropy and its gradient equal PyTorch's to 1e-12, ignored targets included:", () => {
+  for (const each of fixtures.crossEntropy) {
+    it(`${each.N} rows of ${each.V} logits`, async () => {
+      const { error, tensor } = await compareCrossEntropy(device, fixtures, each);
+      expect(error, tensor).toBeLessThan(1e-12);
+    });
+  }
+  it("and the comparison names what differs", async () => {
+    const each = fixtures.crossEntropy.at(-1)!;
+    const targets = each.targets.map((target) => (target < 0 ? 0 : target));
+    const { error, tensor } = await compareCrossEntropy(device, fixtures, { ...each, targets });
+    expect(error).toBeGreaterThan(1e-3);
+    expect(["loss", "rows", "dLogits"]).toContain(tensor);
+  });
 });
 
 describe("the fixtures", () => {
@@ -110,16 +105,43 @@ describe("the fixtures", () => {
     expect(fixtures.script).toBe(createHash("sha256").update(readFileSync(script)).digest("hex"));
   });
 
-  it("cover every value of every size for every cell", () => {
-    for (const cell of new Set(fixtures.cases.map((c) => c.cell))) {
-      const own = fixtures.cases.filter((c) => c.cell === cell);
-      const valuesOf = (key: keyof (typeof own)[number]) => new Set(own.map((c) => c[key]));
-      expect(valuesOf("T")).toEqual(new Set([1, 2, 17]));
-      expect(valuesOf("B")).toEqual(new Set([1, 3]));
-      expect(valuesOf("hiddenSize")).toEqual(new Set([1, 5, 16, 65]));
-      expect(valuesOf("numLayers")).toEqual(new Set([1, 3]));
-      expect(valuesOf("bidirectional")).toEqual(new Set([true, false]));
-      expect(valuesOf("bias")).toEqual(new Set([true, false]));
+  it("hold every pair of values of any two sizes or options, for every cell", () => {
+    const values: Readonly<Record<string, readonly unknown[]>> = {
+      T: [1, 2, 17],
+      B: [1, 3],
+      hiddenSize: [1, 5, 16, 65],
+      numLayers: [1, 3],
+      bidirectional: [false, true],
+      bias: [true, false],
+      inputSize: [1, 3, 7],
+      unequal: [false, true],
+    };
+    for (const cell of ["rnn", "rnn-relu", "gru", "gru-reset-before", "lstm"]) {
+      const own: Record<string, unknown>[] = fixtures.cases
+        .filter((c) => c.cell === cell)
+        .map((c) => ({ ...c, unequal: c.lengths !== null }));
+      for (const [first, some] of Object.entries(values)) {
+        for (const [second, others] of Object.entries(values)) {
+          for (const a of some) {
+            for (const b of others) {
+              // A single step leaves no room for unequal lengths.
+              const pair = { [first]: a, [second]: b };
+              if (first === second || (pair.T === 1 && pair.unequal)) continue;
+              expect(
+                own.some((c) => c[first] === a && c[second] === b),
+                `${cell} ${first}=${a} ${second}=${b}`,
+              ).toBe(true);
+            }
+          }
+        }
+      }
+    }
+  });
+
+  it("are small, and none of them is zero", () => {
+    expect(statSync("test/fixtures/pytorch.safetensors").size).toBeLessThan(1_000_000);
+    for (const { number, results } of fixtures.cases) {
+      for (const name of results) expect(Math.hypot(...fixtures.values.get(`${number}/${name}`)!), name).toBeGreaterThan(1e-3);
     }
   });
 
@@ -137,7 +159,7 @@ describe("the fixtures", () => {
       const again = decodeFixtures(file.buffer.slice(file.byteOffset, file.byteOffset + file.length) as ArrayBuffer);
       const all = (values: ReadonlyMap<string, Float64Array>) => Object.fromEntries(values);
       const { error, tensor } = worstTensor(all(again.values), all(fixtures.values));
-      expect(error, tensor).toBeLessThan(1e-11);
+      expect(error, tensor).toBeLessThan(1e-13);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }

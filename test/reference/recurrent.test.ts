@@ -128,6 +128,18 @@ describe("sequences", () => {
     }
   });
 
+  it("ignore what stands past a row's end, even NaN", async () => {
+    for (const cell of ["rnn", "gru", "lstm"] as const) {
+      const layer = Recurrent.create(device, { cell, inputSize: 2, hiddenSize: 3, bidirectional: true });
+      const options = { T: 3, B: 2, lengths: [3, 1] };
+      const [x, dOutput] = [random(3 * 2 * 2, 9), random(3 * 2 * 6, 4)];
+      const expected = [await layer.forward(x, options), await layer.backward(dOutput)];
+      x.fill(NaN, 6, 8).fill(Infinity, 10);
+      expect([await layer.forward(x, options), await layer.backward(dOutput)]).toEqual(expected);
+      layer.dispose();
+    }
+  });
+
   it("read step by step give what they give at once", async () => {
     for (const cell of ["rnn", "gru", "lstm"] as const) {
       const layer = Recurrent.create(device, { cell, inputSize: 2, hiddenSize: 3, numLayers: 2 });
