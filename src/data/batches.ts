@@ -66,7 +66,9 @@ function zeroBatches(tokens: Uint32Array, B: number, T: number, seed: number): B
   return {
     stepsPerEpoch: Math.ceil(starts / (B * T)),
     fill(step, inputs, targets) {
-      copyWindows(tokens, B, T, (b) => randomWord(seed, step, b, STREAM.windows) % starts, inputs, targets);
+      // Not the remainder: the low bits of the words of neighbouring counters are much alike.
+      const start = (b: number): number => Math.floor((randomWord(seed, step, b, STREAM.windows) / 2 ** 32) * starts);
+      copyWindows(tokens, B, T, start, inputs, targets);
       return true;
     },
   };

@@ -5,6 +5,7 @@ import { languageModelConfig, type LanguageModelConfig } from "../models/config.
 import { LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
 import type { Device } from "../runtime/device.ts";
+import { sizeOf } from "../runtime/tensor.ts";
 import { trainingOptions, type TrainingOptions } from "./options.ts";
 import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from "./safetensors.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
@@ -178,17 +179,23 @@ export function resumeTrainer(
     for (const [moment, set] of Object.entries(trainer.moments)) {
       const values = withPrefix(checkpoint, `optimizer.${moment}.`);
       for (const [i, { name, shape }] of set.specs.entries()) {
-        if (!values[name])
+        const given = values[name];
+        if (given?.length !== sizeOf(shape)) {
+          const problem = given ? `has ${given.length} values` : "is missing";
           throw new GatewiseError(
             "E_BAD_CHECKPOINT",
-            `optimizer.${moment}.${name} [${shape.join(", ")}] is missing; was the run trained with another optimizer?`,
+            `optimizer.${moment}.${name} [${shape.join(", ")}] ${problem}; was the run trained with another optimizer?`,
           );
-        device.write(set.flat.parts[i]!, values[name]);
+        }
+        device.write(set.flat.parts[i]!, given);
       }
     }
     for (const tensor of [trainer.state?.h, trainer.state?.c]) {
-      const values = tensor && checkpoint.tensors[tensor.name];
-      if (tensor && values && values.shape.join() === tensor.shape.join()) device.write(tensor, values.data);
+      if (!tensor || training.options.state !== "carry") continue;
+      const values = checkpoint.tensors[tensor.name];
+      if (!values) throw new GatewiseError("E_BAD_CHECKPOINT", `the carried state ${tensor.name} is missing`);
+      // With another batch size the streams are others, which begin from zero.
+      if (values.shape.join() === tensor.shape.join()) device.write(tensor, values.data);
     }
     trainer.step = training.step;
     trainer.bestValLoss = training.bestValLoss ?? Infinity;

@@ -1,95 +1,59 @@
-// The safetensors codec, checkpoints and exact resume.
+// Checkpoints and exact resume.
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
+import { GatewiseError } from "../../src/errors.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint } from "../../src/training/checkpoint.ts";
+import type { TrainingEvent } from "../../src/training/events.ts";
+import { TRAINING_DEFAULTS } from "../../src/training/options.ts";
 import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from "../../src/training/safetensors.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 
 const device = await openDevice({ prefer: "cpu" });
 afterAll(() => device.dispose());
 
-const bad = expect.objectContaining({ code: "E_BAD_CHECKPOINT" });
-
-describe("safetensors", () => {
-  it("give back what was put in, wherever the bytes lie", () => {
-    const tensor = fc
-      .array(fc.float({ noNaN: true }), { maxLength: 9 })
-      .map((values): NamedTensor => ({ shape: [values.length], data: Float32Array.from(values) }));
-    const file = fc.record({
-      tensors: fc.dictionary(fc.string(), tensor, { noNullPrototype: true }),
-      metadata: fc.dictionary(fc.string(), fc.string(), { noNullPrototype: true }),
-    });
-    fc.assert(
-      fc.property(file, fc.integer({ min: 0, max: 7 }), ({ tensors, metadata }, offset) => {
-        fc.pre(![...Object.keys(tensors), ...Object.keys(metadata)].some((name) => ["__metadata__", "__proto__"].includes(name)));
-        const bytes = encodeSafeTensors({ tensors, metadata });
-        const shifted = new Uint8Array(bytes.length + offset);
-        shifted.set(bytes, offset);
-        expect(decodeSafeTensors(shifted.subarray(offset))).toEqual({ tensors, metadata });
-        // As Node's readFile returns it, whose slice is a view.
-        expect(decodeSafeTensors(Buffer.from(bytes))).toEqual({ tensors, metadata });
-        expect(new DataView(bytes.buffer).getUint32(0, true) % 8).toBe(0);
-      }),
-    );
-  });
-  const bytes = encodeSafeTensors({
-    tensors: { a: { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) } },
-    metadata: { k: "v" },
-  });
-  it("cut short anywhere are refused", () => {
-    for (let length = 0; length < bytes.length; length++) expect(() => decodeSafeTensors(bytes.subarray(0, length))).toThrow(bad);
-  });
-  it("with any byte of the header changed are read or refused, never worse", () => {
-    for (let i = 0; i < bytes.length - 24; i++) {
-      for (const value of [0, 0x22, 0x7b, 0xff]) {
-        const changed = bytes.slice();
-        changed[i] = value;
-        try {
-          decodeSafeTensors(changed);
-        } catch (error) {
-          expect(error).toEqual(bad);
-        }
-      }
-    }
-  });
-  it("lie as the format says", () => {
-    const view = new DataView(bytes.buffer);
-    const length = view.getUint32(0, true);
-    const header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length)));
-    expect(header).toEqual({ __metadata__: { k: "v" }, a: { dtype: "F32", shape: [2, 3], data_offsets: [0, 24] } });
-    expect(view.getFloat32(8 + length + 20, true)).toBe(6);
-  });
-});
-
+const isBad = expect.objectContaining({ name: "GatewiseError", code: "E_BAD_CHECKPOINT" });
 const text = "a rose is a rose is a rose; is it not? ".repeat(12);
 const tokenizer = CharTokenizer.fromText(text);
 const tokens = tokenizer.encode(text);
+const V = tokenizer.size;
 
-async function run(
-  stops: readonly number[],
-  model: Partial<LanguageModelOptions>,
-  settings: TrainerOptions,
-): Promise<Uint8Array> {
+type ModelOptions = Partial<LanguageModelOptions>;
+const modelOptions = (options: ModelOptions) => ({ embeddingSize: 3, hiddenSize: 5, ...options, vocabSize: V });
+const trainerOptions = (options: TrainerOptions): TrainerOptions => ({
+  batchSize: 3,
+  seqLen: 6,
+  logInterval: 1,
+  evalInterval: 3,
+  sampleInterval: 0,
+  tokenizer,
+  ...options,
+});
+
+/** Trains to each of `stops` in turn, in a new trainer from the checkpoint of the one before. */
+async function run(stops: readonly number[], model: ModelOptions, settings: TrainerOptions) {
   let bytes: Uint8Array | undefined;
+  const events: TrainingEvent[] = [];
   for (const stop of stops) {
     const checkpoint = bytes && loadCheckpoint(bytes);
-    const options = { embeddingSize: 3, hiddenSize: 5, ...model, vocabSize: tokenizer.size };
-    const made = checkpoint ? modelFromCheckpoint(device, checkpoint) : LanguageModel.create(device, options);
-    const all = { batchSize: 3, seqLen: 6, logInterval: 1, evalInterval: 3, sampleInterval: 0, tokenizer, ...settings };
-    const trainer = checkpoint ? resumeTrainer(made, tokens, checkpoint) : Trainer.create(made, tokens, all);
-    for await (const _ of trainer.run({ maxSteps: stop }));
+    const made = checkpoint ? modelFromCheckpoint(device, checkpoint) : LanguageModel.create(device, modelOptions(model));
+    const trainer = checkpoint ? resumeTrainer(made, tokens, checkpoint) : Trainer.create(made, tokens, trainerOptions(settings));
+    for await (const event of trainer.run({ maxSteps: stop })) events.push(event);
     bytes = await saveCheckpoint(trainer);
     trainer.dispose();
     made.dispose();
   }
-  return bytes!;
+  return { bytes: bytes!, events };
 }
 
-describe("a run that is stopped and resumed ends in the bytes of the unbroken run", () => {
-  const runs: [string, Partial<LanguageModelOptions>, TrainerOptions][] = [
+/** What the steps reported, without what depends on the clock or on where a run was stopped. */
+const losses = (events: readonly TrainingEvent[]) =>
+  events.flatMap((e) => (e.event === "step" ? [[e.step, e.loss, e.gradNorm, e.learningRate]] : []));
+
+describe("a run that is stopped and resumed ends in the bytes of the unbroken run:", () => {
+  const runs: [string, ModelOptions, TrainerOptions][] = [
     [
       "LSTM, carried state, Adam, dropout, cosine",
       { cell: "lstm", numLayers: 2, dropout: 0.3 },
@@ -105,22 +69,95 @@ describe("a run that is stopped and resumed ends in the bytes of the unbroken ru
   for (const [name, model, settings] of runs) {
     it(name, async () => {
       const unbroken = await run([9], model, settings);
-      for (const stop of [1, 4, 8]) expect(await run([stop, 9], model, settings), `stopped after ${stop}`).toEqual(unbroken);
+      for (const stop of [1, 4, 8]) {
+        const { bytes } = await run([stop, 9], model, settings);
+        expect(bytes, `stopped after ${stop}`).toEqual(unbroken.bytes);
+      }
     });
   }
+
+  it("any cell, layers, dropout, optimizer, state and seed, stopped anywhere and more than once", async () => {
+    const model = fc.record({
+      cell: fc.constantFrom("rnn", "gru", "lstm"),
+      input: fc.constantFrom("embedding", "one-hot"),
+      resetAfter: fc.boolean(),
+      numLayers: fc.constantFrom(1, 2),
+      dropout: fc.constantFrom(0, 0.4),
+      seed: fc.nat(),
+    } as const);
+    const settings = fc.record({
+      state: fc.constantFrom("carry", "zero"),
+      optimizer: fc.constantFrom("adam", "adamw", "sgd", "rmsprop"),
+      momentum: fc.constantFrom(0, 0.9),
+      weightDecay: fc.constantFrom(0, 0.01),
+      schedule: fc.constantFrom("constant", "cosine", "step"),
+      loss: fc.constantFrom("all", "last"),
+      valFraction: fc.constantFrom(0, 0.1),
+      // Each step, because a run also evaluates where it stops, which may find a new best.
+      evalInterval: fc.constant(1),
+      totalSteps: fc.integer({ min: 1, max: 20 }),
+      // Windows of 30 make an epoch of five steps, so that the run goes past its end.
+      seqLen: fc.constantFrom(6, 30),
+      seed: fc.nat(),
+    } as const);
+    const stops = fc.uniqueArray(fc.integer({ min: 0, max: 11 }), { minLength: 1, maxLength: 3 });
+    await fc.assert(
+      fc.asyncProperty(model, settings, stops, async (model, settings, places) => {
+        const unbroken = await run([12], model, settings);
+        const broken = await run([...places.sort((a, b) => a - b), 12], model, settings);
+        expect(losses(broken.events)).toEqual(losses(unbroken.events));
+        expect(Buffer.compare(broken.bytes, unbroken.bytes)).toBe(0);
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  it("and with two layers and dropout the parts of a run that matter are there to be lost", async () => {
+    const model = { cell: "lstm", numLayers: 2, dropout: 0.4 } as const;
+    const { bytes } = await run([7], model, {});
+    const file = decodeSafeTensors(await run([4], model, {}).then((r) => r.bytes));
+    const resumed = async (tensors: Record<string, NamedTensor>, progress: object): Promise<Uint8Array> => {
+      const training = JSON.stringify({ ...JSON.parse(file.metadata.training!), ...progress });
+      const checkpoint = loadCheckpoint(encodeSafeTensors({ tensors, metadata: { ...file.metadata, training } }));
+      const made = modelFromCheckpoint(device, checkpoint);
+      const trainer = resumeTrainer(made, tokens, checkpoint);
+      trainer.step = 4;
+      for await (const _ of trainer.run({ maxSteps: 7 }));
+      const result = await saveCheckpoint(trainer);
+      trainer.dispose();
+      made.dispose();
+      return result;
+    };
+    const zeroed = (name: string): Record<string, NamedTensor> => {
+      const { shape, data } = file.tensors[name]!;
+      return { ...file.tensors, [name]: { shape, data: new Float32Array(data.length) } };
+    };
+    const options = JSON.parse(file.metadata.training!).options;
+    expect(await resumed(file.tensors, {})).toEqual(bytes);
+    for (const name of ["state.h", "state.c", "optimizer.m.head.bias", "optimizer.v.rnn.weight_hh_l1"]) {
+      expect(await resumed(zeroed(name), {}), name).not.toEqual(bytes);
+    }
+    // The seed of the dropout masks.
+    expect(await resumed(file.tensors, { options: { ...options, seed: 2 } })).not.toEqual(bytes);
+  });
+
+  it("or goes on with the options that are changed on purpose", async () => {
+    const checkpoint = loadCheckpoint((await run([2], {}, {})).bytes);
+    const model = modelFromCheckpoint(device, checkpoint);
+    // Another batch size makes other streams, whose state is zero.
+    const trainer = resumeTrainer(model, tokens, checkpoint, { learningRate: 0.5, batchSize: 2 });
+    expect(trainer.options).toEqual({ ...checkpoint.training!.options, learningRate: 0.5, batchSize: 2 });
+    expect(trainer.step).toBe(2);
+    expect(new Set(await device.read(trainer.state!.h))).toEqual(new Set([0]));
+    trainer.dispose();
+    model.dispose();
+  });
 });
 
 describe("a checkpoint", () => {
   it("holds PyTorch's names and shapes, moments, state and progress", async () => {
-    const { tensors, training, config, tokenizer: kept } = loadCheckpoint(await run([3], { cell: "lstm", numLayers: 2 }, {}));
-    const V = tokenizer.size;
-    expect(
-      Object.fromEntries(
-        Object.entries(tensors)
-          .filter(([n]) => !n.startsWith("optimizer."))
-          .map(([n, { shape }]) => [n, shape]),
-      ),
-    ).toEqual({
+    const { tensors } = loadCheckpoint((await run([3], { cell: "lstm", numLayers: 2 }, {})).bytes);
+    const parameters = {
       "embedding.weight": [V, 3],
       "rnn.weight_ih_l0": [20, 3],
       "rnn.weight_hh_l0": [20, 5],
@@ -132,45 +169,253 @@ describe("a checkpoint", () => {
       "rnn.bias_hh_l1": [20],
       "head.weight": [V, 5],
       "head.bias": [V],
-      "state.h": [2, 3, 5],
-      "state.c": [2, 3, 5],
-    });
-    expect(tensors["optimizer.m.rnn.weight_hh_l1"]!.shape).toEqual([20, 5]);
-    expect(tensors["optimizer.v.head.bias"]!.shape).toEqual([V]);
-    expect(training).toMatchObject({
-      step: 3,
-      rngCounter: 3,
-      dataCursor: 3,
-      bestValLoss: expect.any(Number),
-      options: { batchSize: 3 },
-    });
-    expect(config).toMatchObject({ cell: "lstm", numLayers: 2 });
-    expect(kept.characters).toEqual(tokenizer.characters);
+    };
+    const moments = (moment: string) =>
+      Object.fromEntries(Object.entries(parameters).map(([name, shape]) => [`optimizer.${moment}.${name}`, shape]));
+    const shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+    const state = { "state.h": [2, 3, 5], "state.c": [2, 3, 5] };
+    expect(shapes).toEqual({ ...parameters, ...moments("m"), ...moments("v"), ...state });
   });
 
-  it("knows its text", async () => {
-    const checkpoint = loadCheckpoint(await run([1], {}, {}));
-    expect(sameText(checkpoint, tokens)).toBe(true);
-    expect(sameText(checkpoint, tokens.subarray(1))).toBe(false);
+  const shapesOf = async (model: ModelOptions, settings: TrainerOptions): Promise<Record<string, readonly number[]>> => {
+    const { tensors } = loadCheckpoint((await run([1], model, settings)).bytes);
+    return Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));
+  };
+
+  it("holds the shapes of its cell and its input", async () => {
+    const gru = await shapesOf({ cell: "gru", input: "one-hot" }, {});
+    expect(gru).toMatchObject({ "rnn.weight_ih_l0": [15, V], "rnn.weight_hh_l0": [15, 5], "state.h": [1, 3, 5] });
+    expect(gru).not.toHaveProperty(["embedding.weight"]);
+    expect(gru).not.toHaveProperty(["state.c"]);
+    expect(await shapesOf({ cell: "rnn" }, {})).toMatchObject({ "rnn.weight_ih_l0": [5, 3], "rnn.bias_hh_l0": [5] });
   });
 
-  it("that is damaged or of something else is refused, and a model of it leaves nothing behind", async () => {
-    const file = decodeSafeTensors(await run([1], {}, {}));
-    const changed = (metadata: Record<string, string>, tensors = file.tensors) =>
-      loadCheckpoint(encodeSafeTensors({ tensors, metadata: { ...file.metadata, ...metadata } }));
-    expect(() => changed({ format: "pt" })).toThrow(bad);
-    expect(() => changed({ version: "2" })).toThrow(/newer Gatewise/);
-    expect(() => changed({ config: "{" })).toThrow(/config is missing or damaged/);
-    expect(() => changed({ config: JSON.stringify({ vocabSize: 5, hiddenSize: -1 }) })).toThrow(/hiddenSize/);
-    expect(() => changed({ tokenizer: "[]" })).toThrow(bad);
-    const { "head.bias": _, ...rest } = file.tensors;
-    const before = device.memory();
-    expect(() => modelFromCheckpoint(device, changed({}, rest))).toThrow(/"head\.bias" \[\d+\] is missing/);
-    const { training: _training, ...modelOnly } = file.metadata;
-    const model = LanguageModel.create(device, changed({}).config);
-    const checkpoint = loadCheckpoint(encodeSafeTensors({ tensors: file.tensors, metadata: modelOnly }));
-    expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(/no run/);
+  it("holds the moments that its optimizer has, and the state only if it is carried", async () => {
+    const kinds = async (settings: TrainerOptions) =>
+      [...new Set(Object.keys(await shapesOf({}, settings)).map((name) => /^(optimizer\.\w|state\.\w)\b/.exec(name)?.[0]))]
+        .filter(Boolean)
+        .sort();
+    expect(await kinds({ optimizer: "adamw" })).toEqual(["optimizer.m", "optimizer.v", "state.c", "state.h"]);
+    expect(await kinds({ optimizer: "rmsprop", state: "zero" })).toEqual(["optimizer.v"]);
+    expect(await kinds({ optimizer: "sgd", state: "zero" })).toEqual(["optimizer.m"]);
+  });
+
+  it("says in its metadata what it is, and all that a resumed run needs", async () => {
+    const model = { cell: "gru", dropout: 0.2, numLayers: 2 } as const;
+    const { bytes, events } = await run([4], model, { seed: 9, evalInterval: 2 });
+    const { metadata } = decodeSafeTensors(bytes);
+    expect(Object.keys(metadata)).toEqual(["format", "version", "config", "tokenizer", "training"]);
+    expect(metadata).toMatchObject({ format: "gatewise", version: "1" });
+    expect(JSON.parse(metadata.config!)).toEqual({
+      ...modelOptions(model),
+      input: "embedding",
+      resetAfter: true,
+      nonlinearity: "tanh",
+      orthogonal: false,
+    });
+    expect(JSON.parse(metadata.tokenizer!)).toEqual({
+      kind: "char",
+      codePoints: [...tokenizer.characters].map((c) => c.codePointAt(0)),
+    });
+    const { tokenizer: _, ...options } = trainerOptions({ seed: 9, evalInterval: 2 });
+    expect(JSON.parse(metadata.training!)).toEqual({
+      step: 4,
+      options: { ...TRAINING_DEFAULTS, ...options },
+      rngCounter: 4,
+      dataCursor: 4,
+      bestValLoss: Math.min(...events.flatMap((e) => (e.event === "eval" ? [e.valLoss] : []))),
+      data: { tokens: tokens.length, hash: expect.any(Number) },
+    });
+  });
+
+  it("keeps the model's weights as they are, in PyTorch's order, and no best loss before the first evaluation", async () => {
+    const model = LanguageModel.create(device, modelOptions({ cell: "lstm" }));
+    const trainer = Trainer.create(model, tokens, trainerOptions({ evalInterval: 0 }));
+    for await (const _ of trainer.run({ maxSteps: 2 }));
+    const checkpoint = loadCheckpoint(await saveCheckpoint(trainer));
+    for (const [name, values] of Object.entries(await model.stateDict())) expect(checkpoint.tensors[name]!.data).toEqual(values);
+    expect(checkpoint.training!.bestValLoss).toBeNull();
+    const copy = modelFromCheckpoint(device, checkpoint);
+    expect(await copy.stateDict()).toEqual(await model.stateDict());
+    expect(copy.config).toEqual(model.config);
+    const resumed = resumeTrainer(copy, tokens, checkpoint);
+    expect(resumed.bestValLoss).toBe(Infinity);
+    resumed.dispose();
+    trainer.dispose();
+    copy.dispose();
     model.dispose();
-    expect(device.memory()).toEqual(before);
+  });
+
+  it("knows its text by length and content", async () => {
+    const checkpoint = loadCheckpoint((await run([1], {}, {})).bytes);
+    expect(sameText(checkpoint, tokens)).toBe(true);
+    expect(sameText(checkpoint, tokens.slice())).toBe(true);
+    expect(sameText(checkpoint, tokens.subarray(1))).toBe(false);
+    const changed = tokens.slice();
+    changed[200]! ^= 1;
+    expect(sameText(checkpoint, changed)).toBe(false);
+    expect(sameText({ ...checkpoint, training: undefined }, tokens)).toBe(false);
+  });
+
+  it("cannot be made without a tokenizer, nor of a run whose gradient was not finite", async () => {
+    const model = LanguageModel.create(device, modelOptions({}));
+    const without = Trainer.create(model, tokens, { batchSize: 3, seqLen: 6 });
+    await expect(saveCheckpoint(without)).rejects.toMatchObject({ code: "E_CONFIG" });
+    without.dispose();
+    const trainer = Trainer.create(model, tokens, trainerOptions({ logInterval: 0 }));
+    const weights = await model.stateDict();
+    weights["head.bias"]![0] = NaN;
+    model.loadStateDict(weights);
+    await expect(async () => {
+      for await (const _ of trainer.run({ maxSteps: 1 }));
+    }).rejects.toMatchObject({ code: "E_NAN_LOSS" });
+    await expect(saveCheckpoint(trainer)).rejects.toMatchObject({ code: "E_NAN_LOSS" });
+    trainer.dispose();
+    model.dispose();
+  });
+});
+
+describe("a file that is no whole checkpoint", async () => {
+  const { bytes } = await run([3], { cell: "lstm", numLayers: 2 }, {});
+  const file = decodeSafeTensors(bytes);
+  const training = JSON.parse(file.metadata.training!);
+  const changed = (metadata: Record<string, string | undefined>, tensors: Record<string, NamedTensor> = {}) => {
+    const defined = Object.entries({ ...file.metadata, ...metadata }).filter(([, value]) => value !== undefined);
+    const kept = Object.entries({ ...file.tensors, ...tensors }).filter(([, value]) => value !== undefined);
+    return encodeSafeTensors({
+      tensors: Object.fromEntries(kept),
+      metadata: Object.fromEntries(defined) as Record<string, string>,
+    });
+  };
+  const json = (value: unknown): string => JSON.stringify(value);
+  const gone = undefined as unknown as NamedTensor;
+
+  const metadata: [name: string, metadata: Record<string, string | undefined>, message: RegExp][] = [
+    ["from elsewhere", { format: "pt" }, /not a Gatewise checkpoint: its format is "pt", expected "gatewise"/],
+    ["without a format", { format: undefined }, /its format is "unknown"/],
+    ["of a later version", { version: "2" }, /version 2, this Gatewise reads version 1; use the newer Gatewise/],
+    ["without a version", { version: undefined }, /version undefined/],
+    ["without a configuration", { config: undefined }, /the checkpoint's config is missing or damaged/],
+    ["with half a configuration", { config: file.metadata.config!.slice(0, 20) }, /config is missing or damaged/],
+    ["with null for a configuration", { config: "null" }, /config is damaged: vocabSize/],
+    ["with a configuration out of range", { config: json({ vocabSize: 5, hiddenSize: -1 }) }, /config is damaged: hiddenSize/],
+    ["with an unknown cell", { config: json({ vocabSize: 5, cell: "lstn" }) }, /config is damaged: cell must be one of/],
+    ["without a tokenizer", { tokenizer: undefined }, /tokenizer is missing or damaged/],
+    ["with half a tokenizer", { tokenizer: file.metadata.tokenizer!.slice(0, 30) }, /tokenizer is missing or damaged/],
+    ["with an empty tokenizer", { tokenizer: "[]" }, /the tokenizer is damaged/],
+    ["with null for a tokenizer", { tokenizer: "null" }, /the tokenizer is damaged/],
+    ["with half a progress", { training: file.metadata.training!.slice(0, 30) }, /training is missing or damaged/],
+    ["with null for its progress", { training: "null" }, /training is damaged/],
+    ["without training options", { training: json({ ...training, options: undefined }) }, /training is damaged/],
+    ["with a wrong option", { training: json({ ...training, options: { batchSize: 0 } }) }, /training is damaged: batchSize/],
+    ["with half a step", { training: json({ ...training, step: 1.5 }) }, /training is damaged: step is 1\.5/],
+    ["with a step before the first", { training: json({ ...training, step: -1 }) }, /training is damaged: step is -1/],
+    ["without a step", { training: json({ ...training, step: undefined }) }, /training is damaged: step is undefined/],
+    ["with a text for its loss", { training: json({ ...training, bestValLoss: "1" }) }, /damaged: bestValLoss is "1"/],
+    ["without a text's fingerprint", { training: json({ ...training, data: undefined }) }, /damaged: data is undefined/],
+  ];
+  for (const [name, fields, message] of metadata) {
+    it(`is refused: ${name}`, () => {
+      expect(() => loadCheckpoint(changed(fields))).toThrow(isBad);
+      expect(() => loadCheckpoint(changed(fields))).toThrow(message);
+    });
+  }
+
+  it("is refused: another program's safetensors, without any metadata", () => {
+    const header = new TextEncoder().encode('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}');
+    const other = new Uint8Array(8 + header.length + 4);
+    other[0] = header.length;
+    other.set(header, 8);
+    expect(() => loadCheckpoint(other)).toThrow(isBad);
+    expect(() => loadCheckpoint(other)).toThrow(/not a Gatewise checkpoint/);
+  });
+
+  const tensors: [name: string, tensors: Record<string, NamedTensor>, message: RegExp][] = [
+    ["without a parameter", { "head.bias": gone }, /does not hold its own model: .*"head\.bias" \[\d+\] is missing/],
+    ["without the embedding", { "embedding.weight": gone }, /"embedding\.weight" \[\d+, 3\] is missing/],
+    [
+      "with a parameter of another size",
+      { "rnn.weight_hh_l1": { shape: [20, 4], data: new Float32Array(80) } },
+      /"rnn\.weight_hh_l1" must be \[20, 5\] \(100 values\), got 80 values/,
+    ],
+    [
+      "with a layer too many",
+      { "rnn.weight_hh_l2": { shape: [20, 5], data: new Float32Array(100) } },
+      /unknown tensor "rnn\.weight_hh_l2"/,
+    ],
+  ];
+  for (const [name, fields, message] of tensors) {
+    it(`gives no model, and leaves nothing behind: ${name}`, () => {
+      const checkpoint = loadCheckpoint(changed({}, fields));
+      const before = device.memory();
+      expect(() => modelFromCheckpoint(device, checkpoint)).toThrow(isBad);
+      expect(() => modelFromCheckpoint(device, checkpoint)).toThrow(message);
+      expect(device.memory()).toEqual(before);
+    });
+  }
+
+  const runs: [
+    name: string,
+    metadata: Record<string, string | undefined>,
+    tensors: Record<string, NamedTensor>,
+    message: RegExp,
+  ][] = [
+    ["without any", { training: undefined }, {}, /this checkpoint holds a model but no run; start a new run from it/],
+    [
+      "without a moment",
+      {},
+      { "optimizer.v.head.bias": gone },
+      /optimizer\.v\.head\.bias \[\d+\] is missing; was the run trained with another optimizer\?/,
+    ],
+    [
+      "with a moment of another size",
+      {},
+      { "optimizer.m.rnn.bias_ih_l0": { shape: [3], data: new Float32Array(3) } },
+      /optimizer\.m\.rnn\.bias_ih_l0 \[20\] has 3 values/,
+    ],
+    ["without its carried state", {}, { "state.c": gone }, /the carried state state\.c is missing/],
+  ];
+  for (const [name, fields, changes, message] of runs) {
+    it(`gives a model but no run, and leaves nothing behind: ${name}`, () => {
+      const checkpoint = loadCheckpoint(changed(fields, changes));
+      const model = modelFromCheckpoint(device, checkpoint);
+      const before = device.memory();
+      expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(isBad);
+      expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(message);
+      expect(device.memory()).toEqual(before);
+      model.dispose();
+    });
+  }
+
+  it("is refused wherever it was cut short", () => {
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => loadCheckpoint(bytes.subarray(0, length)), `${length} bytes`).toThrow(isBad);
+    }
+    expect(() => loadCheckpoint(bytes)).not.toThrow();
+  });
+
+  it("with any byte of its header changed is read or refused, never worse, and leaves nothing behind", () => {
+    const headerEnd = 8 + new DataView(bytes.buffer).getUint32(0, true);
+    const before = device.memory();
+    const place = fc.integer({ min: 8, max: headerEnd - 1 });
+    fc.assert(
+      fc.property(place, fc.oneof(fc.integer({ min: 0x20, max: 0x7e }), fc.integer({ min: 0, max: 255 })), (at, value) => {
+        const damaged = bytes.slice();
+        damaged[at] = value;
+        try {
+          const checkpoint = loadCheckpoint(damaged);
+          const model = modelFromCheckpoint(device, checkpoint);
+          try {
+            resumeTrainer(model, tokens, checkpoint).dispose();
+          } finally {
+            model.dispose();
+          }
+        } catch (error) {
+          if (!(error instanceof GatewiseError)) throw error;
+        }
+        expect(device.memory()).toEqual(before);
+      }),
+      { numRuns: 500 },
+    );
   });
 });

@@ -1,53 +1,82 @@
 // Sampling, against the plain mathematics of one step at a time.
+import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
-import { LanguageModel } from "../../src/models/language-model.ts";
-import { sampleText } from "../../src/models/sample.ts";
+import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
+import type { StateDict } from "../../src/models/parameters.ts";
+import { sampleText, type SampleOptions } from "../../src/models/sample.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
 const tokenizer = CharTokenizer.fromText("abcdefghij \n");
 const V = tokenizer.size;
+const [E, H] = [4, 6];
 
-/** A model whose weights are large enough to make it decided. */
-async function makeModel(cell: "rnn" | "gru" | "lstm"): Promise<{ model: LanguageModel; weights: Record<string, Float32Array> }> {
-  const model = LanguageModel.create(device, { cell, vocabSize: V, embeddingSize: 4, hiddenSize: 6, seed: 5 });
+type Options = Partial<LanguageModelOptions>;
+/** With seeds whose likeliest texts wander for long, so that a state lost anywhere shows. */
+const MODELS: Readonly<Record<string, Options>> = {
+  rnn: { cell: "rnn", seed: 288 },
+  gru: { cell: "gru", seed: 158 },
+  lstm: { cell: "lstm", seed: 392 },
+  "gru, reset before, one-hot": { cell: "gru", resetAfter: false, input: "one-hot", seed: 373 },
+  "lstm, two layers, with a dropout that must not act": { cell: "lstm", numLayers: 2, dropout: 0.5, seed: 192 },
+  "rnn, three layers, relu": { cell: "rnn", numLayers: 3, nonlinearity: "relu", seed: 97 },
+};
+
+/** A model with its weights `scale` times as large, which makes it more decided, and its mathematics. */
+async function makeModel(options: Options, scale = 5): Promise<{ model: LanguageModel; network: () => Network }> {
+  const model = LanguageModel.create(device, { vocabSize: V, embeddingSize: E, hiddenSize: H, seed: 5, ...options });
   const weights = await model.stateDict();
-  for (const values of Object.values(weights)) values.forEach((w, i) => (values[i] = 3 * w));
+  for (const values of Object.values(weights)) values.forEach((w, i) => (values[i] = scale * w));
   model.loadStateDict(weights);
-  return { model, weights };
+  return { model, network: () => makeNetwork(model.config, weights) };
 }
+
+/** Takes a token and gives the logits of the next one; it keeps its state. */
+type Network = (token: number) => number[];
 
 const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
-/** The likeliest continuation, by the equations of the README. */
-function greedy(cell: "rnn" | "gru" | "lstm", w: Record<string, Float32Array>, prompt: string, length: number): string {
-  const H = 6;
-  const row = (m: Float32Array, i: number, x: readonly number[]): number =>
-    x.reduce((sum, value, j) => sum + m[i * x.length + j]! * value, 0);
-  let h: number[] = Array(H).fill(0);
-  let c: number[] = Array(H).fill(0);
-  const step = (token: number): number[] => {
-    const x = Array.from(w["embedding.weight"]!.subarray(4 * token, 4 * token + 4));
-    const xi = (i: number): number => row(w["rnn.weight_ih_l0"]!, i, x) + w["rnn.bias_ih_l0"]![i]!;
-    const hi = (i: number, state = h): number => row(w["rnn.weight_hh_l0"]!, i, state) + w["rnn.bias_hh_l0"]![i]!;
-    const units = Array.from({ length: H }, (_, u) => u);
-    if (cell === "rnn") h = units.map((u) => Math.tanh(xi(u) + hi(u)));
+/** The equations of the README, in float64. */
+function makeNetwork({ cell, input, numLayers, resetAfter, nonlinearity }: LanguageModel["config"], w: StateDict): Network {
+  const row = (name: string, i: number, x: readonly number[]): number =>
+    x.reduce((sum, value, j) => sum + w[name]![i * x.length + j]! * value, 0);
+  const units = Array.from({ length: H }, (_, u) => u);
+  const hs = Array.from({ length: numLayers }, () => units.map(() => 0));
+  const cs = Array.from({ length: numLayers }, () => units.map(() => 0));
+
+  function layer(l: number, x: readonly number[]): number[] {
+    const before = hs[l]!;
+    const xi = (gate: number, u: number): number =>
+      row(`rnn.weight_ih_l${l}`, gate * H + u, x) + w[`rnn.bias_ih_l${l}`]![gate * H + u]!;
+    const hi = (gate: number, u: number, h = before): number =>
+      row(`rnn.weight_hh_l${l}`, gate * H + u, h) + w[`rnn.bias_hh_l${l}`]![gate * H + u]!;
+    const sum = (gate: number, u: number): number => xi(gate, u) + hi(gate, u);
+    if (cell === "rnn") return units.map((u) => (nonlinearity === "relu" ? Math.max(0, sum(0, u)) : Math.tanh(sum(0, u))));
     if (cell === "gru") {
-      h = units.map((u) => {
-        const [r, z] = [sigmoid(xi(u) + hi(u)), sigmoid(xi(H + u) + hi(H + u))];
-        return (1 - z) * Math.tanh(xi(2 * H + u) + r * hi(2 * H + u)) + z * h[u]!;
+      const r = units.map((u) => sigmoid(sum(0, u)));
+      const reset = units.map((u) => r[u]! * before[u]!);
+      return units.map((u) => {
+        const z = sigmoid(sum(1, u));
+        const n = Math.tanh(xi(2, u) + (resetAfter ? r[u]! * hi(2, u) : hi(2, u, reset)));
+        return (1 - z) * n + z * before[u]!;
       });
     }
-    if (cell === "lstm") {
-      const a = (gate: number, u: number): number => xi(gate * H + u) + hi(gate * H + u);
-      const gates = units.map((u) => [sigmoid(a(0, u)), sigmoid(a(1, u)), Math.tanh(a(2, u)), sigmoid(a(3, u))] as const);
-      c = units.map((u) => gates[u]![1] * c[u]! + gates[u]![0] * gates[u]![2]);
-      h = units.map((u) => gates[u]![3] * Math.tanh(c[u]!));
-    }
-    return Array.from({ length: V }, (_, v) => row(w["head.weight"]!, v, h) + w["head.bias"]![v]!);
+    cs[l] = units.map((u) => sigmoid(sum(1, u)) * cs[l]![u]! + sigmoid(sum(0, u)) * Math.tanh(sum(2, u)));
+    return units.map((u) => sigmoid(sum(3, u)) * Math.tanh(cs[l]![u]!));
+  }
+
+  return (token) => {
+    let x = Array.from({ length: V }, (_, v) => Number(v === token));
+    if (input === "embedding") x = [...w["embedding.weight"]!.subarray(E * token, E * token + E)];
+    for (let l = 0; l < numLayers; l++) x = hs[l] = layer(l, x);
+    return Array.from({ length: V }, (_, v) => row("head.weight", v, x) + w["head.bias"]![v]!);
   };
+}
+
+/** The likeliest continuation. */
+function greedy(step: Network, prompt: string, length: number): string {
   let text = prompt;
   let logits: number[] = [];
   for (const token of tokenizer.encode(prompt)) logits = step(token);
@@ -60,61 +89,251 @@ function greedy(cell: "rnn" | "gru" | "lstm", w: Record<string, Float32Array>, p
 }
 
 describe("temperature 0 takes the likeliest character, whatever the lengths of prompt and text:", () => {
-  for (const cell of ["rnn", "gru", "lstm"] as const) {
-    it(cell, async () => {
-      const { model, weights } = await makeModel(cell);
-      for (const length of [1, 31, 32, 33, 65]) {
-        for (const prompt of ["a", "jig a bad", "abcdefghij ".repeat(7)]) {
+  for (const [name, options] of Object.entries(MODELS)) {
+    it(name, async () => {
+      const { model, network } = await makeModel(options);
+      const texts = new Set<string>();
+      for (const prompt of ["a", "jig a bad", "abcdefghij ".repeat(3).slice(0, 32), "abcdefghij ".repeat(3), "jab ".repeat(17)]) {
+        for (const length of [1, 31, 32, 33, 65]) {
           const text = await model.sample(tokenizer, { prompt, length, temperature: 0 });
-          expect(text).toBe(greedy(cell, weights, prompt, length));
+          expect(text, `${prompt.length} + ${length}`).toBe(greedy(network(), prompt, length));
+          texts.add(text.slice(prompt.length));
         }
       }
-      expect(await model.sample(tokenizer, { prompt: "cab", length: 20, topK: 1 })).toBe(greedy(cell, weights, "cab", 20));
-      expect(await model.sample(tokenizer, { prompt: "cab", length: 20, topP: 1e-6 })).toBe(greedy(cell, weights, "cab", 20));
+      expect(texts.size).toBeGreaterThan(15);
+      const wandering = greedy(network(), "a", 65);
+      expect(new Set(Array.from({ length: 61 }, (_, i) => wandering.slice(i, i + 5))).size).toBeGreaterThan(10);
+      const expected = greedy(network(), "cab", 40);
+      expect(await model.sample(tokenizer, { prompt: "cab", length: 40, temperature: 5, topK: 1 })).toBe(expected);
+      expect(await model.sample(tokenizer, { prompt: "cab", length: 40, temperature: 5, topP: 1e-6 })).toBe(expected);
       model.dispose();
     });
   }
+
+  it("the first of equally likely ones", async () => {
+    const { model } = await makeModel({});
+    const weights = await model.stateDict();
+    weights["head.weight"]!.fill(0);
+    weights["head.bias"]!.fill(0).set([1, 1], 4);
+    model.loadStateDict(weights);
+    for (const options of [{ temperature: 0 }, { topK: 1 }, { topP: 1e-6 }]) {
+      expect(await model.sample(tokenizer, { prompt: "a", length: 3, ...options })).toBe(`a${tokenizer.decode([4, 4, 4])}`);
+    }
+    model.dispose();
+  });
 });
 
-describe("a sample", () => {
-  it("depends on the seed, not on how many are drawn beside it, and comes in pieces", async () => {
-    const { model } = await makeModel("gru");
-    const options = { prompt: "ab", length: 70, seed: 11, temperature: 1.5 };
-    const one = await model.sample(tokenizer, options);
-    const pieces = ["", "", ""];
-    const three = await sampleText(model, tokenizer, { ...options, count: 3, onText: (text, i) => (pieces[i] += text) });
-    expect(three[0]).toBe(one);
-    expect(new Set(three).size).toBe(3);
-    expect(pieces.map((p) => `ab${p}`)).toEqual(three);
-    expect(one).toHaveLength(72);
-    expect(await model.sample(tokenizer, { ...options, seed: 12 })).not.toBe(one);
-    expect(await model.sample(tokenizer, { prompt: "ab", length: 0 })).toBe("ab");
-    expect(await model.sample(tokenizer, { length: 5 })).toHaveLength(5);
-    model.dispose();
-  });
-
-  it("follows the model's distribution at temperature 1", async () => {
-    const { model, weights } = await makeModel("rnn");
-    const counts = new Map<string, number>();
-    const texts = await sampleText(model, tokenizer, { prompt: "a", length: 1, temperature: 1, count: 4000, seed: 2 });
-    for (const text of texts) counts.set(text[1]!, (counts.get(text[1]!) ?? 0) + 1);
-    const likeliest = [...counts].sort((x, y) => y[1] - x[1])[0]![0];
-    expect(`a${likeliest}`).toBe(greedy("rnn", weights, "a", 1));
-    const kept = await sampleText(model, tokenizer, { prompt: "a", length: 1, temperature: 1, count: 500, topK: 3, seed: 2 });
-    expect(new Set(kept).size).toBe(3);
-    model.dispose();
-  });
-
-  it("refuses what it cannot do, and leaves nothing behind", async () => {
-    const { model } = await makeModel("rnn");
-    const before = device.memory();
-    for (const wrong of [{ length: -1 }, { temperature: -1 }, { topK: 1.5 }, { topP: 0 }, { topP: 2 }, { count: 0 }]) {
-      await expect(model.sample(tokenizer, wrong)).rejects.toMatchObject({ code: "E_CONFIG" });
+describe("the characters drawn have", async () => {
+  const { model, network } = await makeModel({ cell: "gru" }, 2);
+  afterAll(() => model.dispose());
+  const COUNT = 800;
+  /** softmax(logits / temperature) after a prompt. */
+  const distribution = (prompt: string, temperature: number): number[] => {
+    const step = network();
+    let logits: number[] = [];
+    for (const token of tokenizer.encode(prompt)) logits = step(token);
+    const weights = logits.map((x) => Math.exp(x / temperature));
+    return weights.map((x) => x / weights.reduce((a, b) => a + b));
+  };
+  /** How often each token came after the prompt among COUNT samples. */
+  const drawn = async (prompt: string, options: SampleOptions): Promise<number[]> => {
+    const counts = Array<number>(V).fill(0);
+    for (const text of await sampleText(model, tokenizer, { prompt, length: 1, count: COUNT, seed: 2, ...options })) {
+      counts[tokenizer.encode(text[prompt.length]!)[0]!]!++;
     }
-    await expect(model.sample(tokenizer, { prompt: "Z" })).rejects.toMatchObject({ code: "E_DATA" });
-    await expect(model.sample(CharTokenizer.fromText("ab"), {})).rejects.toMatchObject({ code: "E_CONFIG" });
-    await expect(model.sample(tokenizer, { signal: AbortSignal.abort() })).rejects.toMatchObject({ name: "AbortError" });
+    return counts;
+  };
+  /** Each count within five standard deviations, and none of what cannot be. */
+  const expectFrequencies = (counts: readonly number[], probabilities: readonly number[]): void => {
+    const total = probabilities.reduce((a, b) => a + b);
+    counts.forEach((count, token) => {
+      const p = probabilities[token]! / total;
+      expect(Math.abs(count - COUNT * p), `token ${token}`).toBeLessThanOrEqual(5 * Math.sqrt(COUNT * p * (1 - p)));
+    });
+  };
+  /** The tokens, the likeliest first. */
+  const ranked = (probabilities: readonly number[]): number[] =>
+    [...probabilities.keys()].sort((a, b) => probabilities[b]! - probabilities[a]!);
+  const only = (kept: readonly number[], probabilities: readonly number[]) =>
+    probabilities.map((p, token) => (kept.includes(token) ? p : 0));
+
+  for (const temperature of [0.5, 1, 2]) {
+    it(`the probabilities that the model gives them at temperature ${temperature}`, async () => {
+      expectFrequencies(await drawn("bad", { temperature }), distribution("bad", temperature));
+    });
+  }
+
+  it("with topK the K likeliest only, in their proportions", async () => {
+    const probabilities = distribution("a", 2);
+    for (const topK of [2, 5]) {
+      expectFrequencies(await drawn("a", { temperature: 2, topK }), only(ranked(probabilities).slice(0, topK), probabilities));
+    }
+    expect(await drawn("a", { temperature: 2, topK: V + 3 })).toEqual(await drawn("a", { temperature: 2 }));
+  });
+
+  it("with topP the fewest likeliest that make up P, in their proportions", async () => {
+    const probabilities = distribution("a", 2);
+    const order = ranked(probabilities);
+    for (const number of [2, 4]) {
+      const sum = order.slice(0, number).reduce((total, token) => total + probabilities[token]!, 0);
+      const [last, next] = [probabilities[order[number - 1]!]!, probabilities[order[number]!]!];
+      const few = only(order.slice(0, number), probabilities);
+      expectFrequencies(await drawn("a", { temperature: 2, topP: sum - last / 2 }), few);
+      const more = only(order.slice(0, number + 1), probabilities);
+      expectFrequencies(await drawn("a", { temperature: 2, topP: sum + next / 2 }), more);
+    }
+  });
+
+  it("with both the part P of the K likeliest", async () => {
+    const probabilities = distribution("a", 2);
+    const three = ranked(probabilities).slice(0, 3);
+    const sum = three.reduce((total, token) => total + probabilities[token]!, 0);
+    // Two of three make up this share of the three, though not of all.
+    const topP = (probabilities[three[0]!]! + probabilities[three[1]!]! / 2) / sum;
+    expectFrequencies(await drawn("a", { temperature: 2, topK: 3, topP }), only(three.slice(0, 2), probabilities));
+  });
+});
+
+describe("a sample", async () => {
+  const { model, network } = await makeModel({ cell: "lstm", numLayers: 2, seed: 192 });
+  afterAll(() => model.dispose());
+  const options = { prompt: "ab", length: 70, seed: 11, temperature: 1.5 };
+
+  it("follows from its seed", async () => {
+    const one = await model.sample(tokenizer, options);
+    expect(await model.sample(tokenizer, options)).toBe(one);
+    expect(await model.sample(tokenizer, { ...options, seed: 12 })).not.toBe(one);
+    const unnamed = await model.sample(tokenizer, { ...options, seed: undefined as never });
+    expect(unnamed).toBe(await model.sample(tokenizer, { ...options, seed: 1 }));
+  });
+
+  it("does not depend on how many are drawn beside it, and those differ", async () => {
+    const one = await model.sample(tokenizer, options);
+    const many = await sampleText(model, tokenizer, { ...options, count: 9 });
+    expect(await sampleText(model, tokenizer, { ...options, count: 3 })).toEqual(many.slice(0, 3));
+    expect(many[0]).toBe(one);
+    expect(new Set(many).size).toBe(9);
+  });
+
+  it("begins with its prompt and has exactly the characters asked for", async () => {
+    for (const prompt of ["", "a", "jab ".repeat(17)]) {
+      for (const length of [0, 1, 31, 32, 33, 65]) {
+        const texts = await sampleText(model, tokenizer, { ...options, prompt, length, count: 2 });
+        for (const text of texts) {
+          expect(text.startsWith(prompt)).toBe(true);
+          expect(text).toHaveLength(prompt.length + length);
+        }
+      }
+    }
+    expect(await model.sample(tokenizer, { prompt: "a" })).toHaveLength(301);
+  });
+
+  it("goes on as it began, wherever it is cut into a prompt and the rest", async () => {
+    const whole = await model.sample(tokenizer, { ...options, prompt: "a", length: 100 });
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 100 }), fc.integer({ min: 0, max: 100 }), async (cut, length) => {
+        const text = await model.sample(tokenizer, { ...options, prompt: whole.slice(0, cut), length });
+        const common = Math.min(whole.length, text.length);
+        expect(text).toHaveLength(cut + length);
+        expect(text.slice(0, common)).toBe(whole.slice(0, common));
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it("without a prompt begins after a line break, or after the first character where there is none", async () => {
+    const settings = { length: 20, temperature: 0 };
+    expect(`\n${await model.sample(tokenizer, settings)}`).toBe(greedy(network(), "\n", 20));
+    const lines = CharTokenizer.fromText("abcdefghijkl");
+    const first = greedy(network(), tokenizer.decode([0]), 20).slice(1);
+    expect(await model.sample(lines, settings)).toBe(lines.decode(tokenizer.encode(first)));
+  });
+
+  it("comes in pieces as it is drawn, each sample's in order and without the prompt", async () => {
+    const pieces: string[][] = [[], [], []];
+    const texts = await sampleText(model, tokenizer, {
+      ...options,
+      count: 3,
+      onText: (text, index) => pieces[index]!.push(text),
+    });
+    expect(pieces.map((parts) => `ab${parts.join("")}`)).toEqual(texts);
+    for (const parts of pieces) expect(parts.length).toBeGreaterThan(1);
+    expect(pieces.flat().every((piece) => piece.length > 0)).toBe(true);
+  });
+
+  it("is the same for a tokenizer of characters beyond the first 65,536", async () => {
+    const emoji = CharTokenizer.fromText(Array.from({ length: V }, (_, i) => String.fromCodePoint(0x1f600 + i)).join(""));
+    const translate = (text: string) => emoji.decode(tokenizer.encode(text));
+    expect(await model.sample(emoji, { ...options, prompt: translate("ab") })).toBe(
+      translate(await model.sample(tokenizer, options)),
+    );
+  });
+});
+
+describe("sampling", async () => {
+  const { model } = await makeModel({ cell: "rnn" });
+  afterAll(() => model.dispose());
+
+  const wrong: [SampleOptions, string][] = [
+    [{ length: -1 }, "sample: expected an integer of at least 0, got length -1"],
+    [{ length: 1.5 }, "got length 1.5"],
+    [{ length: Infinity }, "got length Infinity"],
+    [{ temperature: -1 }, "sample: expected a number of at least 0, got temperature -1"],
+    [{ temperature: NaN }, "got temperature NaN"],
+    [{ temperature: Infinity }, "got temperature Infinity"],
+    [{ topK: 1.5 }, "sample: expected an integer of at least 1, or 0 for no limit, got topK 1.5"],
+    [{ topK: -1 }, "got topK -1"],
+    [{ topP: 0 }, "sample: expected more than 0 and at most 1, got topP 0"],
+    [{ topP: 1.01 }, "got topP 1.01"],
+    [{ topP: NaN }, "got topP NaN"],
+    [{ count: 0 }, "sample: expected an integer of at least 1, got count 0"],
+    [{ count: 2.5 }, "got count 2.5"],
+  ];
+  for (const [options, message] of wrong) {
+    const [name, value] = Object.entries(options)[0]!;
+    it(`refuses ${name} ${value}`, async () => {
+      const sampling = model.sample(tokenizer, options);
+      await expect(sampling).rejects.toMatchObject({ code: "E_CONFIG" });
+      await expect(sampling).rejects.toThrow(message);
+    });
+  }
+
+  it("refuses another model's tokenizer, and a prompt with characters that the model does not know", async () => {
+    const other = model.sample(CharTokenizer.fromText("ab"));
+    await expect(other).rejects.toMatchObject({ code: "E_CONFIG" });
+    await expect(other).rejects.toThrow(`got tokenizer of 2 characters for a model of ${V}`);
+    const unknown = model.sample(tokenizer, { prompt: "aZ" });
+    await expect(unknown).rejects.toMatchObject({ code: "E_DATA" });
+    await expect(unknown).rejects.toThrow('unknown character "Z" (U+005A) at position 1');
+  });
+
+  it("stops when it is aborted, before the first character or after any piece", async () => {
+    const before: string[] = [];
+    const signal = AbortSignal.abort();
+    const never = model.sample(tokenizer, { signal, onText: (text) => before.push(text) });
+    await expect(never).rejects.toMatchObject({ name: "AbortError" });
+    expect(before).toEqual([]);
+    const controller = new AbortController();
+    const pieces: string[] = [];
+    const stopped = model.sample(tokenizer, {
+      length: 10_000,
+      signal: controller.signal,
+      onText: (text) => pieces.push(text) === 2 && controller.abort(new Error("enough")),
+    });
+    await expect(stopped).rejects.toThrow("enough");
+    expect(pieces).toHaveLength(2);
+  });
+
+  it("leaves nothing on the device, whether it ends, is refused or is aborted", async () => {
+    const before = device.memory();
+    await model.sample(tokenizer, { prompt: "a", length: 40 });
+    await model.sample(tokenizer, { topP: 0 }).catch(() => {});
+    await model.sample(tokenizer, { prompt: "Z" }).catch(() => {});
+    await model.sample(tokenizer, { signal: AbortSignal.abort() }).catch(() => {});
+    const failing = () => {
+      throw new Error("no terminal");
+    };
+    await expect(model.sample(tokenizer, { onText: failing })).rejects.toThrow("no terminal");
     expect(device.memory()).toEqual(before);
-    model.dispose();
   });
 });
