@@ -91,6 +91,7 @@ describe("carried batches", () => {
           expect(make(1, alone)().stepsPerEpoch).toBeGreaterThan(0);
           expect(make(1, alone + 1)).toThrow(isTooShort);
         }
+        expect([batch > 0, windows > 0]).toEqual([length > T, length > B]);
         // A text of one character has nothing to predict, whatever the sizes.
         expect(Boolean(batch || windows || alone)).toBe(length > 1);
         expect(message).toMatch(/a longer text$/);

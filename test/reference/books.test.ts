@@ -208,6 +208,12 @@ describe("a text from the network", () => {
     }
   });
 
+  it("that the caller may give up still has its own limit", async () => {
+    const { signal } = new AbortController();
+    const coming = fetchText(`${base}/silent`, { signal, timeout: 60 });
+    await expect(coming).rejects.toMatchObject({ code: "E_DATA", message: expect.stringContaining("no answer within 0.06 s") });
+  });
+
   it("without a connection names the reason and the bundled books", async () => {
     const refused = fetchText(`http://127.0.0.1:${closed}/book`);
     await expect(refused).rejects.toMatchObject({ code: "E_DATA", cause: expect.any(Error) });

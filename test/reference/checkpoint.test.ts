@@ -148,6 +148,8 @@ describe("a run that is stopped and resumed ends in the bytes of the unbroken ru
     const trainer = resumeTrainer(model, tokens, checkpoint, { learningRate: 0.5, batchSize: 2 });
     expect(trainer.options).toEqual({ ...checkpoint.training!.options, learningRate: 0.5, batchSize: 2 });
     expect(trainer.step).toBe(2);
+    expect(checkpoint.training!.bestValLoss).toBeGreaterThan(0);
+    expect(trainer.bestValLoss).toBe(checkpoint.training!.bestValLoss);
     expect(new Set(await device.read(trainer.state!.h))).toEqual(new Set([0]));
     trainer.dispose();
     model.dispose();

@@ -242,11 +242,41 @@ describe("a sample", async () => {
   });
 
   it("without a prompt begins after a line break, or after the first character where there is none", async () => {
-    const settings = { length: 20, temperature: 0 };
-    expect(`\n${await model.sample(tokenizer, settings)}`).toBe(greedy(network(), "\n", 20));
-    const lines = CharTokenizer.fromText("abcdefghijkl");
-    const first = greedy(network(), tokenizer.decode([0]), 20).slice(1);
-    expect(await model.sample(lines, settings)).toBe(lines.decode(tokenizer.encode(first)));
+    // Three alphabets for the same tokens, in which the line break is the first, the second and none.
+    const alphabets: [CharTokenizer, number][] = [
+      [tokenizer, 0],
+      [CharTokenizer.fromText("\tbcdefghij \n"), 1],
+      [CharTokenizer.fromText("abcdefghijkl"), 0],
+    ];
+    const continuations = new Set<string>();
+    for (const [codec, first] of alphabets) {
+      const expected = greedy(network(), tokenizer.decode([first]), 20).slice(1);
+      const text = await model.sample(codec, { length: 20, temperature: 0 });
+      expect(text).toBe(codec.decode(tokenizer.encode(expected)));
+      continuations.add(expected);
+    }
+    expect(continuations.size).toBe(2);
+  });
+
+  it("is drawn anew at every place and for every sample, also beyond the block that is read back at once", async () => {
+    const even = LanguageModel.create(device, { vocabSize: V, embeddingSize: E, hiddenSize: H });
+    const weights = await even.stateDict();
+    weights["head.weight"]!.fill(0);
+    weights["head.bias"]!.fill(0);
+    even.loadStateDict(weights);
+    const [length, count] = [320, 4];
+    const texts = await sampleText(even, tokenizer, { prompt: "a", length, count, temperature: 1 });
+    const tokens = texts.map((text) => [...tokenizer.encode(text.slice(1))]);
+    // How often two places of equally likely characters agree: one time in V, within five standard deviations.
+    const expectUnrelated = (agreements: number, pairs: number, label: string): void =>
+      expect(Math.abs(agreements - pairs / V), label).toBeLessThan(5 * Math.sqrt(pairs / V));
+    const agree = (a: readonly number[], b: readonly number[]): number => a.filter((x, i) => x === b[i]).length;
+    for (const lag of [1, 2, 31, 32, 33, 64, 128]) {
+      const agreements = tokens.reduce((sum, row) => sum + agree(row.slice(lag), row), 0);
+      expectUnrelated(agreements, count * (length - lag), `${lag} places apart`);
+    }
+    for (const row of tokens.slice(1)) expectUnrelated(agree(row, tokens[0]!), length, "two samples");
+    even.dispose();
   });
 
   it("comes in pieces as it is drawn, each sample's in order and without the prompt", async () => {
