@@ -102,7 +102,8 @@ function wholePackage(): Plugin {
       if (leak)
         this.error(`dist/index.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`);
     },
-    closeBundle() {
+    // Not closeBundle, which runs after a failed build too and would hide why it failed.
+    writeBundle() {
       const tsc = at("node_modules/typescript/bin/tsc");
       const types = spawnSync(process.execPath, [tsc, "-p", at("tsconfig.build.json")], { stdio: "inherit" });
       if (types.status !== 0) this.error("the type declarations were not made; see above");

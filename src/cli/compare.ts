@@ -1,6 +1,8 @@
 // The evolution in one command: the four presets, trained one after another on the same batches.
 import type { Command } from "commander";
+import { splitTokens } from "../data/batches.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
+import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, PRESETS, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
@@ -13,18 +15,20 @@ import { readTrainingFlags } from "./options.ts";
 import { count, duration, live, percent, print, printJson, Progress, rate, say } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
-/** What the short form, the default, trains with: two or three minutes on two cores without a GPU. */
+/** What the short form, the default, trains with: one to three minutes on two cores without a GPU. */
 export const COMPARE_DEFAULTS = {
   hiddenSize: 64,
   embeddingSize: 32,
   batchSize: 16,
   seqLen: 32,
-  totalSteps: 400,
-  learningRate: 5e-3,
+  totalSteps: 600,
+  learningRate: 1e-2,
   valFraction: 0.1,
-  evalInterval: 100,
+  evalInterval: 200,
   logInterval: 10,
 };
+/** What samples begin with, unless the text lacks a character of it. */
+const PROMPT = "Alice ";
 /** Flags that compare takes. */
 export const COMPARE_FLAGS = [
   ...Object.keys(COMPARE_DEFAULTS),
@@ -41,7 +45,7 @@ export const COMPARE_FLAGS = [
 export interface CompareFlags {
   readonly data: string;
   readonly device: DeviceChoice;
-  readonly prompt: string;
+  readonly prompt?: string;
   readonly markdown?: boolean;
   readonly json?: boolean;
 }
@@ -64,7 +68,11 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const text = await loadText(flags.data);
   const tokenizer = CharTokenizer.fromText(text.text);
   const tokens = tokenizer.encode(text.text);
-  tokenizer.encode(flags.prompt);
+  const prompt = flags.prompt ?? ([...PROMPT].every((character) => tokenizer.characters.includes(character)) ? PROMPT : "");
+  tokenizer.encode(prompt);
+  if (options.evalInterval === 0 || splitTokens(tokens, options.valFraction).val.length < 2) {
+    throw new GatewiseError("E_CONFIG", "compare needs a validation part: give --val more than 0 and --eval-every at least 1");
+  }
   const config = (preset: PresetName) => languageModelConfig({ ...modelOptions, ...PRESETS[preset], vocabSize: tokenizer.size });
   const presets = Object.keys(PRESETS) as PresetName[];
   presets.forEach(config);
@@ -75,14 +83,18 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
     if (!flags.json) {
       say(`device: ${device.description}`);
       say(`text:   ${text.name}, ${count(tokens.length)} characters, vocabulary of ${tokenizer.size}`);
-      say(
-        `each:   ${options.totalSteps} steps of ${options.batchSize} × ${options.seqLen} characters, H=${modelOptions.hiddenSize}, seed ${options.seed}`,
-      );
+      const { totalSteps, batchSize, seqLen, seed } = options;
+      say(`each:   ${totalSteps} steps of ${batchSize} × ${seqLen} characters, H=${modelOptions.hiddenSize}, seed ${seed}`);
     }
     const rows: Row[] = [];
+    let failure: unknown;
     for (const preset of presets) {
-      const row = await trainPreset(device, preset);
-      if (stop.exitCode !== undefined) break;
+      const row = await trainPreset(device, preset).catch((error: unknown) => {
+        failure =
+          error instanceof GatewiseError ? new GatewiseError(error.code, `${preset}: ${error.message}`, { cause: error }) : error;
+      });
+      // What the others reached is worth a table.
+      if (!row || stop.exitCode !== undefined) break;
       rows.push(row);
       if (flags.json) printJson({ v: 1, event: "compare", ...row });
     }
@@ -91,6 +103,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
       for (const { preset, sample } of rows) print(`\n--- ${preset}\n${sample}\n`);
       say(`${duration((performance.now() - begun) / 1000)} on ${device.description}, ${new Date().toISOString().slice(0, 10)}`);
     }
+    if (failure) throw failure;
     return stop.exitCode ?? 0;
 
     async function trainPreset(device: Device, preset: PresetName): Promise<Row> {
@@ -111,9 +124,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
           }
         }
         const sample =
-          stop.exitCode === undefined
-            ? await model.sample(tokenizer, { prompt: flags.prompt, length: 240, seed: options.seed })
-            : "";
+          stop.exitCode === undefined ? await model.sample(tokenizer, { prompt, length: 240, seed: options.seed }) : "";
         return {
           preset,
           parameters: model.parameterCount,
@@ -148,7 +159,8 @@ const cells = (row: Row): string[] => [
 function plainTable(rows: readonly Row[]): string {
   const table = [HEADINGS, ...rows.map(cells)];
   const widths = HEADINGS.map((_, i) => Math.max(...table.map((line) => line[i]!.length)));
-  return `${table.map((line) => line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ")).join("\n")}\n`;
+  const pad = (cell: string, i: number): string => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!));
+  return table.map((line) => `${line.map(pad).join("  ")}\n`).join("");
 }
 
 const markdownTable = (rows: readonly Row[]): string =>

@@ -59,7 +59,9 @@ async function syncFolder(path: string): Promise<void> {
 export async function claimFolder(wanted: string, info: RunInfo): Promise<string> {
   for (let number = 1; ; number++) {
     const folder = number === 1 ? wanted : `${wanted}-${number}`;
-    await mkdir(folder, { recursive: true });
+    await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
+      throw new GatewiseError("E_CONFIG", `cannot make the run's folder ${folder}: ${(cause as Error).message}`, { cause });
+    });
     if ((await readdir(folder)).some((name) => NAME.test(name) || name === BEST)) continue;
     try {
       const file = await open(join(folder, RUN), "wx");
@@ -108,14 +110,24 @@ export async function checkpointsIn(folder: string): Promise<{ readonly path: st
   return found.sort((a, b) => b.step - a.step);
 }
 
-/** Saves a step's checkpoint and returns its path; with `prune`, only the last three stay. */
-export async function keepCheckpoint(folder: string, step: number, bytes: Uint8Array, prune: boolean): Promise<string> {
+/**
+ * Saves a step's checkpoint and returns its path. The last three stay, and the newest from before step `proven`, the
+ * last one at which the loss was seen to be sound.
+ */
+export async function keepCheckpoint(folder: string, step: number, bytes: Uint8Array, proven: number): Promise<string> {
   const path = join(folder, `checkpoint-${step}.safetensors`);
   await writeSafely(path, bytes);
   // Those of later steps, left by a damaged or abandoned end of the run, do not count.
-  const old = (await checkpointsIn(folder)).filter((checkpoint) => checkpoint.step <= step).slice(KEPT);
-  if (prune) for (const checkpoint of old) await unlink(checkpoint.path);
+  const kept = (await checkpointsIn(folder)).filter((checkpoint) => checkpoint.step <= step);
+  const sound = kept.find((checkpoint) => checkpoint.step < proven);
+  for (const checkpoint of kept.slice(KEPT)) if (checkpoint !== sound) await unlink(checkpoint.path);
   return path;
+}
+
+/** The newest checkpoint from before step `proven`, else the best one, if there is any. */
+export async function soundCheckpoint(folder: string, proven: number): Promise<string | undefined> {
+  const found = (await checkpointsIn(folder)).find((checkpoint) => checkpoint.step < proven);
+  return found?.path ?? ((await exists(join(folder, BEST))) ? join(folder, BEST) : undefined);
 }
 
 export async function keepBest(folder: string, bytes: Uint8Array): Promise<void> {

@@ -7,7 +7,17 @@ import { rerunWithAdapter } from "./checkout.ts";
 import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
 import { doctor } from "./doctor.ts";
 import { info } from "./info.ts";
-import { addTrainingFlags, dataOption, deviceOption, inFlags, jsonOption, parseNumber, presetOption } from "./options.ts";
+import {
+  addTrainingFlags,
+  dataOption,
+  deviceOption,
+  inFlags,
+  jsonOption,
+  parseInteger,
+  parseProbability,
+  parseTemperature,
+  presetOption,
+} from "./options.ts";
 import { say } from "./progress.ts";
 import { sample } from "./sample.ts";
 import { train } from "./train.ts";
@@ -29,7 +39,7 @@ const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
 
 let exitCode = 0;
 const run = (work: Promise<number>): Promise<void> => work.then((code) => void (exitCode = code));
-const number = (flags: string, help: string): Option => new Option(flags, help).argParser(parseNumber);
+const integer = (flags: string, least: number, help: string): Option => new Option(flags, help).argParser(parseInteger(least));
 
 const program = new Command("gatewise")
   .description("Trains recurrent networks (RNN, GRU, LSTM) on WebGPU")
@@ -63,12 +73,16 @@ addTrainingFlags(command("train", "train a language model on a text"))
 command("sample", "write text with a trained model")
   .argument("<checkpoint>", "a checkpoint or a run's folder")
   .option("--prompt <text>", "text to continue", "")
-  .addOption(number("--length <n>", "characters to write").default(300))
-  .addOption(number("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest").default(0.8))
-  .addOption(number("--top-k <k>", "choose among the k likeliest characters"))
-  .addOption(number("--top-p <p>", "choose among the likeliest that make up this probability"))
-  .addOption(number("--seed <n>", "for the same text again"))
-  .addOption(number("--count <n>", "texts to write, side by side").default(1))
+  .addOption(integer("--length <n>", 0, "characters to write").default(300))
+  .addOption(
+    new Option("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest")
+      .argParser(parseTemperature)
+      .default(0.8),
+  )
+  .addOption(integer("--top-k <k>", 1, "choose among the k likeliest characters"))
+  .addOption(new Option("--top-p <p>", "choose among the likeliest that make up this probability").argParser(parseProbability))
+  .addOption(integer("--seed <n>", 0, "for the same text again"))
+  .addOption(integer("--count <n>", 1, "texts to write, side by side").default(1))
   .addOption(deviceOption())
   .addOption(jsonOption())
   .action((path: string, flags) => run(sample(path, flags)));
@@ -76,7 +90,7 @@ command("sample", "write text with a trained model")
 addTrainingFlags(command("compare", "train the four steps of the evolution on the same batches"), COMPARE_FLAGS, COMPARE_DEFAULTS)
   .addOption(dataOption())
   .addOption(deviceOption())
-  .option("--prompt <text>", "what each model's sample begins with", "Alice ")
+  .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
   .option("--markdown", "print the table as Markdown")
   .option("--no-tune", "take the default kernel variants")
   .addOption(jsonOption())

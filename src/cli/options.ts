@@ -65,11 +65,25 @@ const toField = (field: string, value: unknown): unknown => (field === "resetAft
 const toFlag = (field: string, value: unknown): unknown => (field === "resetAfter" ? (value ? "after" : "before") : value);
 
 /** Parses a number as a whole: Number("") is 0, and parseFloat would take "12x". */
-export function parseNumber(text: string): number {
+function parseNumber(text: string): number {
   const value = Number(text);
   if (text.trim() === "" || Number.isNaN(value)) throw new InvalidArgumentError("expected a number");
   return value;
 }
+
+/** A parser that also checks what it parsed. */
+const parseChecked =
+  (ok: (value: number) => boolean, expected: string) =>
+  (text: string): number => {
+    const value = parseNumber(text);
+    if (!ok(value)) throw new InvalidArgumentError(`expected ${expected}`);
+    return value;
+  };
+
+export const parseInteger = (least: number): ((text: string) => number) =>
+  parseChecked((value) => Number.isSafeInteger(value) && value >= least, `an integer of at least ${least}`);
+export const parseTemperature = parseChecked((value) => value >= 0 && value < Infinity, "a number of at least 0");
+export const parseProbability = parseChecked((value) => value > 0 && value <= 1, "a number above 0 and at most 1");
 
 function commanderOption({ field, flags, help, words }: Flag<string>, fallback: unknown): Option {
   const option = new Option(flags, help);

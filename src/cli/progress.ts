@@ -81,9 +81,8 @@ export class Progress {
   }
 
   evaluated({ step, valLoss, valAccuracy, best }: EvalEvent): void {
-    say(
-      `${this.label}step ${step}: validation ${losses(valLoss)} · ${percent(valAccuracy)} of next characters right${best ? " · best so far" : ""}`,
-    );
+    const praise = best ? " · best so far" : "";
+    say(`${this.label}step ${step}: validation ${losses(valLoss)} · ${percent(valAccuracy)} of next characters right${praise}`);
   }
 }
 

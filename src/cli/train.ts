@@ -7,9 +7,9 @@ import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import { modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
 import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
-import type { EndEvent } from "../training/events.ts";
+import type { EndEvent, StepEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
-import { Trainer, type TrainerOptions } from "../training/trainer.ts";
+import { isExploded, Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, type TextSource } from "./data.ts";
 import { withDevice, type DeviceChoice } from "./device.ts";
 import {
@@ -21,6 +21,7 @@ import {
   readRunInfo,
   releaseFolder,
   removeLeftovers,
+  soundCheckpoint,
   writeRunInfo,
   type FoundCheckpoint,
   type RunInfo,
@@ -46,8 +47,9 @@ interface Run {
   readonly config: LanguageModelConfig;
   readonly options: TrainingOptions;
   readonly device: DeviceChoice;
-  /** The checkpoint that the weights come from. */
+  /** The checkpoint that the weights come from, and its file. */
   readonly from: Checkpoint | undefined;
+  readonly fromPath: string | undefined;
   /** Whether the checkpoint's run goes on, rather than a new one beginning from its weights. */
   readonly resumes: boolean;
   /** Where checkpoints go: a folder to continue in, or the one wished for a new run. */
@@ -106,6 +108,7 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     known,
     device: resumes && !typedFlag("device") ? ((known.device as DeviceChoice | undefined) ?? flags.device) : flags.device,
     from: checkpoint,
+    fromPath: found?.path,
     folder: await chooseFolder(flags.out, resumes ? found : undefined, `${text.name}-${modelName(config)}-${config.hiddenSize}`),
   };
 }
@@ -193,7 +196,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         break;
       }
       case "step":
-        keeper.loss = event.loss;
+        keeper.saw(event);
         if (json) printJson(event);
         else progress.step(event);
         break;
@@ -271,18 +274,25 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
 /** Keeps the checkpoints of one run. */
 class Keeper {
   folder = "";
-  /** Of the last report. */
-  loss = NaN;
   /** The checkpoint that an event has already told of. */
   reported: string | undefined;
   /** The run as it was last encoded: a step may be kept both as the newest and as the best. */
   private last: { readonly step: number; readonly bytes: Uint8Array } | undefined;
   private saved: { readonly step: number; readonly path: string } | undefined;
+  /** The last step at which the loss was seen to be sound: it speaks for the checkpoints of steps before it. */
+  private proven: number;
 
   constructor(
     private readonly run: Run,
     private readonly device: Device,
-  ) {}
+  ) {
+    // Without reports nothing can be told apart.
+    this.proven = run.options.logInterval === 0 ? Infinity : run.resumes ? run.from!.training!.step + 1 : 0;
+  }
+
+  saw({ step, loss }: StepEvent): void {
+    if (!isExploded(loss, this.run.config.vocabSize)) this.proven = Math.max(this.proven, step);
+  }
 
   /** Makes the run's folder: not before the first step is about to be taken, so that bad input leaves nothing behind. */
   async open(): Promise<string> {
@@ -308,7 +318,7 @@ class Keeper {
   async keep(trainer: Trainer): Promise<string> {
     const { step } = trainer;
     if (this.saved?.step !== step) {
-      this.saved = { step, path: await keepCheckpoint(this.folder, step, await this.encode(trainer), true) };
+      this.saved = { step, path: await keepCheckpoint(this.folder, step, await this.encode(trainer), this.proven) };
     }
     return this.saved.path;
   }
@@ -320,13 +330,16 @@ class Keeper {
   /** An error of the run with what became of it and what to do; an empty folder is given back. */
   async advise(error: unknown, { learningRate }: TrainingOptions): Promise<unknown> {
     if (this.folder === "") return error;
+    const diverged = error instanceof GatewiseError && error.code === "E_NAN_LOSS";
+    const kept =
+      (await soundCheckpoint(this.folder, diverged ? this.proven : Infinity)) ??
+      (this.run.resumes ? this.run.fromPath : undefined);
     if (!this.run.folder.claimed) await releaseFolder(this.folder);
     if (!(error instanceof GatewiseError) || !["E_NAN_LOSS", "E_DEVICE_LOST"].includes(error.code)) return error;
-    const lower = error.code === "E_NAN_LOSS" ? ` --lr ${Number((learningRate / 3).toPrecision(1))}` : "";
-    const kept = this.saved?.path ?? (this.run.resumes ? this.folder : undefined);
+    const lower = diverged ? ` --lr ${Number((learningRate / 3).toPrecision(1))}` : "";
     const advice = kept
-      ? `the last good checkpoint is ${shown(kept)}; to go on: ${programName()} train --resume ${quote(shown(this.folder))}${lower}`
-      : `nothing was saved yet; start again${lower && ` with${lower}`}`;
+      ? `the last good checkpoint is ${shown(kept)}; to go on: ${programName()} train --resume ${quote(shown(kept))}${lower}`
+      : `no good checkpoint was saved yet; start again${lower && ` with${lower}`}`;
     return new GatewiseError(error.code, `${error.message}; ${advice}`, { cause: error });
   }
 }

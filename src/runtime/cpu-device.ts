@@ -3,7 +3,7 @@ import type { Device, KernelTime, Plan } from "./device.ts";
 import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
 import { fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
 
-/** Milliseconds of work after which a plan lets the event loop breathe. */
+/** Milliseconds of work after which the event loop may breathe. */
 const SLICE = 30;
 
 const arrayOf = (tensor: Tensor): NumberArray => tensor.storage.array!.subarray(tensor.offset, tensor.offset + tensor.length);
@@ -28,6 +28,8 @@ export class CpuDevice implements Device {
   readonly lost = new Promise<string>(() => {});
   readonly description: string;
   private readonly storages = new Set<TensorStorage>();
+  /** Over all plans: a long loop of short plans must let signals in too. */
+  private lastBreath = performance.now();
 
   constructor(private readonly precision: "float32" | "float64") {
     this.description = `CPU ${precision}`;
@@ -83,7 +85,6 @@ export class CpuDevice implements Device {
     const steps = recorder.commands.map((command) => ({ command, run: executor(command) }));
 
     const run = async (times?: Map<string, { count: number; milliseconds: number }>): Promise<void> => {
-      let resumed = performance.now();
       for (const { command, run: execute } of steps) {
         const begin = performance.now();
         execute();
@@ -93,9 +94,9 @@ export class CpuDevice implements Device {
           const entry = times.get(key) ?? { count: 0, milliseconds: 0 };
           times.set(key, { count: entry.count + 1, milliseconds: entry.milliseconds + end - begin });
         }
-        if (end - resumed > SLICE) {
+        if (end - this.lastBreath > SLICE) {
           await breathe();
-          resumed = performance.now();
+          this.lastBreath = performance.now();
         }
       }
     };

@@ -25,6 +25,9 @@ export interface TrainerOptions extends Partial<TrainingOptions> {
 /** Logs in a row with a loss this many times that of a uniform guess, ln V, that end a run as exploded. */
 const EXPLODED_FACTOR = 4;
 const EXPLODED_LOGS = 3;
+/** Whether a loss is so high that no sound parameters give it. */
+export const isExploded = (loss: number, vocabSize: number): boolean =>
+  !(loss <= EXPLODED_FACTOR * Math.max(Math.log(vocabSize), 1));
 /** Read-backs that may be under way before the loop waits for the oldest. */
 const MAX_PENDING_READS = 8;
 
@@ -205,12 +208,10 @@ export class Trainer {
       const paused = performance.now();
       let best = false;
       if (evaluates) {
-        const evaluation = await unlessAborted(this.evaluate(signal));
-        if (evaluation) {
-          const event = this.evaluated(evaluation);
-          best = event.best;
-          yield event;
-        }
+        // Even when stopping: a resumed run would not make up for it, and could keep another best.
+        const event = this.evaluated(await this.evaluate());
+        best = event.best;
+        yield event;
       }
       if (samples) {
         const text = await unlessAborted(
@@ -252,9 +253,10 @@ export class Trainer {
 
   private checkLog({ step, loss, gradNorm }: StepEvent): void {
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw notFinite(step, loss, gradNorm);
-    const uniform = Math.log(this.model.config.vocabSize);
-    this.explodedLogs = loss > EXPLODED_FACTOR * Math.max(uniform, 1) ? this.explodedLogs + 1 : 0;
+    const { vocabSize } = this.model.config;
+    this.explodedLogs = isExploded(loss, vocabSize) ? this.explodedLogs + 1 : 0;
     if (this.explodedLogs < EXPLODED_LOGS) return;
+    const uniform = Math.log(vocabSize);
     throw new GatewiseError(
       "E_NAN_LOSS",
       `step ${step}: the loss exploded to ${loss.toFixed(1)} nats, where guessing costs ${uniform.toFixed(2)}; lower the learning rate, or clip the gradient`,

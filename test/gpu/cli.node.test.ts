@@ -1,5 +1,5 @@
 // The command line on WebGPU, as a process of its own.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -36,6 +36,42 @@ it("exits with 3 where there is no adapter, and leaves nothing behind", () => {
   expect(stderr).toMatch(/gatewise: WebGPU is here but offers no adapter/);
   expect(status).toBe(3);
   expect(readdirSync(folder)).toEqual(before);
+});
+
+it("without an adapter, --device auto says so and takes the CPU", () => {
+  const { status, stderr } = gatewise(["train", ...TINY, "--device", "auto", "--out", "fallback"], {
+    VK_ICD_FILENAMES: "/nowhere.json",
+    VK_DRIVER_FILES: "/nowhere.json",
+  });
+  expect(stderr).toMatch(/warning: no WebGPU adapter, so this runs on the CPU/);
+  expect(stderr).toMatch(/device: CPU float32/);
+  expect(status).toBe(0);
+});
+
+it("stops on Ctrl-C anywhere, and resumes to the bytes of the unbroken run", async () => {
+  const args = ["train", ...TINY, "--steps", "3000", "--eval-every", "7", "--sample-every", "0", "--log-every", "1"];
+  const child = spawn(process.execPath, [CLI, ...args, "--out", "stopped"], { cwd: folder });
+  child.stderr.on("data", (data: Buffer) => {
+    if (String(data).includes("run: ")) setTimeout(() => child.kill("SIGINT"), 50 + 300 * Math.random());
+  });
+  let printed = "";
+  child.stderr.on("data", (data: Buffer) => (printed += data));
+  expect(await new Promise((done) => child.on("close", done))).toBe(130);
+  const step = Number(/stopped at step (\d+) of 3000/.exec(printed)![1]);
+  const end = ["--steps", String(step + 9)];
+  const resume = /train --resume stopped$/m.exec(printed)![0].split(" ");
+  expect(gatewise([...resume, ...end]).status).toBe(0);
+  expect(gatewise([...args, ...end, "--out", "unbroken"]).status).toBe(0);
+  const bytes = (run: string) => readFileSync(join(folder, run, `checkpoint-${step + 9}.safetensors`));
+  expect(bytes("stopped").equals(bytes("unbroken")), `stopped after step ${step}`).toBe(true);
+});
+
+it("compare prints the table in the order of the evolution", () => {
+  const sizes = ["--hidden", "8", "--batch", "4", "--seq", "8", "--steps", "6", "--device", "webgpu"];
+  const { status, stdout } = gatewise(["compare", ...sizes]);
+  expect(status).toBe(0);
+  const rows = stdout.split("\n").slice(0, 5);
+  expect(rows.map((row) => row.split(" ")[0])).toEqual(["preset", "one-hot-rnn", "embedding-rnn", "gru", "lstm"]);
 });
 
 it("check passes here with exit 0, and with a model broken on purpose it exits with 6 and names the tensor", () => {

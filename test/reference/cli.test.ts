@@ -47,6 +47,16 @@ describe("bad input gets one line on stderr, its exit code, and leaves nothing b
     ["an unknown command", ["tran"], 2, /unknown command 'tran'/],
     ["no checkpoint", ["sample", "nowhere"], 2, /no such checkpoint or run folder: nowhere/],
     ["some other file as a checkpoint", ["info", "text.txt"], 2, /text\.txt: not a whole \.safetensors file/],
+    ["a negative length", ["sample", "nowhere", "--length", "-4"], 2, /--length.*an integer of at least 0/],
+    ["a probability of nothing", ["sample", "nowhere", "--top-p", "0"], 2, /--top-p.*above 0 and at most 1/],
+    ["a comparison without validation", ["compare", ...TINY, "--val", "0"], 2, /compare needs a validation part/],
+    ["a preset and another cell", ["train", "--preset", "lstm", "--cell", "gru"], 2, /cannot be used with option '--cell/],
+    [
+      "a file where the run's folder should be",
+      ["train", ...TINY, "--out", "text.txt"],
+      2,
+      /cannot make the run's folder text\.txt/,
+    ],
     ["a resumed run that is not there", ["train", "--resume", "runs/none"], 2, /no such checkpoint/],
   ];
   for (const [name, args, code, message] of cases) {
@@ -157,6 +167,35 @@ describe("train", () => {
     expect(only.code).toBe(0);
   });
 
+  it("begins a branch when resumed from a checkpoint that is not the newest, and leaves the rest alone", () => {
+    gatewise("train", ...TINY, "--steps", "6", "--checkpoint-every", "2", "--out", "tree");
+    const newest = readFileSync(join(folder, "tree/checkpoint-6.safetensors"));
+    const { code, out } = gatewise("train", "--resume", "tree/checkpoint-2.safetensors", "--steps", "5", "--json");
+    expect(code).toBe(0);
+    expect(lines(out).at(-1)).toMatchObject({ step: 5, out: "tree-2" });
+    expect(readdirSync(join(folder, "tree"))).not.toContain("checkpoint-5.safetensors");
+    expect(readFileSync(join(folder, "tree/checkpoint-6.safetensors")).equals(newest)).toBe(true);
+  });
+
+  it("warns when the text has changed, and refuses one with other characters or none at all", () => {
+    const data = file("changing.txt", "a quick brown fox; ".repeat(60));
+    gatewise("train", ...TINY, "--data", data, "--steps", "2", "--out", "changing");
+    file(data, "a brown quick fox; ".repeat(60));
+    const other = gatewise("train", "--resume", "changing", "--steps", "3");
+    expect(other.err).toMatch(/warning: .*changing\.txt is not the text that this run was trained on/);
+    expect(other.code).toBe(0);
+    file(data, "A QUICK BROWN FOX; ".repeat(60));
+    expect(gatewise("train", "--resume", "changing", "--steps", "4")).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/unknown characters "A"/),
+    });
+    rmSync(join(folder, data));
+    expect(gatewise("train", "--resume", "changing", "--steps", "4")).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/no such file/),
+    });
+  });
+
   it("starts a new run from another's weights with --init-from", () => {
     gatewise("train", ...TINY, "--steps", "4", "--out", "first");
     const { code, out } = gatewise(
@@ -202,6 +241,42 @@ describe("train", () => {
     expect(err).toMatch(/lower the learning rate|Lower the learning rate/);
     expect(err).toMatch(/start again with --lr/);
     expect(readdirSync(folder)).not.toContain("wild");
+  });
+
+  it("keeps the last checkpoint from before an explosion, names it, and goes on from it", () => {
+    const every = ["--log-every", "1", "--checkpoint-every", "1", "--eval-every", "0", "--sample-every", "0"];
+    gatewise("train", ...TINY, ...every, "--steps", "4", "--out", "burst");
+    const { code, err } = gatewise("train", "--resume", "burst", "--steps", "30", "--lr", "1e30", "--clip", "0");
+    expect(code).toBe(5);
+    expect(err).toMatch(/last good checkpoint is burst\/checkpoint-4\.safetensors; .* train --resume burst\/checkpoint-4\./);
+    const again = gatewise("train", "--resume", "burst/checkpoint-4.safetensors", "--steps", "30", "--lr", "1e-3", "--json");
+    expect(again.code).toBe(0);
+    expect(lines(again.out).at(-1).loss).toBeLessThan(3);
+  });
+
+  it("hears a signal in the midst of steps too short to notice", async () => {
+    const args = ["train", ...TINY, "--steps", "5000000", "--checkpoint-every", "0", "--eval-every", "0", "--sample-every", "0"];
+    const child = spawn(process.execPath, [CLI, ...args, "--out", "short-steps"], { cwd: folder });
+    child.stderr.on("data", (data: Buffer) => void (String(data).includes("step ") && child.kill("SIGINT")));
+    expect(await new Promise((done) => child.on("close", done))).toBe(130);
+  });
+
+  it("ends at once at the second signal, but not at the echo of the first", async () => {
+    // Steps of many seconds, so that the first signal alone would be waited for.
+    const sizes = ["--hidden", "512", "--batch", "64", "--seq", "24", "--val", "0"];
+    const child = spawn(process.execPath, [CLI, "train", ...TINY, ...sizes, "--out", "twice"], { cwd: folder });
+    const wait = (ms: number) => new Promise((done) => setTimeout(done, ms));
+    const told = new Promise((done) => child.stderr.on("data", (data: Buffer) => String(data).includes("stopping") && done(0)));
+    await new Promise((done) => child.stderr.on("data", (data: Buffer) => String(data).includes("run:") && done(0)));
+    child.kill("SIGINT");
+    await told;
+    child.kill("SIGINT");
+    await wait(600);
+    expect(child.exitCode).toBe(null);
+    const closed = new Promise((done) => child.on("close", done));
+    child.kill("SIGINT");
+    expect(await closed).toBe(130);
+    expect(readdirSync(join(folder, "twice"))).toEqual(["run.json"]);
   });
 
   for (const [signal, code] of [
@@ -279,7 +354,8 @@ describe("sample, info and compare", () => {
       expect(row.valLoss).toBeGreaterThan(0);
       expect(row.sample).toMatch(/^It [^]{240}$/);
     }
-    const table = gatewise("compare", ...TINY, "--steps", "2", "--prompt", "It ", "--markdown").out;
+    // The text has no "A": without a prompt given, samples begin with nothing.
+    const table = gatewise("compare", ...TINY, "--steps", "2", "--markdown").out;
     expect(table).toMatch(/^\| preset \| parameters \| val\. loss \|/);
   });
 });
