@@ -40,7 +40,8 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
     });
     if (!report.passed) code = CHECK_FAILED;
   } catch (error) {
-    if (!(error instanceof GatewiseError)) throw error;
+    // What goes wrong on an adapter that is there is for main to report, with its own exit code.
+    if (!(error instanceof GatewiseError && error.code === "E_NO_WEBGPU")) throw error;
     code = NO_ADAPTER;
     findings.push({
       name: "adapter",

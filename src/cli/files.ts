@@ -10,7 +10,7 @@ const BEST = "best.safetensors";
 const RUN = "run.json";
 const NAME = /^checkpoint-(\d+)\.safetensors$/;
 /** Temporary files are named so that no pattern for checkpoints finds them. */
-const TEMPORARY = /^\.(.+)\.\d+\.tmp$/;
+const TEMPORARY = /^\.(?:checkpoint-\d+\.safetensors|best\.safetensors|run\.json)\.\d+\.tmp$/;
 
 /** What resuming needs besides the checkpoint. */
 export interface RunInfo {

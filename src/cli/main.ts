@@ -131,6 +131,8 @@ async function main(): Promise<number> {
 
 // A reader that has seen enough (`| head`) closes the pipe: nothing to complain about.
 process.stdout.on("error", () => {});
+// A terminal that was closed takes no more messages; that must not end a run before it is saved.
+process.stderr.on("error", () => {});
 const code = await main();
 // What was written to a pipe must arrive; then the process must be ended, because Dawn would keep it.
 await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write("", resolve))));

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
@@ -136,12 +136,18 @@ function modelName({ cell, input }: LanguageModelConfig): string {
  * branch and gets a folder of its own.
  */
 async function chooseFolder(out: string | undefined, resumed: FoundCheckpoint | undefined, name: string): Promise<Run["folder"]> {
-  if (out !== undefined) return { path: out, claimed: resumed !== undefined && join(out) === join(resumed.folder) };
+  if (out !== undefined)
+    return { path: withoutSlash(out), claimed: resumed !== undefined && resolve(out) === resolve(resumed.folder) };
   if (!resumed) return { path: join("runs", name), claimed: false };
   const { folder, path, checkpoint } = resumed;
+  // A checkpoint that lies by itself, in a folder for downloads perhaps: nothing there is the run's to change.
+  if ((await readRunInfo(folder)).data === undefined) return { path: join("runs", name), claimed: false };
   const branches = path !== folder && dirname(path) === folder && (await newerCheckpoint(folder, checkpoint.training!.step));
-  return { path: folder, claimed: !branches };
+  return { path: withoutSlash(folder), claimed: !branches };
 }
+
+/** A path without the slash that a shell's completion leaves, which would make "-2" a folder inside another run's. */
+const withoutSlash = (path: string): string => path.replace(/(?<=.)[/\\]+$/, "");
 
 /** Whether a folder has a whole checkpoint of a later step. */
 async function newerCheckpoint(folder: string, step: number): Promise<boolean> {

@@ -5,7 +5,7 @@ import source from "../../shaders/reduce.wgsl?raw";
 import { defineKernel, divideUp, entry, type CaseTensor } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
 
-/** Elements of `metrics`. `skipped` counts non-finite norms until the host clears it; while it is not 0, optimizers rest. */
+/** Elements of `metrics`. `skipped` counts non-finite norms; once it is not 0, optimizers rest. */
 export const METRIC = { loss: 0, correct: 1, norm: 2, factor: 3, skipped: 4, count: 8 } as const;
 /** Sums of squares that `squares` leaves for `norm`. */
 export const PARTIALS = 1024;

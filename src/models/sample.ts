@@ -53,7 +53,8 @@ export async function sampleText(
   check(temperature >= 0 && Number.isFinite(temperature), `temperature ${temperature}`, "a number of at least 0");
   check(Number.isInteger(topK) && topK >= 0, `topK ${topK}`, "an integer of at least 1, or 0 for no limit");
   check(topP > 0 && topP <= 1, `topP ${topP}`, "more than 0 and at most 1");
-  check(Number.isInteger(count) && count >= 1, `count ${count}`, "an integer of at least 1");
+  check(Number.isInteger(count) && count >= 1 && count <= 65536, `count ${count}`, "an integer from 1 to 65536");
+  check(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32, `seed ${seed}`, "an integer from 0 to 4294967295");
   const promptTokens = codec.encode(prompt);
   const texts = Array.from({ length: count }, () => prompt);
   if (length === 0) return texts;

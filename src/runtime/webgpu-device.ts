@@ -160,6 +160,10 @@ export class WebGpuDevice implements Device {
     try {
       await staging.mapAsync(MAP_READ, 0, bytes);
     } catch (cause) {
+      staging.destroy();
+      this.countHelper(-bytes);
+      // The promise of the loss may settle after the one that failed by it.
+      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
       this.throwIfFailed(cause);
       throw cause;
     }

@@ -200,7 +200,10 @@ export class WebGpuPlan implements Plan {
     return [...times].map(([kernel, time]) => ({ kernel, ...time })).sort((a, b) => b.milliseconds - a.milliseconds);
   }
 
+  private disposed = false;
   dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
     this.device.free(...this.tensors);
     this.device.countHelper(-this.uniforms.size);
     this.uniforms.destroy();

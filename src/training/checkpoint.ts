@@ -35,7 +35,7 @@ export interface Checkpoint {
 }
 
 /**
- * Encodes a run as it stands, so that `resumeTrainer` continues it bit for bit. The trainer must have been given its
+ * Encodes a run as it stands, so that `resumeTrainer` continues it bit for bit (a float64 device is rounded to float32). The trainer must have been given its
  * tokenizer, and must not be in the middle of a step.
  *
  * @throws GatewiseError E_NAN_LOSS if a gradient was not finite, E_CONFIG without a tokenizer

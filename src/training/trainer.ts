@@ -1,12 +1,13 @@
 import { createBatches, sortByToken, splitTokens, type Batches } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
+import type { LanguageModelConfig } from "../models/config.ts";
 import type { LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import { makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import type { TextCodec } from "../models/sample.ts";
 import type { Plan } from "../runtime/device.ts";
-import type { Tensor } from "../runtime/tensor.ts";
+import type { Tensor, TensorSpec } from "../runtime/tensor.ts";
 import type { EvalEvent, StepEvent, TrainingEvent } from "./events.ts";
 import { makeEvaluator, type Evaluation, type Evaluator } from "./evaluate.ts";
 import { BETA1, BETA2, OPTIMIZERS, recordUpdate, type Moment } from "./optimizers.ts";
@@ -67,12 +68,18 @@ export class Trainer {
   ) {
     const { device, config } = model;
     this.options = trainingOptions(settings);
-    const { batchSize: B, seqLen: T, state, loss, valFraction } = this.options;
+    const { batchSize: B, state, valFraction } = this.options;
     const { train, val } = splitTokens(tokens, valFraction);
     this.batches = createBatches(train, this.options);
     this.valTokens = val;
     this.trainTokens = train.length;
+    this.host = makeHostBuffers(this.options, config);
     const allocated: Tensor[] = [];
+    const make = (spec: TensorSpec): Tensor => {
+      const tensor = device.tensor(spec);
+      allocated.push(tensor);
+      return tensor;
+    };
     const keep = (set: ParameterSet): ParameterSet => {
       allocated.push(set.flat.whole);
       return set;
@@ -83,24 +90,14 @@ export class Trainer {
       this.moments = Object.fromEntries(
         moments.map((name) => [name, keep(makeParameterSet(device, name, model.parameters.specs))]),
       );
-      this.state = state === "carry" ? makeState((spec) => device.tensor(spec), config, B) : undefined;
-      this.metrics = device.tensor({ name: "metrics", shape: [METRIC.count] });
-      this.schedule = device.tensor({ name: "schedule", shape: [4] });
-      this.rng = device.tensor({ name: "rng", shape: [4], dtype: "u32" });
+      this.state = state === "carry" ? makeState(make, config, B) : undefined;
+      this.metrics = make({ name: "metrics", shape: [METRIC.count] });
+      this.schedule = make({ name: "schedule", shape: [4] });
+      this.rng = make({ name: "rng", shape: [4], dtype: "u32" });
     } catch (error) {
       device.free(...allocated);
       throw error;
     }
-    this.host = {
-      inputs: new Uint32Array(T * B),
-      targets: new Uint32Array(T * B),
-      order: new Uint32Array(T * B),
-      starts: new Uint32Array(config.vocabSize + 1),
-      schedule: new Float32Array(4),
-      rng: new Uint32Array(4),
-      zeroState: new Float32Array(config.numLayers * B * config.hiddenSize),
-      firstTarget: loss === "all" ? 0 : (T - 1) * B,
-    };
   }
 
   /**
@@ -215,6 +212,7 @@ export class Trainer {
       }
       if (samples) {
         const text = await unlessAborted(
+          signal,
           model.sample(settings.tokenizer!, { length: 200, seed: this.step, ...settings.sample, signal }),
         );
         if (text !== undefined) yield { v: 1, event: "sample", step: this.step, text };
@@ -224,6 +222,7 @@ export class Trainer {
       logs.pausedFor(performance.now() - paused);
     }
     await model.device.finish();
+    await this.checkFinite();
     yield {
       v: 1,
       event: "end",
@@ -251,8 +250,7 @@ export class Trainer {
     return { v: 1, event: "eval", step: this.step, valLoss: loss, valBpc: bitsPerCharacter, valAccuracy: accuracy, best };
   }
 
-  private checkLog({ step, loss, gradNorm }: StepEvent): void {
-    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) throw notFinite(step, loss, gradNorm);
+  private checkLog({ step, loss }: StepEvent): void {
     const { vocabSize } = this.model.config;
     this.explodedLogs = isExploded(loss, vocabSize) ? this.explodedLogs + 1 : 0;
     if (this.explodedLogs < EXPLODED_LOGS) return;
@@ -265,8 +263,7 @@ export class Trainer {
 
   /** The last line of defence before parameters are kept: no step so far had a gradient that was not finite. */
   async checkFinite(): Promise<void> {
-    const metrics = await this.model.device.read(this.metrics);
-    if (metrics[METRIC.skipped]! > 0) throw notFinite(this.step, metrics[METRIC.loss]!, metrics[METRIC.norm]!);
+    throwIfNotFinite(this.step, await this.model.device.read(this.metrics));
   }
 
   /** The gradients of the last step, under the parameters' names; before clipping. */
@@ -297,6 +294,23 @@ interface HostBuffers {
   readonly zeroState: Float32Array;
   /** Where the targets that count begin: with loss "last", those of the last step. */
   readonly firstTarget: number;
+}
+
+function makeHostBuffers({ batchSize: B, seqLen: T, loss }: TrainingOptions, config: LanguageModelConfig): HostBuffers {
+  try {
+    return {
+      inputs: new Uint32Array(T * B),
+      targets: new Uint32Array(T * B),
+      order: new Uint32Array(T * B),
+      starts: new Uint32Array(config.vocabSize + 1),
+      schedule: new Float32Array(4),
+      rng: new Uint32Array(4),
+      zeroState: new Float32Array(config.numLayers * B * config.hiddenSize),
+      firstTarget: loss === "all" ? 0 : (T - 1) * B,
+    };
+  } catch (cause) {
+    throw new GatewiseError("E_LIMIT", `batchSize ${B} × seqLen ${T} does not fit in memory; make them smaller`, { cause });
+  }
 }
 
 interface PendingLog {
@@ -339,10 +353,11 @@ class LogQueue {
     else if (this.pending.length > MAX_PENDING_READS) await this.pending[0]!.read;
   }
 
-  /** The oldest log, if its numbers are here. */
+  /** The oldest log, if its numbers are here. @throws GatewiseError E_NAN_LOSS */
   shift(): StepEvent | undefined {
     const log = this.pending[0];
     if (!log?.metrics) return undefined;
+    throwIfNotFinite(log.step, log.metrics);
     this.pending.shift();
     const tokens = (log.step - this.lastStep) * this.tokensPerStep;
     const tokensPerSecond = tokens / Math.max(1e-6, (log.arrived - this.lastTime) / 1000);
@@ -365,18 +380,23 @@ class LogQueue {
   }
 }
 
-const notFinite = (step: number, loss: number, norm: number): GatewiseError =>
-  new GatewiseError(
+/** After one gradient that is not finite the optimizer rests for good, so that a later, finite loss means nothing. */
+function throwIfNotFinite(step: number, metrics: ArrayLike<number>): void {
+  const [loss, norm] = [metrics[METRIC.loss]!, metrics[METRIC.norm]!];
+  if (metrics[METRIC.skipped] === 0 && Number.isFinite(loss) && Number.isFinite(norm)) return;
+  throw new GatewiseError(
     "E_NAN_LOSS",
-    `by step ${step} the loss (${loss}) or the gradient norm (${norm}) was no longer finite; the parameters are those from before it. Lower the learning rate, or clip the gradient`,
+    `by step ${step} a gradient was not finite (loss ${loss}, gradient norm ${norm} now); the parameters are those from ` +
+      "before it. Lower the learning rate, or clip the gradient",
   );
+}
 
-/** The value, or undefined if waiting for it was aborted. */
-async function unlessAborted<T>(value: Promise<T>): Promise<T | undefined> {
+/** The value, or undefined if waiting for it was aborted, whatever the reason that was given. */
+async function unlessAborted<T>(signal: AbortSignal | undefined, value: Promise<T>): Promise<T | undefined> {
   try {
     return await value;
   } catch (error) {
-    if (error instanceof Error && error.name === "AbortError") return undefined;
+    if (signal?.aborted && error === signal.reason) return undefined;
     throw error;
   }
 }

@@ -116,6 +116,7 @@ describe("train", () => {
   it("never writes into another run's folder", () => {
     const names = [1, 2].map(() => lines(gatewise("train", ...TINY, "--steps", "2", "--out", "mine", "--json").out).at(-1).out);
     expect(names).toEqual(["mine", "mine-2"]);
+    expect(lines(gatewise("train", ...TINY, "--steps", "2", "--out", "mine/", "--json").out).at(-1).out).toBe("mine-3");
   });
 
   it("keeps the last three checkpoints and the best", () => {
@@ -384,4 +385,45 @@ it("a killed process leaves every checkpoint whole, and nothing behind it runnin
   const kept = readdirSync(join(folder, "killed/run")).filter((name) => name.startsWith("checkpoint-"));
   expect(kept.length).toBeGreaterThan(0);
   for (const name of kept) expect(gatewise("info", join("killed/run", name)).code).toBe(0);
+});
+
+it("a run whose terminal takes no more messages still saves when it is told to stop", async () => {
+  const args = ["train", ...TINY, "--steps", "1000000", "--eval-every", "0", "--sample-every", "0", "--out", "closed", "--json"];
+  const child = spawn(process.execPath, [CLI, ...args], { cwd: folder });
+  child.stderr.destroy();
+  let step = 0;
+  child.stdout.on("data", (data: Buffer) => {
+    if (step === 0 && data.includes('"event":"step"')) step = Number(child.kill("SIGHUP"));
+  });
+  const exit = await new Promise((done) => child.on("close", done));
+  expect(exit).toBe(129);
+  expect(readdirSync(join(folder, "closed")).some((name) => name.startsWith("checkpoint-"))).toBe(true);
+});
+
+it("resuming a checkpoint that lies by itself leaves its folder alone", () => {
+  gatewise("train", ...TINY, "--steps", "4", "--checkpoint-every", "1", "--out", "source");
+  mkdirSync(join(folder, "loose"));
+  for (const step of [2, 3, 4]) {
+    const name = `checkpoint-${step}.safetensors`;
+    writeFileSync(join(folder, "loose", name), readFileSync(join(folder, "source", name)));
+  }
+  writeFileSync(join(folder, "loose", ".other.123.tmp"), "someone else's");
+  const before = readdirSync(join(folder, "loose"));
+  const { code, out } = gatewise(
+    "train",
+    "--resume",
+    "loose/checkpoint-4.safetensors",
+    "--data",
+    "text.txt",
+    "--device",
+    "cpu",
+    "--steps",
+    "6",
+    "--checkpoint-every",
+    "1",
+    "--json",
+  );
+  expect(code).toBe(0);
+  expect(readdirSync(join(folder, "loose"))).toEqual(before);
+  expect(lines(out).at(-1).out).toContain("runs");
 });

@@ -316,7 +316,7 @@ describe("sampling", async () => {
     [{ topP: 0 }, "sample: expected more than 0 and at most 1, got topP 0"],
     [{ topP: 1.01 }, "got topP 1.01"],
     [{ topP: NaN }, "got topP NaN"],
-    [{ count: 0 }, "sample: expected an integer of at least 1, got count 0"],
+    [{ count: 0 }, "sample: expected an integer from 1 to 65536, got count 0"],
     [{ count: 2.5 }, "got count 2.5"],
   ];
   for (const [options, message] of wrong) {
