@@ -20,14 +20,14 @@ fn forwardGates(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
     return;
   }
   let b = workgroup.y * ROWS;
-  let sumR = gateSum(0u, b, unit);
-  let sumZ = gateSum(1u, b, unit);
+  let sumR = gateSum(params.t, 0u, b, unit, 0u, 1u);
+  let sumZ = gateSum(params.t, 1u, b, unit, 0u, 1u);
   for (var i = 0u; i < ROWS && b + i < params.B; i++) {
     let cell = params.t * params.B + b + i;
     let x = 3u * projectionRow(cell) * n + unit;
-    let r = unitSigmoid(sumR[i] + xProjection[x], unit);
+    let r = unitSigmoid(sumR[i] + gateBias(0u, unit) + xProjection[x], unit);
     gates[3u * cell * n + unit] = r;
-    gates[(3u * cell + 1u) * n + unit] = unitSigmoid(sumZ[i] + xProjection[x + n], unit);
+    gates[(3u * cell + 1u) * n + unit] = unitSigmoid(sumZ[i] + gateBias(1u, unit) + xProjection[x + n], unit);
     resetH[cell * n + unit] = r * h[cell * n + unit];
   }
 }
@@ -42,10 +42,10 @@ fn forwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
     return;
   }
   let b = workgroup.y * ROWS;
-  let sum = gateSum(2u, b, unit);
+  let sum = gateSum(params.t, 2u, b, unit, 0u, 1u);
   for (var i = 0u; i < ROWS && b + i < params.B; i++) {
     let cell = params.t * params.B + b + i;
-    let n = safeTanh(sum[i] + xProjection[(3u * projectionRow(cell) + 2u) * units + unit]);
+    let n = safeTanh(sum[i] + gateBias(2u, unit) + xProjection[(3u * projectionRow(cell) + 2u) * units + unit]);
     let z = gates[(3u * cell + 1u) * units + unit];
     gates[(3u * cell + 2u) * units + unit] = n;
     hidden[(cell + params.B) * units + unit] = (1.0 - z) * n + z * hidden[cell * units + unit];
@@ -68,7 +68,10 @@ fn backwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
     return;
   }
   let b = workgroup.y * ROWS;
-  let sums = gradientFromNext(2u, b, unit);
+  var sums = Rows();
+  if (params.last == 0u) {
+    sums = gradientSum(params.t + 1u, 0u, 2u, b, unit, 0u, 1u);
+  }
   for (var i = 0u; i < ROWS && b + i < params.B; i++) {
     let cell = params.t * params.B + b + i;
     let state = cell * units + unit;
@@ -89,7 +92,7 @@ fn backwardReset(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
     return;
   }
   let b = workgroup.y * ROWS;
-  let sums = gradientSum(params.t, 2u, 1u, b, unit);
+  let sums = gradientSum(params.t, 2u, 1u, b, unit, 0u, 1u);
   for (var i = 0u; i < ROWS && b + i < params.B; i++) {
     let cell = params.t * params.B + b + i;
     let r = savedGates[3u * cell * n + unit];

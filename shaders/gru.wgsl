@@ -1,4 +1,4 @@
-// One time step of the GRU, reset after the product, for all rows of the batch, with recurrent.wgsl.
+// One time step of the GRU, reset after the product, for all rows of the batch, with recurrent.wgsl and steps.wgsl.
 // Gates in the order r, z, n.
 
 const GATES: u32 = 3u;
@@ -10,9 +10,10 @@ const GATES: u32 = 3u;
 @group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // [T + 1, B, H]
 @group(0) @binding(5) var<storage, read_write> gates: array<vec4f>; // [T, B, 4, H]: r, z, n and W_hn·h + b_hn
 
-fn finish(b: u32, unit: u32, sum: mat3x4f) {
+// `sum` is h·W_hhᵀ + b_hh of the three gates.
+fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
   let units = units();
-  let cell = params.t * params.B + b;
+  let cell = t * params.B + b;
   let x = 3u * projectionRow(cell) * units + unit;
   let r = unitSigmoid(sum[0] + xProjection[x], unit);
   let z = unitSigmoid(sum[1] + xProjection[x + units], unit);
@@ -26,22 +27,6 @@ fn finish(b: u32, unit: u32, sum: mat3x4f) {
   gates[at + 3u * units] = sum[2];
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units()) {
-    return;
-  }
-  let b = workgroup.y * ROWS;
-  var sums: array<Rows, 3>;
-  for (var gate = 0u; gate < 3u; gate++) {
-    sums[gate] = gateSum(gate, b, unit);
-  }
-  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
-    finish(b + r, unit, mat3x4f(sums[0][r], sums[1][r], sums[2][r]));
-  }
-}
-
 // ---- backward
 @group(0) @binding(1) var<storage, read> dOutput: array<vec4f>; // [T, B, H]
 @group(0) @binding(2) var<storage, read> savedGates: array<vec4f>; // [T, B, 4, H]
@@ -51,9 +36,10 @@ fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_in
 @group(0) @binding(6) var<storage, read_write> dProjection: array<vec4f>; // [T, B, 3, H]: of xProjection
 @group(0) @binding(7) var<storage, read_write> dH: array<vec4f>; // [B, H]: past the gates, from step t + 1, then for t - 1
 
-fn finishBackward(b: u32, unit: u32, sum: vec4f) {
+// `sum` is what comes back through W_hh from step t + 1.
+fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
   let units = units();
-  let cell = params.t * params.B + b;
+  let cell = t * params.B + b;
   let saved = 4u * cell * units + unit;
   let r = savedGates[saved];
   let z = savedGates[saved + units];
@@ -72,17 +58,4 @@ fn finishBackward(b: u32, unit: u32, sum: vec4f) {
   dProjection[at + units] = dz;
   dProjection[at + 2u * units] = dn;
   dH[b * units + unit] = dh * z;
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units()) {
-    return;
-  }
-  let b = workgroup.y * ROWS;
-  let sums = gradientFromNext(GATES, b, unit);
-  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
-    finishBackward(b + r, unit, sums[r]);
-  }
 }

@@ -1,4 +1,4 @@
-// One time step of the LSTM for all rows of the batch, with recurrent.wgsl. Gates in the order i, f, g, o.
+// One time step of the LSTM for all rows of the batch, with recurrent.wgsl and steps.wgsl. Gates in the order i, f, g, o.
 
 const GATES: u32 = 4u;
 
@@ -10,9 +10,10 @@ const GATES: u32 = 4u;
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>; // [T + 1, B, H]
 @group(0) @binding(6) var<storage, read_write> gates: array<vec4f>; // [T, B, 4, H]: activated i, f, g, o
 
-fn finish(b: u32, unit: u32, sum: mat4x4f) {
+// `sum` is h·W_hhᵀ + b_hh of the four gates.
+fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
   let n = units();
-  let cell = params.t * params.B + b;
+  let cell = t * params.B + b;
   let x = 4u * projectionRow(cell) * n + unit;
   let i = unitSigmoid(sum[0] + xProjection[x], unit);
   let f = unitSigmoid(sum[1] + xProjection[x + n], unit);
@@ -29,22 +30,6 @@ fn finish(b: u32, unit: u32, sum: mat4x4f) {
   gates[at + 3u * n] = o;
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units()) {
-    return;
-  }
-  let b = workgroup.y * ROWS;
-  var sums: array<Rows, 4>;
-  for (var gate = 0u; gate < 4u; gate++) {
-    sums[gate] = gateSum(gate, b, unit);
-  }
-  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
-    finish(b + r, unit, mat4x4f(sums[0][r], sums[1][r], sums[2][r], sums[3][r]));
-  }
-}
-
 // ---- backward
 @group(0) @binding(1) var<storage, read> dOutput: array<vec4f>; // [T, B, H]
 @group(0) @binding(2) var<storage, read> savedGates: array<vec4f>; // [T, B, 4, H]
@@ -53,9 +38,10 @@ fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_in
 @group(0) @binding(5) var<storage, read_write> dGates: array<vec4f>; // [T, B, 4, H]
 @group(0) @binding(6) var<storage, read_write> dC: array<vec4f>; // [B, H]: from step t + 1, then for t - 1
 
-fn finishBackward(b: u32, unit: u32, sum: vec4f) {
+// `sum` is what comes back through W_hh from step t + 1.
+fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
   let n = units();
-  let cell = params.t * params.B + b;
+  let cell = t * params.B + b;
   let at = 4u * cell * n + unit;
   let i = savedGates[at];
   let f = savedGates[at + n];
@@ -71,17 +57,4 @@ fn finishBackward(b: u32, unit: u32, sum: vec4f) {
   dGates[at + 2u * n] = dc * i * (1.0 - g * g);
   dGates[at + 3u * n] = dh * after * o * (1.0 - o);
   dC[b * n + unit] = dc * f;
-}
-
-@compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units()) {
-    return;
-  }
-  let b = workgroup.y * ROWS;
-  let sums = gradientFromNext(GATES, b, unit);
-  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
-    finishBackward(b + r, unit, sums[r]);
-  }
 }

@@ -1,30 +1,32 @@
 // C[M,N] = op(A) · op(B) (+ bias[N]) (+ C), f32; op is the identity or the transpose, by the constants below.
 // Rows are padded with zeros to whole vec4f; offsets and leading dimensions count elements, multiples of four.
+// With slices, workgroup.z takes kSlice of the K products each and leaves a C of its own, one after another.
 
 struct Params {
   M: u32, N: u32, K: u32,
   lda: u32, ldb: u32, ldc: u32,
   aOffset: u32, bOffset: u32, cOffset: u32,
-  useBias: u32, accumulate: u32,
+  kSlice: u32,     // a multiple of four; K, if there are no slices
+  useBias: u32,    // bias is added; if A is transposed: rowSums is written
+  accumulate: u32, // C is added
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<vec4f>;
 @group(0) @binding(2) var<storage, read> b: array<vec4f>;
 @group(0) @binding(3) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> rowSums: array<vec4f>; // [M]: Σ_k op(A)[m, k]
 @group(0) @binding(4) var<storage, read_write> c: array<vec4f>;
 
 const TRANSPOSE_A: u32 = 0u;
 const TRANSPOSE_B: u32 = 0u;
 
-fn store(row: u32, column: u32, value: vec4f) {
-  if (row >= params.M) {
+// One vec4f of a row of a slice's C, if it is there.
+fn store(slice: u32, row: u32, column: u32, value: vec4f) {
+  if (row >= params.M || 4u * column >= params.N) {
     return;
   }
-  let at = (params.cOffset + row * params.ldc) / 4u + column;
+  let at = (params.cOffset + (slice * params.M + row) * params.ldc) / 4u + column;
   var sum = value;
-  if (params.useBias != 0u) {
-    sum += bias[column];
-  }
   if (params.accumulate != 0u) {
     sum += c[at];
   }
@@ -32,9 +34,31 @@ fn store(row: u32, column: u32, value: vec4f) {
   c[at] = select(vec4f(), sum, vec4u(0u, 1u, 2u, 3u) + 4u * column < vec4u(params.N));
 }
 
-// ---- Register tiles straight from storage, no barrier: 8 rows × 4 columns an invocation. The lanes of a
+fn biasAt(column: u32) -> vec4f {
+  if (params.useBias == 0u || 4u * column >= params.N) {
+    return vec4f();
+  }
+  return bias[column];
+}
+
+// Four sums over the stored rows of A, which is transposed: rows 4·row to 4·row + 4 of C.
+fn storeRowSums(row: u32) {
+  if (params.useBias == 0u || 4u * row >= params.M) {
+    return;
+  }
+  var sum = vec4f();
+  for (var k = 0u; k < params.K; k++) {
+    sum += a[(params.aOffset + k * params.lda) / 4u + row];
+  }
+  rowSums[row] = select(vec4f(), sum, vec4u(0u, 1u, 2u, 3u) + 4u * row < vec4u(params.M));
+}
+
+// ---- Register tiles straight from storage, no barrier: ROWS rows × COLUMNS vec4f an invocation. The lanes of a
 // workgroup take neighbouring columns and share their rows, so that one operand is the same for all of them.
 const WORKGROUP: u32 = 8u;
+const ROWS: u32 = 8u;
+const COLUMNS: u32 = 1u;
+alias Tile = array<vec4f, 16>; // [COLUMNS][8 rows]
 
 // Where row `row` of A begins, in vec4f. Rows past the end read the last row again and store nothing.
 fn aRow(row: u32) -> u32 {
@@ -55,7 +79,7 @@ fn bBlock(k: u32, column: u32) -> mat4x4f {
     let last = params.N - 1u;
     let at = (params.bOffset + k) / 4u;
     let n = 4u * column;
-    return transpose(mat4x4f(b[at + n * ldb], b[at + min(n + 1u, last) * ldb], b[at + min(n + 2u, last) * ldb], b[at + min(n + 3u, last) * ldb]));
+    return transpose(mat4x4f(b[at + min(n, last) * ldb], b[at + min(n + 1u, last) * ldb], b[at + min(n + 2u, last) * ldb], b[at + min(n + 3u, last) * ldb]));
   }
   let last = params.K - 1u;
   let at = params.bOffset / 4u + column;
@@ -70,13 +94,9 @@ fn bRow(k: u32, column: u32) -> vec4f {
   return b[(params.bOffset + k * params.ldb) / 4u + column];
 }
 
-@compute @workgroup_size(WORKGROUP)
-fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let column = workgroup.x * WORKGROUP + local;
-  if (4u * column >= params.N) {
-    return;
-  }
-  let row = workgroup.y * 8u;
+// ROWS rows of the vec4f columns `column` and, if COLUMNS is 2, `column` + WORKGROUP, over one slice of K.
+fn registerSums(slice: u32, row: u32, column: u32) -> Tile {
+  let other = min(column + WORKGROUP, (params.N - 1u) / 4u);
   let a0 = aRow(row);
   let a1 = aRow(row + 1u);
   let a2 = aRow(row + 2u);
@@ -95,35 +115,78 @@ fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
   var s5 = vec4f();
   var s6 = vec4f();
   var s7 = vec4f();
+  var t0 = vec4f();
+  var t1 = vec4f();
+  var t2 = vec4f();
+  var t3 = vec4f();
+  var t4 = vec4f();
+  var t5 = vec4f();
+  var t6 = vec4f();
+  var t7 = vec4f();
+  let begin = slice * params.kSlice;
+  let end = min(begin + params.kSlice, params.K);
   // Stored transposed, A has no padding along K: the last rows go one by one.
-  let blocks = select(params.K, params.K & ~3u, TRANSPOSE_A != 0u);
-  for (var k = 0u; k < blocks; k += 4u) {
+  let blocks = select(end, end & ~3u, TRANSPOSE_A != 0u);
+  for (var k = begin; k < blocks; k += 4u) {
     let block = bBlock(k, column);
+    var second = mat4x4f();
+    if (COLUMNS > 1u) {
+      second = bBlock(k, other);
+    }
     if (TRANSPOSE_A != 0u) {
       let x = aBlockTransposed(k, low);
-      let y = aBlockTransposed(k, high);
       s0 += block * x[0];
       s1 += block * x[1];
       s2 += block * x[2];
       s3 += block * x[3];
-      s4 += block * y[0];
-      s5 += block * y[1];
-      s6 += block * y[2];
-      s7 += block * y[3];
+      if (COLUMNS > 1u) {
+        t0 += second * x[0];
+        t1 += second * x[1];
+        t2 += second * x[2];
+        t3 += second * x[3];
+      }
+      if (ROWS > 4u) {
+        let y = aBlockTransposed(k, high);
+        s4 += block * y[0];
+        s5 += block * y[1];
+        s6 += block * y[2];
+        s7 += block * y[3];
+        if (COLUMNS > 1u) {
+          t4 += second * y[0];
+          t5 += second * y[1];
+          t6 += second * y[2];
+          t7 += second * y[3];
+        }
+      }
     } else {
       let at = k / 4u;
       s0 += block * a[a0 + at];
       s1 += block * a[a1 + at];
       s2 += block * a[a2 + at];
       s3 += block * a[a3 + at];
-      s4 += block * a[a4 + at];
-      s5 += block * a[a5 + at];
-      s6 += block * a[a6 + at];
-      s7 += block * a[a7 + at];
+      if (COLUMNS > 1u) {
+        t0 += second * a[a0 + at];
+        t1 += second * a[a1 + at];
+        t2 += second * a[a2 + at];
+        t3 += second * a[a3 + at];
+      }
+      if (ROWS > 4u) {
+        s4 += block * a[a4 + at];
+        s5 += block * a[a5 + at];
+        s6 += block * a[a6 + at];
+        s7 += block * a[a7 + at];
+        if (COLUMNS > 1u) {
+          t4 += second * a[a4 + at];
+          t5 += second * a[a5 + at];
+          t6 += second * a[a6 + at];
+          t7 += second * a[a7 + at];
+        }
+      }
     }
   }
-  for (var k = blocks; k < params.K; k++) {
+  for (var k = blocks; k < end; k++) {
     let value = bRow(k, column);
+    let second = bRow(k, other);
     let x = a[low + k * (params.lda / 4u)];
     let y = a[high + k * (params.lda / 4u)];
     s0 += x.x * value;
@@ -134,23 +197,65 @@ fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
     s5 += y.y * value;
     s6 += y.z * value;
     s7 += y.w * value;
+    t0 += x.x * second;
+    t1 += x.y * second;
+    t2 += x.z * second;
+    t3 += x.w * second;
+    t4 += y.x * second;
+    t5 += y.y * second;
+    t6 += y.z * second;
+    t7 += y.w * second;
   }
-  store(row, column, s0);
-  store(row + 1u, column, s1);
-  store(row + 2u, column, s2);
-  store(row + 3u, column, s3);
-  store(row + 4u, column, s4);
-  store(row + 5u, column, s5);
-  store(row + 6u, column, s6);
-  store(row + 7u, column, s7);
+  return Tile(s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7);
 }
 
-// ---- Tiles in workgroup memory: 64 × 64 a workgroup, 4 × 4 an invocation, K in blocks of 16. Every value
-// loaded from storage is used 64 times. Rows of the tiles are one longer than they need be, against bank conflicts.
-const TILE: u32 = 64u;
+@compute @workgroup_size(WORKGROUP)
+fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let column = workgroup.x * WORKGROUP * COLUMNS + local;
+  if (4u * column >= params.N) {
+    return;
+  }
+  let row = workgroup.y * ROWS;
+  let sums = registerSums(workgroup.z, row, column);
+  for (var part = 0u; part < COLUMNS; part++) {
+    let at = column + part * WORKGROUP;
+    let added = biasAt(at);
+    for (var i = 0u; i < ROWS; i++) {
+      store(workgroup.z, row + i, at, sums[8u * part + i] + added);
+    }
+  }
+}
+
+// A transposed: the sums of its stored rows come along.
+@compute @workgroup_size(WORKGROUP)
+fn registerTileSums(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  let row = workgroup.y * ROWS;
+  if (workgroup.x == 0u && workgroup.z == 0u && local < ROWS / 4u) {
+    storeRowSums(row / 4u + local);
+  }
+  let column = workgroup.x * WORKGROUP * COLUMNS + local;
+  if (4u * column >= params.N) {
+    return;
+  }
+  let sums = registerSums(workgroup.z, row, column);
+  for (var part = 0u; part < COLUMNS; part++) {
+    for (var i = 0u; i < ROWS; i++) {
+      store(workgroup.z, row + i, column + part * WORKGROUP, sums[8u * part + i]);
+    }
+  }
+}
+
+// ---- Tiles in workgroup memory: TILE_M × TILE_N a workgroup, LANE_ROWS × 4 an invocation, K in blocks of BLOCK.
+// Rows of the tiles are one longer than they need be, against bank conflicts. With two buffers the next block is
+// loaded while others still compute, and one barrier a block is enough.
+const TILE_M: u32 = 64u;
+const TILE_N: u32 = 64u;
+const LANE_ROWS: u32 = 4u; // 4 or 8
 const BLOCK: u32 = 16u;
-var<workgroup> aTile: array<f32, 1040>; // [BLOCK][TILE + 1]
-var<workgroup> bTile: array<f32, 1040>;
+const BUFFERS: u32 = 1u;
+const LANES: u32 = (TILE_N / 4u) * (TILE_M / LANE_ROWS);
+var<workgroup> aTile: array<f32, BUFFERS * BLOCK * (TILE_M + 1u)>; // [BUFFERS][BLOCK][TILE_M + 1]
+var<workgroup> bTile: array<f32, BUFFERS * BLOCK * (TILE_N + 1u)>;
 
 fn aAt(m: u32, k: u32) -> f32 {
   if (m >= params.M || k >= params.K) {
@@ -168,42 +273,82 @@ fn bAt(k: u32, n: u32) -> f32 {
   return b[at / 4u][at % 4u];
 }
 
-@compute @workgroup_size(16, 16)
-fn tiled(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_id) local: vec3u, @builtin(local_invocation_index) index: u32) {
-  let row = workgroup.y * TILE;
-  let column = workgroup.x * TILE;
+// Loads block k0 of both operands; neighbouring invocations load neighbouring addresses, whichever way they lie.
+fn loadTiles(buffer: u32, k0: u32, end: u32, row: u32, column: u32, index: u32) {
+  for (var item = index; item < TILE_M * BLOCK; item += LANES) {
+    let k = select(item % BLOCK, item / TILE_M, TRANSPOSE_A != 0u);
+    let m = select(item / BLOCK, item % TILE_M, TRANSPOSE_A != 0u);
+    aTile[(buffer * BLOCK + k) * (TILE_M + 1u) + m] = select(0.0, aAt(row + m, k0 + k), k0 + k < end);
+  }
+  for (var item = index; item < TILE_N * BLOCK; item += LANES) {
+    let k = select(item / TILE_N, item % BLOCK, TRANSPOSE_B != 0u);
+    let n = select(item % TILE_N, item / BLOCK, TRANSPOSE_B != 0u);
+    bTile[(buffer * BLOCK + k) * (TILE_N + 1u) + n] = bAt(k0 + k, column + n);
+  }
+}
+
+alias LaneRows = array<vec4f, 8>;
+fn tiledSums(workgroup: vec3u, index: u32) -> LaneRows {
+  let row = workgroup.y * TILE_M;
+  let column = workgroup.x * TILE_N;
+  let laneRow = LANE_ROWS * (index / (TILE_N / 4u));
+  let laneColumn = 4u * (index % (TILE_N / 4u));
+  let begin = workgroup.z * params.kSlice;
+  let end = min(begin + params.kSlice, params.K);
   var s0 = vec4f();
   var s1 = vec4f();
   var s2 = vec4f();
   var s3 = vec4f();
-  for (var k0 = 0u; k0 < params.K; k0 += BLOCK) {
-    for (var i = 0u; i < 4u; i++) {
-      let item = i * 256u + index;
-      // Neighbouring invocations load neighbouring addresses, whichever way the operand lies.
-      let along = vec2u(item % BLOCK, item / BLOCK);
-      let across = vec2u(item / TILE, item % TILE);
-      let ka = select(along, across, TRANSPOSE_A != 0u);
-      let kb = select(across, along, TRANSPOSE_B != 0u);
-      aTile[ka.x * (TILE + 1u) + ka.y] = aAt(row + ka.y, k0 + ka.x);
-      bTile[kb.x * (TILE + 1u) + kb.y] = bAt(k0 + kb.x, column + kb.y);
+  var s4 = vec4f();
+  var s5 = vec4f();
+  var s6 = vec4f();
+  var s7 = vec4f();
+  for (var k0 = begin; k0 < end; k0 += BLOCK) {
+    let buffer = (k0 - begin) / BLOCK % BUFFERS;
+    if (BUFFERS == 1u) {
+      workgroupBarrier();
     }
+    loadTiles(buffer, k0, end, row, column, index);
     workgroupBarrier();
     for (var k = 0u; k < BLOCK; k++) {
-      let x = k * (TILE + 1u) + 4u * local.y;
-      let y = k * (TILE + 1u) + 4u * local.x;
+      let x = (buffer * BLOCK + k) * (TILE_M + 1u) + laneRow;
+      let y = (buffer * BLOCK + k) * (TILE_N + 1u) + laneColumn;
       let value = vec4f(bTile[y], bTile[y + 1u], bTile[y + 2u], bTile[y + 3u]);
       s0 += aTile[x] * value;
       s1 += aTile[x + 1u] * value;
       s2 += aTile[x + 2u] * value;
       s3 += aTile[x + 3u] * value;
+      if (LANE_ROWS > 4u) {
+        s4 += aTile[x + 4u] * value;
+        s5 += aTile[x + 5u] * value;
+        s6 += aTile[x + 6u] * value;
+        s7 += aTile[x + 7u] * value;
+      }
     }
-    workgroupBarrier();
   }
-  let column4 = column / 4u + local.x;
-  if (4u * column4 < params.N) {
-    store(row + 4u * local.y, column4, s0);
-    store(row + 4u * local.y + 1u, column4, s1);
-    store(row + 4u * local.y + 2u, column4, s2);
-    store(row + 4u * local.y + 3u, column4, s3);
+  return LaneRows(s0, s1, s2, s3, s4, s5, s6, s7);
+}
+
+@compute @workgroup_size(LANES)
+fn tiled(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) index: u32) {
+  let sums = tiledSums(workgroup, index);
+  let row = workgroup.y * TILE_M + LANE_ROWS * (index / (TILE_N / 4u));
+  let column = workgroup.x * TILE_N / 4u + index % (TILE_N / 4u);
+  let added = biasAt(column);
+  for (var i = 0u; i < LANE_ROWS; i++) {
+    store(workgroup.z, row + i, column, sums[i] + added);
+  }
+}
+
+@compute @workgroup_size(LANES)
+fn tiledWithSums(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) index: u32) {
+  let sums = tiledSums(workgroup, index);
+  let row = workgroup.y * TILE_M + LANE_ROWS * (index / (TILE_N / 4u));
+  let column = workgroup.x * TILE_N / 4u + index % (TILE_N / 4u);
+  for (var i = 0u; i < LANE_ROWS; i++) {
+    store(workgroup.z, row + i, column, sums[i]);
+  }
+  if (workgroup.x == 0u && workgroup.z == 0u && index < TILE_M / 4u) {
+    storeRowSums(workgroup.y * TILE_M / 4u + index);
   }
 }

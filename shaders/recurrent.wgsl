@@ -1,10 +1,12 @@
 // What the fused steps of the recurrent cells share: their params and the products with the recurrent weights.
 // An invocation takes four units (one vec4f) of ROWS batch rows; the lanes of a workgroup take neighbouring units
-// and share their rows, so that h is the same for all of them. No barrier: rung 3 of the ladder.
+// and share their rows, so that h is the same for all of them. No barrier.
 // A cell's file declares GATES and the tensors h, packed, weight and dGates.
 
 struct Params {
-  B: u32, H: u32, t: u32,
+  B: u32, H: u32,
+  t: u32,      // the first step of the dispatch
+  count: u32,  // steps of the dispatch: t, t + 1, … forward; t, t − 1, … backward
   gather: u32, // forward: xProjection is gathered by `rows`; else cell (t, b) has row t·B + b
   last: u32,   // backward: t is the last step, after which no gradient comes back through W_hh
   relu: u32,
@@ -38,34 +40,38 @@ fn projectionRow(cell: u32) -> u32 {
   return cell;
 }
 
-// h[t]·W_hhᵀ + b_hh for one gate of four units, batch rows b to b + ROWS.
-fn gateSum(gate: u32, b: u32, unit: u32) -> Rows {
+// h[t]·W_hhᵀ for one gate of four units, batch rows b to b + ROWS, over every `every`th four units of h from `lane`.
+fn gateSum(t: u32, gate: u32, b: u32, unit: u32, lane: u32, every: u32) -> Rows {
   let n = units();
   let stride = GATES * n;
-  let h0 = rowOf(params.t, b, 1u);
-  let h1 = rowOf(params.t, b + 1u, 1u);
-  let h2 = rowOf(params.t, b + 2u, 1u);
-  let h3 = rowOf(params.t, b + 3u, 1u);
-  let h4 = rowOf(params.t, b + 4u, 1u);
-  let h5 = rowOf(params.t, b + 5u, 1u);
-  let h6 = rowOf(params.t, b + 6u, 1u);
-  let h7 = rowOf(params.t, b + 7u, 1u);
-  var s0 = packed[4u * n * stride + gate * n + unit]; // b_hh
-  var s1 = s0;
-  var s2 = s0;
-  var s3 = s0;
-  var s4 = s0;
-  var s5 = s0;
-  var s6 = s0;
-  var s7 = s0;
-  for (var k = 0u; k < n; k++) {
+  let h0 = rowOf(t, b, 1u);
+  let h1 = rowOf(t, b + 1u, 1u);
+  let h2 = rowOf(t, b + 2u, 1u);
+  let h3 = rowOf(t, b + 3u, 1u);
+  let h4 = rowOf(t, b + 4u, 1u);
+  let h5 = rowOf(t, b + 5u, 1u);
+  let h6 = rowOf(t, b + 6u, 1u);
+  let h7 = rowOf(t, b + 7u, 1u);
+  var s0 = vec4f();
+  var s1 = vec4f();
+  var s2 = vec4f();
+  var s3 = vec4f();
+  var s4 = vec4f();
+  var s5 = vec4f();
+  var s6 = vec4f();
+  var s7 = vec4f();
+  for (var k = lane; k < n; k += every) {
     let at = 4u * k * stride + gate * n + unit;
     let block = mat4x4f(packed[at], packed[at + stride], packed[at + 2u * stride], packed[at + 3u * stride]);
     s0 += block * h[h0 + k];
     if (ROWS > 1u) {
       s1 += block * h[h1 + k];
+    }
+    if (ROWS > 2u) {
       s2 += block * h[h2 + k];
       s3 += block * h[h3 + k];
+    }
+    if (ROWS > 4u) {
       s4 += block * h[h4 + k];
       s5 += block * h[h5 + k];
       s6 += block * h[h6 + k];
@@ -75,8 +81,15 @@ fn gateSum(gate: u32, b: u32, unit: u32) -> Rows {
   return Rows(s0, s1, s2, s3, s4, s5, s6, s7);
 }
 
-// dGates[step]·W_hh for four units, over `count` gates from `first`, batch rows b to b + ROWS.
-fn gradientSum(step: u32, first: u32, count: u32, b: u32, unit: u32) -> Rows {
+// b_hh for one gate of four units.
+fn gateBias(gate: u32, unit: u32) -> vec4f {
+  let n = units();
+  return packed[(4u * n * GATES + gate) * n + unit];
+}
+
+// dGates[step]·W_hh for four units, over `count` gates from `first`, batch rows b to b + ROWS; of four rows of W_hh
+// every `every`th from `lane`.
+fn gradientSum(step: u32, first: u32, count: u32, b: u32, unit: u32, lane: u32, every: u32) -> Rows {
   let n = units();
   let d0 = rowOf(step, b, GATES);
   let d1 = rowOf(step, b + 1u, GATES);
@@ -94,14 +107,18 @@ fn gradientSum(step: u32, first: u32, count: u32, b: u32, unit: u32) -> Rows {
   var s5 = vec4f();
   var s6 = vec4f();
   var s7 = vec4f();
-  for (var j = first * n; j < (first + count) * n; j++) {
+  for (var j = first * n + lane; j < (first + count) * n; j += every) {
     let at = 4u * j * n + unit;
     let block = mat4x4f(weight[at], weight[at + n], weight[at + 2u * n], weight[at + 3u * n]);
     s0 += block * dGates[d0 + j];
     if (ROWS > 1u) {
       s1 += block * dGates[d1 + j];
+    }
+    if (ROWS > 2u) {
       s2 += block * dGates[d2 + j];
       s3 += block * dGates[d3 + j];
+    }
+    if (ROWS > 4u) {
       s4 += block * dGates[d4 + j];
       s5 += block * dGates[d5 + j];
       s6 += block * dGates[d6 + j];
@@ -109,12 +126,4 @@ fn gradientSum(step: u32, first: u32, count: u32, b: u32, unit: u32) -> Rows {
     }
   }
   return Rows(s0, s1, s2, s3, s4, s5, s6, s7);
-}
-
-// dGates[t + 1]·W_hh over the first `count` gates: what comes back from the step after; nothing after the last.
-fn gradientFromNext(count: u32, b: u32, unit: u32) -> Rows {
-  if (params.last != 0u) {
-    return Rows();
-  }
-  return gradientSum(params.t + 1u, 0u, count, b, unit);
 }

@@ -60,12 +60,12 @@ fn columnsSplit(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
   }
 }
 
-// ---- Sums over one workgroup of 64
-var<workgroup> parts: array<vec2f, 64>;
+// ---- Sums over one workgroup of `lanes` invocations
+var<workgroup> parts: array<vec2f, 256>;
 
-fn workgroupSum(local: u32, value: vec2f) -> vec2f {
+fn workgroupSum(local: u32, lanes: u32, value: vec2f) -> vec2f {
   parts[local] = value;
-  for (var half = 32u; half > 0u; half /= 2u) {
+  for (var half = lanes / 2u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (local < half) {
       parts[local] += parts[local + half];
@@ -90,7 +90,7 @@ fn sum(@builtin(local_invocation_index) local: u32) {
   for (var n = local; n < sumParams.N; n += 64u) {
     own += rows[n];
   }
-  var total = workgroupSum(local, own) * vec2f(sumParams.scale, 1.0);
+  var total = workgroupSum(local, 64u, own) * vec2f(sumParams.scale, 1.0);
   if (local == 0u) {
     if (sumParams.accumulate != 0u) {
       total += vec2f(metrics[0], metrics[1]);
@@ -130,36 +130,52 @@ fn squaresTree(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocatio
   for (var i = workgroup.x * BLOCK + local; i < squaresParams.count; i += PARTIALS * BLOCK) {
     sum += values[i] * values[i];
   }
-  let total = workgroupSum(local, (sum.xy + sum.zw));
+  let total = workgroupSum(local, 64u, sum.xy + sum.zw);
   if (local == 0u) {
     partials[workgroup.x] = total.x + total.y;
   }
 }
 
-// ---- norm: the norm and the factor that clips it into metrics
-struct NormParams { clip: f32 }
+// ---- norm: of a training step the mean loss, the hits, the gradient's norm and the factor that clips it
+struct NormParams {
+  count: u32,   // vec4s of values
+  squares: u32, // values are the gradients, to be squared; else sums of squares
+  clip: f32,
+  N: u32,
+  scale: f32,   // of the loss
+}
 @group(0) @binding(0) var<uniform> normParams: NormParams;
-@group(0) @binding(1) var<storage, read> squareParts: array<f32>; // [1024]
-// metrics at binding 2
+// values at binding 1
+@group(0) @binding(2) var<storage, read> losses: array<vec2f>; // [N, 2], as rows above
+@group(0) @binding(3) var<storage, read_write> step: array<f32>; // metrics
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn norm(@builtin(local_invocation_index) local: u32) {
-  var own = 0.0;
-  for (var i = local; i < PARTIALS; i += 64u) {
-    own += squareParts[i];
+  var sum = vec4f();
+  for (var i = local; i < normParams.count; i += 256u) {
+    sum += select(values[i], values[i] * values[i], normParams.squares != 0u);
   }
-  let total = workgroupSum(local, vec2f(own, 0.0)).x;
+  let both = workgroupSum(local, 256u, sum.xy + sum.zw);
+  let total = both.x + both.y;
+  workgroupBarrier();
+  var own = vec2f();
+  for (var n = local; n < normParams.N; n += 256u) {
+    own += losses[n];
+  }
+  let loss = workgroupSum(local, 256u, own);
   if (local != 0u) {
     return;
   }
   let size = sqrt(total);
-  metrics[2] = size;
-  metrics[3] = 1.0;
+  step[0] = loss.x * normParams.scale;
+  step[1] = loss.y;
+  step[2] = size;
+  step[3] = 1.0;
   if (normParams.clip > 0.0) {
-    metrics[3] = min(1.0, normParams.clip / (size + 1e-6));
+    step[3] = min(1.0, normParams.clip / (size + 1e-6));
   }
   if (!isFinite(total)) {
-    metrics[3] = 0.0;
-    metrics[4] += 1.0;
+    step[3] = 0.0;
+    step[4] += 1.0;
   }
 }

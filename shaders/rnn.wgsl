@@ -1,4 +1,4 @@
-// One time step of the vanilla RNN for all rows of the batch, with recurrent.wgsl.
+// One time step of the vanilla RNN for all rows of the batch, with recurrent.wgsl and steps.wgsl.
 
 const GATES: u32 = 1u;
 
@@ -8,19 +8,10 @@ const GATES: u32 = 1u;
 @group(0) @binding(3) var<storage, read> packed: array<vec4f>; // [H + 1, 1, H]: W_hhᵀ, then b_hh
 @group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // [T + 1, B, H]
 
-@compute @workgroup_size(WORKGROUP)
-fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units()) {
-    return;
-  }
-  let b = workgroup.y * ROWS;
-  let sums = gateSum(0u, b, unit);
-  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
-    let cell = params.t * params.B + b + r;
-    let a = sums[r] + xProjection[projectionRow(cell) * units() + unit];
-    h[(cell + params.B) * units() + unit] = select(safeTanh(a), max(a, vec4f()), params.relu != 0u);
-  }
+fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
+  let cell = t * params.B + b;
+  let a = sum[0] + xProjection[projectionRow(cell) * units() + unit];
+  h[(cell + params.B) * units() + unit] = select(safeTanh(a), max(a, vec4f()), params.relu != 0u);
 }
 
 // ---- backward
@@ -29,18 +20,10 @@ fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_in
 @group(0) @binding(3) var<storage, read> weight: array<vec4f>; // W_hh [1, H, H]
 @group(0) @binding(4) var<storage, read_write> dGates: array<vec4f>; // [T, B, 1, H]
 
-@compute @workgroup_size(WORKGROUP)
-fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units()) {
-    return;
-  }
-  let b = workgroup.y * ROWS;
-  let sums = gradientFromNext(GATES, b, unit);
-  for (var r = 0u; r < ROWS && b + r < params.B; r++) {
-    let at = (params.t * params.B + b + r) * units() + unit;
-    let value = savedH[at + params.B * units()];
-    let reluSlope = select(vec4f(), vec4f(1.0), value > vec4f());
-    dGates[at] = (dOutput[at] + sums[r]) * select(1.0 - value * value, reluSlope, params.relu != 0u);
-  }
+// `sum` is what comes back through W_hh from step t + 1.
+fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
+  let at = (t * params.B + b) * units() + unit;
+  let value = savedH[at + params.B * units()];
+  let reluSlope = select(vec4f(), vec4f(1.0), value > vec4f());
+  dGates[at] = (dOutput[at] + sum) * select(1.0 - value * value, reluSlope, params.relu != 0u);
 }

@@ -1,5 +1,6 @@
 export { GatewiseError, type ErrorCode } from "./errors.ts";
 export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
+export type { Tuned, Tuner, TuningProgress, TuningStore } from "./runtime/tuner.ts";
 export { LanguageModel, type LanguageModelOptions } from "./models/language-model.ts";
 export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
 export {

@@ -14,6 +14,7 @@ import {
   STEP_PARAMS,
   STEP_VARIANTS,
   stepCases,
+  stepSizes,
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
@@ -23,6 +24,7 @@ const forwardGates = entry({
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", gates: "read_write", resetH: "read_write" },
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
+  tuneBy: stepSizes,
   work: ({ B, H }) => 4 * B * H * H,
   reference({ xProjection, rows, packed, h, gates, resetH }, { B, H, t, gather }) {
     const n = pad4(H);
@@ -54,6 +56,7 @@ const forwardCandidate = entry({
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", gates: "read_write", hidden: "read_write" },
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
+  tuneBy: stepSizes,
   work: ({ B, H }) => 2 * B * H * H,
   reference({ xProjection, rows, packed, h, gates, hidden }, { B, H, t, gather }) {
     const units = pad4(H);
@@ -102,6 +105,7 @@ const backwardCandidate = entry({
   bindings: BACKWARD_BINDINGS,
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
+  tuneBy: stepSizes,
   work: ({ B, H, last }) => (last ? 30 * B * H : 4 * B * H * H),
   reference({ dOutput, savedGates, savedH, weight, dGates, dH }, { B, H, t, last }) {
     const units = pad4(H);
@@ -127,6 +131,7 @@ const backwardReset = entry({
   bindings: BACKWARD_BINDINGS,
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
+  tuneBy: stepSizes,
   work: ({ B, H }) => 2 * B * H * H,
   reference({ savedGates, savedH, weight, dGates, dH }, { B, H, t }) {
     const n = pad4(H);

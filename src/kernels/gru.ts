@@ -12,19 +12,22 @@ import {
   recurrentFile,
   sigmoid,
   STEP_PARAMS,
-  STEP_VARIANTS,
   stepCases,
+  stepSizes,
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import { fewerSteps, overSteps, sequenceVariants, stepsFile } from "./steps.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", gates: "read_write" },
-  variants: STEP_VARIANTS,
+  variants: sequenceVariants("forward"),
   workgroups: stepWorkgroups,
-  work: ({ B, H }) => 6 * B * H * H,
-  reference({ xProjection, rows, packed, h, gates }, { B, H, t, gather }) {
+  tuneBy: stepSizes,
+  tuneWith: fewerSteps,
+  work: ({ B, H, count }) => 6 * B * H * H * count,
+  reference: overSteps(({ xProjection, rows, packed, h, gates }, { B, H, t, gather }) => {
     const units = pad4(H);
     const sum = new Float64Array(3 * units);
     for (let b = 0; b < B; b++) {
@@ -44,13 +47,16 @@ const forward = entry({
         gates[at + 3 * units + u] = product;
       }
     }
-  },
+  }, 1),
   cases: () =>
-    stepCases(({ B, H, T }) => ({
-      ...forwardInputs(B, H, T, 3),
-      h: { shape: [T + 1, B, H] },
-      gates: unitTensor([T, B, 4, H]),
-    })),
+    stepCases(
+      ({ B, H, T }) => ({
+        ...forwardInputs(B, H, T, 3),
+        h: { shape: [T + 1, B, H] },
+        gates: unitTensor([T, B, 4, H]),
+      }),
+      { direction: 1 },
+    ),
 });
 
 const backward = entry({
@@ -64,10 +70,12 @@ const backward = entry({
     dProjection: "read_write",
     dH: "read_write",
   },
-  variants: STEP_VARIANTS,
+  variants: sequenceVariants("backward"),
   workgroups: stepWorkgroups,
-  work: ({ B, H, last }) => (last ? 50 * B * H : 6 * B * H * H),
-  reference({ dOutput, savedGates, savedH, weight, dGates, dProjection, dH }, { B, H, t, last }) {
+  tuneBy: stepSizes,
+  tuneWith: fewerSteps,
+  work: ({ B, H, last, count }) => (last ? 50 * B * H : 0) + 6 * B * H * H * (count - last),
+  reference: overSteps(({ dOutput, savedGates, savedH, weight, dGates, dProjection, dH }, { B, H, t, last }) => {
     const units = pad4(H);
     const sum = new Float64Array(units);
     for (let b = 0; b < B; b++) {
@@ -93,17 +101,20 @@ const backward = entry({
         dH[b * units + u] = dh * z;
       }
     }
-  },
+  }, -1),
   cases: () =>
-    stepCases(({ B, H, T }) => ({
-      dOutput: { shape: [T, B, H] },
-      savedGates: unitTensor([T, B, 4, H]),
-      savedH: { shape: [T + 1, B, H] },
-      weight: unitTensor([3, H, H], true),
-      dGates: unitTensor([T, B, 3, H]),
-      dProjection: unitTensor([T, B, 3, H]),
-      dH: { shape: [B, H] },
-    })),
+    stepCases(
+      ({ B, H, T }) => ({
+        dOutput: { shape: [T, B, H] },
+        savedGates: unitTensor([T, B, 4, H]),
+        savedH: { shape: [T + 1, B, H] },
+        weight: unitTensor([3, H, H], true),
+        dGates: unitTensor([T, B, 3, H]),
+        dProjection: unitTensor([T, B, 3, H]),
+        dH: { shape: [B, H] },
+      }),
+      { direction: -1 },
+    ),
 });
 
-export const gru = defineKernel("gru", source, { forward, backward }, [recurrentFile]);
+export const gru = defineKernel("gru", source, { forward, backward }, [recurrentFile, stepsFile]);

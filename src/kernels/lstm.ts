@@ -12,19 +12,22 @@ import {
   recurrentFile,
   sigmoid,
   STEP_PARAMS,
-  STEP_VARIANTS,
   stepCases,
+  stepSizes,
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import { fewerSteps, overSteps, sequenceVariants, stepsFile } from "./steps.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", c: "read_write", gates: "read_write" },
-  variants: STEP_VARIANTS,
+  variants: sequenceVariants("forward"),
   workgroups: stepWorkgroups,
-  work: ({ B, H }) => 8 * B * H * H,
-  reference({ xProjection, rows, packed, h, c, gates }, { B, H, t, gather }) {
+  tuneBy: stepSizes,
+  tuneWith: fewerSteps,
+  work: ({ B, H, count }) => 8 * B * H * H * count,
+  reference: overSteps(({ xProjection, rows, packed, h, c, gates }, { B, H, t, gather }) => {
     const n = pad4(H);
     const sum = new Float64Array(4 * n);
     for (let b = 0; b < B; b++) {
@@ -46,23 +49,28 @@ const forward = entry({
         gates[at + 3 * n + u] = o;
       }
     }
-  },
+  }, 1),
   cases: () =>
-    stepCases(({ B, H, T }) => ({
-      ...forwardInputs(B, H, T, 4),
-      h: { shape: [T + 1, B, H] },
-      c: { shape: [T + 1, B, H] },
-      gates: unitTensor([T, B, 4, H]),
-    })),
+    stepCases(
+      ({ B, H, T }) => ({
+        ...forwardInputs(B, H, T, 4),
+        h: { shape: [T + 1, B, H] },
+        c: { shape: [T + 1, B, H] },
+        gates: unitTensor([T, B, 4, H]),
+      }),
+      { direction: 1 },
+    ),
 });
 
 const backward = entry({
   params: STEP_PARAMS,
   bindings: { dOutput: "read", savedGates: "read", savedC: "read", weight: "read", dGates: "read_write", dC: "read_write" },
-  variants: STEP_VARIANTS,
+  variants: sequenceVariants("backward"),
   workgroups: stepWorkgroups,
-  work: ({ B, H, last }) => (last ? 50 * B * H : 8 * B * H * H),
-  reference({ dOutput, savedGates, savedC, weight, dGates, dC }, { B, H, t, last }) {
+  tuneBy: stepSizes,
+  tuneWith: fewerSteps,
+  work: ({ B, H, last, count }) => (last ? 50 * B * H : 0) + 8 * B * H * H * (count - last),
+  reference: overSteps(({ dOutput, savedGates, savedC, weight, dGates, dC }, { B, H, t, last }) => {
     const n = pad4(H);
     const sum = new Float64Array(n);
     for (let b = 0; b < B; b++) {
@@ -85,16 +93,19 @@ const backward = entry({
         dC[b * n + u] = dc * f;
       }
     }
-  },
+  }, -1),
   cases: () =>
-    stepCases(({ B, H, T }) => ({
-      dOutput: { shape: [T, B, H] },
-      savedGates: unitTensor([T, B, 4, H]),
-      savedC: { shape: [T + 1, B, H] },
-      weight: unitTensor([4, H, H], true),
-      dGates: unitTensor([T, B, 4, H]),
-      dC: { shape: [B, H] },
-    })),
+    stepCases(
+      ({ B, H, T }) => ({
+        dOutput: { shape: [T, B, H] },
+        savedGates: unitTensor([T, B, 4, H]),
+        savedC: { shape: [T + 1, B, H] },
+        weight: unitTensor([4, H, H], true),
+        dGates: unitTensor([T, B, 4, H]),
+        dC: { shape: [B, H] },
+      }),
+      { direction: -1 },
+    ),
 });
 
-export const lstm = defineKernel("lstm", source, { forward, backward }, [recurrentFile]);
+export const lstm = defineKernel("lstm", source, { forward, backward }, [recurrentFile, stepsFile]);

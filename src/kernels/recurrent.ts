@@ -1,14 +1,30 @@
 // What the recurrent cells share: the params of a fused step, the products with the recurrent weights as the
 // references compute them, the variants, and the sizes of the cases.
 import sharedSource from "../../shaders/recurrent.wgsl?raw";
-import type { CaseTensor, Constants, KernelCase, Params, ShaderFile, Variant } from "../runtime/kernel.ts";
+import {
+  divideUp,
+  type CaseTensor,
+  type Constants,
+  type KernelCase,
+  type Params,
+  type ShaderFile,
+  type Variant,
+} from "../runtime/kernel.ts";
 import { pad4, type NumberArray } from "../runtime/tensor.ts";
 
 /** The WGSL that every cell's file builds on. */
 export const recurrentFile: ShaderFile = { name: "recurrent", source: sharedSource };
 
 /** Params of every fused step; the comments stand in shaders/recurrent.wgsl. */
-export const STEP_PARAMS = { B: "u32", H: "u32", t: "u32", gather: "u32", last: "u32", relu: "u32" } as const;
+export const STEP_PARAMS = {
+  B: "u32",
+  H: "u32",
+  t: "u32",
+  count: "u32",
+  gather: "u32",
+  last: "u32",
+  relu: "u32",
+} as const;
 export type StepParams = Params<typeof STEP_PARAMS>;
 
 /**
@@ -46,19 +62,42 @@ export function gradientSums(
 
 export const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
+/** vec4s of units that a workgroup covers. */
+export const unitWorkgroups = (H: number, lanes: number): number => divideUp(pad4(H) / 4, lanes);
+/** Only a single step. */
+export const single = ({ count }: Params): boolean => count === 1;
+
 /** Many batch rows an invocation share each load of a weight; a single one wastes nothing at B = 1. */
 export const STEP_VARIANTS: readonly Variant[] = [
-  { name: "8 rows", constants: { ROWS: 8 } },
-  { name: "1 row", constants: { ROWS: 1 }, preferred: ({ B }) => B === 1 },
+  { name: "8 rows", constants: { ROWS: 8, WORKGROUP: 8 }, supports: single },
+  { name: "4 rows", constants: { ROWS: 4, WORKGROUP: 8 }, supports: single },
+  {
+    name: "2 rows",
+    family: "gpu",
+    constants: { ROWS: 2, WORKGROUP: 32 },
+    supports: single,
+    preferred: ({ B }) => B! > 1,
+  },
+  {
+    name: "1 row",
+    constants: { ROWS: 1, WORKGROUP: 8 },
+    supports: ({ count, B }) => count === 1 && B! <= 4,
+    preferred: ({ B }, family) => family === "software" && B === 1,
+  },
 ];
 
-/** Units (in vec4f) that a workgroup covers: WORKGROUP in shaders/recurrent.wgsl. */
-const WORKGROUP_UNITS = 8;
-
 /** Workgroups of a fused step: units along x, batch rows along y. */
-export const stepWorkgroups = (p: Params<typeof STEP_PARAMS>, constants: Constants): readonly [number, number] => [
-  Math.ceil(pad4(p.H) / 4 / WORKGROUP_UNITS),
-  Math.ceil(p.B / constants.ROWS!),
+export const stepWorkgroups = (p: StepParams, { WORKGROUP, ROWS }: Constants): readonly [number, number] => [
+  unitWorkgroups(p.H, WORKGROUP!),
+  divideUp(p.B, ROWS!),
+];
+
+/** What the time of a fused step depends on. A sequence is another matter, and so is the last step, backward. */
+export const stepSizes = ({ B, H, count, last }: StepParams): readonly number[] => [
+  B,
+  H,
+  count > 1 ? 2 : 1,
+  count === 1 && last ? 2 : 1,
 ];
 
 /** A tensor of a case whose last axis is H, and whose last but one, if `square`, is H too. */
@@ -78,16 +117,29 @@ const SIZES = [
 ];
 const TOKENS = 7;
 
-/** Cases at odd sizes; `tensors` lists those of the entry. */
+/** Of each sequence: more rows than a workgroup takes, more units than it has lanes; all steps, or some. */
+const SEQUENCES = [
+  { B: 1, H: 1, T: 3, t: 0, count: 3, gather: 1 },
+  { B: 9, H: 5, T: 4, t: 1, count: 2, gather: 0 },
+  { B: 3, H: 65, T: 3, t: 0, count: 3, gather: 1 },
+  { B: 2, H: 133, T: 2, t: 0, count: 2, gather: 1 },
+];
+
+/** Cases at odd sizes; `tensors` lists those of the entry. `direction` −1 for a backward entry with sequences. */
 export function stepCases(
   tensors: (sizes: { readonly B: number; readonly H: number; readonly T: number }) => KernelCase["tensors"],
-  relu = 0,
+  { relu = 0, direction = 0 }: { relu?: number; direction?: -1 | 0 | 1 } = {},
 ): readonly KernelCase[] {
-  return SIZES.map(({ B, H, T, t, gather }) => ({
-    name: `B=${B} H=${H} T=${T} t=${t}${gather ? " gathered" : ""}${relu ? " relu" : ""}`,
-    params: { B, H, t, gather, last: Number(t === T - 1), relu },
-    tensors: tensors({ B, H, T }),
-  }));
+  const steps = SIZES.map((sizes) => ({ ...sizes, count: 1 }));
+  return [...steps, ...(direction === 0 ? [] : SEQUENCES)].map(({ B, H, T, t: first, count, gather }) => {
+    const t = direction < 0 ? first + count - 1 : first;
+    const steps = count === 1 ? `t=${t}` : `${count} steps from t=${t}`;
+    return {
+      name: `B=${B} H=${H} T=${T} ${steps}${gather ? " gathered" : ""}${relu ? " relu" : ""}`,
+      params: { B, H, t, count, gather, last: Number(t === T - 1), relu },
+      tensors: tensors({ B, H, T }),
+    };
+  });
 }
 
 /** The tensors that every cell's forward step reads, for a case. */

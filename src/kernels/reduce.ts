@@ -1,5 +1,6 @@
 // reduce: sums in a fixed order. `columns` adds up the rows of values[N,W], W stored; `sum` the losses and hits of
-// rows[N,2]; `squares` and `norm` find the global norm of a flat gradient, and from it the factor that clips it.
+// rows[N,2]. `norm` ends a training step: its loss, the global norm of the flat gradient and, from it, the factor
+// that clips it; `squares` does the larger part of it for many parameters.
 // The results for the host and the optimizers stand in metrics[8]: METRIC names its elements.
 import source from "../../shaders/reduce.wgsl?raw";
 import { defineKernel, divideUp, entry, type CaseTensor } from "../runtime/kernel.ts";
@@ -7,6 +8,8 @@ import { pad4 } from "../runtime/tensor.ts";
 
 /** Elements of `metrics`. `skipped` counts non-finite norms; once it is not 0, optimizers rest. */
 export const METRIC = { loss: 0, correct: 1, norm: 2, factor: 3, skipped: 4, count: 8 } as const;
+/** vec4s of gradients up to which one workgroup finds the norm alone. */
+export const SMALL_GRADIENT = 32768;
 /** Sums of squares that `squares` leaves for `norm`. */
 export const PARTIALS = 1024;
 /** vec4s that go to one partial in a row. */
@@ -98,14 +101,22 @@ const squares = entry({
 });
 
 const norm = entry({
-  params: { clip: "f32" },
-  bindings: { partials: "read", metrics: "read_write" },
+  params: { count: "u32", squares: "u32", clip: "f32", N: "u32", scale: "f32" },
+  bindings: { values: "read", rows: "read", metrics: "read_write" },
   workgroups: () => [1],
-  work: () => 2 * PARTIALS,
-  reference({ partials, metrics }, { clip }) {
+  work: ({ count, N }) => 8 * count + 2 * N,
+  reference({ values, rows, metrics }, { count, squares, clip, N, scale }) {
     let total = 0;
-    for (let i = 0; i < PARTIALS; i++) total += partials[i]!;
+    for (let i = 0; i < 4 * count; i++) total += squares ? values[i]! ** 2 : values[i]!;
+    let loss = 0;
+    let correct = 0;
+    for (let n = 0; n < N; n++) {
+      loss += rows[2 * n]!;
+      correct += rows[2 * n + 1]!;
+    }
     const size = Math.sqrt(total);
+    metrics[METRIC.loss] = scale * loss;
+    metrics[METRIC.correct] = correct;
     metrics[METRIC.norm] = size;
     // As torch.nn.utils.clip_grad_norm_.
     metrics[METRIC.factor] = clip > 0 ? Math.min(1, clip / (size + 1e-6)) : 1;
@@ -116,16 +127,30 @@ const norm = entry({
   },
   cases: () =>
     [
-      { name: "clipped", clip: 0.25, at: (i: number) => i % 7 },
-      { name: "small enough", clip: 100, at: (i: number) => (i % 3) / 65 },
-      { name: "not to be clipped", clip: 0, at: (i: number) => i % 5 },
-      { name: "all zero", clip: 1, at: () => 0 },
-      { name: "infinite", clip: 1, at: (i: number) => (i === 65 ? Infinity : 1) },
-      { name: "not a number", clip: 0, at: (i: number) => (i === 1023 ? NaN : 1) },
-    ].map(({ name, clip, at }) => ({
+      { name: "clipped", count: 256, clip: 0.25, N: 65, squares: 0, at: (i: number) => i % 7 },
+      { name: "small enough", count: 256, clip: 100, N: 1, squares: 0, at: (i: number) => (i % 3) / 65 },
+      { name: "not to be clipped", count: 256, clip: 0, N: 3, squares: 0, at: (i: number) => i % 5 },
+      { name: "of the gradients", count: 1001, clip: 1, N: 700, squares: 1, at: (i: number) => (i % 9) - 4 },
+      { name: "of few gradients", count: 3, clip: 1, N: 65, squares: 1, at: (i: number) => i - 4 },
+      { name: "all zero", count: 1, clip: 1, N: 1, squares: 1, at: () => 0 },
+      { name: "infinite", count: 256, clip: 1, N: 1, squares: 0, at: (i: number) => (i === 65 ? Infinity : 1) },
+      { name: "not a number", count: 256, clip: 0, N: 1, squares: 0, at: (i: number) => (i === 1023 ? NaN : 1) },
+      {
+        name: "of a gradient that is not a number",
+        count: 9,
+        clip: 0,
+        N: 1,
+        squares: 1,
+        at: (i: number) => (i === 35 ? NaN : 1),
+      },
+    ].map(({ name, count, clip, N, squares, at }) => ({
       name,
-      params: { clip },
-      tensors: { partials: { shape: [PARTIALS], fill: at }, metrics: metricsTensor(3) },
+      params: { count, squares, clip, N, scale: 1 / N },
+      tensors: {
+        values: { shape: [4 * count], fill: at },
+        rows: { shape: [N, 2], stored: [N, 2] },
+        metrics: metricsTensor(3),
+      },
     })),
 });
 

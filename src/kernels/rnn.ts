@@ -9,19 +9,22 @@ import {
   gradientSums,
   recurrentFile,
   STEP_PARAMS,
-  STEP_VARIANTS,
   stepCases,
+  stepSizes,
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import { fewerSteps, overSteps, sequenceVariants, stepsFile } from "./steps.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write" },
-  variants: STEP_VARIANTS,
+  variants: sequenceVariants("forward"),
   workgroups: stepWorkgroups,
-  work: ({ B, H }) => 2 * B * H * H,
-  reference({ xProjection, rows, packed, h }, { B, H, t, gather, relu }) {
+  tuneBy: stepSizes,
+  tuneWith: fewerSteps,
+  work: ({ B, H, count }) => 2 * B * H * H * count,
+  reference: overSteps(({ xProjection, rows, packed, h }, { B, H, t, gather, relu }) => {
     const n = pad4(H);
     const sum = new Float64Array(n);
     for (let b = 0; b < B; b++) {
@@ -33,18 +36,22 @@ const forward = entry({
         h[(cell + B) * n + u] = relu ? Math.max(a, 0) : Math.tanh(a);
       }
     }
-  },
+  }, 1),
   cases: () =>
-    [0, 1].flatMap((relu) => stepCases(({ B, H, T }) => ({ ...forwardInputs(B, H, T, 1), h: { shape: [T + 1, B, H] } }), relu)),
+    [0, 1].flatMap((relu) =>
+      stepCases(({ B, H, T }) => ({ ...forwardInputs(B, H, T, 1), h: { shape: [T + 1, B, H] } }), { relu, direction: 1 }),
+    ),
 });
 
 const backward = entry({
   params: STEP_PARAMS,
   bindings: { dOutput: "read", savedH: "read", weight: "read", dGates: "read_write" },
-  variants: STEP_VARIANTS,
+  variants: sequenceVariants("backward"),
   workgroups: stepWorkgroups,
-  work: ({ B, H, last }) => (last ? 10 * B * H : 2 * B * H * H),
-  reference({ dOutput, savedH, weight, dGates }, { B, H, t, last, relu }) {
+  tuneBy: stepSizes,
+  tuneWith: fewerSteps,
+  work: ({ B, H, last, count }) => (last ? 10 * B * H : 0) + 2 * B * H * H * (count - last),
+  reference: overSteps(({ dOutput, savedH, weight, dGates }, { B, H, t, last, relu }) => {
     const n = pad4(H);
     const sum = new Float64Array(n);
     for (let b = 0; b < B; b++) {
@@ -56,7 +63,7 @@ const backward = entry({
         dGates[at + u] = (dOutput[at + u]! + sum[u]!) * slope;
       }
     }
-  },
+  }, -1),
   cases: () =>
     [0, 1].flatMap((relu) =>
       stepCases(
@@ -66,9 +73,9 @@ const backward = entry({
           weight: unitTensor([1, H, H], true),
           dGates: unitTensor([T, B, 1, H]),
         }),
-        relu,
+        { relu, direction: -1 },
       ),
     ),
 });
 
-export const rnn = defineKernel("rnn", source, { forward, backward }, [recurrentFile]);
+export const rnn = defineKernel("rnn", source, { forward, backward }, [recurrentFile, stepsFile]);

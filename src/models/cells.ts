@@ -35,6 +35,8 @@ export interface StepGradients {
 }
 
 export interface Cell {
+  /** The kernel that can do many steps in one dispatch; undefined if none can. */
+  readonly sequences: string | undefined;
   /** G, the number of gates. */
   readonly gates: number;
   /** Values saved per unit and step for backward, besides h and c. */
@@ -51,6 +53,7 @@ export interface Cell {
 
 export const CELLS = {
   rnn: {
+    sequences: "rnn",
     gates: 1,
     savedGates: 0,
     cellState: false,
@@ -63,6 +66,7 @@ export const CELLS = {
       recorder.dispatch(rnn.backward, { dOutput, savedH: h, weight, dGates }, params),
   },
   gru: {
+    sequences: "gru",
     gates: 3,
     savedGates: 4,
     cellState: false,
@@ -79,6 +83,7 @@ export const CELLS = {
       ),
   },
   "gru-reset-before": {
+    sequences: undefined,
     gates: 3,
     savedGates: 3,
     cellState: false,
@@ -97,6 +102,7 @@ export const CELLS = {
     },
   },
   lstm: {
+    sequences: "lstm",
     gates: 4,
     savedGates: 4,
     cellState: true,

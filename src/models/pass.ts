@@ -2,7 +2,6 @@
 import { dropout } from "../kernels/dropout.ts";
 import { embedding } from "../kernels/embedding.ts";
 import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
-import { reduce } from "../kernels/reduce.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax-cross-entropy.ts";
 import { TRANSPOSE, transpose } from "../kernels/transpose.ts";
 import type { Recorder } from "../runtime/recorder.ts";
@@ -19,7 +18,7 @@ import {
   outputs,
   recordColumnSums,
   recordPack,
-  recordStep,
+  recordSteps,
   recordStepsBackward,
   recordWeightHhGradient,
   type Layer,
@@ -143,8 +142,6 @@ export interface PassOptions {
   readonly state?: RecurrentState | undefined;
   /** Seed and step of the dropout masks, u32 [4]; no dropout if left out. */
   readonly rng?: Tensor | undefined;
-  /** Loss, accuracy and more, f32 [8]; see kernels/reduce.ts. */
-  readonly metrics: Tensor;
   /** Where the gradients go; a forward pass only, for evaluation, if left out. */
   readonly gradients?: ParameterSet | undefined;
 }
@@ -167,7 +164,7 @@ export interface PassInputs {
 /** Records forward, loss and, if `gradients` are given, full backpropagation through time. */
 export function recordPass(recorder: Recorder, model: LanguageModel, options: PassOptions): PassInputs {
   const { config, parameters } = model;
-  const { T, B, loss, state, metrics, gradients } = options;
+  const { T, B, loss, state, gradients } = options;
   const { vocabSize: V, embeddingSize: E, hiddenSize: H, numLayers } = config;
   const cell = cellOf(config);
   const rng = config.dropout > 0 ? options.rng : undefined;
@@ -224,7 +221,7 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
       recordLayerInput(recorder, model, l, layerInput(l), layer.projection.xProjection);
     }
     recordPack(recorder, layer, layerWeights(parameters, l));
-    for (let t = 0; t < T; t++) recordStep(recorder, layer, t);
+    recordSteps(recorder, layer);
   });
   const top = layers.at(-1)!;
   const predicted: Matrix = loss === "all" ? outputs(top) : { tensor: top.tensors.h, rows: B, columns: H, firstRow: T * B };
@@ -234,8 +231,6 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
     { logits, targets, rows },
     { N, V, scale: 1 / N },
   );
-  // A training step reports its own mean; an evaluation adds up sums over its passes.
-  recorder.dispatch(reduce.sum, { rows, metrics }, { N, scale: gradients ? 1 / N : 1, accumulate: gradients ? 0 : 1 });
   if (state) recordState(recorder, layers, state, "store");
   const io: PassInputs = { inputs, targets, order, starts, rows, logits, layers };
   if (!gradients) return io;
@@ -243,8 +238,8 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
   // Backward. The logits now hold their gradient.
   const dLogits: Matrix = { tensor: logits, rows: N, columns: V };
   const g = gradients.byName;
-  recordMatmul(recorder, "tn", dLogits, predicted, { tensor: g["head.weight"]!, rows: V, columns: H });
-  recordColumnSums(recorder, dLogits, g["head.bias"]!);
+  const dHead: Matrix = { tensor: g["head.weight"]!, rows: V, columns: H };
+  recordMatmul(recorder, "tn", dLogits, predicted, dHead, { rowSums: g["head.bias"]! });
   const dTop = stepGradients![numLayers - 1]!.dOutput;
   recordMatmul(
     recorder,
@@ -259,11 +254,9 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
     const dWeights = layerWeights(gradients, l);
     const dProjection = gateMatrix(layer, step.dProjection);
     recordStepsBackward(recorder, layer, step);
-    recordWeightHhGradient(recorder, layer, step.dGates, dWeights.weightHh);
+    recordWeightHhGradient(recorder, layer, step.dGates, dWeights);
     if (l > 0) {
-      recordMatmul(recorder, "tn", dProjection, layerInput(l), weightIhMatrix(dWeights));
-      recordColumnSums(recorder, dProjection, dWeights.biasIh);
-      recordColumnSums(recorder, gateMatrix(layer, step.dGates), dWeights.biasHh);
+      recordMatmul(recorder, "tn", dProjection, layerInput(l), weightIhMatrix(dWeights), { rowSums: dWeights.biasIh });
       const dBelow = stepGradients![l - 1]!.dOutput;
       recordMatmul(recorder, "nn", dProjection, weightIhMatrix(layerWeights(parameters, l)), {
         tensor: dBelow,
@@ -279,7 +272,7 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
       }
       continue;
     }
-    recordInputBackward(recorder, model, gradients, layer, { order, starts, tabled, x0, ...step });
+    recordInputBackward(recorder, model, gradients, layer, { order, starts, tabled, x0, dProjection: step.dProjection });
   }
   return io;
 }
@@ -290,9 +283,9 @@ function recordInputBackward(
   { config, parameters }: LanguageModel,
   gradients: ParameterSet,
   layer: Layer,
-  options: { order: Tensor; starts: Tensor; tabled: boolean; x0: Tensor | undefined; dProjection: Tensor; dGates: Tensor },
+  options: { order: Tensor; starts: Tensor; tabled: boolean; x0: Tensor | undefined; dProjection: Tensor },
 ): void {
-  const { order, starts, tabled, x0, dProjection, dGates } = options;
+  const { order, starts, tabled, x0, dProjection } = options;
   const { vocabSize: V, embeddingSize: E, hiddenSize: H, input } = config;
   const { T, B, cell } = layer.shape;
   const width = cell.gates * pad4(H);
@@ -304,9 +297,7 @@ function recordInputBackward(
   if (!tabled) {
     const x: Matrix = { tensor: x0!, rows: T * B, columns: E };
     const dX: Matrix = { ...x, tensor: recorder.tensor({ name: "input.dX", shape: [T, B, E] }) };
-    recordMatmul(recorder, "tn", dRows, x, weightIhMatrix(dWeights));
-    recordColumnSums(recorder, dRows, dWeights.biasIh);
-    recordColumnSums(recorder, gateMatrix(layer, dGates), dWeights.biasHh);
+    recordMatmul(recorder, "tn", dRows, x, weightIhMatrix(dWeights), { rowSums: dWeights.biasIh });
     recordMatmul(recorder, "nn", dRows, weightIhMatrix(weights), dX);
     recorder.dispatch(embedding.backward, { order, starts, dY: dX.tensor, dWeight: dEmbedding! }, { N: T * B, V, W: pad4(E) });
     return;
@@ -314,9 +305,8 @@ function recordInputBackward(
   // Token by token the gate gradients sum to the table's; what follows then works on V rows instead of T·B.
   const dTable: Matrix = { tensor: gateTensor(recorder, "input.dTable", [V, cell.gates, H]), rows: V, columns: width };
   recorder.dispatch(embedding.backward, { order, starts, dY: dProjection, dWeight: dTable.tensor }, { N: T * B, V, W: width });
-  recordColumnSums(recorder, dTable, dWeights.biasIh);
-  recordColumnSums(recorder, dGates === dProjection ? dTable : gateMatrix(layer, dGates), dWeights.biasHh);
   if (input === "one-hot") {
+    recordColumnSums(recorder, dTable, dWeights.biasIh);
     recorder.dispatch(
       transpose.forward,
       { matrix: dTable.tensor, bias: dTable.tensor, out: dWeights.weightIh },
@@ -324,6 +314,6 @@ function recordInputBackward(
     );
     return;
   }
-  recordMatmul(recorder, "tn", dTable, e, weightIhMatrix(dWeights));
+  recordMatmul(recorder, "tn", dTable, e, weightIhMatrix(dWeights), { rowSums: dWeights.biasIh });
   recordMatmul(recorder, "nn", dTable, weightIhMatrix(weights), { tensor: dEmbedding!, rows: V, columns: E });
 }

@@ -76,10 +76,11 @@ export function recordPack(recorder: Recorder, layer: Layer, weights: LayerWeigh
   );
 }
 
-const stepParams = ({ shape, projection }: Layer, t: number): StepParams => ({
+const stepParams = ({ shape, projection }: Layer, t: number, count: number): StepParams => ({
   B: shape.B,
   H: shape.H,
   t,
+  count,
   gather: Number(projection.gather),
   last: Number(t === shape.T - 1),
   relu: Number(shape.relu),
@@ -87,7 +88,52 @@ const stepParams = ({ shape, projection }: Layer, t: number): StepParams => ({
 
 /** Records time step t, forward. */
 export function recordStep(recorder: Recorder, layer: Layer, t: number): void {
-  layer.shape.cell.forward(recorder, layer.tensors, stepParams(layer, t));
+  layer.shape.cell.forward(recorder, layer.tensors, stepParams(layer, t, 1));
+}
+
+/** Up to this many units a GPU streams the recurrent weights faster than it dispatches step by step. */
+const SEQUENCE_UNITS = 256;
+/** On a software adapter a step of more work than this costs more than its dispatch, and its barriers most. */
+const SEQUENCE_STEP_WORK = 1e6;
+/** Steps that tell whether a sequence is faster. */
+const TRIAL_STEPS = 8;
+/** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
+const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
+
+/**
+ * Records all steps, one a dispatch or, where the cell has kernels for it and it is faster, many: `record` is given
+ * how many steps were done before, and how many to do.
+ */
+function recordSequence(
+  recorder: Recorder,
+  { shape: { cell, T, B, H, relu } }: Layer,
+  direction: "forward" | "backward",
+  record: (recorder: Recorder, done: number, count: number) => void,
+): void {
+  const inParts =
+    (most: number, T: number) =>
+    (r: Recorder): void => {
+      for (let done = 0; done < T; done += most) record(r, done, Math.min(most, T - done));
+    };
+  if (!cell.sequences || T === 1) return inParts(1, T)(recorder);
+  const stepWork = 2 * cell.gates * B * H * H;
+  const most = Math.max(1, Math.floor(SEQUENCE_WORK[recorder.family] / stepWork));
+  const trialSteps = Math.min(T, TRIAL_STEPS);
+  const candidates = {
+    steps: { record: inParts(1, T), trial: inParts(1, trialSteps) },
+    sequence: { record: inParts(most, T), trial: inParts(most, trialSteps) },
+  };
+  const name = `${cell.sequences} ${direction}${relu ? " relu" : ""} of all steps`;
+  recorder.choose(name, [B, H, T], candidates, (family) =>
+    (family === "gpu" ? H <= SEQUENCE_UNITS : stepWork <= SEQUENCE_STEP_WORK) ? "sequence" : "steps",
+  );
+}
+
+/** Records all time steps, forward. */
+export function recordSteps(recorder: Recorder, layer: Layer): void {
+  recordSequence(recorder, layer, "forward", (r, done, count) =>
+    layer.shape.cell.forward(r, layer.tensors, stepParams(layer, done, count)),
+  );
 }
 
 /** The outputs h[1] … h[T] of a layer as a matrix [T·B, H]; h[0] … h[T−1], if `before`. */
@@ -121,10 +167,17 @@ export function recordStepsBackward(
   gradients: StepGradients,
   before?: (t: number) => void,
 ): void {
-  for (let t = layer.shape.T - 1; t >= 0; t--) {
-    before?.(t);
-    layer.shape.cell.backward(recorder, layer.tensors, gradients, stepParams(layer, t));
+  const { cell, T } = layer.shape;
+  if (before) {
+    for (let t = T - 1; t >= 0; t--) {
+      before(t);
+      cell.backward(recorder, layer.tensors, gradients, stepParams(layer, t, 1));
+    }
+    return;
   }
+  recordSequence(recorder, layer, "backward", (r, done, count) =>
+    cell.backward(r, layer.tensors, gradients, stepParams(layer, T - 1 - done, count)),
+  );
 }
 
 /** The matrix [T·B, G·H] of a gate gradient, or `count` gates of it from gate `first`. */
@@ -133,21 +186,31 @@ export function gateMatrix({ shape }: Layer, tensor: Tensor, first = 0, count = 
   return { tensor, rows: shape.T * shape.B, columns: count * H, firstColumn: first * H, stride: shape.cell.gates * H };
 }
 
-/** Records the gradient of W_hh: dGatesᵀ · h, where the candidate of a reset-before GRU has r ⊙ h for h. */
-export function recordWeightHhGradient(recorder: Recorder, layer: Layer, dGates: Tensor, dWeightHh: Tensor): void {
+/**
+ * Records the gradients of W_hh, dGatesᵀ · h, and of b_hh; the candidate of a reset-before GRU has r ⊙ h for h.
+ * `gradients` are the layer's.
+ */
+export function recordWeightHhGradient(
+  recorder: Recorder,
+  layer: Layer,
+  dGates: Tensor,
+  { weightHh, biasHh }: Pick<LayerWeights, "weightHh" | "biasHh">,
+): void {
   const { cell, H } = layer.shape;
   const target = (first: number, count: number): Matrix => ({
-    tensor: dWeightHh,
+    tensor: weightHh,
     rows: count * pad4(H),
     columns: H,
     firstRow: first * pad4(H),
   });
-  const plain = cell.resetBefore ? 2 : cell.gates;
-  recordMatmul(recorder, "tn", gateMatrix(layer, dGates, 0, plain), outputs(layer, true), target(0, plain));
-  if (cell.resetBefore) {
-    const resetH: Matrix = { tensor: layer.tensors.resetH!, rows: layer.shape.T * layer.shape.B, columns: H };
-    recordMatmul(recorder, "tn", gateMatrix(layer, dGates, 2, 1), resetH, target(2, 1));
+  if (!cell.resetBefore) {
+    recordMatmul(recorder, "tn", gateMatrix(layer, dGates), outputs(layer, true), target(0, cell.gates), { rowSums: biasHh });
+    return;
   }
+  const resetH: Matrix = { tensor: layer.tensors.resetH!, rows: layer.shape.T * layer.shape.B, columns: H };
+  recordMatmul(recorder, "tn", gateMatrix(layer, dGates, 0, 2), outputs(layer, true), target(0, 2));
+  recordMatmul(recorder, "tn", gateMatrix(layer, dGates, 2, 1), resetH, target(2, 1));
+  if (biasHh) recordColumnSums(recorder, gateMatrix(layer, dGates), biasHh);
 }
 
 /** Records out[j] = Σ over the rows of a matrix: the gradient of a bias. */

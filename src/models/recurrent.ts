@@ -24,9 +24,8 @@ import {
   makeLayer,
   makeLayerGradients,
   outputs,
-  recordColumnSums,
   recordPack,
-  recordStep,
+  recordSteps,
   recordStepsBackward,
   recordWeightHhGradient,
   type Layer,
@@ -387,7 +386,7 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
     recorder.copy(tensors.h0, h, { fromOffset: index * B * W, length: B * W });
     if (c) recorder.copy(tensors.c0, c, { fromOffset: index * B * W, length: B * W });
     recordPack(recorder, layer, weights);
-    for (let t = 0; t < T; t++) recordStep(recorder, layer, t);
+    recordSteps(recorder, layer);
     for (const [history, target] of [
       [h, tensors.hN],
       [c, tensors.cN],
@@ -560,21 +559,19 @@ async function recordBackward(
       { x: made.dhNs[index]!, index: tensors.finalOutput, y: step.dOutput },
       { N: B, W, indexOffset: 0 },
     );
-    recordStepsBackward(recorder, layer, step, (t) => {
-      if (cell.cellState)
-        recorder.dispatch(
-          scatter.forward,
-          { x: made.dcNs[index]!, index: tensors.endsAt, y: step.dCarry! },
-          { N: B, W, indexOffset: t * B },
-        );
-    });
+    const addFinal = (t: number): void =>
+      recorder.dispatch(
+        scatter.forward,
+        { x: made.dcNs[index]!, index: tensors.endsAt, y: step.dCarry! },
+        { N: B, W, indexOffset: t * B },
+      );
+    recordStepsBackward(recorder, layer, step, cell.cellState ? addFinal : undefined);
     recordInitialGradients(recorder, cell, layer, step, index, tensors.empty, made);
-    recordWeightHhGradient(recorder, layer, step.dGates, dWeights.weightHh);
+    recordWeightHhGradient(recorder, layer, step.dGates, dWeights);
     const dProjection = gateMatrix(layer, step.dProjection);
-    if (dWeights.biasIh) recordColumnSums(recorder, dProjection, dWeights.biasIh);
-    if (dWeights.biasHh) recordColumnSums(recorder, gateMatrix(layer, step.dGates), dWeights.biasHh);
     inputs.forEach((input, i) => {
-      recordMatmul(recorder, "tn", dProjection, input, inputWeights(dWeights.weightIh, i));
+      const rowSums = i === 0 ? dWeights.biasIh : undefined;
+      recordMatmul(recorder, "tn", dProjection, input, inputWeights(dWeights.weightIh, i), { rowSums });
       const target: Matrix = { tensor: below[i]!, rows: T * B, columns: input.columns };
       const weight = inputWeights(weightsOf(parameters, l, d).weightIh, i);
       if (d === 0) {

@@ -25,6 +25,7 @@ export class CpuDevice implements Device {
   readonly kind = "cpu";
   readonly family = "software";
   readonly gpuDevice = undefined;
+  readonly tuner = undefined;
   readonly lost = new Promise<string>(() => {});
   readonly description: string;
   private readonly storages = new Set<TensorStorage>();

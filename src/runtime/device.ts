@@ -3,6 +3,7 @@ import { CpuDevice } from "./cpu-device.ts";
 import type { Family } from "./kernel.ts";
 import type { FlatTensors, Recorder } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
+import type { Tuner } from "./tuner.ts";
 import { requestWebGpuDevice, type WebGpuOptions } from "./webgpu-device.ts";
 
 /** A recorded list of commands. */
@@ -37,6 +38,8 @@ export interface Device {
   readonly family: Family;
   /** The underlying GPUDevice; undefined on the CPU device. */
   readonly gpuDevice: GPUDevice | undefined;
+  /** What was tuned; undefined where nothing is. */
+  readonly tuner: Tuner | undefined;
   /** Resolves with the reason when the device is lost; never on the CPU. */
   readonly lost: Promise<string>;
 

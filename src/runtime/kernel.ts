@@ -25,11 +25,18 @@ export interface Variant {
   /** The WGSL function, if it is not the entry's own name. */
   readonly entryPoint?: string;
   readonly constants?: Constants;
+  /** The family of adapters that it is made for; any, if left out. */
+  readonly family?: Family;
+  /** Workgroups to dispatch, where they are not the entry's. */
+  readonly workgroups?: (params: Params) => Workgroups;
   /** Whether it is the one to take for these params on this family; the first variant is, where none says so. */
   readonly preferred?: (params: Params, family: Family) => boolean;
   /** Whether it may run at all for these params; always, if left out. */
   readonly supports?: (params: Params) => boolean;
 }
+
+/** Workgroups along x, y, z. */
+export type Workgroups = readonly [number, number?, number?];
 
 /** One dispatch to check against the reference: its params, its tensors, and what to fill them with. */
 export interface KernelCase {
@@ -48,7 +55,11 @@ export interface EntrySpec<P extends ParamTypes, B extends Bindings> {
   readonly bindings: B;
   readonly variants?: readonly Variant[];
   /** Workgroups to dispatch along x, y, z. */
-  readonly workgroups: (params: Params<P>, constants: Constants) => readonly [number, number?, number?];
+  readonly workgroups: (params: Params<P>, constants: Constants) => Workgroups;
+  /** The sizes that decide which variant is fastest; where none are given, the family decides alone. */
+  readonly tuneBy?: (params: Params<P>) => readonly number[];
+  /** Params of less work, on the same tensors, that tell as well which variant is fastest. */
+  readonly tuneWith?: (params: Params<P>) => Params<P>;
   /** Floating-point operations, or memory operations where those dominate: what submits are bounded by. */
   readonly work: (params: Params<P>) => number;
   /** The definition: plain loops over arrays in stored order, in float32 or float64. */
@@ -100,10 +111,17 @@ export function defineKernel<E extends Record<string, EntrySpec<any, any>>>(
   return kernel as never;
 }
 
-/** The variant to use: the one asked for by name, else the preferred one, else the first that can run. */
+/** The variants that can run with these params, those made for other families left out. */
+export function ableVariants(entry: Entry, params: Params, family: Family): readonly Variant[] {
+  return entry.variants.filter((v) => (v.family ?? family) === family && (v.supports?.(params) ?? true));
+}
+
+/** The variant to use: the one asked for by name, of whatever family, else the preferred one, else the first. */
 export function chooseVariant(entry: Entry, params: Params, family: Family, name?: string): Variant {
-  const able = entry.variants.filter((v) => v.supports?.(params) ?? true);
-  const chosen = name ? able.find((v) => v.name === name) : (able.find((v) => v.preferred?.(params, family)) ?? able[0]);
+  const able = ableVariants(entry, params, family);
+  const chosen = name
+    ? entry.variants.find((v) => v.name === name && (v.supports?.(params) ?? true))
+    : (able.find((v) => v.preferred?.(params, family)) ?? able[0]);
   if (!chosen) {
     throw new Error(`${entry.kernel}.${entry.name}: no variant ${name ?? ""} for ${JSON.stringify(params)}`);
   }

@@ -1,5 +1,14 @@
 import { GatewiseError } from "../errors.ts";
-import { chooseVariant, type Bindings, type Entry, type Family, type Params, type ParamTypes, type Variant } from "./kernel.ts";
+import {
+  ableVariants,
+  chooseVariant,
+  type Bindings,
+  type Entry,
+  type Family,
+  type Params,
+  type ParamTypes,
+  type Variant,
+} from "./kernel.ts";
 import { sizeOf, storedShape, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
 
 /** One dispatch of an entry point, ready to be replayed. */
@@ -29,6 +38,26 @@ export interface ClearCommand {
 }
 export type Command = DispatchCommand | CopyCommand | ClearCommand;
 
+/** Ways to do the same work, of which the tuner takes the fastest. */
+export interface Choice {
+  /** What is chosen and for which sizes, rounded up to powers of two: "lstm.forward 64 128". */
+  readonly key: string;
+  readonly candidates: Readonly<Record<string, Candidate>>;
+  /** What is taken without tuning. */
+  readonly preferred: string;
+  /** Work of the plan that it decides about, in the unit of `Entry.work`. */
+  work: number;
+}
+
+export interface Candidate {
+  readonly record: (recorder: Recorder) => void;
+  /** Less of the same work, to time it; the whole, if left out. */
+  readonly trial?: (recorder: Recorder) => void;
+}
+
+/** What the tuner chose, by the key of the choice. */
+export type Choices = ReadonlyMap<string, string>;
+
 const MAX_WORKGROUPS = 65535;
 
 /**
@@ -38,8 +67,14 @@ const MAX_WORKGROUPS = 65535;
 export class Recorder {
   readonly commands: Command[] = [];
   readonly tensors: Tensor[] = [];
+  /** The choices that this plan meets, in the order in which they must be made: each after those it contains. */
+  readonly choices = new Map<string, Choice>();
+  private dummy: Tensor | undefined;
 
-  constructor(private readonly family: Family) {}
+  constructor(
+    readonly family: Family,
+    private readonly chosen: Choices = new Map(),
+  ) {}
 
   /** A tensor that belongs to the plan; zero at first. */
   tensor(spec: TensorSpec): Tensor {
@@ -48,14 +83,50 @@ export class Recorder {
     return tensor;
   }
 
+  /** A tensor to bind where an entry point has a binding that it will not touch. */
+  unused(): Tensor {
+    return (this.dummy ??= this.tensor({ name: "unused", shape: [4] }));
+  }
+
+  /** Records one of `candidates`, which do the same: what was chosen for these sizes, else the preferred one. */
+  choose(name: string, sizes: readonly number[], candidates: Choice["candidates"], prefer: (family: Family) => string): void {
+    const preferred = prefer(this.family);
+    const choice = this.meet(name, sizes, candidates, preferred);
+    // The choices inside each candidate come first, so that the candidates are compared at their best.
+    const work = Object.values(candidates).map((candidate) => {
+      const inner = new Recorder(this.family, this.chosen);
+      candidate.record(inner);
+      for (const each of inner.choices.values()) {
+        this.meet(each.key, [], each.candidates, each.preferred).work += each.work;
+      }
+      return workOf(inner.commands);
+    });
+    choice.work += Math.max(...work);
+    this.choices.delete(choice.key);
+    this.choices.set(choice.key, choice);
+    const taken = this.chosen.get(choice.key);
+    (candidates[taken ?? preferred] ?? candidates[preferred]!).record(this);
+  }
+
+  private meet(name: string, sizes: readonly number[], candidates: Choice["candidates"], preferred: string): Choice {
+    const key = [name, ...sizes.map((size) => 2 ** Math.ceil(Math.log2(Math.max(size, 1))))].join(" ");
+    let choice = this.choices.get(key);
+    if (!choice) this.choices.set(key, (choice = { key, candidates, preferred, work: 0 }));
+    return choice;
+  }
+
   dispatch<P extends ParamTypes, B extends Bindings>(
     entry: Entry<P, B>,
     tensors: { readonly [K in keyof B]: Tensor },
     params: Params<P>,
     variantName?: string,
   ): void {
-    const variant = chooseVariant(entry as unknown as Entry, params as Params, this.family, variantName);
-    const [x, y = 1, z = 1] = entry.workgroups(params, variant.constants ?? {});
+    const variant =
+      variantName === undefined
+        ? this.variantFor(entry as unknown as Entry, tensors, params as Params)
+        : chooseVariant(entry as unknown as Entry, params as Params, this.family, variantName);
+    const workgroups = variant.workgroups?.(params as Params) ?? entry.workgroups(params, variant.constants ?? {});
+    const [x, y = 1, z = 1] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
     if (x > MAX_WORKGROUPS || y > MAX_WORKGROUPS || z > MAX_WORKGROUPS) {
       throw new GatewiseError(
@@ -78,6 +149,27 @@ export class Recorder {
     });
   }
 
+  /** The variant that was tuned for these params, else the family's own. */
+  private variantFor(entry: Entry, tensors: Readonly<Record<string, Tensor>>, params: Params): Variant {
+    const own = chooseVariant(entry, params, this.family);
+    const able = entry.tuneBy ? ableVariants(entry, params, this.family) : [];
+    if (able.length < 2) return own;
+    const trial = entry.tuneWith?.(params) ?? params;
+    const candidates = Object.fromEntries(
+      able.map(({ name }): [string, Candidate] => [
+        name,
+        {
+          record: (r) => r.dispatch(entry, tensors, params, name),
+          trial: (r) => r.dispatch(entry, tensors, trial, name),
+        },
+      ]),
+    );
+    const choice = this.meet(`${entry.kernel}.${entry.name}`, entry.tuneBy!(params), candidates, own.name);
+    choice.work += entry.work(params);
+    const taken = this.chosen.get(choice.key);
+    return able.find(({ name }) => name === taken) ?? own;
+  }
+
   copy(from: Tensor, to: Tensor, options: { fromOffset?: number; toOffset?: number; length?: number } = {}): void {
     const { fromOffset = 0, toOffset = 0, length = Math.min(from.length - fromOffset, to.length - toOffset) } = options;
     this.commands.push({ kind: "copy", from, fromOffset, to, toOffset, length });
@@ -87,6 +179,9 @@ export class Recorder {
     this.commands.push({ kind: "clear", tensor });
   }
 }
+
+const workOf = (commands: readonly Command[]): number =>
+  commands.reduce((sum, command) => sum + (command.kind === "dispatch" ? command.work : 0), 0);
 
 /** A tensor with storage of its own that is not yet allocated. */
 export function makeTensor(spec: TensorSpec): Tensor {

@@ -1,10 +1,11 @@
 import { GatewiseError } from "../errors.ts";
 import type { Device, Plan } from "./device.ts";
 import type { Constants, Entry, Family } from "./kernel.ts";
-import { makeFlatTensors, makeTensor, Recorder, type FlatTensors } from "./recorder.ts";
+import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
 import { assembleShader, describeShaderMessage } from "./shader.ts";
 import { SubmitPacer } from "./submit-pacer.ts";
 import { fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
+import { Tuner, type TunerOptions, type TuningProgress, type TuningStore } from "./tuner.ts";
 import { MAP_READ, STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
 import { WebGpuPlan } from "./webgpu-plan.ts";
 
@@ -16,6 +17,15 @@ export interface WebGpuOptions {
   readonly powerPreference?: GPUPowerPreference;
   /** Milliseconds of GPU work that one submit should hold; 50 by default. */
   readonly submitMilliseconds?: number;
+  /**
+   * Whether kernels are tuned: on first use of a shape the variants are checked and timed on this adapter, and the
+   * fastest is remembered in `tuningStore`. "again" forgets what was remembered. Default: "on" where there is a store
+   * (in browsers local storage), else "off", which takes what usually suits such adapters.
+   */
+  readonly tuning?: "on" | "off" | "again";
+  readonly tuningStore?: TuningStore;
+  /** Called before each choice that is tuned, and at the end. */
+  readonly onTuning?: (progress: TuningProgress) => void;
 }
 
 /** A compiled entry point. */
@@ -31,7 +41,7 @@ const MAX_POOLED_BYTES = 1 << 20;
 
 export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGpuDevice> {
   if (options.gpuDevice) {
-    return new WebGpuDevice(options.gpuDevice, options.gpuDevice.adapterInfo, options.submitMilliseconds ?? 50, false);
+    return new WebGpuDevice(options.gpuDevice, options.gpuDevice.adapterInfo, options, false);
   }
   const gpu = options.gpu ?? globalThis.navigator?.gpu;
   if (!gpu) {
@@ -56,7 +66,41 @@ export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGp
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
     },
   });
-  return new WebGpuDevice(device, adapter.info, options.submitMilliseconds ?? 50, true);
+  return new WebGpuDevice(device, adapter.info, options, true);
+}
+
+/** What the tuner is to do; undefined if it is to do nothing. */
+function tunerOptions({ tuning, tuningStore = localStore(), onTuning }: WebGpuOptions): TunerOptions | undefined {
+  if (tuning === "off" || (tuning === undefined && !tuningStore)) return undefined;
+  return { store: tuningStore, again: tuning === "again", onProgress: onTuning };
+}
+
+/** The browser's local storage, where there is one. */
+function localStore(): TuningStore | undefined {
+  try {
+    const storage = globalThis.localStorage;
+    if (typeof storage?.getItem !== "function") return undefined;
+    return {
+      load: (name) => storage.getItem(`gatewise.${name}`) ?? undefined,
+      save: (name, text) => storage.setItem(`gatewise.${name}`, text),
+    };
+  } catch {
+    return undefined; // forbidden to this page
+  }
+}
+
+/** What the fastest variant may depend on. */
+function identityOf(info: GPUAdapterInfo, { limits, features }: GPUDevice): string {
+  return JSON.stringify([
+    info.vendor,
+    info.architecture,
+    info.device,
+    info.description,
+    limits.maxComputeInvocationsPerWorkgroup,
+    limits.maxComputeWorkgroupStorageSize,
+    limits.maxStorageBufferBindingSize,
+    features.has("shader-f16"),
+  ]);
 }
 
 /** Whether the adapter runs shaders on the CPU. */
@@ -76,6 +120,7 @@ export class WebGpuDevice implements Device {
   readonly description: string;
   readonly lost: Promise<string>;
   readonly pacer: SubmitPacer;
+  readonly tuner: Tuner | undefined;
   private lostReason: string | undefined;
   private firstError: GPUError | undefined;
   private readonly storages = new Set<TensorStorage>();
@@ -91,12 +136,14 @@ export class WebGpuDevice implements Device {
   constructor(
     readonly gpuDevice: GPUDevice,
     info: GPUAdapterInfo,
-    submitMilliseconds: number,
+    options: WebGpuOptions,
     private readonly owned: boolean,
   ) {
     this.family = isSoftware(info) ? "software" : "gpu";
     this.description = describe(info);
-    this.pacer = new SubmitPacer(gpuDevice.queue, this.family, submitMilliseconds);
+    this.pacer = new SubmitPacer(gpuDevice.queue, this.family, options.submitMilliseconds ?? 50);
+    const tuning = tunerOptions(options);
+    this.tuner = tuning && new Tuner(this, identityOf(info, gpuDevice), tuning);
     this.lost = gpuDevice.lost.then((loss) => (this.lostReason = loss.message || loss.reason));
     gpuDevice.addEventListener("uncapturederror", this.onError);
   }
@@ -197,6 +244,15 @@ export class WebGpuDevice implements Device {
     else this.idleReadbacks.set(staging.size, [staging]);
   }
 
+  /** Lets go of the buffers that are kept for the next read. */
+  dropReadbacks(): void {
+    for (const buffer of [...this.idleReadbacks.values()].flat()) {
+      this.countHelper(-buffer.size);
+      buffer.destroy();
+    }
+    this.idleReadbacks.clear();
+  }
+
   /** Counts buffers that are no tensors: uniforms and read-backs; `bytes` negative when one goes. */
   countHelper(bytes: number): void {
     this.helperBuffers += Math.sign(bytes);
@@ -205,13 +261,13 @@ export class WebGpuDevice implements Device {
 
   async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
     this.throwIfLost();
-    const recorder = new Recorder(this.family);
+    let recorder = new Recorder(this.family, await this.tuner?.choices());
     build(recorder);
-    const pipelines = await Promise.all(
-      recorder.commands.map((c) =>
-        c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.variant.entryPoint) : undefined,
-      ),
-    );
+    if (this.tuner && recorder.choices.size > 0 && (await this.tuner.tune(recorder))) {
+      recorder = new Recorder(this.family, await this.tuner.choices());
+      build(recorder);
+    }
+    const pipelines = await this.compileAll(recorder.commands);
     this.gpuDevice.pushErrorScope("out-of-memory");
     try {
       this.allocate(recorder.tensors);
@@ -224,6 +280,19 @@ export class WebGpuDevice implements Device {
       }
     }
     return new WebGpuPlan(this, name, recorder, pipelines);
+  }
+
+  /** A plan of commands whose tensors are there already. */
+  async recordCommands(name: string, commands: Command[]): Promise<Plan> {
+    return new WebGpuPlan(this, name, { commands, tensors: [] }, await this.compileAll(commands));
+  }
+
+  compileAll(commands: readonly Command[]): Promise<readonly (Pipeline | undefined)[]> {
+    return Promise.all(
+      commands.map((c) =>
+        c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.variant.entryPoint) : undefined,
+      ),
+    );
   }
 
   /** The compiled entry point, from the cache if it was compiled before. */
@@ -309,8 +378,7 @@ export class WebGpuDevice implements Device {
       storage.buffer = undefined;
     }
     this.storages.clear();
-    for (const idle of this.idleReadbacks.values()) for (const buffer of idle) buffer.destroy();
-    this.idleReadbacks.clear();
+    this.dropReadbacks();
     this.pipelines.clear();
     this.helperBuffers = 0;
     this.helperBytes = 0;

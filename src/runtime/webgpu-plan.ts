@@ -35,7 +35,7 @@ export class WebGpuPlan implements Plan {
   constructor(
     private readonly device: WebGpuDevice,
     readonly name: string,
-    recorder: Recorder,
+    recorder: Pick<Recorder, "commands" | "tensors">,
     pipelines: readonly (Pipeline | undefined)[],
   ) {
     this.commands = recorder.commands;

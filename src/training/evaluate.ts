@@ -1,6 +1,6 @@
 import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
-import { METRIC } from "../kernels/reduce.ts";
+import { METRIC, reduce } from "../kernels/reduce.ts";
 import type { LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import type { Plan } from "../runtime/device.ts";
@@ -52,7 +52,9 @@ export async function makeEvaluator(
   const plan: Plan = await device.record("evaluate", (recorder) => {
     metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
     state = makeState((spec) => recorder.tensor(spec), model.config, B);
-    pass = recordPass(recorder, model, { T, B, loss: "all", state, metrics });
+    pass = recordPass(recorder, model, { T, B, loss: "all", state });
+    // Sums over all windows.
+    recorder.dispatch(reduce.sum, { rows: pass.rows, metrics }, { N: T * B, scale: 1, accumulate: 1 });
   });
   const inputs = new Uint32Array(T * B);
   const targets = new Uint32Array(T * B);

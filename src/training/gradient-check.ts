@@ -14,7 +14,8 @@ import { CpuDevice } from "../runtime/cpu-device.ts";
 import type { Device } from "../runtime/device.ts";
 import type { Entry } from "../runtime/kernel.ts";
 import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
-import { allEntries, differences } from "./kernel-check.ts";
+import { differences } from "../runtime/verify.ts";
+import { allEntries } from "./kernel-list.ts";
 
 /** The cells, in every form, that are checked. */
 export const CHECKED_CELLS = {
@@ -197,7 +198,9 @@ export async function makePassHarness(
   const state = makeState((spec) => device.tensor(spec), config, B);
   let pass!: PassInputs;
   const plan = await device.record("check", (recorder) => {
-    pass = recordPass(recorder, model, { T, B, loss, state, rng, metrics, gradients });
+    pass = recordPass(recorder, model, { T, B, loss, state, rng, gradients });
+    const N = pass.rows.shape[0]!;
+    recorder.dispatch(reduce.sum, { rows: pass.rows, metrics }, { N, scale: 1 / N, accumulate: 0 });
   });
   const shift = breakage === "shift-time" ? B : 0;
   const inputs = Uint32Array.from({ length: T * B }, (_, i) => randomWord(1, 2, i + shift, 3) % V);
@@ -476,7 +479,7 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
     const wide = (name: string, shape: readonly number[]): Tensor =>
       recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
     const rows = recorder.tensor({ name: "rows", shape: [1, 1], dtype: "u32" });
-    const params = { B: 1, H, t: 0, gather: 0, last: 1, relu: 0 };
+    const params = { B: 1, H, t: 0, count: 1, gather: 0, last: 1, relu: 0 };
     xRnn = wide("x", [1, 1, H]);
     xLstm = wide("x", [1, 4, H]);
     h = wide("h", [2, 1, H]);
@@ -492,7 +495,9 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
       params,
     );
     recorder.dispatch(reduce.squares, { values, partials }, { count: 16 });
-    recorder.dispatch(reduce.norm, { partials, metrics }, { clip: 1 });
+    const losses = recorder.tensor({ name: "losses", shape: [1, 2], stored: [1, 2] });
+    const count = PARTIALS / 4;
+    recorder.dispatch(reduce.norm, { values: partials, rows: losses, metrics }, { count, squares: 0, clip: 1, N: 1, scale: 1 });
   });
   const results: CheckResult[] = [];
   try {

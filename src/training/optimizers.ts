@@ -1,6 +1,6 @@
 // The optimizers: how many moments each keeps, and its update of all parameters in one dispatch.
 import { adam } from "../kernels/adam.ts";
-import { PARTIALS, reduce } from "../kernels/reduce.ts";
+import { PARTIALS, reduce, SMALL_GRADIENT } from "../kernels/reduce.ts";
 import { rmsprop } from "../kernels/rmsprop.ts";
 import { sgd } from "../kernels/sgd.ts";
 import type { Recorder } from "../runtime/recorder.ts";
@@ -83,14 +83,25 @@ export const OPTIMIZERS = {
 export type OptimizerName = keyof typeof OPTIMIZERS;
 export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as readonly OptimizerName[];
 
-/** Records the global norm of the gradients, the clip factor that follows from it, and the update. */
+/**
+ * Records what follows the backward pass: loss and accuracy over the `rows` of the predictions, the global norm of
+ * the gradients, the clip factor that follows from it, and the update.
+ */
 export function recordUpdate(
   recorder: Recorder,
-  tensors: UpdateTensors,
+  tensors: UpdateTensors & { readonly rows: Tensor },
   options: { optimizer: OptimizerName; clip: number; weightDecay: number; momentum: number },
 ): void {
-  const partials = recorder.tensor({ name: "partials", shape: [PARTIALS] });
-  recorder.dispatch(reduce.squares, { values: tensors.gradients, partials }, { count: tensors.gradients.length / 4 });
-  recorder.dispatch(reduce.norm, { partials, metrics: tensors.metrics }, { clip: options.clip });
+  const { gradients, rows, metrics } = tensors;
+  const N = rows.shape[0]!;
+  const count = gradients.length / 4;
+  const small = count <= SMALL_GRADIENT;
+  const params = { clip: options.clip, N, scale: 1 / N };
+  if (small) recorder.dispatch(reduce.norm, { values: gradients, rows, metrics }, { ...params, count, squares: 1 });
+  else {
+    const partials = recorder.tensor({ name: "partials", shape: [PARTIALS] });
+    recorder.dispatch(reduce.squares, { values: gradients, partials }, { count });
+    recorder.dispatch(reduce.norm, { values: partials, rows, metrics }, { ...params, count: PARTIALS / 4, squares: 0 });
+  }
   OPTIMIZERS[options.optimizer].record(recorder, tensors, options);
 }

@@ -115,11 +115,18 @@ export class Trainer {
     const { model, options, gradients, metrics } = this;
     const { batchSize: B, seqLen: T, loss } = options;
     this.plan = await model.device.record("train", (recorder) => {
-      this.pass = recordPass(recorder, model, { T, B, loss, state: this.state, rng: this.rng, metrics, gradients });
+      this.pass = recordPass(recorder, model, { T, B, loss, state: this.state, rng: this.rng, gradients });
       const moments = Object.fromEntries(Object.entries(this.moments).map(([name, set]) => [name, set.flat.whole]));
       recordUpdate(
         recorder,
-        { parameters: model.parameters.flat.whole, gradients: gradients.flat.whole, moments, schedule: this.schedule, metrics },
+        {
+          parameters: model.parameters.flat.whole,
+          gradients: gradients.flat.whole,
+          moments,
+          schedule: this.schedule,
+          metrics,
+          rows: this.pass.rows,
+        },
         options,
       );
     });
@@ -220,6 +227,13 @@ export class Trainer {
       if (keeps)
         yield { v: 1, event: "checkpoint", step: this.step, path: await settings.onCheckpoint!(this, { step: this.step, best }) };
       logs.pausedFor(performance.now() - paused);
+    }
+    // Aborted while whoever reads the events was busy: the numbers still on their way belong to steps that were done.
+    await logs.settle(true);
+    for (let event = logs.shift(); event; event = logs.shift()) {
+      this.checkLog(event);
+      loss = event.loss;
+      yield event;
     }
     await model.device.finish();
     await this.checkFinite();

@@ -10,9 +10,9 @@ export async function testAdapter(): Promise<GPUAdapter> {
   return adapter;
 }
 
-/** Gatewise's device on that adapter. */
+/** Gatewise's device on that adapter, with the variants that nobody tuned. */
 export async function testDevice(): Promise<Device> {
-  return openDevice({ gpu: await entryPoint() });
+  return openDevice({ gpu: await entryPoint(), tuning: "off" });
 }
 
 // Dawn crashes some processes when its instance is collected before they end, so the process keeps it.

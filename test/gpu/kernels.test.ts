@@ -3,7 +3,8 @@ import { lstm } from "../../src/kernels/lstm.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { defineKernel, entry, type Entry } from "../../src/runtime/kernel.ts";
 import type { NumberArray } from "../../src/runtime/tensor.ts";
-import { allEntries, differences } from "../../src/training/kernel-check.ts";
+import { differences } from "../../src/runtime/verify.ts";
+import { allEntries } from "../../src/training/kernel-list.ts";
 import { testDevice } from "./device.ts";
 
 let device: Device;

@@ -52,7 +52,7 @@ describe("a plan", () => {
   it("cut into many submits gives the bits that one submit gives", async () => {
     const results: Float32Array[] = [];
     for (const submitMilliseconds of [1e-4, 1e6]) {
-      const own = await openDevice({ gpuDevice: device.gpuDevice!, submitMilliseconds });
+      const own = await openDevice({ gpuDevice: device.gpuDevice!, submitMilliseconds, tuning: "off" });
       const [a, c] = [own.tensor(square(65, "a")), own.tensor(square(65, "c"))];
       own.write(
         a,
@@ -75,7 +75,7 @@ describe("a plan", () => {
 describe("a device of the caller's own", () => {
   it("is used as it is and outlives Gatewise's", async () => {
     const gpuDevice = await (await testAdapter()).requestDevice();
-    const own = await openDevice({ gpuDevice });
+    const own = await openDevice({ gpuDevice, tuning: "off" });
     expect(own.gpuDevice).toBe(gpuDevice);
     const tensor = own.tensor({ name: "x", shape: [3, 5] });
     own.write(
@@ -91,7 +91,7 @@ describe("a device of the caller's own", () => {
 
   it("that is lost makes every later call fail with E_DEVICE_LOST", async () => {
     const gpuDevice = await (await testAdapter()).requestDevice();
-    const own = await openDevice({ gpuDevice });
+    const own = await openDevice({ gpuDevice, tuning: "off" });
     const tensor = own.tensor({ name: "x", shape: [4] });
     const plan = await own.record("product", (recorder) => {
       const matrix = { tensor: recorder.tensor(square(4, "a")), rows: 4, columns: 4 };
@@ -107,6 +107,9 @@ describe("a device of the caller's own", () => {
 });
 
 it("every entry point of matmul has both families of variants", () => {
-  for (const entry of Object.values(matmul))
-    expect(entry.variants.map((v) => v.name)).toEqual(["register-tile", "workgroup-tile"]);
+  for (const entry of Object.values(matmul)) {
+    const families = entry.variants.map(({ family }) => family);
+    expect(families).toContain("gpu");
+    expect(families).toContain(undefined);
+  }
 });

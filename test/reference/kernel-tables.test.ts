@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { chooseVariant } from "../../src/runtime/kernel.ts";
 import { assembleShader } from "../../src/runtime/shader.ts";
-import { allEntries } from "../../src/training/kernel-check.ts";
+import { allEntries } from "../../src/training/kernel-list.ts";
 
 const entries = [...allEntries()];
 

@@ -18,7 +18,7 @@ const isShaderError = expect.objectContaining({ code: "E_SHADER" });
 describe("a shader", () => {
   it("is the prelude, the shared files and the kernel's own, in this order", () => {
     expect(assembleShader(mine, {})).toBe([prelude, shared.source, mine.files.at(-1)!.source].join("\n"));
-    expect(lstm.forward.files.map(({ name }) => name)).toEqual(["recurrent", "lstm"]);
+    expect(lstm.forward.files.map(({ name }) => name)).toEqual(["recurrent", "steps", "lstm"]);
   });
 
   it("has the variant's constants for the defaults, in whichever file they stand, and nothing else changed", () => {

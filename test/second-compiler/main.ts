@@ -4,7 +4,8 @@ import { PRESETS, type PresetName } from "../../src/models/config.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { randomWord } from "../../src/random.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
-import { allEntries, differences } from "../../src/training/kernel-check.ts";
+import { differences } from "../../src/runtime/verify.ts";
+import { allEntries } from "../../src/training/kernel-list.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 
 const device = await openDevice();

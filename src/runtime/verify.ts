@@ -1,40 +1,29 @@
-// The proof of every kernel: the same inputs through its reference in float64 and through its WGSL on a GPU.
+// The proof of a kernel: the same inputs through its reference in float64 and through its WGSL on a GPU.
 import { STREAM, fraction, randomWord } from "../random.ts";
-import { CpuDevice } from "../runtime/cpu-device.ts";
-import type { Device } from "../runtime/device.ts";
-import type { Entry, KernelCase } from "../runtime/kernel.ts";
-import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "../runtime/tensor.ts";
+import { CpuDevice } from "./cpu-device.ts";
+import type { Device } from "./device.ts";
+import type { Entry, KernelCase, Variant } from "./kernel.ts";
+import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "./tensor.ts";
 
 /** Relative L2 distance between GPU and reference that a tensor may have. */
 export const TOLERANCE = 1e-5;
 
-/** All entry points of all kernels, by their full names ("lstm.forward"). */
-export function allEntries(): ReadonlyMap<string, Entry> {
-  const modules = import.meta.glob<Record<string, unknown>>("../kernels/*.ts", { eager: true });
-  const entries = new Map<string, Entry>();
-  for (const module of Object.values(modules)) {
-    for (const exported of Object.values(module)) {
-      for (const entry of Object.values(exported ?? {})) if (isEntry(entry)) entries.set(`${entry.kernel}.${entry.name}`, entry);
-    }
-  }
-  return entries;
-}
-
-function isEntry(value: unknown): value is Entry {
-  return typeof value === "object" && value !== null && "reference" in value && "cases" in value;
-}
-
 /**
- * Runs every case of an entry point in every variant that supports it, and says what differs from the reference:
- * nothing, if all is well.
+ * Runs every case of an entry point in every variant that supports it, of whatever family, and says what differs
+ * from the reference: nothing, if all is well.
  */
-export async function differences(device: Device, entry: Entry, cases: readonly KernelCase[] = entry.cases()): Promise<string[]> {
+export async function differences(
+  device: Device,
+  entry: Entry,
+  cases: readonly KernelCase[] = entry.cases(),
+  variants: readonly Variant[] = entry.variants,
+): Promise<string[]> {
   const cpu = new CpuDevice("float64");
   const found: string[] = [];
   for (const each of cases) {
     const inputs = fillTensors(each);
     const expected = await runCase(cpu, entry, each, inputs);
-    for (const variant of entry.variants) {
+    for (const variant of variants) {
       if (!(variant.supports?.(each.params) ?? true)) continue;
       const actual = await runCase(device, entry, each, inputs, variant.name);
       for (const [name, values] of actual) {

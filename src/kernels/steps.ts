@@ -1,0 +1,55 @@
+// The entry points that rnn, gru and lstm share: one step a dispatch in several forms, or a sequence of steps.
+import source from "../../shaders/steps.wgsl?raw";
+import { divideUp, type Family, type ShaderFile, type Variant } from "../runtime/kernel.ts";
+import { single, STEP_VARIANTS, unitWorkgroups, type StepParams } from "./recurrent.ts";
+
+export const stepsFile: ShaderFile = { name: "steps", source };
+
+/** A reference of one step, over `count` steps: upwards from t, or downwards, where only the first may be the last. */
+export function overSteps<A>(
+  reference: (arrays: A, params: StepParams) => void,
+  direction: 1 | -1,
+): (arrays: A, params: StepParams) => void {
+  return (arrays, params) => {
+    for (let i = 0; i < params.count; i++) {
+      reference(arrays, { ...params, t: params.t + direction * i, last: i === 0 ? params.last : 0 });
+    }
+  };
+}
+
+/** The first steps of a sequence tell which variant is fastest. */
+export const fewerSteps = (params: StepParams): StepParams => ({ ...params, count: Math.min(params.count, 8) });
+
+/** Variants of the entry `forward` or `backward` of shaders/steps.wgsl: one step a dispatch, or a sequence. */
+export const sequenceVariants = (entry: "forward" | "backward"): readonly Variant[] => [
+  ...STEP_VARIANTS,
+  {
+    name: "split sums",
+    entryPoint: `${entry}Split`,
+    constants: { ROWS: 1 },
+    supports: ({ count, B }) => count === 1 && B! <= 4,
+    preferred: ({ B }, family) => family === "gpu" && B === 1,
+    workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), B],
+  },
+  {
+    name: "workgroup tile",
+    family: "gpu",
+    entryPoint: `${entry}Tiled`,
+    supports: single,
+    preferred: ({ B, H }, family) => family === "gpu" && B! >= 32 && H! >= 512,
+    workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), divideUp(B!, 32)],
+  },
+  sequence(entry, 8, 32),
+  sequence(entry, 4, 32),
+  sequence(entry, 2, 64, "gpu"),
+  { ...sequence(entry, 1, 128, "gpu"), preferred: () => true },
+];
+
+const sequence = (entry: string, rows: number, lanes: number, family?: Family): Variant => ({
+  name: `sequence of ${rows} ${rows === 1 ? "row" : "rows"}`,
+  ...(family && { family }),
+  entryPoint: `${entry}Sequence`,
+  constants: { ROWS: rows, WORKGROUP: lanes },
+  supports: ({ count }) => count! > 1,
+  workgroups: ({ B }) => [divideUp(B!, rows)],
+});

@@ -1,0 +1,160 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { LanguageModel } from "../../src/models/language-model.ts";
+import { openDevice, type Device } from "../../src/runtime/device.ts";
+import { defineKernel, entry, type Variant } from "../../src/runtime/kernel.ts";
+import type { Recorder } from "../../src/runtime/recorder.ts";
+import type { TuningStore } from "../../src/runtime/tuner.ts";
+import { Trainer } from "../../src/training/trainer.ts";
+import { testDevice } from "./device.ts";
+
+let shared: Device;
+
+beforeAll(async () => {
+  shared = await testDevice();
+});
+afterAll(() => shared.dispose());
+
+const memory = (): TuningStore & { texts: Map<string, string> } => {
+  const texts = new Map<string, string>();
+  return { texts, load: (name) => texts.get(name), save: (name, text) => void texts.set(name, text) };
+};
+
+const open = (tuningStore: TuningStore, tuning: "on" | "again" = "on"): Promise<Device> =>
+  openDevice({ gpuDevice: shared.gpuDevice!, tuning, tuningStore });
+
+/** A kernel that doubles numbers, in as many ways as there are variants. */
+function doubling(variants: readonly Variant[]) {
+  const source = /* wgsl */ `
+    struct Params { count: u32 }
+    @group(0) @binding(0) var<uniform> params: Params;
+    @group(0) @binding(1) var<storage, read> x: array<f32>;
+    @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+const FAULT: u32 = 0u;
+const LOOPS: u32 = 1u;
+
+    @compute @workgroup_size(64)
+    fn forward(@builtin(global_invocation_id) id: vec3u) {
+      if (id.x >= params.count) { return; }
+      for (var i = 0u; i < LOOPS; i++) {
+        y[id.x] = 2.0 * x[id.x] * cos(f32(i) * 1e-30);
+      }
+      if (FAULT == 1u || (FAULT == 2u && id.x > 1000u)) { y[id.x] += 0.01; }
+    }
+    @compute @workgroup_size(4096)
+    fn tooWide() {}`;
+  return defineKernel("doubling", source, {
+    forward: entry({
+      params: { count: "u32" },
+      bindings: { x: "read", y: "read_write" },
+      variants,
+      workgroups: ({ count }) => [Math.ceil(count / 64)],
+      tuneBy: ({ count }) => [count],
+      // More than it does, so that the tuner cares.
+      work: () => 1e9,
+      reference({ x, y }, { count }) {
+        for (let i = 0; i < count; i++) y[i] = 2 * x[i]!;
+      },
+      cases: () => [{ name: "65", params: { count: 65 }, tensors: { x: { shape: [65] }, y: { shape: [65] } } }],
+    }),
+  }).forward;
+}
+
+const SLOW: Variant = { name: "slow", constants: { LOOPS: 300 } };
+const FAST: Variant = { name: "fast" };
+
+const recordDoubling =
+  (variants: readonly Variant[]) =>
+  (recorder: Recorder): void => {
+    const count = 1 << 16;
+    const [x, y] = [recorder.tensor({ name: "x", shape: [count] }), recorder.tensor({ name: "y", shape: [count] })];
+    recorder.dispatch(doubling(variants), { x, y }, { count });
+  };
+
+async function tuned(variants: readonly Variant[], store: TuningStore = memory()) {
+  const device = await open(store);
+  (await device.record("test", recordDoubling(variants))).dispose();
+  const result = device.tuner!.results.get("doubling.forward 65536");
+  const { milliseconds } = device.tuner!;
+  const left = device.memory();
+  device.dispose();
+  return { ...result!, spent: milliseconds, left };
+}
+
+describe("the tuner", () => {
+  test("takes the faster variant, whichever stands first, and leaves no buffer behind", async () => {
+    for (const variants of [
+      [SLOW, FAST],
+      [FAST, SLOW],
+    ]) {
+      const result = await tuned(variants);
+      expect(result).toMatchObject({ chosen: "fast", preferred: variants[0]!.name, rejected: {} });
+      expect(result.milliseconds.slow!).toBeGreaterThan(2 * result.milliseconds.fast!);
+      expect(result.left.bytes).toBeLessThan(4096);
+    }
+  });
+
+  test.each([
+    ["that misses the reference", { name: "wrong", constants: { FAULT: 1 } }, /relative L2/],
+    ["that goes wrong only at the real shape", { name: "wrong", constants: { FAULT: 2 } }, /at the real shape/],
+    ["that does not compile", { name: "wrong", entryPoint: "tooWide" }, /./],
+  ])("never takes a variant %s", async (_, wrong: Variant, reason) => {
+    const result = await tuned([SLOW, wrong, FAST]);
+    expect(result.chosen).toBe("fast");
+    expect(result.rejected.wrong).toMatch(reason);
+  });
+
+  test("remembers: a second device tunes nothing", async () => {
+    const store = memory();
+    expect((await tuned([SLOW, FAST], store)).spent).toBeGreaterThan(0);
+    expect(await tuned([SLOW, FAST], store)).toMatchObject({ chosen: "fast", spent: 0 });
+  });
+
+  test("tunes anew when the candidates changed, when told so, and when what was kept cannot be read", async () => {
+    const store = memory();
+    await tuned([SLOW, FAST], store);
+    expect((await tuned([{ ...SLOW, constants: { LOOPS: 200 } }, FAST], store)).spent).toBeGreaterThan(0);
+    const again = await open(store, "again");
+    (await again.record("test", recordDoubling([SLOW, FAST]))).dispose();
+    expect(again.tuner!.milliseconds).toBeGreaterThan(0);
+    again.dispose();
+    const [[name, text]] = [...store.texts] as [[string, string]];
+    for (const broken of ["", "{", "null", '{"choices":7}', text.slice(0, 100), text.replaceAll('"chosen"', '"taken"')]) {
+      store.texts.set(name, broken);
+      const result = await tuned([SLOW, FAST], store);
+      expect(result.chosen).toBe("fast");
+      expect(result.spent).toBeGreaterThan(0);
+    }
+    const foreign = JSON.stringify({ ...JSON.parse(text), adapter: "another" });
+    store.texts.set(name, foreign);
+    expect((await tuned([SLOW, FAST], store)).spent).toBeGreaterThan(0);
+  });
+
+  test("a tuned training step computes what the untuned one does, and the same bits every time", async () => {
+    const store = memory();
+    const tokens = Uint32Array.from({ length: 3000 }, (_, i) => (i * i) % 29);
+    const train = async (device: Device): Promise<Record<string, Float32Array>> => {
+      const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 29, embeddingSize: 16, hiddenSize: 65, seed: 1 });
+      const trainer = Trainer.create(model, tokens, { batchSize: 33, seqLen: 24, valFraction: 0 });
+      for await (const _ of trainer.run({ maxSteps: 2 }));
+      const gradients = await trainer.gradientDict();
+      trainer.dispose();
+      model.dispose();
+      return gradients;
+    };
+    const untuned = await train(shared);
+    const first = await open(store);
+    const once = await train(first);
+    expect(first.tuner!.results.size).toBeGreaterThan(0);
+    first.dispose();
+    for (let i = 0; i < 10; i++) {
+      const device = await open(store);
+      expect(await train(device)).toEqual(once);
+      expect(device.tuner!.milliseconds).toBe(0);
+      device.dispose();
+    }
+    for (const [name, values] of Object.entries(once)) {
+      const error = Math.hypot(...values.map((x, i) => x - untuned[name]![i]!));
+      expect(error, name).toBeLessThan(1e-4 * Math.hypot(...untuned[name]!));
+    }
+  });
+});
