@@ -9,17 +9,16 @@ import {
   type CheckResult,
 } from "../training/gradient-check.ts";
 import { GatewiseError } from "../errors.ts";
-import { withDevice, type DeviceChoice } from "./device.ts";
+import { withDevice, type DeviceFlags } from "./device.ts";
 import { findCheckpoint } from "./files.ts";
 import { duration, live, print, printJson, say, warn } from "./progress.ts";
 
-export interface CheckFlags {
+export interface CheckFlags extends DeviceFlags {
   readonly cell: string;
   readonly quick?: boolean;
   readonly model?: string;
   /** Breaks the model on the device on purpose: shows that the check can fail. */
   readonly break?: string;
-  readonly device: DeviceChoice;
   readonly json?: boolean;
 }
 
@@ -39,7 +38,7 @@ export async function check(flags: CheckFlags): Promise<number> {
   const cells = flags.cell === "all" ? undefined : [oneOf("--cell", flags.cell, ["all", ...Object.keys(CHECKED_CELLS)])];
   const breakage = flags.break === undefined ? undefined : oneOf("--break", flags.break, BREAKAGES);
   const found = flags.model === undefined ? undefined : await findCheckpoint(flags.model, warn);
-  return withDevice(flags.device, async (device) => {
+  return withDevice(flags, async (device) => {
     if (!flags.json) say(`device: ${device.description}`);
     let part = "";
     const onResult = (result: CheckResult): void => {

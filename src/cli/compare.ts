@@ -10,7 +10,7 @@ import type { EvalEvent } from "../training/events.ts";
 import { trainingOptions } from "../training/options.ts";
 import { Trainer } from "../training/trainer.ts";
 import { loadText } from "./data.ts";
-import { withDevice, type DeviceChoice } from "./device.ts";
+import { withDevice, type DeviceFlags } from "./device.ts";
 import { readTrainingFlags } from "./options.ts";
 import { count, duration, live, percent, print, printJson, Progress, rate, say } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
@@ -42,9 +42,8 @@ export const COMPARE_FLAGS = [
   "seed",
 ];
 
-export interface CompareFlags {
+export interface CompareFlags extends DeviceFlags {
   readonly data: string;
-  readonly device: DeviceChoice;
   readonly prompt?: string;
   readonly markdown?: boolean;
   readonly json?: boolean;
@@ -77,7 +76,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const presets = Object.keys(PRESETS) as PresetName[];
   presets.forEach(config);
 
-  return withDevice(flags.device, async (device) => {
+  return withDevice(flags, async (device) => {
     const stop = listenForStop(() => say("stopping after this step"));
     const begun = performance.now();
     if (!flags.json) {

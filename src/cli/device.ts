@@ -1,19 +1,39 @@
 import { GatewiseError } from "../errors.ts";
 import type { Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
-import { warn } from "./progress.ts";
+import type { TuningProgress } from "../runtime/tuner.ts";
+import { duration, live, say, warn } from "./progress.ts";
 
 export type DeviceChoice = "auto" | "webgpu" | "cpu";
+
+/** The flags that decide where and how to compute. */
+export interface DeviceFlags {
+  readonly device: DeviceChoice;
+  /** False with --no-tune. */
+  readonly tune?: boolean;
+  readonly retune?: boolean;
+}
+
+/** Says that kernels are being tuned, and afterwards how long it took. */
+function showTuning(): (progress: TuningProgress) => void {
+  let begun = 0;
+  return ({ key, done, of }) => {
+    if (done === 0) begun = performance.now();
+    if (done < of) live(`tuning kernels for this adapter, once: ${done + 1}/${of} · ${key}`);
+    else
+      say(`tuned ${of} ${of === 1 ? "kernel" : "kernels"} for this adapter in ${duration((performance.now() - begun) / 1000)}`);
+  };
+}
 
 /**
  * Opens the device of --device: "auto" takes the CPU, and says so, where there is no WebGPU.
  *
  * @throws GatewiseError E_NO_WEBGPU for "webgpu" without an adapter
  */
-async function openChosenDevice(choice: DeviceChoice): Promise<Device> {
+async function openChosenDevice({ device: choice, tune = true, retune }: DeviceFlags): Promise<Device> {
   if (choice === "cpu") return openNodeDevice({ prefer: "cpu" });
   try {
-    return await openNodeDevice();
+    return await openNodeDevice({ tuning: !tune ? "off" : retune ? "again" : "on", onTuning: showTuning() });
   } catch (error) {
     if (choice === "webgpu" || !(error instanceof GatewiseError && error.code === "E_NO_WEBGPU")) throw error;
     warn(`no WebGPU adapter, so this runs on the CPU, many times slower; "gatewise doctor" says what is missing`);
@@ -21,9 +41,9 @@ async function openChosenDevice(choice: DeviceChoice): Promise<Device> {
   }
 }
 
-/** Calls `use` with the device of --device and lets go of it afterwards. */
-export async function withDevice<T>(choice: DeviceChoice, use: (device: Device) => Promise<T>): Promise<T> {
-  const device = await openChosenDevice(choice);
+/** Calls `use` with the device that the flags ask for and lets go of it afterwards. */
+export async function withDevice<T>(flags: DeviceFlags, use: (device: Device) => Promise<T>): Promise<T> {
+  const device = await openChosenDevice(flags);
   try {
     return await use(device);
   } finally {

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import type { Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
+import { probeAdapter } from "../runtime/probe.ts";
 import { GatewiseError } from "../errors.ts";
 import { checkGradients } from "../training/gradient-check.ts";
 import { bookFiles } from "./data.ts";
@@ -27,6 +28,8 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
   try {
     device = await openNodeDevice();
     findings.push(...describe(device));
+    live("measuring the adapter's limits…");
+    findings.push(await limits(device), ...(await tuned(device)));
     live("checking gradients…");
     const report = await checkGradients(device, { quick: true });
     const failed = report.results.filter((result) => !result.passed);
@@ -83,6 +86,33 @@ function webgpuPackage(): Finding {
 function books(): Finding {
   const files = bookFiles();
   return { name: "books", ok: files.length > 0, text: `${files.length} bundled` };
+}
+
+/** What the adapter can do at the most; kernels are told as shares of it by "gatewise bench". */
+async function limits(device: Device): Promise<Finding> {
+  const found = await probeAdapter(device);
+  const parts = [
+    `${found.gigaflops.toPrecision(3)} GFLOP/s`,
+    `${found.gigabytesPerSecond.toPrecision(3)} GB/s`,
+    `${found.dispatch.toPrecision(2)} µs a dispatch`,
+    `${found.submit.toPrecision(2)} µs a submit`,
+    `${found.readBack.toPrecision(2)} µs to read back`,
+    `${found.barrier.toPrecision(2)} ns a barrier`,
+  ];
+  return { name: "measured", ok: true, text: parts.join(" · ") };
+}
+
+/** What the tuner chose here so far, and why: the milliseconds of each variant that it compared. */
+async function tuned({ tuner }: Device): Promise<readonly Finding[]> {
+  await tuner?.choices();
+  const results = [...(tuner?.results ?? [])];
+  if (results.length === 0) return [{ name: "tuning", ok: true, text: "nothing yet: training tunes what it uses" }];
+  return results.map(([key, { chosen, milliseconds, rejected }]) => {
+    const times = Object.entries(milliseconds).sort(([, a], [, b]) => a - b);
+    const compared = times.map(([name, time]) => `${name} ${time.toPrecision(3)} ms`);
+    const refused = Object.entries(rejected).map(([name, why]) => `${name}: ${why}`);
+    return { name: "tuning", ok: true, text: `${key}: ${chosen} (${[...compared, ...refused].join("; ")})` };
+  });
 }
 
 function describe(device: Device): readonly Finding[] {

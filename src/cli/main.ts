@@ -13,10 +13,12 @@ import {
   deviceOption,
   inFlags,
   jsonOption,
+  noTuneOption,
   parseInteger,
   parseProbability,
   parseTemperature,
   presetOption,
+  retuneOption,
 } from "./options.ts";
 import { say } from "./progress.ts";
 import { sample } from "./sample.ts";
@@ -66,7 +68,8 @@ addTrainingFlags(command("train", "train a language model on a text"))
   .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
   .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
   .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
-  .option("--no-tune", "take the default kernel variants")
+  .addOption(noTuneOption())
+  .addOption(retuneOption())
   .addOption(jsonOption())
   .action((flags, self: Command) => run(train(flags, self)));
 
@@ -84,6 +87,8 @@ command("sample", "write text with a trained model")
   .addOption(integer("--seed <n>", 0, "for the same text again"))
   .addOption(integer("--count <n>", 1, "texts to write, side by side").default(1))
   .addOption(deviceOption())
+  .addOption(noTuneOption())
+  .addOption(retuneOption())
   .addOption(jsonOption())
   .action((path: string, flags) => run(sample(path, flags)));
 
@@ -92,7 +97,8 @@ addTrainingFlags(command("compare", "train the four steps of the evolution on th
   .addOption(deviceOption())
   .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
   .option("--markdown", "print the table as Markdown")
-  .option("--no-tune", "take the default kernel variants")
+  .addOption(noTuneOption())
+  .addOption(retuneOption())
   .addOption(jsonOption())
   .action((flags, self: Command) => run(compare(flags, self)));
 

@@ -112,6 +112,9 @@ export const deviceOption = (): Option =>
   new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU")
     .choices(["auto", "webgpu", "cpu"])
     .default("auto");
+export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
+export const retuneOption = (): Option =>
+  new Option("--retune", "measure anew which kernel variants are fastest here").conflicts(["tune"]);
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
 export const presetOption = (): Option =>
   new Option("--preset <name>", "sets --cell and --input: a step of the evolution")

@@ -1,11 +1,11 @@
 import { sampleText, type SampleOptions } from "../models/sample.ts";
 import { modelFromCheckpoint } from "../training/checkpoint.ts";
-import { withDevice, type DeviceChoice } from "./device.ts";
+import { withDevice, type DeviceFlags } from "./device.ts";
 import { findCheckpoint } from "./files.ts";
 import { print, printJson, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
-export interface SampleFlags {
+export interface SampleFlags extends DeviceFlags {
   readonly prompt: string;
   readonly length: number;
   readonly temperature: number;
@@ -14,7 +14,6 @@ export interface SampleFlags {
   readonly seed?: number;
   readonly count: number;
   readonly json?: boolean;
-  readonly device: DeviceChoice;
 }
 
 /** `gatewise sample`. Returns the exit code. */
@@ -24,7 +23,7 @@ export async function sample(path: string, flags: SampleFlags): Promise<number> 
   // Refused before a device is opened.
   tokenizer.encode(flags.prompt);
   const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 31);
-  return withDevice(flags.device, async (device) => {
+  return withDevice(flags, async (device) => {
     const model = modelFromCheckpoint(device, checkpoint);
     const stop = listenForStop(() => {});
     const streams = flags.count === 1 && !flags.json;

@@ -11,7 +11,7 @@ import type { EndEvent, StepEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { isExploded, Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, type TextSource } from "./data.ts";
-import { withDevice, type DeviceChoice } from "./device.ts";
+import { withDevice, type DeviceChoice, type DeviceFlags } from "./device.ts";
 import {
   checkpointsIn,
   claimFolder,
@@ -30,9 +30,8 @@ import { flagOf, flagValue, readTrainingFlags, type ModelOptions } from "./optio
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
-interface TrainFlags {
+interface TrainFlags extends DeviceFlags {
   readonly data: string;
-  readonly device: DeviceChoice;
   readonly out?: string;
   readonly resume?: string;
   readonly initFrom?: string;
@@ -61,7 +60,7 @@ interface Run {
 /** `gatewise train`. Returns the exit code. */
 export async function train(flags: TrainFlags, command: Command): Promise<number> {
   const run = await planRun(flags, command);
-  return withDevice(run.device, (device) => trainOn(device, run, flags.json ?? false));
+  return withDevice({ ...flags, device: run.device }, (device) => trainOn(device, run, flags.json ?? false));
 }
 
 /** Finds out everything that can be wrong with what was asked for, while nothing is written yet. */

@@ -2,7 +2,7 @@
 import { GatewiseError } from "../errors.ts";
 import { STREAM, fraction, randomWord } from "../random.ts";
 import type { Plan } from "./device.ts";
-import type { Entry, Variant } from "./kernel.ts";
+import type { Entry, Family, Variant } from "./kernel.ts";
 import { makeTensor, Recorder, type Candidate, type Choice, type DispatchCommand } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorStorage } from "./tensor.ts";
 import { differences } from "./verify.ts";
@@ -72,6 +72,17 @@ export class Tuner {
     private readonly identity: string,
     private readonly options: TunerOptions,
   ) {}
+
+  /** The family of the adapter, remembered, or found by `find`. */
+  async family(find: () => Promise<Family>): Promise<Family> {
+    await (this.loaded ??= this.load());
+    if (!this.knownFamily) {
+      this.knownFamily = await find();
+      await this.save();
+    }
+    return this.knownFamily;
+  }
+  private knownFamily: Family | undefined;
 
   /** What to record with. */
   async choices(): Promise<ReadonlyMap<string, string>> {
@@ -167,7 +178,7 @@ export class Tuner {
         }
       }
       const best = (): number => Math.min(...[...contests.keys()].map((name) => milliseconds[name]!));
-      for (const name of [...contests.keys()]) if (milliseconds[name]! > HOPELESS * best()) this.drop(contests, name);
+      for (const name of contests.keys()) if (milliseconds[name]! > HOPELESS * best()) this.drop(contests, name);
       for (let runs = 1; contests.size > 1; runs++) {
         for (let run = 0; run < runs; run++) {
           for (const [name, contestant] of contests) {
@@ -178,7 +189,7 @@ export class Tuner {
         for (const name of order.slice(Math.ceil(order.length / 2))) this.drop(contests, name);
       }
     } finally {
-      for (const name of [...contests.keys()]) this.drop(contests, name);
+      for (const name of contests.keys()) this.drop(contests, name);
     }
     const names = Object.keys(milliseconds);
     const fastest = names.reduce((a, b) => (milliseconds[b]! < milliseconds[a]! ? b : a), names[0] ?? preferred);
@@ -272,11 +283,17 @@ export class Tuner {
     if (this.options.again) return;
     const saved = parse(await this.options.store?.load(this.fileName));
     if (saved?.version !== VERSION || saved.adapter !== this.identity) return;
+    if (saved.family === "software" || saved.family === "gpu") this.knownFamily = saved.family;
     for (const [key, tuned] of Object.entries(saved.choices)) if (isTuned(tuned)) this.results.set(key, tuned);
   }
 
   private async save(): Promise<void> {
-    const saved: SavedTuning = { version: VERSION, adapter: this.identity, choices: Object.fromEntries(this.results) };
+    const saved: SavedTuning = {
+      version: VERSION,
+      adapter: this.identity,
+      ...(this.knownFamily && { family: this.knownFamily }),
+      choices: Object.fromEntries(this.results),
+    };
     await this.options.store?.save(this.fileName, JSON.stringify(saved, null, 1));
   }
 }
@@ -284,6 +301,7 @@ export class Tuner {
 interface SavedTuning {
   readonly version: number;
   readonly adapter: string;
+  readonly family?: Family;
   readonly choices: Readonly<Record<string, Tuned>>;
 }
 

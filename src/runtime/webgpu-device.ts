@@ -1,6 +1,7 @@
 import { GatewiseError } from "../errors.ts";
 import type { Device, Plan } from "./device.ts";
 import type { Constants, Entry, Family } from "./kernel.ts";
+import { probeFamily } from "./probe.ts";
 import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
 import { assembleShader, describeShaderMessage } from "./shader.ts";
 import { SubmitPacer } from "./submit-pacer.ts";
@@ -41,7 +42,7 @@ const MAX_POOLED_BYTES = 1 << 20;
 
 export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGpuDevice> {
   if (options.gpuDevice) {
-    return new WebGpuDevice(options.gpuDevice, options.gpuDevice.adapterInfo, options, false);
+    return withFamily(new WebGpuDevice(options.gpuDevice, options.gpuDevice.adapterInfo, options, false));
   }
   const gpu = options.gpu ?? globalThis.navigator?.gpu;
   if (!gpu) {
@@ -66,7 +67,13 @@ export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGp
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
     },
   });
-  return new WebGpuDevice(device, adapter.info, options, true);
+  return withFamily(new WebGpuDevice(device, adapter.info, options, true));
+}
+
+/** Where kernels are tuned, an adapter whose name does not say that it is software is asked by a measurement. */
+async function withFamily(device: WebGpuDevice): Promise<WebGpuDevice> {
+  if (device.tuner && device.family === "gpu") device.family = await device.tuner.family(() => probeFamily(device));
+  return device;
 }
 
 /** What the tuner is to do; undefined if it is to do nothing. */
@@ -116,7 +123,7 @@ function describe(info: GPUAdapterInfo): string {
 
 export class WebGpuDevice implements Device {
   readonly kind = "webgpu";
-  readonly family: Family;
+  family: Family;
   readonly description: string;
   readonly lost: Promise<string>;
   readonly pacer: SubmitPacer;

@@ -3,7 +3,7 @@ import type { Entry } from "../runtime/kernel.ts";
 
 /** All entry points of all kernels, by their full names ("lstm.forward"). */
 export function allEntries(): ReadonlyMap<string, Entry> {
-  const modules = import.meta.glob<Record<string, unknown>>("../kernels/*.ts", { eager: true });
+  const modules = import.meta.glob<Record<string, unknown>>(["../kernels/*.ts", "../runtime/probe.ts"], { eager: true });
   const entries = new Map<string, Entry>();
   for (const module of Object.values(modules)) {
     for (const exported of Object.values(module)) {
