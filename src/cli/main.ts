@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { GatewiseError, type ErrorCode } from "../errors.ts";
 import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
+import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import { rerunWithAdapter } from "./checkout.ts";
 import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
@@ -16,6 +17,7 @@ import {
   noTuneOption,
   parseInteger,
   parseProbability,
+  parseSizes,
   parseTemperature,
   presetOption,
   retuneOption,
@@ -110,6 +112,22 @@ command("check", "check this device's gradients against the float64 reference an
   .addOption(deviceOption())
   .addOption(jsonOption())
   .action((flags) => run(check(flags)));
+
+command("bench", "measure kernels, training steps, sampling and scaling on this device; without flags all but DeepBench")
+  .option("--kernel <name>", "only the kernels whose name contains this")
+  .option("--train", "only training steps of the four presets")
+  .addOption(new Option("--hidden <sizes>", "their hidden sizes, such as 128,512").argParser(parseSizes))
+  .option("--deepbench", "the training shapes of DeepBench, as far as they fit")
+  .option("--sampling", "only writing text, character by character")
+  .option("--scaling", "only how time grows with T, H and B")
+  .addOption(integer("--rounds <n>", 1, "interleaved rounds").default(5))
+  .addOption(integer("--seconds <n>", 1, "that one measurement may take; larger ones are left out").default(20))
+  .option("--markdown <file>", "also write the report there")
+  .addOption(deviceOption())
+  .addOption(noTuneOption())
+  .addOption(retuneOption())
+  .addOption(jsonOption())
+  .action((flags) => run(bench(flags)));
 
 command("info", "say what a checkpoint holds")
   .argument("<checkpoint>", "a checkpoint or a run's folder")

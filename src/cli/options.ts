@@ -82,6 +82,8 @@ const parseChecked =
 
 export const parseInteger = (least: number): ((text: string) => number) =>
   parseChecked((value) => Number.isSafeInteger(value) && value >= least, `an integer of at least ${least}`);
+/** "128,512": sizes, one or more. */
+export const parseSizes = (text: string): readonly number[] => text.split(",").map(parseInteger(1));
 export const parseTemperature = parseChecked((value) => value >= 0 && value < Infinity, "a number of at least 0");
 export const parseProbability = parseChecked((value) => value > 0 && value <= 1, "a number above 0 and at most 1");
 

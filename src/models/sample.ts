@@ -35,7 +35,7 @@ export interface SampleOptions {
 }
 
 /** Characters between two read-backs. */
-const BLOCK = 32;
+const BLOCK = 64;
 
 /** Samples `count` texts; each begins with the prompt. */
 export async function sampleText(

@@ -52,7 +52,7 @@ const copy = entry({
     for (let i = 0; i < 4 * count; i++) y[i] = x[i]!;
   },
   cases: () =>
-    [1, 65, 1000].map((count) => ({
+    [1, 3, 65, 1000].map((count) => ({
       name: `${count} vec4`,
       params: { count },
       tensors: { x: { shape: [4 * count] }, y: { shape: [4 * count] } },
@@ -68,7 +68,7 @@ const barrier = entry({
     for (let i = 0; i < 4 * LANES; i++) y[i] = x[(i + 4 * count) % (4 * LANES)]!;
   },
   cases: () =>
-    [0, 1, 65].map((count) => ({
+    [0, 1, 3, 65].map((count) => ({
       name: `${count} rounds`,
       params: { count },
       tensors: { x: { shape: [4 * LANES] }, y: { shape: [4 * LANES] } },

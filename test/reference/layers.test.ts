@@ -5,7 +5,7 @@ import { describe, expect, test } from "vitest";
 
 /**
  * Which folders of src/ each folder may import, besides itself and the utilities at the top (errors, random):
- * runtime ← kernels ← models ← training ← {interop, cli, lab}, and data, which stands alone.
+ * runtime ← kernels ← models ← training ← {interop, bench} ← {cli, lab}, and data, which stands alone.
  */
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   runtime: [],
@@ -14,8 +14,9 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   data: [],
   training: ["runtime", "kernels", "models", "data"],
   interop: ["runtime", "kernels", "models", "training"],
-  cli: ["runtime", "kernels", "models", "training", "data", "interop"],
-  lab: ["runtime", "kernels", "models", "training", "data", "interop"],
+  bench: ["runtime", "kernels", "models", "training"],
+  cli: ["runtime", "kernels", "models", "training", "data", "interop", "bench"],
+  lab: ["runtime", "kernels", "models", "training", "data", "interop", "bench"],
 };
 
 /** Files directly in src/ that everything may import and that import nothing. */

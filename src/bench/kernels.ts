@@ -1,0 +1,291 @@
+// The kernels of a training step at sizes that matter, each as a rate and as a share of the adapter's own limit.
+import { adam } from "../kernels/adam.ts";
+import { embedding } from "../kernels/embedding.ts";
+import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
+import { reduce } from "../kernels/reduce.ts";
+import { softmaxCrossEntropy } from "../kernels/softmax-cross-entropy.ts";
+import { CELLS, CELL_NAMES, type CellName } from "../models/cells.ts";
+import {
+  makeLayer,
+  makeLayerGradients,
+  recordStep,
+  recordSteps,
+  recordStepsBackward,
+  type Layer,
+} from "../models/recurrent-layer.ts";
+import type { Device, Plan } from "../runtime/device.ts";
+import type { AdapterLimits } from "../runtime/probe.ts";
+import { Recorder, type DispatchCommand } from "../runtime/recorder.ts";
+import { pad4 } from "../runtime/tensor.ts";
+import { timeInterleaved, type Timing } from "./measure.ts";
+
+/** One kernel at one size. */
+export interface KernelBenchmark {
+  /** "lstm step", "matmul tn". */
+  readonly kernel: string;
+  readonly sizes: string;
+  /** Floating-point operations, of kernels that compute; bytes read and written, of those that only move. */
+  readonly operations?: number;
+  readonly bytes?: number;
+  /** For a product inside another kernel: the sizes M×N×K of the plain matmul that it is to be held against. */
+  readonly product?: string;
+  /** Records it once; a repeated recording must be allowed to run again. */
+  readonly record: (recorder: Recorder) => void;
+}
+
+export interface KernelResult {
+  readonly kernel: string;
+  readonly sizes: string;
+  readonly variant: string;
+  readonly milliseconds: Timing;
+  /** GFLOP/s, or GB/s. */
+  readonly rate: number;
+  readonly unit: "GFLOP/s" | "GB/s";
+  /** Of the adapter's own limit, by its probe in the same run. */
+  readonly share: number;
+  /** Its rate over the plain matmul's with the same M, N and K. */
+  readonly ofMatmul?: number;
+}
+
+const STEP_SIZES = [
+  { B: 64, H: 128 },
+  { B: 64, H: 512 },
+  { B: 1, H: 512 },
+] as const;
+const SEQUENCE = { B: 64, H: 128, T: 50 } as const;
+
+/** The standard list; work of more than `most` floating-point operations is left out. */
+export function kernelBenchmarks(most = 2e9): readonly KernelBenchmark[] {
+  const all: KernelBenchmark[] = [
+    product("nn", 512, 512, 512),
+    product("nt", 512, 512, 512),
+    product("tn", 512, 512, 512),
+    product("nt", 3200, 73, 128),
+    product("nn", 3200, 128, 73),
+    product("tn", 512, 128, 3200),
+    ...[1, 8, 128].map((M) => product("nn", M, 2048, 512)),
+  ];
+  const plain = new Set<string>();
+  for (const cell of CELL_NAMES) {
+    const { gates } = CELLS[cell];
+    for (const { B, H } of STEP_SIZES) {
+      plain.add(`${B}×${gates * H}×${H}`);
+      plain.add(`${B}×${H}×${gates * H}`);
+    }
+  }
+  for (const sizes of plain) all.push(product("nn", ...(sizes.split("×").map(Number) as [number, number, number])));
+  for (const cell of CELL_NAMES) {
+    for (const sizes of STEP_SIZES) all.push(step(cell, "forward", sizes), step(cell, "backward", sizes));
+    all.push(steps(cell, "forward"), steps(cell, "backward"));
+  }
+  all.push(
+    {
+      kernel: "softmax-cross-entropy backward",
+      sizes: "N=3200 V=73",
+      bytes: 2 * 4 * 3200 * 76,
+      record: (r) =>
+        r.dispatch(
+          softmaxCrossEntropy.backward,
+          {
+            logits: r.tensor({ name: "logits", shape: [3200, 73] }),
+            targets: r.tensor({ name: "targets", shape: [3200], dtype: "u32" }),
+            rows: r.tensor({ name: "rows", shape: [3200, 2], stored: [3200, 2] }),
+          },
+          { N: 3200, V: 73, scale: 1 / 3200 },
+        ),
+    },
+    {
+      kernel: "embedding forward",
+      sizes: "N=3200 W=512",
+      bytes: 2 * 4 * 3200 * 512,
+      record: (r) =>
+        r.dispatch(
+          embedding.forward,
+          {
+            tokens: r.tensor({ name: "tokens", shape: [3200], dtype: "u32" }),
+            weight: r.tensor({ name: "weight", shape: [73, 512] }),
+            y: r.tensor({ name: "y", shape: [3200, 512] }),
+          },
+          { N: 3200, V: 73, W: 512 },
+        ),
+    },
+    {
+      kernel: "reduce columns",
+      sizes: "N=3200 W=512",
+      bytes: 4 * 3200 * 512,
+      record: (r) =>
+        r.dispatch(
+          reduce.columns,
+          { values: r.tensor({ name: "values", shape: [3200, 512] }), out: r.tensor({ name: "out", shape: [512] }) },
+          { N: 3200, W: 512, accumulate: 0, inOffset: 0 },
+        ),
+    },
+    {
+      kernel: "adam",
+      sizes: "1M parameters",
+      bytes: 7 * 4 * 2 ** 20,
+      record: (r) => {
+        const [parameters, gradients, m, v] = ["p", "g", "m", "v"].map((name) => r.tensor({ name, shape: [2 ** 20] }));
+        r.dispatch(
+          adam.update,
+          {
+            parameters: parameters!,
+            gradients: gradients!,
+            m: m!,
+            v: v!,
+            schedule: r.tensor({ name: "schedule", shape: [4] }),
+            metrics: r.tensor({ name: "metrics", shape: [8] }),
+          },
+          { count: 2 ** 18, decoupled: 0, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001, epsilon: 1e-8, weightDecay: 0 },
+        );
+      },
+    },
+  );
+  return all.filter(({ operations }) => (operations ?? 0) <= most);
+}
+
+/** C[M,N] with K products in each sum. */
+function product(op: "nn" | "nt" | "tn", M: number, N: number, K: number): KernelBenchmark {
+  return {
+    kernel: `matmul ${op}`,
+    sizes: `${M}×${N}×${K}`,
+    operations: 2 * M * N * K,
+    record: (r) => {
+      const matrix = (name: string, rows: number, columns: number): Matrix => ({
+        tensor: r.tensor({ name, shape: [rows, columns] }),
+        rows,
+        columns,
+      });
+      const a = op === "tn" ? matrix("a", K, M) : matrix("a", M, K);
+      const b = op === "nt" ? matrix("b", N, K) : matrix("b", K, N);
+      recordMatmul(r, op, a, b, matrix("c", M, N));
+    },
+  };
+}
+
+function layerOf(r: Recorder, cell: CellName, T: number, B: number, H: number): Layer {
+  const { gates } = CELLS[cell];
+  const xProjection = r.tensor({ name: "x", shape: [73, gates, H] });
+  const rows = r.tensor({ name: "rows", shape: [T, B], dtype: "u32" });
+  const shape = { cell: CELLS[cell], T, B, H, relu: false };
+  return makeLayer(r, "bench", shape, { xProjection, rows, gather: true });
+}
+
+function weightsOf(r: Recorder, { shape: { cell, H } }: Layer) {
+  const weightHh = r.tensor({ name: "W_hh", shape: [cell.gates, H, H], stored: [cell.gates, pad4(H), pad4(H)] });
+  return { weightIh: weightHh, weightHh, biasIh: undefined, biasHh: undefined };
+}
+
+/** One fused step; backward the last but one, which has gradients from the step after. */
+function step(cell: CellName, direction: "forward" | "backward", { B, H }: { B: number; H: number }): KernelBenchmark {
+  return {
+    kernel: `${cell} step ${direction}`,
+    sizes: `B=${B} H=${H}`,
+    operations: 2 * CELLS[cell].gates * B * H * H,
+    product: direction === "forward" ? `${B}×${CELLS[cell].gates * H}×${H}` : `${B}×${H}×${CELLS[cell].gates * H}`,
+    record: (r) => {
+      const layer = layerOf(r, cell, 2, B, H);
+      if (direction === "forward") return recordStep(r, layer, 0);
+      const gradients = makeLayerGradients(r, "bench", layer, weightsOf(r, layer));
+      const params = { B, H, t: 0, count: 1, gather: 1, last: 0, relu: 0 };
+      CELLS[cell].backward(r, layer.tensors, gradients, params);
+    },
+  };
+}
+
+/** All steps of a sequence, as training runs them. */
+function steps(cell: CellName, direction: "forward" | "backward"): KernelBenchmark {
+  const { B, H, T } = SEQUENCE;
+  return {
+    kernel: `${cell} all steps ${direction}`,
+    sizes: `B=${B} H=${H} T=${T}`,
+    operations: 2 * CELLS[cell].gates * B * H * H * (direction === "forward" ? T : T - 1),
+    record: (r) => {
+      const layer = layerOf(r, cell, T, B, H);
+      if (direction === "forward") return recordSteps(r, layer);
+      recordStepsBackward(r, layer, makeLayerGradients(r, "bench", layer, weightsOf(r, layer)));
+    },
+  };
+}
+
+/** Milliseconds that a timed run should take, so that clocks and submits do not matter. */
+const RUN = 20;
+
+/** Times kernels in interleaved rounds. Shares are of `limits`, which must come from the same run. */
+export async function benchmarkKernels(
+  device: Device,
+  benchmarks: readonly KernelBenchmark[],
+  limits: AdapterLimits,
+  options: { rounds?: number; signal?: AbortSignal | undefined; onProgress?: (done: number, of: number) => void } = {},
+): Promise<readonly KernelResult[]> {
+  const { rounds = 5, signal, onProgress } = options;
+  const results: KernelResult[] = [];
+  // A family at a time, so that not all tensors are there at once; a step stays beside its plain product.
+  for (const group of families(benchmarks)) {
+    onProgress?.(results.length, benchmarks.length);
+    const plans: Plan[] = [];
+    try {
+      const subjects = [];
+      for (const { record } of group) {
+        signal?.throwIfAborted();
+        const once = await device.record("bench", record);
+        plans.push(once);
+        await once.run();
+        await device.finish();
+        const begun = performance.now();
+        await once.run();
+        await device.finish();
+        const times = Math.min(200, Math.max(1, Math.ceil(RUN / Math.max(performance.now() - begun, 0.05))));
+        subjects.push({
+          times,
+          run: async () => {
+            for (let i = 0; i < times; i++) await once.run();
+            await device.finish();
+          },
+        });
+      }
+      const timings = await timeInterleaved(subjects, rounds, signal);
+      const milliseconds = new Map(group.map(({ kernel, sizes }, i) => [`${kernel} ${sizes}`, timings[i]!.median]));
+      for (const [i, benchmark] of group.entries()) {
+        const plainTime = milliseconds.get(`matmul nn ${benchmark.product}`);
+        results.push({
+          ...rated(benchmark, timings[i]!, variantOf(device, benchmark), limits),
+          ...(plainTime && { ofMatmul: plainTime / timings[i]!.median }),
+        });
+      }
+    } finally {
+      for (const plan of plans) plan.dispose();
+    }
+  }
+  return results;
+}
+
+/** The steps with the products that they are held against; of all others those of the same kernel. */
+function families(benchmarks: readonly KernelBenchmark[]): readonly (readonly KernelBenchmark[])[] {
+  const held = new Set(benchmarks.flatMap(({ product }) => (product ? [`matmul nn ${product}`] : [])));
+  const groups = new Map<string, KernelBenchmark[]>();
+  for (const each of benchmarks) {
+    const together = each.product !== undefined || held.has(`${each.kernel} ${each.sizes}`);
+    const name = together ? "steps" : each.kernel.split(" ")[0]!;
+    groups.set(name, [...(groups.get(name) ?? []), each]);
+  }
+  return [...groups.values()];
+}
+
+function rated(benchmark: KernelBenchmark, milliseconds: Timing, variant: string, limits: AdapterLimits): KernelResult {
+  const { kernel, sizes, operations, bytes = 0 } = benchmark;
+  const unit = operations === undefined ? "GB/s" : "GFLOP/s";
+  const rate = (operations ?? bytes) / milliseconds.median / 1e6;
+  const share = rate / (unit === "GB/s" ? limits.gigabytesPerSecond : limits.gigaflops);
+  return { kernel, sizes, variant, milliseconds, rate, unit, share };
+}
+
+/** What a plan takes on this device: the variants of its dispatches. */
+function variantOf(device: Device, { record }: KernelBenchmark): string {
+  const chosen = new Map([...(device.tuner?.results ?? [])].map(([key, tuned]) => [key, tuned.chosen]));
+  const recorder = new Recorder(device.family, chosen);
+  record(recorder);
+  const dispatches = recorder.commands.filter((c): c is DispatchCommand => c.kind === "dispatch");
+  const names = new Set(dispatches.map(({ variant }) => variant.name));
+  return `${[...names].join(", ")}${dispatches.length > 1 ? ` (${dispatches.length} dispatches)` : ""}`;
+}
