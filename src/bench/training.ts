@@ -184,7 +184,7 @@ export interface SamplingResult {
 }
 
 const PREFIX = 64;
-const LENGTH = 240;
+const LENGTH = 256;
 
 /** Times writing text character by character, against running a prefix again for every character. */
 export async function benchmarkSampling(

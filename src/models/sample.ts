@@ -72,8 +72,7 @@ export async function sampleText(
       model.device.write(plan.tokens, tokens);
       model.device.write(plan.forced, forced);
       model.device.write(plan.settings, sampleSettings({ seed, position: done, topK, temperature, topP }));
-      await plan.run();
-      tokens = (await model.device.read(plan.tokens)) as Uint32Array;
+      tokens = (await plan.runAndRead(plan.tokens)) as Uint32Array;
       const from = Math.max(0, lead.length - 1 - done);
       const to = Math.min(BLOCK, steps - done);
       for (let index = 0; index < count; index++) {

@@ -106,6 +106,10 @@ export class CpuDevice implements Device {
       dispatches: recorder.commands.filter((c) => c.kind === "dispatch").length,
       bytes: recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0),
       run: () => run(),
+      runAndRead: async (tensor) => {
+        await run();
+        return this.read(tensor);
+      },
       profile: async () => {
         const times = new Map<string, { count: number; milliseconds: number }>();
         await run(times);

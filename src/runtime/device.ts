@@ -18,6 +18,8 @@ export interface Plan {
    * two submits are in flight. It does not mean that the work is done; reading a tensor waits for that.
    */
   run(): Promise<void>;
+  /** Enqueues the whole list once and reads a tensor afterwards, with no submit of its own. Dense, in logical order. */
+  runAndRead(tensor: Tensor): Promise<NumberArray>;
   /** Runs the list once with a timestamp around every dispatch and sums by entry point; slowest first. */
   profile(): Promise<readonly KernelTime[]>;
   dispose(): void;

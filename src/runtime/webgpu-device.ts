@@ -206,27 +206,35 @@ export class WebGpuDevice implements Device {
 
   async read(tensor: Tensor): Promise<NumberArray> {
     this.throwIfLost();
+    const encoder = this.gpuDevice.createCommandEncoder();
+    const arrived = this.encodeRead(encoder, tensor);
+    this.gpuDevice.queue.submit([encoder.finish()]);
+    return arrived();
+  }
+
+  /** Encodes the copy of a tensor to the host; the function that it returns waits for it, and is called once submitted. */
+  encodeRead(encoder: GPUCommandEncoder, tensor: Tensor): () => Promise<NumberArray> {
     const bytes = tensor.length * 4;
     const staging = this.takeReadback(bytes);
-    const encoder = this.gpuDevice.createCommandEncoder();
     encoder.copyBufferToBuffer(tensor.storage.buffer!, tensor.offset * 4, staging, 0, bytes);
-    this.gpuDevice.queue.submit([encoder.finish()]);
-    try {
-      await staging.mapAsync(MAP_READ, 0, bytes);
-    } catch (cause) {
-      staging.destroy();
-      this.countHelper(-bytes);
-      // The promise of the loss may settle after the one that failed by it.
-      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
-      this.throwIfFailed(cause);
-      throw cause;
-    }
-    const Constructor = tensor.dtype === "u32" ? Uint32Array : Float32Array;
-    const stored = new Constructor(staging.getMappedRange(0, bytes).slice(0));
-    staging.unmap();
-    this.returnReadback(staging);
-    this.throwIfFailed();
-    return fromStored(tensor, stored);
+    return async () => {
+      try {
+        await staging.mapAsync(MAP_READ, 0, bytes);
+      } catch (cause) {
+        staging.destroy();
+        this.countHelper(-bytes);
+        // The promise of the loss may settle after the one that failed by it.
+        await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
+        this.throwIfFailed(cause);
+        throw cause;
+      }
+      const Constructor = tensor.dtype === "u32" ? Uint32Array : Float32Array;
+      const stored = new Constructor(staging.getMappedRange(0, bytes).slice(0));
+      staging.unmap();
+      this.returnReadback(staging);
+      this.throwIfFailed();
+      return fromStored(tensor, stored);
+    };
   }
 
   private takeReadback(bytes: number): GPUBuffer {

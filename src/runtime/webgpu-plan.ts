@@ -1,7 +1,7 @@
 import type { KernelTime, Plan } from "./device.ts";
 import { GatewiseError } from "../errors.ts";
 import type { Command, DispatchCommand, Recorder } from "./recorder.ts";
-import type { Tensor } from "./tensor.ts";
+import type { NumberArray, Tensor } from "./tensor.ts";
 import { MAP_READ, USAGE } from "./webgpu-constants.ts";
 import type { Pipeline, WebGpuDevice } from "./webgpu-device.ts";
 
@@ -84,17 +84,30 @@ export class WebGpuPlan implements Plan {
   }
 
   async run(): Promise<void> {
+    await this.submit();
+  }
+
+  async runAndRead(tensor: Tensor): Promise<NumberArray> {
+    const arrived = await this.submit(tensor);
+    return arrived!();
+  }
+
+  /** Submits the list in parts; with the last one goes the copy of `read`, if any. */
+  private async submit(read?: Tensor): Promise<(() => Promise<NumberArray>) | undefined> {
     const { device } = this;
     device.throwIfLost();
     this.cut();
+    let arrived: (() => Promise<NumberArray>) | undefined;
     for (let part = 0; part + 1 < this.cuts.length; part++) {
       await device.pacer.ready();
       const encoder = device.gpuDevice.createCommandEncoder();
       this.encode(encoder, this.cuts[part]!, this.cuts[part + 1]!);
+      if (read && part + 2 === this.cuts.length) arrived = device.encodeRead(encoder, read);
       device.gpuDevice.queue.submit([encoder.finish()]);
       device.pacer.submitted(this.cutWork[part]!);
     }
     await device.pacer.ready();
+    return arrived;
   }
 
   private encode(encoder: GPUCommandEncoder, from: number, to: number): void {

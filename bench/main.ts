@@ -1,0 +1,3 @@
+import { mountBench } from "./page.ts";
+
+mountBench(document.getElementById("bench")!);

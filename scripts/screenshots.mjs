@@ -1,0 +1,69 @@
+// npm run lab:screenshots: pictures of the lab page for the README, in docs/, taken of the built page in the browser of
+// the tests while it trains on Alice. --quick takes them after a few steps, into the folder given: to look at changes.
+import { spawnSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { chromium } from "playwright";
+import { preview } from "vite";
+import { browserVariables, readEnvironment, root } from "./environment.mjs";
+
+const quick = process.argv[2] === "--quick";
+const folder = quick ? resolve(process.argv[3] ?? "screenshots") : join(root, "docs", "lab");
+mkdirSync(folder, { recursive: true });
+
+const vite = join(root, "node_modules", "vite", "bin", "vite.js");
+const built = spawnSync(process.execPath, [vite, "build", "--mode", "lab", "--logLevel", "warn"], { cwd: root, stdio: "inherit" });
+if (built.status !== 0) process.exit(1);
+
+const environment = readEnvironment();
+if (!environment.browser) throw new Error("screenshots: there is no browser with WebGPU; run npm run setup");
+const server = await preview({ root, mode: "lab", configFile: join(root, "vite.config.ts"), logLevel: "error", preview: { port: 0, host: "127.0.0.1" } });
+const address = server.httpServer.address();
+if (address === null || typeof address === "string") throw new Error("the preview server has no port");
+const { executablePath, args } = environment.browser;
+const browser = await chromium.launch({ executablePath, args, env: browserVariables(environment) });
+try {
+  const steps = quick ? 400 : 1200;
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    const context = await browser.newContext({ locale: "en-GB", colorScheme, viewport: { width: 1280, height: 900 }, deviceScaleFactor: quick ? 1 : 2 });
+    const page = await context.newPage();
+    page.on("console", (message) => message.type() === "error" && console.error(message.text()));
+    page.on("pageerror", (error) => console.error(error.message));
+    await page.goto(`http://localhost:${address.port}/?preset=race&steps=${steps}&eval-every=${steps / 6}`);
+    await page.waitForFunction(() => document.querySelector("#go")?.textContent === "Train" && !document.querySelector("#go")?.hasAttribute("disabled"));
+    await page.getByRole("button", { name: "Train", exact: true }).click();
+    await page.waitForSelector('.status[data-phase="done"]', { state: "attached", timeout: 600_000 });
+    await page.waitForTimeout(800);
+    await shoot(page, `train-${colorScheme}`);
+    await page.getByRole("tab", { name: "Look inside" }).click();
+    await page.waitForSelector(".views a");
+    const views = await page.locator(".views a").evaluateAll((links) => links.map((link) => link.getAttribute("href") ?? ""));
+    for (const view of views) {
+      await page.evaluate((hash) => void (location.hash = hash), view);
+      await page.waitForSelector(`[data-view="${view.split("/")[1]}"]`);
+      await page.waitForFunction(() => !document.querySelector(".computing"), null, { timeout: 120_000 });
+      await page.waitForTimeout(500);
+      await shoot(page, `${view.split("/")[1]}-${colorScheme}`);
+    }
+    if (colorScheme === "light") {
+      await page.getByRole("tab", { name: "Check" }).click();
+      await page.getByRole("button", { name: "Check this device" }).click();
+      await page.waitForSelector(".verdict", { timeout: 120_000 });
+      await shoot(page, "check-light");
+      await page.setViewportSize({ width: 360, height: 780 });
+      await page.getByRole("tab", { name: "Train" }).click();
+      await page.waitForTimeout(500);
+      await shoot(page, "train-narrow");
+    }
+    await context.close();
+  }
+} finally {
+  await browser.close();
+  await server.close();
+}
+
+/** @param {import("playwright").Page} page @param {string} name */
+async function shoot(page, name) {
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
+  console.log(join(folder, `${name}.png`));
+}

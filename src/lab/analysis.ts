@@ -1,0 +1,315 @@
+// What the views show of a model besides its trace: what units follow, where characters lie, what moved a prediction,
+// and what becomes of a model that is trained badly. All of it runs in the inspector's worker.
+import type { CharTokenizer } from "../data/tokenizer.ts";
+import { GatewiseError } from "../errors.ts";
+import { LanguageModel } from "../models/language-model.ts";
+import { Recurrent } from "../models/recurrent.ts";
+import { openDevice } from "../runtime/device.ts";
+import { Trainer, type TrainerOptions } from "../training/trainer.ts";
+import type { ModelSnapshot } from "./protocol.ts";
+import { traceModel } from "./trace.ts";
+
+/** A model's weights as they were before its first step. */
+export async function initialState({ config, seed }: ModelSnapshot): Promise<ModelSnapshot["stateDict"]> {
+  const device = await openDevice({ prefer: "cpu", precision: "float64" });
+  const model = LanguageModel.create(device, { ...config, seed });
+  const stateDict = await model.stateDict();
+  device.dispose();
+  return stateDict;
+}
+
+// --- units ------------------------------------------------------------------------------------------------------------
+
+/** Things in a text that a unit may keep track of, each a number a character. */
+const FEATURES: Readonly<Record<string, (text: string) => Float32Array>> = {
+  "inside quotation marks": insideQuotes,
+  "position in the line": (text) => sinceLast(text, (c) => c === "\n", 80),
+  "position in the word": (text) => sinceLast(text, (c) => !/\p{L}/u.test(c), 12),
+  "inside a word": (text) => Float32Array.from([...text], (c) => Number(/\p{L}/u.test(c))),
+  "end of a sentence is near": (text) => untilSentenceEnd(text, 20),
+  "a capital or a heading": (text) => Float32Array.from([...text], (c) => Number(/\p{Lu}/u.test(c))),
+  "a new paragraph or chapter": (text) => sinceLast(text, (_c, i, all) => all[i] === "\n" && all[i - 1] === "\n", 200),
+};
+
+function insideQuotes(text: string): Float32Array {
+  let inside = false;
+  const characters = [...text];
+  return Float32Array.from(characters, (c, i) => {
+    const previous = characters[i - 1] ?? "\n";
+    if (c === "“" || c === "‘") inside = true;
+    else if (c === "”" || (c === "\n" && previous === "\n")) inside = false;
+    else if (c === '"') inside = !inside;
+    // An apostrophe between letters is none; one after a space opens.
+    else if (c === "'" && !/\p{L}/u.test(previous)) inside = /\s|[(-]/.test(previous);
+    else if (c === "'" && !/\p{L}/u.test(characters[i + 1] ?? " ")) inside = false;
+    return Number(inside);
+  });
+}
+
+/** Characters since the last that `ends`, up to `most`. */
+function sinceLast(
+  text: string,
+  ends: (character: string, index: number, all: readonly string[]) => boolean,
+  most: number,
+): Float32Array {
+  let count = 0;
+  const characters = [...text];
+  return Float32Array.from(characters, (c, i) => {
+    count = ends(c, i, characters) ? 0 : Math.min(most, count + 1);
+    return count;
+  });
+}
+
+/** Characters until the next sentence ends, up to `most`. */
+function untilSentenceEnd(text: string, most: number): Float32Array {
+  const characters = [...text];
+  const distances = new Float32Array(characters.length);
+  let count = most;
+  for (let i = characters.length - 1; i >= 0; i--) {
+    count = /[.!?]/.test(characters[i]!) ? 0 : Math.min(most, count + 1);
+    distances[i] = count;
+  }
+  return distances;
+}
+
+export interface UnitReport {
+  /** [T, H]: the cell of an LSTM, the state of the others. */
+  readonly values: Float32Array;
+  readonly steps: number;
+  readonly units: number;
+  /** For each feature of the text the units that follow it best, with their correlation. */
+  readonly features: readonly {
+    readonly name: string;
+    readonly best: readonly { readonly unit: number; readonly correlation: number }[];
+  }[];
+}
+
+export function reportUnits(snapshot: ModelSnapshot, text: string, tokens: ArrayLike<number>): UnitReport {
+  const { values, steps, units } = traceModel(snapshot, tokens);
+  const state = values.c ?? values.h!;
+  const features = Object.entries(FEATURES).map(([name, of]) => {
+    const feature = of(text);
+    const best = Array.from({ length: units }, (_, unit) => ({ unit, correlation: correlate(state, unit, units, feature) }))
+      .sort((a, b) => Math.abs(b.correlation) - Math.abs(a.correlation))
+      .slice(0, 3);
+    return { name, best };
+  });
+  features.sort((a, b) => Math.abs(b.best[0]?.correlation ?? 0) - Math.abs(a.best[0]?.correlation ?? 0));
+  return { values: state, steps, units, features };
+}
+
+function correlate(values: Float32Array, unit: number, units: number, feature: Float32Array): number {
+  const n = feature.length;
+  let [sx, sy, sxx, syy, sxy] = [0, 0, 0, 0, 0];
+  for (let t = 0; t < n; t++) {
+    const x = values[t * units + unit]!;
+    const y = feature[t]!;
+    sx += x;
+    sy += y;
+    sxx += x * x;
+    syy += y * y;
+    sxy += x * y;
+  }
+  const spread = (sxx - (sx * sx) / n) * (syy - (sy * sy) / n);
+  return spread > 1e-12 ? (sxy - (sx * sy) / n) / Math.sqrt(spread) : 0;
+}
+
+// --- embeddings -------------------------------------------------------------------------------------------------------
+
+export interface Projection {
+  /** [V, 2] */
+  readonly points: Float32Array;
+  /** Part of the variance that the two directions hold. */
+  readonly explained: readonly [number, number];
+}
+
+/** Puts rows [V, E] on the plane of their two principal directions, found by repeated multiplication. */
+export function principalPlane(rows: ArrayLike<number>, V: number, E: number): Projection {
+  const centred = Float64Array.from({ length: V * E }, (_, i) => rows[i]!);
+  for (let e = 0; e < E; e++) {
+    let mean = 0;
+    for (let v = 0; v < V; v++) mean += centred[v * E + e]! / V;
+    for (let v = 0; v < V; v++) centred[v * E + e] = centred[v * E + e]! - mean;
+  }
+  const total = centred.reduce((sum, x) => sum + x * x, 0) || 1;
+  const points = new Float32Array(V * 2);
+  const explained: [number, number] = [0, 0];
+  for (let axis = 0; axis < 2; axis++) {
+    // Any start that is not orthogonal to the direction; the same every time, so that the map does not jump.
+    let direction = Float64Array.from({ length: E }, (_, e) => Math.cos(1.7 * e + axis));
+    const scores = new Float64Array(V);
+    for (let round = 0; round < 60; round++) {
+      project(centred, direction, scores);
+      const next = new Float64Array(E);
+      for (let v = 0; v < V; v++) for (let e = 0; e < E; e++) next[e] = next[e]! + centred[v * E + e]! * scores[v]!;
+      const length = Math.hypot(...next) || 1;
+      direction = next.map((x) => x / length);
+    }
+    project(centred, direction, scores);
+    for (let v = 0; v < V; v++) {
+      points[v * 2 + axis] = scores[v]!;
+      explained[axis] = explained[axis]! + scores[v]! ** 2 / total;
+      for (let e = 0; e < E; e++) centred[v * E + e] = centred[v * E + e]! - scores[v]! * direction[e]!;
+    }
+  }
+  return { points, explained };
+}
+
+function project(rows: Float64Array, direction: Float64Array, scores: Float64Array): void {
+  const E = direction.length;
+  for (let v = 0; v < scores.length; v++) {
+    let sum = 0;
+    for (let e = 0; e < E; e++) sum += rows[v * E + e]! * direction[e]!;
+    scores[v] = sum;
+  }
+}
+
+// --- memory -----------------------------------------------------------------------------------------------------------
+
+export interface Connectivity {
+  /** ‖∂ logit / ∂ x‖ for each character up to the position. */
+  readonly influence: Float32Array;
+  /** The character whose logit it is: the model's first guess at what comes after the position. */
+  readonly guess: number;
+  readonly probability: number;
+}
+
+/** How much each character so far moves the model's first guess at what follows position `at`. */
+export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array, at: number): Promise<Connectivity> {
+  const { config, stateDict } = snapshot;
+  const { vocabSize: V, hiddenSize: H, embeddingSize: E, input, cell, numLayers, resetAfter, nonlinearity } = config;
+  const seen = tokens.subarray(0, at + 1);
+  const T = seen.length;
+  const { probabilities } = traceModel(snapshot, seen);
+  const row = probabilities.subarray((T - 1) * V);
+  const guess = row.indexOf(Math.max(...row));
+  const inputSize = input === "embedding" ? E : V;
+  const device = await openDevice({ prefer: "cpu", precision: "float64" });
+  try {
+    const layer = Recurrent.create(device, { cell, inputSize, hiddenSize: H, numLayers, resetAfter, nonlinearity });
+    const own = Object.entries(stateDict).filter(([name]) => name.startsWith("rnn."));
+    layer.loadStateDict(Object.fromEntries(own.map(([name, values]) => [name.slice(4), values])));
+    const x = new Float32Array(T * inputSize);
+    for (let t = 0; t < T; t++) {
+      if (input === "one-hot") x[t * V + seen[t]!] = 1;
+      else x.set(stateDict["embedding.weight"]!.subarray(seen[t]! * E, (seen[t]! + 1) * E), t * E);
+    }
+    await layer.forward(x, { T, B: 1 });
+    const dOutput = new Float32Array(T * H);
+    dOutput.set(stateDict["head.weight"]!.subarray(guess * H, (guess + 1) * H), (T - 1) * H);
+    const { dx } = await layer.backward(dOutput);
+    const influence = Float32Array.from({ length: T }, (_, t) => Math.hypot(...dx.subarray(t * inputSize, (t + 1) * inputSize)));
+    return { influence, guess, probability: row[guess]! };
+  } finally {
+    device.dispose();
+  }
+}
+
+// --- breaking it ------------------------------------------------------------------------------------------------------
+
+export const BREAKAGES = {
+  healthy: { title: "As it should be", change: {}, scale: 1 },
+  "learning-rate": { title: "Learning rate a hundred times too high", change: { learningRate: 1 }, scale: 1 },
+  "no-clipping": {
+    title: "Plain SGD at a high rate, no clipping",
+    change: { optimizer: "sgd", learningRate: 30, clip: 0 },
+    scale: 4,
+  },
+  saturated: { title: "Weights forty times too large at the start", change: {}, scale: 40 },
+} as const satisfies Record<string, { title: string; change: TrainerOptions; scale: number }>;
+export type BreakageName = keyof typeof BREAKAGES;
+
+export interface Breakdown {
+  readonly losses: readonly number[];
+  /** Mean |h| at the end: near 1 every unit is pinned, and no gradient passes. */
+  readonly saturation: number;
+  /** What is wrong, in a word, and what to do; undefined if nothing is. */
+  readonly diagnosis: { readonly name: string; readonly advice: string } | undefined;
+}
+
+const BROKEN_STEPS = 150;
+
+/** Trains a small model of the same kind on the CPU, wrongly, and says what is wrong with it by what it does. */
+export async function breakModel(
+  { config }: ModelSnapshot,
+  name: BreakageName,
+  tokenizer: CharTokenizer,
+  text: string,
+): Promise<Breakdown> {
+  const { change, scale } = BREAKAGES[name];
+  const tokens = tokenizer.encode(text);
+  const device = await openDevice({ prefer: "cpu" });
+  const losses: number[] = [];
+  let failure: string | undefined;
+  try {
+    const small = { ...config, hiddenSize: 24, embeddingSize: 12, numLayers: 1, dropout: 0 };
+    const model = LanguageModel.create(device, { ...small, seed: 1 });
+    const state = await model.stateDict();
+    const scaled = Object.entries(state).map(([key, values]) => [
+      key,
+      key.startsWith("rnn.") ? values.map((x) => x * scale) : values,
+    ]);
+    model.loadStateDict(Object.fromEntries(scaled));
+    const options: TrainerOptions = {
+      batchSize: 6,
+      seqLen: 20,
+      learningRate: 1e-2,
+      clip: 1,
+      valFraction: 0,
+      logInterval: 1,
+      ...change,
+    };
+    const trainer = Trainer.create(model, tokens, { ...options, evalInterval: 0, sampleInterval: 0, checkpointInterval: 0 });
+    try {
+      for await (const event of trainer.run({ maxSteps: BROKEN_STEPS })) if (event.event === "step") losses.push(event.loss);
+    } catch (error) {
+      if (!(error instanceof GatewiseError)) throw error;
+      failure = error.message;
+    }
+    const read: ModelSnapshot = {
+      preset: "lstm",
+      step: 0,
+      seed: 1,
+      config: small,
+      stateDict: await model.stateDict(),
+      tokenizer: tokenizer.toJSON(),
+    };
+    const { values } = traceModel(read, tokens.subarray(0, 200));
+    // A gated state is a product; its candidate is what saturates.
+    const squashed = values.g ?? values.n ?? values.h!;
+    const saturation = squashed.reduce((sum, x) => sum + Math.abs(x), 0) / squashed.length;
+    return { losses, saturation, diagnosis: diagnose(losses, saturation, failure, Math.log(tokenizer.size)) };
+  } finally {
+    device.dispose();
+  }
+}
+
+const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
+
+/** Names what is wrong by the loss alone and by how far the units are from moving. */
+function diagnose(
+  losses: readonly number[],
+  saturation: number,
+  failure: string | undefined,
+  uniform: number,
+): Breakdown["diagnosis"] {
+  const begun = mean(losses.slice(0, 3));
+  const end = mean(losses.slice(-15));
+  if (failure !== undefined) return { name: "Exploded", advice: failure };
+  if (saturation > 0.93)
+    return {
+      name: "Saturated",
+      advice: `the units sit at ±${saturation.toFixed(2)}, where tanh is flat and gradients vanish; start from smaller weights, or lower the learning rate`,
+    };
+  if (end > uniform * 1.05)
+    return {
+      name: "Diverged",
+      advice: `the loss ended at ${end.toFixed(2)}, worse than guessing (${uniform.toFixed(2)}); lower the learning rate, or clip the gradient`,
+    };
+  if (begun - end < 0.6)
+    return {
+      name: "Stuck",
+      advice: `the loss fell by only ${(begun - end).toFixed(2)} in ${losses.length} steps; change the learning rate`,
+    };
+  return undefined;
+}

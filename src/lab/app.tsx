@@ -1,0 +1,184 @@
+// The shell: what the lab is, its tabs, what it runs on, and what just happened.
+import type { ComponentChildren, ComponentType } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { CheckTab } from "./check.tsx";
+import { LookTab } from "./look.tsx";
+import { place, type TabId } from "./place.ts";
+import { device, noWebGpu, openDevice, phase, recover, run, status } from "./store.ts";
+import { TrainTab } from "./train.tsx";
+
+/** The bench page, where there is one. */
+const BENCH = Object.values(import.meta.glob<{ mountBench(element: HTMLElement): unknown }>("../../bench/page.ts"))[0];
+
+const TABS: readonly { readonly id: TabId; readonly title: string; readonly content: ComponentType }[] = [
+  { id: "train", title: "Train", content: TrainTab },
+  { id: "look", title: "Look inside", content: LookTab },
+  { id: "check", title: "Check", content: CheckTab },
+  ...(BENCH ? [{ id: "bench" as const, title: "Bench", content: BenchTab }] : []),
+];
+
+function BenchTab() {
+  const element = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    void BENCH!().then(({ mountBench }) => mountBench(element.current!));
+  }, []);
+  return <div ref={element} />;
+}
+
+export function App() {
+  const tab = TABS.find(({ id }) => id === place.value.tab)?.id ?? "train";
+  return (
+    <>
+      <header class="top">
+        <div class="title">
+          <h1>Gatewise lab</h1>
+          <p>
+            Watch four generations of recurrent networks learn a book, on your own {device.value?.kind === "cpu" ? "CPU" : "GPU"}.
+          </p>
+        </div>
+        <p class="device" title="What the lab computes on">
+          <span class={`dot ${device.value ? device.value.family : "none"}`} aria-hidden="true" />
+          {device.value ? device.value.description : "Looking for a GPU…"}
+        </p>
+      </header>
+      <nav aria-label="Sections">
+        <Tabs tab={tab} />
+      </nav>
+      <NoWebGpu />
+      <p class="status" role="status" aria-live="polite" data-phase={phase.value}>
+        {status.value}
+      </p>
+      <Lost />
+      <main>
+        {TABS.map(({ id, content: Content }) => (
+          <div role="tabpanel" id={`panel-${id}`} aria-labelledby={`tab-${id}`} key={id} hidden={id !== tab} tabIndex={-1}>
+            {(id === tab || id === "train") && <Content />}
+          </div>
+        ))}
+      </main>
+      <footer class="bottom">
+        <p>
+          Everything runs in this page; no text, model or number leaves it. Checkpoints open in the <code>gatewise</code> command
+          line and in PyTorch.
+        </p>
+      </footer>
+    </>
+  );
+}
+
+function Tabs({ tab }: { tab: TabId }) {
+  const go = (id: TabId): void => {
+    location.hash = id;
+    document.getElementById(`tab-${id}`)?.focus();
+  };
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const at = TABS.findIndex(({ id }) => id === tab);
+    const to =
+      event.key === "ArrowRight"
+        ? (at + 1) % TABS.length
+        : event.key === "ArrowLeft"
+          ? (at + TABS.length - 1) % TABS.length
+          : event.key === "Home"
+            ? 0
+            : event.key === "End"
+              ? TABS.length - 1
+              : undefined;
+    if (to === undefined) return;
+    event.preventDefault();
+    go(TABS[to]!.id);
+  };
+  return (
+    <div role="tablist" aria-label="Sections" class="tabs" onKeyDown={onKeyDown}>
+      {TABS.map(({ id, title }) => (
+        <button
+          key={id}
+          type="button"
+          role="tab"
+          id={`tab-${id}`}
+          aria-selected={id === tab}
+          aria-controls={`panel-${id}`}
+          tabIndex={id === tab ? 0 : -1}
+          onClick={() => go(id)}
+        >
+          {title}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+export function Notice({ children, label }: { children: ComponentChildren; label: string }) {
+  return (
+    <section class="notice" aria-label={label}>
+      {children}
+    </section>
+  );
+}
+
+/** Browsers by what their own identification says, each with what to do there. */
+const BROWSERS: readonly (readonly [RegExp, string, string])[] = [
+  [
+    /Firefox\/(\d+)/,
+    "Firefox",
+    "WebGPU comes with Firefox 141 on Windows and 145 on macOS; elsewhere set dom.webgpu.enabled in about:config, or use Chrome.",
+  ],
+  [
+    /Edg\/(\d+)/,
+    "Edge",
+    "WebGPU comes with Edge 113. Switch on “Use graphics acceleration when available” in Settings, System, and update the graphics driver.",
+  ],
+  [
+    /(?:Headless)?Chrome\/(\d+)/,
+    "Chrome",
+    "WebGPU comes with Chrome 113. Switch on “Use graphics acceleration when available” in Settings, System, and update the graphics driver; on Linux also chrome://flags/#enable-unsafe-webgpu.",
+  ],
+  [/Version\/(\d+).*Safari/, "Safari", "WebGPU comes with Safari 26; before that, switch it on in Settings, Feature Flags."],
+];
+
+export function browserAdvice(agent: string): { name: string; advice: string } {
+  for (const [pattern, name, advice] of BROWSERS) {
+    const match = pattern.exec(agent);
+    if (match) return { name: `${name} ${match[1]}`, advice };
+  }
+  return { name: "This browser", advice: "Use a recent Chrome, Edge, Safari or Firefox." };
+}
+
+function NoWebGpu() {
+  if (noWebGpu.value === undefined) return null;
+  const { name, advice } = browserAdvice(navigator.userAgent);
+  return (
+    <Notice label="No WebGPU">
+      <p>
+        <strong>{name} gives this page no GPU.</strong>{" "}
+        {isSecureContext ? advice : "WebGPU works only on pages served by https or from localhost."} Until then the lab trains a
+        small network on the CPU: slowly, but with the same results.
+      </p>
+      <button type="button" disabled={run.value !== undefined} onClick={() => void openDevice("webgpu")}>
+        Look for a GPU again
+      </button>
+    </Notice>
+  );
+}
+
+function Lost() {
+  useEffect(() => {
+    if (phase.value === "lost") document.getElementById("use-cpu")?.focus();
+  }, [phase.value]);
+  if (phase.value !== "lost") return null;
+  return (
+    <Notice label="Device lost">
+      <p>
+        <strong>The graphics device was lost and did not come back.</strong> Your run is saved up to its last snapshot and can go
+        on on the CPU, or on the GPU once its driver has recovered.
+      </p>
+      <div class="row">
+        <button type="button" id="use-cpu" class="primary" onClick={() => void recover("cpu")}>
+          Go on on the CPU
+        </button>
+        <button type="button" onClick={() => void recover("webgpu")}>
+          Try the GPU again
+        </button>
+      </div>
+    </Notice>
+  );
+}

@@ -1,0 +1,28 @@
+// Numbers for people.
+export const count = (n: number): string => Math.round(n).toLocaleString("en");
+
+export function rate(perSecond: number): string {
+  if (perSecond < 1000) return `${Math.round(perSecond)} chars/s`;
+  return `${(perSecond / 1000).toFixed(perSecond < 10_000 ? 1 : 0)}k chars/s`;
+}
+
+export function duration(seconds: number): string {
+  if (!Number.isFinite(seconds)) return "–";
+  const whole = Math.max(1, Math.round(seconds));
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${String(whole % 60).padStart(2, "0")} s`;
+  return `${Math.floor(whole / 3600)} h ${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")} min`;
+}
+
+export function bytes(n: number): string {
+  const units = ["B", "KiB", "MiB", "GiB"];
+  const power = Math.min(units.length - 1, Math.floor(Math.log2(Math.max(1, n)) / 10));
+  const value = n / 1024 ** power;
+  return `${value < 10 && power > 0 ? value.toFixed(1) : Math.round(value)} ${units[power]}`;
+}
+
+export const bits = (nats: number): number => nats / Math.LN2;
+
+/** A character as a person can see it. */
+export const visible = (character: string): string =>
+  character === "\n" ? "⏎" : character === " " ? "␣" : character === "\t" ? "⇥" : character;

@@ -1,0 +1,69 @@
+// Paints a matrix as an image of one pixel a cell, which the style sheet scales up with sharp edges.
+
+export interface Matrix {
+  readonly rows: number;
+  readonly columns: number;
+  /** Row by row. */
+  readonly values: ArrayLike<number>;
+}
+
+/** Colours between which values lie: [at least, in the middle, at most], as red, green and blue. */
+type Scale = readonly [readonly number[], readonly number[], readonly number[]];
+
+/** "signed": −limit, 0 and limit differ in hue and all in lightness; "part": from nothing to all. */
+export type HeatKind = "signed" | "part";
+const SCALES: Readonly<Record<HeatKind, { readonly light: Scale; readonly dark: Scale }>> = {
+  signed: {
+    light: [
+      [178, 82, 0],
+      [250, 249, 246],
+      [62, 52, 170],
+    ],
+    dark: [
+      [255, 176, 84],
+      [29, 29, 36],
+      [150, 140, 255],
+    ],
+  },
+  part: {
+    light: [
+      [250, 249, 246],
+      [160, 196, 206],
+      [8, 74, 92],
+    ],
+    dark: [
+      [29, 29, 36],
+      [34, 96, 112],
+      [164, 236, 246],
+    ],
+  },
+};
+
+export const isDark = (): boolean => matchMedia("(prefers-color-scheme: dark)").matches;
+
+/** A value's colour; beyond the limit it is that of the limit. */
+export function heatColour(value: number, kind: HeatKind, limit: number, dark: boolean): readonly [number, number, number] {
+  const scale = SCALES[kind][dark ? "dark" : "light"];
+  const part = kind === "signed" ? (value / limit + 1) / 2 : value / limit;
+  const at = Math.min(1, Math.max(0, part)) * 2;
+  const [from, to] = at < 1 ? [scale[0], scale[1]] : [scale[1], scale[2]];
+  const between = at < 1 ? at : at - 1;
+  const mix = (i: number): number => Math.round(from[i]! + (to[i]! - from[i]!) * between);
+  return [mix(0), mix(1), mix(2)];
+}
+
+export const heatCss = (value: number, kind: HeatKind, limit: number, dark: boolean): string =>
+  `rgb(${heatColour(value, kind, limit, dark).join(" ")})`;
+
+export function paintHeatmap(canvas: HTMLCanvasElement, { rows, columns, values }: Matrix, kind: HeatKind, limit: number): void {
+  canvas.width = Math.max(1, columns);
+  canvas.height = Math.max(1, rows);
+  const context = canvas.getContext("2d")!;
+  const image = context.createImageData(canvas.width, canvas.height);
+  const dark = isDark();
+  for (let i = 0; i < rows * columns; i++) {
+    const [r, g, b] = heatColour(values[i]!, kind, limit, dark);
+    image.data.set([r, g, b, 255], i * 4);
+  }
+  context.putImageData(image, 0, 0);
+}

@@ -1,0 +1,199 @@
+// The Look inside tab: chooses a view, a model and a passage, and keeps what the views look at up to date.
+import { computed, signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { place } from "./place.ts";
+import type { ModelSnapshot } from "./protocol.ts";
+import { PRESET_TITLES } from "./settings.ts";
+import { ModelKey } from "./setup.tsx";
+import { lanes, phase, run, status, text, training, worker } from "./store.ts";
+import type { View } from "./views/view.ts";
+
+/** One file a view, loaded when it is first shown; the order is the story's. */
+const FILES = import.meta.glob<{ default: View }>(["./views/*.tsx"]);
+const ORDER = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "embeddings", "break-it"];
+const TITLES: Readonly<Record<string, string>> = {
+  "next-character": "Next character",
+  gates: "Gates over text",
+  "gradient-flow": "Gradient flow",
+  units: "A unit reads",
+  memory: "Memory",
+  "one-step": "One step",
+  embeddings: "Embeddings",
+  "break-it": "Break it",
+};
+const NAMES = ORDER.filter((name) => `./views/${name}.tsx` in FILES);
+
+const PASSAGE_LENGTH = 160;
+const BOOK_LENGTH = 3000;
+/** Milliseconds between two looks at a model that trains. */
+const REFRESH = 3000;
+
+const snapshots = signal<readonly ModelSnapshot[]>([]);
+/** The visitor's choice of a model; until there is one, the last of the evolution. */
+const picked = signal<number | undefined>(undefined);
+const chosen = computed(() => Math.min(picked.value ?? Infinity, snapshots.value.length - 1));
+/** Where in the book the passage begins, as a part of it. */
+const position = signal(0.02);
+/** A passage of the visitor's own; the book's if empty. */
+const typed = signal("");
+const passage = signal("");
+const book = signal("");
+const view = signal<{ readonly name: string; readonly view: View } | undefined>(undefined);
+
+let refreshing = false;
+async function refresh(): Promise<void> {
+  if (refreshing || !run.value) return;
+  refreshing = true;
+  try {
+    const taken: ModelSnapshot[] = [];
+    for (let lane = 0; lane < lanes.value.length; lane++) {
+      const result = await worker.snapshot(lane);
+      if (!result.ok) {
+        status.value = result.message;
+        return;
+      }
+      taken.push(result.snapshot);
+    }
+    snapshots.value = taken;
+    await findPassage();
+  } finally {
+    refreshing = false;
+  }
+}
+
+async function findPassage(): Promise<void> {
+  const snapshot = snapshots.value[0];
+  if (!snapshot) return;
+  const known = new Set(snapshot.tokenizer.codePoints.map((point) => String.fromCodePoint(point)));
+  const from = Math.floor(position.value * Math.max(0, (text.value?.characters ?? 0) - 2 * PASSAGE_LENGTH));
+  const longer = Math.min(from, Math.max(0, (text.value?.characters ?? 0) - BOOK_LENGTH));
+  const clean = (words: string): string => [...words].filter((character) => known.has(character)).join("");
+  book.value = clean(await worker.passage(longer, BOOK_LENGTH));
+  const wanted = typed.value || atLineStart(await worker.passage(from, 2 * PASSAGE_LENGTH));
+  passage.value = clean(wanted);
+}
+
+/** A passage that begins with a line, where one begins soon. */
+function atLineStart(around: string): string {
+  const start = around.slice(0, PASSAGE_LENGTH).indexOf("\n") + 1;
+  return around.slice(start).trimStart().slice(0, PASSAGE_LENGTH);
+}
+
+export function LookTab() {
+  const name = NAMES.includes(place.value.view) ? place.value.view : NAMES[0];
+  const present = run.value?.id;
+  useEffect(() => {
+    if (!name) return;
+    void FILES[`./views/${name}.tsx`]!().then((module) => (view.value = { name, view: module.default }));
+  }, [name]);
+  useEffect(() => {
+    snapshots.value = [];
+    void refresh();
+  }, [present]);
+  const moving = training.value;
+  useEffect(() => {
+    void refresh();
+    if (!moving) return;
+    const timer = setInterval(() => document.visibilityState === "visible" && void refresh(), REFRESH);
+    return () => clearInterval(timer);
+  }, [moving, phase.value]);
+
+  return (
+    <div class="look">
+      <nav aria-label="Views" class="views">
+        {NAMES.map((id) => (
+          <a key={id} href={`#look/${id}`} aria-current={id === name ? "page" : undefined}>
+            {TITLES[id]}
+          </a>
+        ))}
+      </nav>
+      {run.value === undefined ? <NoModel /> : <Stage name={name} />}
+    </div>
+  );
+}
+
+function NoModel() {
+  return (
+    <section class="card prose">
+      <h2>No model yet</h2>
+      <p>
+        The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race all four to compare
+        them; a minute is enough to see something.
+      </p>
+    </section>
+  );
+}
+
+function Stage({ name }: { name: string | undefined }) {
+  const shown = view.value;
+  const snapshot = snapshots.value[chosen.value];
+  if (!shown || shown.name !== name || !snapshot) return <p class="muted">Looking…</p>;
+  const { title, intro, equation, uses, Content } = shown.view;
+  return (
+    <section class="card view" aria-labelledby="view-title" data-view={name} data-step={snapshot.step}>
+      <h2 id="view-title">{title}</h2>
+      <div class="about">
+        <p>{intro}</p>
+        <div class="equation">{equation}</div>
+      </div>
+      <div class="pickers">
+        <ModelPicker />
+        {uses !== "nothing" && <PassagePicker own={uses === "passage"} />}
+      </div>
+      <Content snapshots={snapshots.value} chosen={chosen.value} passage={passage.value} book={book.value} />
+    </section>
+  );
+}
+
+function ModelPicker() {
+  return (
+    <fieldset class="segments">
+      <legend class="hidden">Model</legend>
+      {snapshots.value.map(({ preset, step }, i) => (
+        <label key={preset}>
+          <input type="radio" name="look-model" checked={i === chosen.value} onChange={() => (picked.value = i)} />
+          <span>
+            <ModelKey preset={preset} /> {PRESET_TITLES[preset]} <small>at step {step}</small>
+          </span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+function PassagePicker({ own }: { own: boolean }) {
+  return (
+    <div class="passage">
+      <label>
+        <span>Passage of the book</span>
+        <input
+          type="range"
+          min="0"
+          max="1"
+          step="0.005"
+          value={position.value}
+          onInput={(event) => {
+            position.value = Number(event.currentTarget.value);
+            typed.value = "";
+            void findPassage();
+          }}
+        />
+      </label>
+      {own && (
+        <label>
+          <span>or your own</span>
+          <input
+            type="text"
+            maxLength={300}
+            value={typed.value}
+            placeholder="type here"
+            onInput={(event) => {
+              typed.value = event.currentTarget.value;
+              void findPassage();
+            }}
+          />
+        </label>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,143 @@
+// What the page and its training worker say to each other. Commands go over Comlink; what happens comes back over one
+// port, numbers as transferred arrays, so that neither side ever waits for the other.
+import type { LanguageModelConfig } from "../models/config.ts";
+import type { PresetName } from "../models/config.ts";
+import type { StateDict } from "../models/parameters.ts";
+import type { CheckResult } from "../training/gradient-check.ts";
+import type { Sampling, Settings } from "./settings.ts";
+
+export type DeviceChoice = "webgpu" | "cpu";
+
+export interface DeviceInfo {
+  readonly kind: DeviceChoice;
+  readonly family: "gpu" | "software" | "cpu";
+  readonly description: string;
+}
+
+/** A command that may fail for a reason that the page tells people. */
+export type Result<T> = ({ readonly ok: true } & T) | { readonly ok: false; readonly code: string; readonly message: string };
+
+/** A text as the page shows it; the text itself stays in the worker. */
+export interface TextInfo {
+  /** A bundled book's name, or "own". */
+  readonly data: string;
+  readonly title: string;
+  /** Fit for a file's name. */
+  readonly name: string;
+  readonly encoding: string;
+  readonly characters: number;
+  readonly vocabulary: readonly string[];
+  readonly opening: string;
+  /** Characters of Project Gutenberg's header and footer that were left out. */
+  readonly stripped: number;
+}
+
+export type TextSource = { readonly book: string } | { readonly bytes: Uint8Array; readonly name: string };
+
+export interface Estimate {
+  readonly parameters: number;
+  readonly bytes: number;
+  /** Floating-point operations of the whole run. */
+  readonly flop: number;
+  readonly dispatches: number;
+}
+
+export interface LaneInfo {
+  readonly preset: PresetName;
+  readonly parameters: number;
+  readonly step: number;
+}
+
+export interface RunInfo {
+  readonly id: string;
+  readonly settings: Settings;
+  readonly text: TextInfo;
+  readonly device: string;
+  readonly lanes: readonly LaneInfo[];
+}
+
+export type Phase =
+  /** Nothing to train yet. */
+  | "idle"
+  | "preparing"
+  | "training"
+  | "paused"
+  /** The device is gone and another one is being opened. */
+  | "recovering"
+  /** No device came back. */
+  | "lost"
+  | "done"
+  /** Every model has stopped at a number that is not finite. */
+  | "failed";
+
+/** Numbers in a row of `points`: step, loss, gradient norm, learning rate. */
+export const STEP_FIELDS = 4;
+/** Numbers in a row of `evaluations`: step, validation loss, accuracy. */
+export const EVAL_FIELDS = 3;
+
+export type LabEvent =
+  | { readonly event: "phase"; readonly phase: Phase; readonly message?: string }
+  /** Rows of a lane, from its row number `from`; what the page has from there on is replaced. */
+  | { readonly event: "points" | "evaluations"; readonly lane: number; readonly from: number; readonly values: Float32Array }
+  | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number }
+  | { readonly event: "sample"; readonly lane: number; readonly step: number; readonly text: string; readonly note?: string }
+  | { readonly event: "lane-stopped"; readonly lane: number; readonly step: number; readonly message: string }
+  | { readonly event: "saved"; readonly steps: readonly number[] }
+  | { readonly event: "device"; readonly device: DeviceInfo; readonly message: string }
+  | { readonly event: "notice"; readonly message: string }
+  | { readonly event: "check"; readonly result: CheckResult };
+
+/** A model as the views look at it: plain data, computed on elsewhere. */
+export interface ModelSnapshot {
+  readonly preset: PresetName;
+  readonly step: number;
+  readonly seed: number;
+  readonly config: LanguageModelConfig;
+  readonly stateDict: StateDict;
+  /** Code points of the vocabulary, as CharTokenizer.fromJSON reads them. */
+  readonly tokenizer: { readonly kind: "char"; readonly codePoints: readonly number[] };
+}
+
+/** A run on the disk: what its checkpoints do not say. */
+export interface StoredRun {
+  readonly id: string;
+  readonly settings: Settings;
+  readonly sampling: Sampling;
+  readonly presets: readonly PresetName[];
+  readonly title: string;
+}
+
+/** What the training worker does for the page. */
+export interface LabWorker {
+  connect(port: MessagePort): void;
+  open(choice: DeviceChoice): Promise<Result<{ device: DeviceInfo }>>;
+  loadText(source: TextSource): Promise<Result<{ text: TextInfo }>>;
+  estimate(settings: Settings): Promise<Result<{ estimate: Estimate }>>;
+  /** Makes the models and trainers of a new run, at step 0. */
+  create(settings: Settings, sampling: Sampling): Promise<Result<{ run: RunInfo }>>;
+  train(): Promise<void>;
+  pause(): Promise<void>;
+  /** Moves the end of the run. */
+  extend(totalSteps: number): Promise<void>;
+  step(): Promise<void>;
+  /** Lets go of the run; what it saved stays. */
+  reset(): Promise<void>;
+  setSampling(sampling: Sampling): void;
+  /** Samples at once, also while paused. */
+  sample(): Promise<void>;
+  /** Opens the device again, or the CPU, and continues from the last snapshot. */
+  recover(choice: DeviceChoice): Promise<void>;
+  snapshot(lane: number): Promise<Result<{ snapshot: ModelSnapshot }>>;
+  /** Part of the run's text. */
+  passage(from: number, length: number): Promise<string>;
+  checkpoint(lane: number): Promise<Result<{ bytes: Uint8Array }>>;
+  /** Makes a run of a checkpoint, on the text that is loaded. */
+  openCheckpoint(bytes: Uint8Array, settings: Settings, sampling: Sampling): Promise<Result<{ run: RunInfo; notice: string }>>;
+  save(): Promise<void>;
+  restore(id: string): Promise<Result<{ run: RunInfo; sampling: Sampling }>>;
+  /** The loss logs of a stored run: rows as in `points` and `evaluations`, a pair for each of its models. */
+  storedLogs(id: string): Promise<readonly { readonly points: Float32Array; readonly evaluations: Float32Array }[]>;
+  remove(id: string): Promise<void>;
+  check(quick: boolean): Promise<Result<{ passed: boolean; checks: number; seconds: number; device: string }>>;
+  cancelCheck(): void;
+}

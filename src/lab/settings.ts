@@ -1,0 +1,215 @@
+// What a visitor can set: one table of fields makes the form, the checks of what comes from outside (address, storage,
+// files), the address itself and the command line that does the same.
+import * as v from "valibot";
+import type { PresetName } from "../models/config.ts";
+import type { OptimizerName } from "../training/optimizers.ts";
+import type { ScheduleName } from "../training/schedule.ts";
+
+export const PRESET_NAMES = ["one-hot-rnn", "embedding-rnn", "gru", "lstm"] as const satisfies readonly PresetName[];
+export const RACE = "race";
+const OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd"] as const satisfies readonly OptimizerName[];
+const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
+
+export const PRESET_TITLES: Readonly<Record<PresetName, string>> = {
+  "one-hot-rnn": "One-hot RNN",
+  "embedding-rnn": "Embedding RNN",
+  gru: "GRU",
+  lstm: "LSTM",
+};
+export const PRESET_NOTES: Readonly<Record<PresetName | typeof RACE, string>> = {
+  "one-hot-rnn": "Elman, 1990: a state",
+  "embedding-rnn": "learned vectors for characters",
+  gru: "Cho et al., 2014: gates that keep the state",
+  lstm: "Hochreiter & Schmidhuber, 1997: a gated cell",
+  race: "all four on the same batches",
+};
+
+interface NumberField {
+  readonly flag: string;
+  readonly label: string;
+  readonly help: string;
+  readonly least: number;
+  readonly most: number;
+  readonly integer: boolean;
+}
+const whole = (flag: string, label: string, least: number, most: number, help: string): NumberField => ({
+  flag,
+  label,
+  help,
+  least,
+  most,
+  integer: true,
+});
+const real = (flag: string, label: string, least: number, most: number, help: string): NumberField => ({
+  flag,
+  label,
+  help,
+  least,
+  most,
+  integer: false,
+});
+
+/** Flags as the command line's. */
+export const NUMBERS = {
+  hiddenSize: whole("hidden", "Hidden units", 1, 1024, "how much the state can hold"),
+  embeddingSize: whole("embedding", "Embedding size", 1, 512, "length of a character's vector"),
+  numLayers: whole("layers", "Layers", 1, 4, "recurrent layers"),
+  dropout: real("dropout", "Dropout", 0, 0.9, "between layers"),
+  batchSize: whole("batch", "Batch", 1, 256, "places in the text read side by side"),
+  seqLen: whole("seq", "Sequence", 2, 256, "characters that gradients flow back through"),
+  totalSteps: whole("steps", "Steps", 1, 1_000_000, "training steps"),
+  learningRate: real("lr", "Learning rate", 1e-6, 10, "size of a step"),
+  warmupSteps: whole("warmup", "Warm-up", 0, 100_000, "steps until the full rate"),
+  clip: real("clip", "Clip", 0, 1000, "largest gradient norm; 0 for none"),
+  weightDecay: real("weight-decay", "Weight decay", 0, 1, "pull of the weights to zero"),
+  valFraction: real("val", "Validation part", 0, 0.5, "end of the text that is not trained on"),
+  evalInterval: whole("eval-every", "Validate every", 0, 100_000, "steps between validations; 0 for none"),
+  seed: whole("seed", "Seed", 0, 4_294_967_295, "the same seed gives the same run"),
+} as const satisfies Record<string, NumberField>;
+export type NumberName = keyof typeof NUMBERS;
+export const NUMBER_NAMES = Object.keys(NUMBERS) as readonly NumberName[];
+
+export const WORDS = {
+  optimizer: { flag: "optimizer", label: "Optimizer", words: OPTIMIZERS },
+  schedule: { flag: "schedule", label: "Schedule", words: SCHEDULES },
+} as const;
+export type WordName = keyof typeof WORDS;
+
+export type Settings = Readonly<Record<NumberName, number>> & {
+  /** A bundled book's name, or "own" for a text that was dropped or pasted. */
+  readonly data: string;
+  readonly preset: PresetName | typeof RACE;
+  readonly optimizer: OptimizerName;
+  readonly schedule: ScheduleName;
+};
+
+/** How samples are drawn; may change while training goes on. */
+export interface Sampling {
+  readonly temperature: number;
+  /** 0 for no limit. */
+  readonly topK: number;
+  readonly prompt: string;
+}
+export const SAMPLING: Sampling = { temperature: 0.8, topK: 0, prompt: "" };
+
+const number = ({ least, most, integer }: NumberField) => {
+  const ranged = v.pipe(v.number(), v.minValue(least), v.maxValue(most));
+  return integer ? v.pipe(ranged, v.integer()) : ranged;
+};
+const NUMBER_SCHEMAS = Object.fromEntries(NUMBER_NAMES.map((name) => [name, number(NUMBERS[name])])) as Record<
+  NumberName,
+  ReturnType<typeof number>
+>;
+export const SettingsSchema = v.object({
+  data: v.pipe(v.string(), v.regex(/^[a-z][a-z-]{0,30}$/)),
+  preset: v.picklist([...PRESET_NAMES, RACE]),
+  optimizer: v.picklist(OPTIMIZERS),
+  schedule: v.picklist(SCHEDULES),
+  ...NUMBER_SCHEMAS,
+});
+export const SamplingSchema = v.object({
+  temperature: v.pipe(v.number(), v.minValue(0), v.maxValue(2)),
+  topK: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100)),
+  prompt: v.pipe(v.string(), v.maxLength(200)),
+});
+
+/** What a number field takes, for people: "an integer from 1 to 1,024". */
+export const rangeOf = ({ least, most, integer }: NumberField): string =>
+  `${integer ? "a whole number" : "a number"} from ${least.toLocaleString("en")} to ${most.toLocaleString("en")}`;
+
+/** Whether a number is one that the field takes. */
+export const fits = (name: NumberName, value: number): boolean => v.is(NUMBER_SCHEMAS[name], value);
+
+/** The sizes that an adapter handles well: each learns to write words within a minute or two. */
+export function defaultsFor(family: "gpu" | "software" | "cpu"): Settings {
+  const shared = {
+    data: "alice",
+    preset: "lstm",
+    optimizer: "adam",
+    schedule: "constant",
+    numLayers: 1,
+    dropout: 0,
+    warmupSteps: 0,
+    clip: 1,
+    weightDecay: 0,
+    valFraction: 0.1,
+    seed: 1,
+  } as const;
+  const gpu = { hiddenSize: 128, embeddingSize: 64, batchSize: 32, seqLen: 64, totalSteps: 2000, learningRate: 2e-3 };
+  const software = { hiddenSize: 64, embeddingSize: 32, batchSize: 16, seqLen: 32, totalSteps: 1000, learningRate: 1e-2 };
+  const cpu = { hiddenSize: 32, embeddingSize: 16, batchSize: 8, seqLen: 24, totalSteps: 600, learningRate: 1e-2 };
+  switch (family) {
+    case "gpu":
+      return { ...shared, ...gpu, evalInterval: 200 };
+    case "software":
+      return { ...shared, ...software, evalInterval: 100 };
+    case "cpu":
+      return { ...shared, ...cpu, evalInterval: 100 };
+  }
+}
+
+/** What the address says, field by field, and what of it was not understood. */
+export interface FromAddress {
+  readonly settings: Partial<Settings>;
+  readonly sampling: Partial<Sampling>;
+  readonly ignored: readonly string[];
+}
+
+/** Reads an address's query. Whatever is no valid value of a field is left out and named. */
+export function readAddress(query: string): FromAddress {
+  const settings: Record<string, unknown> = {};
+  const sampling: Record<string, unknown> = {};
+  const ignored: string[] = [];
+  const take = (to: Record<string, unknown>, field: string, flag: string, schema: v.GenericSchema, value: unknown): void => {
+    if (v.is(schema, value)) to[field] = value;
+    else ignored.push(flag);
+  };
+  const given = new URLSearchParams(query);
+  const { entries } = SettingsSchema;
+  for (const field of ["data", "preset", "optimizer", "schedule"] as const) {
+    const text = given.get(field);
+    if (text !== null) take(settings, field, field, entries[field], text);
+  }
+  for (const field of NUMBER_NAMES) {
+    const { flag } = NUMBERS[field];
+    const text = given.get(flag);
+    if (text !== null) take(settings, field, flag, entries[field], parseNumber(text));
+  }
+  const [temperature, topK, prompt] = [given.get("temperature"), given.get("top-k"), given.get("prompt")];
+  if (temperature !== null)
+    take(sampling, "temperature", "temperature", SamplingSchema.entries.temperature, parseNumber(temperature));
+  if (topK !== null) take(sampling, "topK", "top-k", SamplingSchema.entries.topK, parseNumber(topK));
+  if (prompt !== null) take(sampling, "prompt", "prompt", SamplingSchema.entries.prompt, prompt);
+  return { settings: settings as Partial<Settings>, sampling: sampling as Partial<Sampling>, ignored };
+}
+
+/** Number("") is 0, which nobody meant; adding 0 makes −0 plain. */
+const parseNumber = (text: string): number => (text.trim() === "" ? NaN : Number(text) + 0);
+
+/** The whole configuration as an address's query, so that it means the same on every device. */
+export function writeAddress(settings: Settings, sampling: Sampling): string {
+  const query = new URLSearchParams();
+  for (const field of ["data", "preset", "optimizer", "schedule"] as const) query.set(field, settings[field]);
+  for (const field of NUMBER_NAMES) query.set(NUMBERS[field].flag, String(settings[field]));
+  query.set("temperature", String(sampling.temperature));
+  query.set("top-k", String(sampling.topK));
+  if (sampling.prompt) query.set("prompt", sampling.prompt);
+  return `?${query}`;
+}
+
+/** The command that does the same in a terminal. */
+export function commandLine(settings: Settings, textName: string): string {
+  const race = settings.preset === RACE;
+  const data = settings.data === "own" ? shellQuote(`./${textName}`) : settings.data;
+  const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
+  if (!race) words.push("--preset", settings.preset);
+  words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
+  for (const field of NUMBER_NAMES) words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
+  return words.join(" ");
+}
+
+const shellQuote = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+
+/** The presets that a run trains. */
+export const presetsOf = ({ preset }: Pick<Settings, "preset">): readonly PresetName[] =>
+  preset === RACE ? PRESET_NAMES : [preset];

@@ -1,0 +1,354 @@
+// The set-up of a run: which text, which model, which sizes, and what that will cost.
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { BOOKS } from "../data/books.ts";
+import { bytes, count, duration, visible } from "./format.ts";
+import {
+  commandLine,
+  fits,
+  NUMBERS,
+  PRESET_NAMES,
+  PRESET_NOTES,
+  PRESET_TITLES,
+  RACE,
+  rangeOf,
+  WORDS,
+  type NumberName,
+  type Settings,
+  type WordName,
+} from "./settings.ts";
+import {
+  changeSettings,
+  chooseText,
+  device,
+  editable,
+  estimate,
+  openCheckpoint,
+  run,
+  settings,
+  status,
+  text,
+  textProblem,
+} from "./store.ts";
+
+const SIZES: readonly NumberName[] = ["hiddenSize", "embeddingSize", "numLayers", "dropout"];
+const BATCHES: readonly NumberName[] = ["batchSize", "seqLen", "totalSteps"];
+const STEPS: readonly NumberName[] = ["learningRate", "warmupSteps", "clip", "weightDecay"];
+const REST: readonly NumberName[] = ["valFraction", "evalInterval", "seed"];
+
+/** What is typed and not valid, by field. */
+const problems = signal<Partial<Record<NumberName, string>>>({});
+
+export function Setup() {
+  const locked = !editable.value;
+  return (
+    <form class="setup" onSubmit={(event) => event.preventDefault()} aria-label="Set-up">
+      <BookField locked={locked} />
+      <ModelField locked={locked} />
+      <details class="sizes">
+        <summary>Sizes and optimizer</summary>
+        <fieldset disabled={locked}>
+          <legend class="hidden">Sizes and optimizer</legend>
+          <NumberFields names={SIZES} />
+          <NumberFields names={BATCHES} />
+          <WordFields />
+          <NumberFields names={STEPS} />
+          <NumberFields names={REST} />
+        </fieldset>
+      </details>
+      <EstimateLine />
+      <ShareLine />
+    </form>
+  );
+}
+
+async function readFile(file: File): Promise<void> {
+  if (file.name.endsWith(".safetensors")) return openCheckpoint(file);
+  await chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
+}
+
+const pasting = signal(false);
+
+function BookField({ locked }: { locked: boolean }) {
+  useEffect(() => {
+    // Anywhere on the page will do to drop a book.
+    const over = (event: DragEvent): void => {
+      if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
+    };
+    const drop = (event: DragEvent): void => {
+      const file = event.dataTransfer?.files[0];
+      if (!file) return;
+      event.preventDefault();
+      if (editable.value) void readFile(file);
+      else status.value = "Reset the run before you choose another book.";
+    };
+    addEventListener("dragover", over);
+    addEventListener("drop", drop);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("drop", drop);
+    };
+  }, []);
+  const own = settings.value.data === "own";
+  return (
+    <fieldset disabled={locked} class="book">
+      <legend>Book</legend>
+      <label class="hidden" for="book">
+        Book
+      </label>
+      <select
+        id="book"
+        value={settings.value.data}
+        onChange={(event) => {
+          const { value } = event.currentTarget;
+          if (value !== "own") void chooseText({ book: value });
+        }}
+      >
+        {own && <option value="own">{text.value?.title ?? "Your text"}</option>}
+        {BOOKS.map(({ name, title, author }) => (
+          <option key={name} value={name}>
+            {title}
+            {author && ` · ${author}`}
+          </option>
+        ))}
+      </select>
+      <div class="row small">
+        <label class="button file">
+          Open a .txt
+          <input
+            type="file"
+            accept=".txt,text/plain"
+            onChange={(event) => {
+              const file = event.currentTarget.files?.[0];
+              if (file) void readFile(file);
+              event.currentTarget.value = "";
+            }}
+          />
+        </label>
+        <button type="button" aria-expanded={pasting.value} onClick={() => (pasting.value = !pasting.value)}>
+          Paste a text
+        </button>
+        <span class="muted wide-only">or drop one here</span>
+      </div>
+      {pasting.value && <PasteField />}
+      {textProblem.value && <p class="problem">{textProblem.value}</p>}
+      <TextFacts />
+    </fieldset>
+  );
+}
+
+function PasteField() {
+  let area: HTMLTextAreaElement | null = null;
+  return (
+    <div class="paste">
+      <label for="paste">Your text</label>
+      <textarea id="paste" rows={5} ref={(element) => void (area = element)} />
+      <button
+        type="button"
+        onClick={() => {
+          const pasted = area?.value ?? "";
+          void chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
+          pasting.value = false;
+        }}
+      >
+        Use this text
+      </button>
+    </div>
+  );
+}
+
+function TextFacts() {
+  const info = text.value;
+  if (!info) return <p class="facts">Loading the book…</p>;
+  return (
+    <>
+      <p class="facts">
+        {count(info.characters)} characters · {info.vocabulary.length} different · {info.encoding}
+        {info.stripped > 0 && ` · Project Gutenberg’s header and footer left out`}
+      </p>
+      <details class="opening">
+        <summary>Its characters and beginning</summary>
+        <p class="vocabulary">{info.vocabulary.map(visible).join(" ")}</p>
+        <blockquote>{info.opening}</blockquote>
+      </details>
+    </>
+  );
+}
+
+function ModelField({ locked }: { locked: boolean }) {
+  return (
+    <fieldset disabled={locked} class="models">
+      <legend>Model</legend>
+      {[...PRESET_NAMES, RACE].map((preset) => (
+        <label key={preset} class="model">
+          <input
+            type="radio"
+            name="preset"
+            value={preset}
+            checked={settings.value.preset === preset}
+            onChange={() => changeSettings({ preset: preset as Settings["preset"] })}
+          />
+          {preset === RACE ? <RaceKey /> : <ModelKey preset={preset as (typeof PRESET_NAMES)[number]} />}
+          <span>
+            <b>{preset === RACE ? "Race" : PRESET_TITLES[preset as (typeof PRESET_NAMES)[number]]}</b>
+            <small>{PRESET_NOTES[preset as keyof typeof PRESET_NOTES]}</small>
+          </span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+/** A model's colour and dash, as in the chart. */
+export function ModelKey({ preset }: { preset: (typeof PRESET_NAMES)[number] }) {
+  return (
+    <svg class={`key ${preset}`} viewBox="0 0 28 10" aria-hidden="true">
+      <line x1="1" y1="5" x2="27" y2="5" />
+    </svg>
+  );
+}
+function RaceKey() {
+  return (
+    <svg class="key race" viewBox="0 0 28 18" aria-hidden="true">
+      {PRESET_NAMES.map((preset, i) => (
+        <line key={preset} class={preset} x1="1" y1={1.8 + i * 4.8} x2="27" y2={1.8 + i * 4.8} />
+      ))}
+    </svg>
+  );
+}
+
+function NumberFields({ names }: { names: readonly NumberName[] }) {
+  return (
+    <div class="fields">
+      {names.map((name) => (
+        <NumberField key={name} name={name} />
+      ))}
+    </div>
+  );
+}
+
+function NumberField({ name }: { name: NumberName }) {
+  const field = NUMBERS[name];
+  const problem = problems.value[name];
+  const id = `field-${field.flag}`;
+  const take = (typed: string): void => {
+    const value = Number(typed);
+    const valid = typed.trim() !== "" && fits(name, value);
+    problems.value = { ...problems.value, [name]: valid ? undefined : rangeOf(field) };
+    if (valid) changeSettings({ [name]: value });
+  };
+  return (
+    <div class="field">
+      <label for={id}>{field.label}</label>
+      <input
+        id={id}
+        type="text"
+        inputMode={field.integer ? "numeric" : "decimal"}
+        autocomplete="off"
+        value={String(settings.value[name])}
+        title={`${field.help}; ${rangeOf(field)}`}
+        aria-invalid={problem !== undefined}
+        aria-describedby={problem ? `${id}-problem` : undefined}
+        onInput={(event) => take(event.currentTarget.value)}
+        onBlur={(event) => {
+          // What is not valid does not stay: the field shows what would be used.
+          event.currentTarget.value = String(settings.value[name]);
+          problems.value = { ...problems.value, [name]: undefined };
+        }}
+      />
+      {problem && (
+        <small class="problem" id={`${id}-problem`}>
+          {problem}
+        </small>
+      )}
+    </div>
+  );
+}
+
+function WordFields() {
+  return (
+    <div class="fields">
+      {(Object.keys(WORDS) as WordName[]).map((name) => {
+        const { flag, label, words } = WORDS[name];
+        return (
+          <div class="field" key={name}>
+            <label for={`field-${flag}`}>{label}</label>
+            <select
+              id={`field-${flag}`}
+              value={settings.value[name]}
+              onChange={(event) => changeSettings({ [name]: event.currentTarget.value } as Partial<Settings>)}
+            >
+              {words.map((word) => (
+                <option key={word}>{word}</option>
+              ))}
+            </select>
+          </div>
+        );
+      })}
+    </div>
+  );
+}
+
+/** Operations and dispatches a second, by what is known of adapters of a kind; a run's own rate replaces it. */
+const SPEEDS = { gpu: [4e11, 40_000], software: [2.2e9, 9000], cpu: [2.2e8, 1e6] } as const;
+
+function EstimateLine() {
+  const known = estimate.value;
+  if (typeof known === "string") return <p class="estimate problem">{known}</p>;
+  if (!known || !device.value) return <p class="estimate">Estimating…</p>;
+  const [flops, dispatches] = SPEEDS[device.value.family];
+  const seconds = known.flop / flops + known.dispatches / dispatches;
+  return (
+    <p class="estimate">
+      {count(known.parameters)} parameters, about {bytes(known.bytes)} of memory, roughly {duration(seconds)} for{" "}
+      {count(settings.value.totalSteps)} steps here.
+    </p>
+  );
+}
+
+async function copy(what: string, words: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(words);
+    status.value = `${what} copied.`;
+  } catch {
+    status.value = `This browser did not allow copying. ${what}: ${words}`;
+  }
+}
+
+function ShareLine() {
+  return (
+    <div class="row small">
+      <button
+        type="button"
+        onClick={() => void copy("Command", commandLine(settings.value, text.value?.name ?? "text.txt"))}
+        title="The same run in a terminal"
+      >
+        Copy as command
+      </button>
+      <button
+        type="button"
+        onClick={() => {
+          changeSettings({});
+          void copy("Link", location.href);
+        }}
+        title="This page with these settings"
+      >
+        Copy link
+      </button>
+      {run.value === undefined && (
+        <label class="button file">
+          Open a checkpoint
+          <input
+            type="file"
+            accept=".safetensors"
+            onChange={(event) => {
+              const file = event.currentTarget.files?.[0];
+              if (file) void openCheckpoint(file);
+              event.currentTarget.value = "";
+            }}
+          />
+        </label>
+      )}
+    </div>
+  );
+}

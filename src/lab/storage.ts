@@ -1,0 +1,71 @@
+// Files of the runs, in the browser's private file system: runs/<id>/run.json, <preset>.safetensors, <preset>.log and,
+// for a text of the visitor's own, text.txt. A file is replaced whole or not at all.
+import * as v from "valibot";
+import type { StoredRun } from "./protocol.ts";
+import { PRESET_NAMES, SamplingSchema, SettingsSchema } from "./settings.ts";
+
+const StoredRunSchema = v.object({
+  id: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,40}$/)),
+  settings: SettingsSchema,
+  sampling: SamplingSchema,
+  presets: v.pipe(v.array(v.picklist(PRESET_NAMES)), v.minLength(1), v.maxLength(4)),
+  title: v.pipe(v.string(), v.maxLength(200)),
+});
+
+async function folder(id: string, create: boolean): Promise<FileSystemDirectoryHandle> {
+  const root = await navigator.storage.getDirectory();
+  const runs = await root.getDirectoryHandle("runs", { create });
+  return runs.getDirectoryHandle(id, { create });
+}
+
+/** Writes a file of a run. The browser swaps the new bytes in when they are complete. */
+export async function writeRunFile(id: string, name: string, data: Uint8Array | Float32Array | string): Promise<void> {
+  const file = await (await folder(id, true)).getFileHandle(name, { create: true });
+  const writable = await file.createWritable();
+  try {
+    await writable.write(data as FileSystemWriteChunkType);
+    await writable.close();
+  } catch (error) {
+    await writable.abort().catch(() => {});
+    throw error;
+  }
+}
+
+/** The bytes of a run's file; undefined where there is none. */
+export async function readRunFile(id: string, name: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  try {
+    const file = await (await (await folder(id, false)).getFileHandle(name)).getFile();
+    return new Uint8Array(await file.arrayBuffer());
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "NotFoundError") return undefined;
+    throw error;
+  }
+}
+
+/** A log's rows; whole rows only, whatever the file holds. */
+export async function readLog(id: string, name: string, fields: number): Promise<number[]> {
+  const bytes = await readRunFile(id, name);
+  if (!bytes) return [];
+  const rows = Math.floor(bytes.length / 4 / fields);
+  return Array.from(new Float32Array(bytes.buffer, 0, rows * fields));
+}
+
+export const writeRun = (run: StoredRun): Promise<void> => writeRunFile(run.id, "run.json", JSON.stringify(run));
+
+/** What a stored run says of itself; undefined if it is missing or damaged. */
+export async function readRun(id: string): Promise<StoredRun | undefined> {
+  const bytes = await readRunFile(id, "run.json");
+  if (!bytes) return undefined;
+  try {
+    const result = v.safeParse(StoredRunSchema, JSON.parse(new TextDecoder().decode(bytes)));
+    return result.success ? (result.output as StoredRun) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export async function removeRun(id: string): Promise<void> {
+  const root = await navigator.storage.getDirectory();
+  const runs = await root.getDirectoryHandle("runs", { create: true });
+  await runs.removeEntry(id, { recursive: true }).catch(() => {});
+}

@@ -1,0 +1,192 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+import { paintHeatmap, type HeatKind } from "../heatmap.ts";
+import { inspector, useComputed } from "../inspector.ts";
+import { PassageText, quoted } from "../passage-text.tsx";
+import type { Trace } from "../trace.ts";
+import type { View, ViewProps } from "./view.ts";
+
+const TITLES: Readonly<Record<string, string>> = {
+  i: "i, input gate",
+  f: "f, forget gate",
+  g: "g, candidate",
+  o: "o, output gate",
+  r: "r, reset gate",
+  z: "z, update gate",
+  n: "n, candidate",
+  c: "c, cell",
+  h: "h, state",
+};
+/** Gates lie between 0 and 1; all else has a sign. */
+const kindOf = (name: string): HeatKind => ("ifozr".includes(name) ? "part" : "signed");
+const ORDERS = ["as they are", "by mean", "by how much they change"] as const;
+type Order = (typeof ORDERS)[number];
+
+/** The units in the order asked for, by what `values` [T, H] do over the passage. */
+function sortUnits(values: Float32Array, { steps, units }: Trace, order: Order): readonly number[] {
+  const indices = Array.from({ length: units }, (_, j) => j);
+  if (order === ORDERS[0]) return indices;
+  const score = indices.map((j) => {
+    let sum = 0;
+    for (let t = 0; t < steps; t++) {
+      const value = values[t * units + j]!;
+      sum += order === ORDERS[1] ? value : t > 0 ? Math.abs(value - values[(t - 1) * units + j]!) : 0;
+    }
+    return sum / steps;
+  });
+  return indices.sort((a, b) => score[b]! - score[a]!);
+}
+
+function Content({ snapshots, chosen, passage }: ViewProps) {
+  const snapshot = snapshots[chosen]!;
+  const [at, setAt] = useState(24);
+  const [unit, setUnit] = useState(0);
+  const [order, setOrder] = useState<Order>("as they are");
+  const { value, problem } = useComputed(
+    async () => ({ trace: await inspector.trace(snapshot, passage), passage }),
+    [snapshot, passage],
+  );
+  if (problem) return <p class="problem">{problem}</p>;
+  if (!value || value.trace.steps === 0) return <p class="muted computing">Reading…</p>;
+  const { trace } = value;
+  const characters = [...value.passage];
+  const position = Math.min(at, characters.length - 1);
+  const names = Object.keys(trace.values);
+  const row = Math.min(unit, trace.units - 1);
+  return (
+    <>
+      <PassageText
+        text={value.passage}
+        label="Position in the passage"
+        chosen={position}
+        onChoose={setAt}
+        describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}`}
+      />
+      <div class="row small">
+        <label>
+          Order of the units{" "}
+          <select class="inline" value={order} onChange={(event) => setOrder(event.currentTarget.value as Order)}>
+            {ORDERS.map((name) => (
+              <option key={name}>{name}</option>
+            ))}
+          </select>
+        </label>
+        <label>
+          Unit{" "}
+          <input
+            class="inline"
+            type="number"
+            min="0"
+            max={trace.units - 1}
+            value={row}
+            onInput={(event) =>
+              setUnit(Math.max(0, Math.min(trace.units - 1, Math.floor(Number(event.currentTarget.value)) || 0)))
+            }
+          />
+        </label>
+        <p class="values" data-value="gates">
+          at {quoted(characters[position]!)}, unit {row}:{" "}
+          {names.map((name) => (
+            <span key={name}>
+              {name} = {trace.values[name]![position * trace.units + row]!.toFixed(2)}
+            </span>
+          ))}
+        </p>
+      </div>
+      <div class="heats">
+        {names.map((name) => (
+          <Heat
+            key={name}
+            name={name}
+            trace={trace}
+            order={order}
+            position={position}
+            unit={row}
+            characters={characters}
+            onPoint={(t, j) => {
+              setAt(t);
+              setUnit(j);
+            }}
+          />
+        ))}
+      </div>
+    </>
+  );
+}
+
+interface HeatProps {
+  readonly name: string;
+  readonly trace: Trace;
+  readonly order: Order;
+  readonly position: number;
+  readonly unit: number;
+  readonly characters: readonly string[];
+  readonly onPoint: (t: number, unit: number) => void;
+}
+
+function Heat({ name, trace, order, position, unit, characters, onPoint }: HeatProps) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const values = trace.values[name]!;
+  const sorted = sortUnits(values, trace, order);
+  const limit = name === "c" ? Math.max(1, ...values.map(Math.abs)) : 1;
+  useEffect(() => {
+    const turned = new Float32Array(values.length);
+    sorted.forEach((j, row) => {
+      for (let t = 0; t < trace.steps; t++) turned[row * trace.steps + t] = values[t * trace.units + j]!;
+    });
+    paintHeatmap(canvas.current!, { rows: trace.units, columns: trace.steps, values: turned }, kindOf(name), limit);
+  }, [trace, name, order]);
+  const point = (event: PointerEvent): void => {
+    const box = canvas.current!.getBoundingClientRect();
+    const t = Math.floor(((event.clientX - box.left) / box.width) * trace.steps);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * trace.units);
+    if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) onPoint(t, sorted[row]!);
+  };
+  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+  return (
+    <figure class="heat-figure">
+      <figcaption>
+        {TITLES[name]} <span class="muted">mean {mean.toFixed(2)}</span>
+      </figcaption>
+      <div class="heat-frame">
+        <canvas
+          ref={canvas}
+          class="heat"
+          role="img"
+          aria-label={`${TITLES[name]}: ${trace.units} units over ${trace.steps} characters, mean ${mean.toFixed(2)}; at ${quoted(characters[position]!)} unit ${unit} is ${values[position * trace.units + unit]!.toFixed(2)}`}
+          style={{ height: `${Math.min(192, Math.max(96, trace.units * 2))}px` }}
+          onPointerMove={point}
+          onPointerDown={point}
+        />
+        <i class="cursor" style={{ left: `${(position / trace.steps) * 100}%`, width: `${100 / trace.steps}%` }} />
+      </div>
+      <div class="scale">
+        <span>{kindOf(name) === "part" ? "0" : `−${limit.toFixed(limit === 1 ? 0 : 1)}`}</span>
+        <i class={kindOf(name)} />
+        <span>{limit.toFixed(limit === 1 ? 0 : 1)}</span>
+      </div>
+    </figure>
+  );
+}
+
+const view: View = {
+  title: "The gates over a text",
+  intro: (
+    <>
+      Left to right the passage, top to bottom the units of the network. A forget gate near 1 keeps what its unit holds, one near
+      0 lets go of it: look for stripes, where all units reset at once, at spaces, quotation marks and line ends. A plain RNN has
+      no gates; there the state changes at every character.
+    </>
+  ),
+  equation: (
+    <>
+      LSTM: c<sub>t</sub> = f<sub>t</sub> ⊙ c<sub>t−1</sub> + i<sub>t</sub> ⊙ g<sub>t</sub>, h<sub>t</sub> = o<sub>t</sub> ⊙
+      tanh(c
+      <sub>t</sub>)
+      <br />
+      GRU: h<sub>t</sub> = (1 − z<sub>t</sub>) ⊙ n<sub>t</sub> + z<sub>t</sub> ⊙ h<sub>t−1</sub>
+    </>
+  ),
+  uses: "passage",
+  Content,
+};
+export default view;

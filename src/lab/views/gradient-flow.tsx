@@ -1,0 +1,98 @@
+import { inspector, useComputed } from "../inspector.ts";
+import { LogPlot } from "../plot.tsx";
+import { PRESET_TITLES } from "../settings.ts";
+import type { View, ViewProps } from "./view.ts";
+
+const LAGS = 40;
+/** Beyond this nothing can be learned from a gradient. */
+const LEAST = 1e-9;
+const lags = Array.from({ length: LAGS + 1 }, (_, k) => k);
+const SHOWN = [0, 1, 5, 10, 20, 30, 40];
+
+const short = (value: number): string => (value >= 0.01 ? value.toFixed(3) : value.toExponential(1));
+
+function Content({ snapshots, book }: ViewProps) {
+  const { value, problem } = useComputed(async () => {
+    const flows = [];
+    for (const snapshot of snapshots)
+      flows.push({ ...(await inspector.gradientFlow(snapshot, book, LAGS)), preset: snapshot.preset });
+    return flows;
+  }, [snapshots, book]);
+  if (problem) return <p class="problem">{problem}</p>;
+  if (!value || value.length === 0) return <p class="muted computing">Following the gradients back…</p>;
+  const lines = value.flatMap(({ preset, now, begun }) => [
+    { label: PRESET_TITLES[preset], preset, y: begun, past: true },
+    { label: PRESET_TITLES[preset], preset, y: now },
+  ]);
+  const summary = value.map(({ preset, now }) => `${PRESET_TITLES[preset]} ${short(now[30]!)} at 30 characters back`).join(", ");
+  return (
+    <>
+      <LogPlot
+        label={`Norm of the gradient by lag: ${summary}. All values are in the table.`}
+        x={lags}
+        lines={lines}
+        xTitle="characters back, k"
+        yTitle="gradient norm"
+        least={LEAST}
+      />
+      <p class="small muted">bold: now · thin: before the first step</p>
+      <div class="scroll" tabIndex={0} role="region" aria-label="Gradient norms as a table">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Characters back</th>
+              {SHOWN.map((k) => (
+                <th scope="col" class="number" key={k}>
+                  {k}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {value.flatMap(({ preset, now, begun }) =>
+              [
+                { name: "now", y: now },
+                { name: "at the start", y: begun },
+              ].map(({ name, y }) => (
+                <tr key={`${preset} ${name}`} data-flow={`${preset} ${name}`}>
+                  <th scope="row">
+                    {PRESET_TITLES[preset]}, {name}
+                  </th>
+                  {SHOWN.map((k) => (
+                    <td class="number" key={k} data-value={y[k]}>
+                      {short(y[k]!)}
+                    </td>
+                  ))}
+                </tr>
+              )),
+            )}
+          </tbody>
+        </table>
+      </div>
+    </>
+  );
+}
+
+const view: View = {
+  title: "How far back the gradient reaches",
+  intro: (
+    <>
+      To learn that a character long ago matters now, the error made now must reach it. On its way back it is multiplied once a
+      character: by W<sub>hh</sub> and a slope below 1 in a plain RNN, where it fades away exponentially. Gates give it another
+      way, where it is only multiplied by f or z, which the network can hold near 1.
+    </>
+  ),
+  equation: (
+    <>
+      ‖∂L<sub>t</sub> / ∂h<sub>t−k</sub>‖
+      <small>
+        RNN: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − h<sub>t</sub>²) W<sub>hh</sub>
+        <br />
+        LSTM: ∂c<sub>t</sub>/∂c<sub>t−1</sub> ≈ diag(f<sub>t</sub>)
+      </small>
+    </>
+  ),
+  uses: "book",
+  Content,
+};
+export default view;

@@ -1,0 +1,23 @@
+// What a view of a model is: a title, a few sentences, the equation that it shows, and its drawing.
+import type { ComponentChildren, ComponentType } from "preact";
+import type { ModelSnapshot } from "../protocol.ts";
+
+export interface ViewProps {
+  /** The models of the run, as they are now. */
+  readonly snapshots: readonly ModelSnapshot[];
+  /** The one that is looked at. */
+  readonly chosen: number;
+  /** A piece of the run's text, or of the visitor's own. */
+  readonly passage: string;
+  /** A longer piece of the run's text, from the same place. */
+  readonly book: string;
+}
+
+export interface View {
+  readonly title: string;
+  readonly intro: ComponentChildren;
+  readonly equation: ComponentChildren;
+  /** What of the text it shows, and so which choices it needs. */
+  readonly uses: "passage" | "book" | "nothing";
+  readonly Content: ComponentType<ViewProps>;
+}
