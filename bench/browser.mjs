@@ -21,7 +21,12 @@ const TITLES = {
   scaling: "Scaling with T, H and B",
 };
 
-const server = await createServer({ root, mode: "lab", logLevel: "warn", server: { host: "127.0.0.1", port: 0, strictPort: false } });
+const server = await createServer({
+  root,
+  mode: "lab",
+  logLevel: "warn",
+  server: { host: "127.0.0.1", port: 0, strictPort: false },
+});
 await server.listen();
 const url = `${server.resolvedUrls?.local[0]}bench/`;
 if (!values.headless) {
@@ -47,7 +52,8 @@ async function measure(address) {
     const page = await context.newPage();
     await page.goto(address);
     const wanted = values.sections.split(",");
-    for (const [name, title] of Object.entries(TITLES)) await page.getByLabel(title, { exact: true }).setChecked(wanted.includes(name));
+    for (const [name, title] of Object.entries(TITLES))
+      await page.getByLabel(title, { exact: true }).setChecked(wanted.includes(name));
     await page.getByLabel("Hidden sizes up to").selectOption(values.hidden);
     await page.getByLabel("Rounds").fill(values.rounds);
     await page.getByLabel("Rounds").press("Tab");

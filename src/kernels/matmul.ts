@@ -95,7 +95,7 @@ const VARIANTS: readonly Variant[] = [
   { ...registerTile(8, 2, 8), preferred: ({ M, N }) => M! >= 64 && N! >= 64 },
   registerTile(8, 1, 8),
   registerTile(4, 1, 8),
-  registerTile(4, 2, 8),
+  { ...registerTile(4, 2, 8), preferred: ({ M }, family) => family === "software" && M! <= 4 },
 ];
 
 function form<B extends Bindings>(transposeA: boolean, transposeB: boolean, bindings: B) {

@@ -215,14 +215,14 @@ export const BREAKAGES = {
     change: { optimizer: "sgd", learningRate: 30, clip: 0 },
     scale: 4,
   },
-  saturated: { title: "Weights forty times too large at the start", change: {}, scale: 40 },
+  saturated: { title: "Weights sixty times too large at the start", change: {}, scale: 60 },
 } as const satisfies Record<string, { title: string; change: TrainerOptions; scale: number }>;
 export type BreakageName = keyof typeof BREAKAGES;
 
 export interface Breakdown {
   readonly losses: readonly number[];
-  /** Mean |h| at the end: near 1 every unit is pinned, and no gradient passes. */
-  readonly saturation: number;
+  /** Mean slope of its tanhs at the end, 1 − tanh²: near 0 every unit is pinned, and no gradient passes. */
+  readonly slope: number;
   /** What is wrong, in a word, and what to do; undefined if nothing is. */
   readonly diagnosis: { readonly name: string; readonly advice: string } | undefined;
 }
@@ -277,34 +277,36 @@ export async function breakModel(
     const { values } = traceModel(read, tokens.subarray(0, 200));
     // A gated state is a product; its candidate is what saturates.
     const squashed = values.g ?? values.n ?? values.h!;
-    const saturation = squashed.reduce((sum, x) => sum + Math.abs(x), 0) / squashed.length;
-    return { losses, saturation, diagnosis: diagnose(losses, saturation, failure, Math.log(tokenizer.size)) };
+    const slope = squashed.reduce((sum, x) => sum + (1 - x * x), 0) / squashed.length;
+    return { losses, slope, diagnosis: diagnose(losses, slope, failure, Math.log(tokenizer.size)) };
   } finally {
     device.dispose();
   }
 }
 
+/** A mean slope of tanh below this lets no gradient through a few steps. */
+const LEAST_SLOPE = 0.06;
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
 
 /** Names what is wrong by the loss alone and by how far the units are from moving. */
 function diagnose(
   losses: readonly number[],
-  saturation: number,
+  slope: number,
   failure: string | undefined,
   uniform: number,
 ): Breakdown["diagnosis"] {
   const begun = mean(losses.slice(0, 3));
   const end = mean(losses.slice(-15));
   if (failure !== undefined) return { name: "Exploded", advice: failure };
-  if (saturation > 0.93)
-    return {
-      name: "Saturated",
-      advice: `the units sit at ±${saturation.toFixed(2)}, where tanh is flat and gradients vanish; start from smaller weights, or lower the learning rate`,
-    };
   if (end > uniform * 1.05)
     return {
       name: "Diverged",
       advice: `the loss ended at ${end.toFixed(2)}, worse than guessing (${uniform.toFixed(2)}); lower the learning rate, or clip the gradient`,
+    };
+  if (slope < LEAST_SLOPE)
+    return {
+      name: "Saturated",
+      advice: `the units sit where tanh is flat, its slope ${slope.toFixed(4)}, and gradients vanish; start from smaller weights, or lower the learning rate`,
     };
   if (begun - end < 0.6)
     return {

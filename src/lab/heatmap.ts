@@ -15,14 +15,14 @@ export type HeatKind = "signed" | "part";
 const SCALES: Readonly<Record<HeatKind, { readonly light: Scale; readonly dark: Scale }>> = {
   signed: {
     light: [
-      [178, 82, 0],
+      [176, 42, 48],
       [250, 249, 246],
-      [62, 52, 170],
+      [30, 96, 170],
     ],
     dark: [
-      [255, 176, 84],
+      [246, 120, 110],
       [29, 29, 36],
-      [150, 140, 255],
+      [104, 176, 240],
     ],
   },
   part: {

@@ -19,8 +19,8 @@ export interface PlotProps {
   readonly least: number;
 }
 
-const [WIDTH, HEIGHT] = [720, 330];
-const [LEFT, RIGHT, TOP, BOTTOM] = [62, 118, 12, 44];
+const [WIDTH, HEIGHT] = [940, 390];
+const [LEFT, RIGHT, TOP, BOTTOM] = [62, 126, 12, 46];
 
 /** Lines over a logarithmic axis. */
 export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {

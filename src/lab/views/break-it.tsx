@@ -7,7 +7,7 @@ const TITLES: Readonly<Record<BreakageName, string>> = {
   healthy: "As it should be",
   "learning-rate": "Learning rate a hundred times too high",
   "no-clipping": "Plain SGD at a high rate, no clipping",
-  saturated: "Weights forty times too large at the start",
+  saturated: "Weights sixty times too large at the start",
 };
 const NAMES = Object.keys(TITLES) as readonly BreakageName[];
 
@@ -47,7 +47,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
 function Outcome({ result }: { result: Breakdown | "running" | undefined }) {
   if (result === undefined) return <p class="muted small">Not tried yet.</p>;
   if (result === "running") return <p class="muted small computing">Training…</p>;
-  const { losses, saturation, diagnosis } = result;
+  const { losses, slope, diagnosis } = result;
   return (
     <>
       <Spark losses={losses} />
@@ -58,7 +58,7 @@ function Outcome({ result }: { result: Breakdown | "running" | undefined }) {
         </b>
         {diagnosis ? `: ${diagnosis.advice}.` : `: the loss fell from ${losses[0]!.toFixed(2)} to ${losses.at(-1)!.toFixed(2)}.`}
       </p>
-      <p class="small muted">mean |tanh| of its units: {saturation.toFixed(2)}</p>
+      <p class="small muted">mean slope of its tanhs: {slope.toFixed(3)}</p>
     </>
   );
 }

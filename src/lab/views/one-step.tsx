@@ -27,10 +27,10 @@ function diagram(
         box("c before", 70, 70, at("c", t - 1), "what it held"),
         box("f", 210, 160, f, "keep?"),
         box("f ⊙ c", 210, 70, f * at("c", t - 1), "kept"),
-        box("i", 330, 160, i, "write?"),
-        box("g", 330, 240, g, "candidate"),
-        box("i ⊙ g", 420, 160, i * g, "written"),
-        box("c", 420, 70, at("c"), "what it holds"),
+        box("i", 310, 160, i, "write?"),
+        box("g", 430, 245, g, "candidate"),
+        box("i ⊙ g", 430, 160, i * g, "written"),
+        box("c", 430, 70, at("c"), "what it holds"),
         box("o", 540, 160, o, "show?"),
         box("tanh c", 540, 70, Math.tanh(at("c")), "squashed"),
         box("h", 660, 70, at("h"), "what others see"),
@@ -195,7 +195,7 @@ const view: View = {
     <>
       c = f ⊙ c + i ⊙ g, h = o ⊙ tanh(c)
       <br />
-      GRU: h = (1 − z) ⊙ n + z ⊙ h · RNN: h = tanh(W x + U h + b)
+      GRU: h = (1 − z) ⊙ n + z ⊙ h · RNN: h = tanh(a)
     </>
   ),
   uses: "passage",

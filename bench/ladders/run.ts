@@ -1,0 +1,104 @@
+// Climbs a ladder: checks each rung against the reference, times all of them in interleaved rounds, prints the table.
+import { timeInterleaved, type Subject } from "../../src/bench/measure.ts";
+import { openNodeDevice } from "../../src/runtime/node.ts";
+import { probeAdapter } from "../../src/runtime/probe.ts";
+import { sizeOf } from "../../src/runtime/tensor.ts";
+import { differences } from "../../src/runtime/verify.ts";
+import { LADDERS } from "./ladders.ts";
+
+/** Times of a first run after which a rung sits out the rest: the naive ones at large sizes. */
+const PATIENCE = 3000;
+
+/** Runs the ladders whose names are given, or all. Returns the exit code. */
+export async function main(names: readonly string[], rounds: number): Promise<number> {
+  const unknown = names.find((name) => !LADDERS.some((ladder) => ladder.name === name));
+  if (unknown) {
+    console.error(`no ladder ${unknown}; there are ${LADDERS.map(({ name }) => name).join(", ")}`);
+    return 2;
+  }
+  const device = await openNodeDevice({ tuning: "off", submitMilliseconds: 1000 });
+  const limits = await probeAdapter(device);
+  console.log(
+    `${device.description} · ${limits.gigaflops.toFixed(1)} GFLOP/s · ${limits.gigabytesPerSecond.toFixed(1)} GB/s · ${new Date().toISOString().slice(0, 10)}\n`,
+  );
+  let failed = 0;
+  for (const ladder of LADDERS.filter(({ name }) => names.length === 0 || names.includes(name))) {
+    const wrong = new Map<string, string>();
+    for (const rung of ladder.rungs) {
+      const variant = rung.entry.variants.find(({ name }) => name === rung.variant)!;
+      // NaN and sequences are the library's own concern.
+      const cases = rung.entry
+        .cases()
+        .filter(
+          ({ name, params }) =>
+            !name.includes("NaN") && (rung.entry === ladder.entry || (params.count ?? 1) === 1 || ladder.name === "optimizer"),
+        );
+      const [problem] = await differences(device, rung.entry, cases, [variant]);
+      if (problem) wrong.set(rung.name, problem);
+    }
+    failed += wrong.size;
+    for (const shape of ladder.shapes) {
+      const rungs = ladder.rungs.filter(
+        ({ name, entry, variant }) =>
+          !wrong.has(name) && (entry.variants.find((v) => v.name === variant)!.supports?.(shape.params) ?? true),
+      );
+      const tensors = Object.fromEntries(
+        Object.entries(shape.tensors).map(([name, spec]) => [name, device.tensor({ name, ...spec })]),
+      );
+      for (const [name, { fill, shape: sizes, dtype }] of Object.entries(shape.tensors)) {
+        const value = fill ?? ((i: number) => (dtype === "u32" ? 0 : ((i * 7919) % 1000) / 5000 - 0.1));
+        device.write(
+          tensors[name]!,
+          dtype === "u32"
+            ? Uint32Array.from({ length: sizeOf(sizes) }, (_, i) => value(i))
+            : Float32Array.from({ length: sizeOf(sizes) }, (_, i) => value(i)),
+        );
+      }
+      const subjects: Subject[] = [];
+      const timed: typeof rungs = [];
+      const plans = [];
+      for (const rung of rungs) {
+        const plan = await device.record(rung.name, (r) => r.dispatch(rung.entry, tensors, shape.params, rung.variant));
+        plans.push(plan);
+        await plan.run();
+        await device.finish();
+        const begun = performance.now();
+        await plan.run();
+        await device.finish();
+        const once = performance.now() - begun;
+        if (once > PATIENCE) {
+          console.log(`${ladder.name} ${shape.name}: ${rung.name} takes ${Math.round(once)} ms, and sits out`);
+          continue;
+        }
+        const times = Math.max(1, Math.min(100, Math.round(20 / once)));
+        timed.push(rung);
+        subjects.push({
+          times,
+          run: async () => {
+            for (let i = 0; i < times; i++) await plan.run();
+            await device.finish();
+          },
+        });
+      }
+      const timings = await timeInterleaved(subjects, rounds);
+      const work = ladder.operations?.(shape.params) ?? ladder.bytes!(shape.params);
+      const limit = ladder.operations ? limits.gigaflops : limits.gigabytesPerSecond;
+      console.log(
+        `### ${ladder.name}, ${shape.name}\n\n| rung | ms (min–max) | ${ladder.operations ? "GFLOP/s" : "GB/s"} | of the limit |\n| --- | --- | --- | --- |`,
+      );
+      timed.forEach(({ name }, i) => {
+        const { median, min, max } = timings[i]!;
+        const rate = work / median / 1e6;
+        console.log(
+          `| ${name} | ${median.toPrecision(3)} (${min.toPrecision(3)}–${max.toPrecision(3)}) | ${rate.toPrecision(3)} | ${((100 * rate) / limit).toFixed(1)} % |`,
+        );
+      });
+      console.log();
+      for (const plan of plans) plan.dispose();
+      device.free(...Object.values(tensors));
+    }
+    for (const [name, problem] of wrong) console.log(`- WRONG, not timed: ${name}: ${problem}`);
+  }
+  device.dispose();
+  return failed > 0 ? 1 : 0;
+}
