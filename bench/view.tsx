@@ -7,6 +7,7 @@ import { LogPlot } from "../src/lab/plot.tsx";
 import { PRESETS, type PresetName } from "../src/models/config.ts";
 import "./bench.css";
 import type { FromWorker, ToWorker } from "./worker.ts";
+import workerUrl from "./worker.ts?worker&url";
 
 const TITLES: Readonly<Record<Section, string>> = {
   kernels: "Kernels",
@@ -41,7 +42,7 @@ export function Bench() {
   const post = (data: ToWorker): void => worker.current?.postMessage(data);
   const start = (): void => {
     worker.current?.terminate();
-    const made = new Worker(scriptUrl(new URL("./worker.ts", import.meta.url).href), { type: "module" });
+    const made = new Worker(scriptUrl(workerUrl), { type: "module" });
     worker.current = made;
     const end = (problem = ""): void => {
       setProgress(undefined);

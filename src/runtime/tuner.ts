@@ -56,7 +56,7 @@ const MOST_COMPARED = 16 << 20;
 /** Bytes that the tensors of a candidate may take beside the model's own. */
 const MOST_SCRATCH = 512 << 20;
 /** A candidate whose first run takes this many times the best one's is out. */
-const HOPELESS = 2;
+const HOPELESS = 3;
 
 export class Tuner {
   /** What was chosen, by the key of the choice. */
@@ -179,7 +179,7 @@ export class Tuner {
       }
       const best = (): number => Math.min(...[...contests.keys()].map((name) => milliseconds[name]!));
       for (const name of contests.keys()) if (milliseconds[name]! > HOPELESS * best()) this.drop(contests, name);
-      for (let runs = 1; contests.size > 1; runs++) {
+      for (let runs = 2; contests.size > 1; runs++) {
         for (let run = 0; run < runs; run++) {
           for (const [name, contestant] of contests) {
             milliseconds[name] = Math.min(milliseconds[name]!, await this.time(contestant));
