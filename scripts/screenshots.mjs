@@ -41,6 +41,7 @@ try {
     for (const view of views) {
       await page.evaluate((hash) => void (location.hash = hash), view);
       await page.waitForSelector(`[data-view="${view.split("/")[1]}"]`);
+      if (view.endsWith("break-it")) await page.getByRole("button", { name: "Break it, four ways" }).click();
       await page.waitForFunction(() => !document.querySelector(".computing"), null, { timeout: 120_000 });
       await page.waitForTimeout(500);
       await shoot(page, `${view.split("/")[1]}-${colorScheme}`);

@@ -223,7 +223,7 @@ async function measure(row, rounds, start) {
     process.stderr.write(`${row.name}: ${name} ${results[name].failed ?? "is ready"}\n`);
   }
   for (let round = 0; round < rounds; round++) {
-    for (const [name, system] of [...running]) {
+    for (const [name, system] of running) {
       try {
         const { times, values, perStep } = await system.run(row.steps[name] ?? 1);
         results[name].times.push(...times);

@@ -128,7 +128,7 @@ function BookField({ locked }: { locked: boolean }) {
         <button type="button" aria-expanded={pasting.value} onClick={() => (pasting.value = !pasting.value)}>
           Paste a text
         </button>
-        <span class="muted wide-only">or drop one here</span>
+        <span class="muted wide-only">or drop one</span>
       </div>
       {pasting.value && <PasteField />}
       {textProblem.value && <p class="problem">{textProblem.value}</p>}

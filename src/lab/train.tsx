@@ -111,11 +111,10 @@ function Controls() {
         >
           {over ? "New run" : "Reset"}
         </button>
-        <span class="spacer" />
-        <CheckpointButtons />
       </div>
       <progress max={total} value={done} aria-label="Steps done" />
       <Figures done={done} total={total} />
+      <CheckpointLine />
     </section>
   );
 }
@@ -161,11 +160,13 @@ async function downloadCheckpoint(lane: number): Promise<void> {
   status.value = `Downloaded ${name}; continue it with: npx gatewise train --resume ${name} --data ${run.value!.text.data === "own" ? run.value!.text.name : run.value!.text.data}`;
 }
 
-function CheckpointButtons() {
-  if (!run.value) return null;
+/** Always there, so that nothing moves when a run begins. */
+function CheckpointLine() {
+  if (!run.value)
+    return <p class="row small checkpoints muted">Runs are saved in this browser as they go, and restored after a reload.</p>;
   return (
-    <span class="row small">
-      {savedAt.value !== undefined && <span class="muted saved">Saved at step {count(savedAt.value)}</span>}
+    <div class="row small checkpoints">
+      <span class="muted saved">{savedAt.value === undefined ? "Not saved yet" : `Saved at step ${count(savedAt.value)}`}</span>
       {lanes.value.map(({ preset }, i) => (
         <button
           type="button"
@@ -178,7 +179,7 @@ function CheckpointButtons() {
           <span class="hidden"> checkpoint, download</span>
         </button>
       ))}
-    </span>
+    </div>
   );
 }
 

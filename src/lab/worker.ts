@@ -520,7 +520,7 @@ const worker: LabWorker = {
   },
   sample: async () => {
     if (!run) return;
-    if (requestSample) requestSample();
+    if (phase === "training" && requestSample) requestSample();
     else
       await attempt(async () => {
         await sampleAll();

@@ -11,17 +11,19 @@ const TITLES: Readonly<Record<BreakageName, string>> = {
 };
 const NAMES = Object.keys(TITLES) as readonly BreakageName[];
 
-type Results = Readonly<Partial<Record<BreakageName, Breakdown | "running">>>;
+/** By model and breakage. */
+type Results = Readonly<Partial<Record<string, Breakdown | "running">>>;
 
 function Content({ snapshots, chosen, book }: ViewProps) {
   const [results, setResults] = useState<Results>({});
   const snapshot = snapshots[chosen]!;
+  const keyOf = (name: BreakageName): string => `${snapshot.preset} ${name}`;
   const running = Object.values(results).includes("running");
   const run = async (names: readonly BreakageName[]): Promise<void> => {
     let known = results;
     for (const name of names) {
-      setResults((known = { ...known, [name]: "running" }));
-      setResults((known = { ...known, [name]: await inspector.breakModel(snapshot, name, book) }));
+      setResults((known = { ...known, [keyOf(name)]: "running" }));
+      setResults((known = { ...known, [keyOf(name)]: await inspector.breakModel(snapshot, name, book) }));
     }
   };
   return (
@@ -36,7 +38,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         {NAMES.map((name) => (
           <article key={name} data-breakage={name}>
             <h3>{TITLES[name]}</h3>
-            <Outcome result={results[name]} />
+            <Outcome result={results[keyOf(name)]} />
           </article>
         ))}
       </div>
