@@ -25,7 +25,7 @@ const browser = await chromium.launch({ executablePath, args, env: browserVariab
 try {
   const steps = quick ? 400 : 1200;
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-    const context = await browser.newContext({ locale: "en-GB", colorScheme, viewport: { width: 1280, height: 900 }, deviceScaleFactor: quick ? 1 : 2 });
+    const context = await browser.newContext({ locale: "en-GB", colorScheme, viewport: { width: 1280, height: 900 }, deviceScaleFactor: quick ? 1 : 1.5 });
     const page = await context.newPage();
     page.on("console", (message) => message.type() === "error" && console.error(message.text()));
     page.on("pageerror", (error) => console.error(error.message));
@@ -38,7 +38,8 @@ try {
     await page.getByRole("tab", { name: "Look inside" }).click();
     await page.waitForSelector(".views a");
     const views = await page.locator(".views a").evaluateAll((links) => links.map((link) => link.getAttribute("href") ?? ""));
-    for (const view of views) {
+    // In the dark one view will do: what changes is the palette.
+    for (const view of colorScheme === "light" || quick ? views : views.slice(0, 2)) {
       await page.evaluate((hash) => void (location.hash = hash), view);
       await page.waitForSelector(`[data-view="${view.split("/")[1]}"]`);
       if (view.endsWith("break-it")) await page.getByRole("button", { name: "Break it, four ways" }).click();

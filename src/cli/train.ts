@@ -235,8 +235,10 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
   return stop.exitCode ?? 0;
 }
 
-async function evaluateText({ model, tokens, options }: Trainer): Promise<Evaluation> {
-  const evaluator = await makeEvaluator(model, tokens, options);
+async function evaluateText({ model, tokens, options, step }: Trainer): Promise<Evaluation> {
+  // Of a long text no more than was trained on: the figure must not take longer than the training did.
+  const most = 1 + step * options.batchSize * options.seqLen;
+  const evaluator = await makeEvaluator(model, tokens.subarray(0, most), options);
   try {
     return await evaluator.evaluate();
   } finally {

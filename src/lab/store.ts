@@ -199,7 +199,7 @@ export async function begin(): Promise<void> {
   const same = last && Object.entries(asked.settings).every(([name, value]) => last.settings[name as keyof Settings] === value);
   if (last && same && device.value && last.models.some(({ step }) => step > 0) && (await restore(last.id))) return;
   const { data } = settings.value;
-  await chooseText(data === "own" ? { book: "alice" } : { book: data });
+  await loadText(data === "own" ? { book: "alice" } : { book: data });
 }
 
 /** Opens a device; without WebGPU the CPU, and says why. */
@@ -215,7 +215,13 @@ export async function openDevice(choice: DeviceChoice): Promise<void> {
   else status.value = result.message;
 }
 
+/** The visitor's choice of a text; the address follows it. */
 export async function chooseText(source: TextSource): Promise<void> {
+  await loadText(source);
+  if (!textProblem.value) writeUrl();
+}
+
+async function loadText(source: TextSource): Promise<void> {
   textProblem.value = undefined;
   const result = await worker.loadText("bytes" in source ? Comlink.transfer(source, [source.bytes.buffer]) : source);
   if (!result.ok) {

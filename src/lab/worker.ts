@@ -178,6 +178,8 @@ async function reopen(choice: DeviceChoice): Promise<void> {
 
 /** Trains until the run ends or is paused. */
 async function trainLoop(): Promise<void> {
+  // A loop that has not noticed a pause yet takes up again.
+  if (requestSample) return;
   let saveAt = performance.now() + SAVE_INTERVAL;
   let sampleAt = performance.now() + FIRST_SAMPLE;
   requestSample = () => {
@@ -232,8 +234,11 @@ async function stretch(deadline: () => number): Promise<void> {
     while (!controller.signal.aborted && active.length > 0) {
       turn %= active.length;
       const lane = active.reduce((least, other) => (stepOf(other) < stepOf(least) ? other : least), active[turn]!);
-      if (!(await pull(lane)) || !isActive(lane)) active.splice(active.indexOf(lane), 1);
-      else turn++;
+      if ((await pull(lane)) && isActive(lane)) turn++;
+      else {
+        active.splice(active.indexOf(lane), 1);
+        reportFailure(lane);
+      }
       if (performance.now() >= reportAt) {
         report();
         reportAt = performance.now() + REPORT_INTERVAL;
@@ -242,7 +247,10 @@ async function stretch(deadline: () => number): Promise<void> {
       await breathe();
       if (performance.now() >= deadline() || waiting > 1 || phase !== "training") controller.abort();
     }
-    for (const lane of active) while (await pull(lane));
+    for (const lane of active) {
+      while (await pull(lane));
+      reportFailure(lane);
+    }
   } finally {
     interrupt = undefined;
   }
@@ -270,6 +278,7 @@ async function singleStep(): Promise<void> {
     const step = pull(lane);
     controller.abort();
     if (await step) while (await pull(lane));
+    reportFailure(lane);
   }
   report();
   await saveRun();
@@ -278,13 +287,16 @@ async function singleStep(): Promise<void> {
 
 async function finishRun(): Promise<void> {
   const { lanes } = requireRun();
-  for (const [i, lane] of lanes.entries()) {
-    if (lane.failure !== undefined) post({ event: "lane-stopped", lane: i, step: lane.trainer.step, message: lane.failure });
-  }
   await saveRun();
   if (lanes.every((lane) => lane.failure !== undefined)) return setPhase("failed", lanes[0]!.failure);
   await sampleAll();
   setPhase("done");
+}
+
+function reportFailure(lane: Lane): void {
+  const { failure, trainer } = lane;
+  if (failure !== undefined)
+    post({ event: "lane-stopped", lane: requireRun().lanes.indexOf(lane), step: trainer.step, message: failure });
 }
 
 /** Sends the page what it does not have yet. */

@@ -95,8 +95,8 @@ export function recordStep(recorder: Recorder, layer: Layer, t: number): void {
 const SEQUENCE_UNITS = 256;
 /** On a software adapter a step of more work than this costs more than its dispatch, and its barriers most. */
 const SEQUENCE_STEP_WORK = 1e6;
-/** Steps that tell whether a sequence is faster. */
-const TRIAL_STEPS = 8;
+/** Work of the steps that tell whether a sequence is faster. */
+const TRIAL_WORK = 4e7;
 /** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
 const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
 
@@ -115,10 +115,10 @@ function recordSequence(
     (r: Recorder): void => {
       for (let done = 0; done < T; done += most) record(r, done, Math.min(most, T - done));
     };
-  if (!cell.sequences || T === 1) return inParts(1, T)(recorder);
   const stepWork = 2 * cell.gates * B * H * H;
-  const most = Math.max(1, Math.floor(SEQUENCE_WORK[recorder.family] / stepWork));
-  const trialSteps = Math.min(T, TRIAL_STEPS);
+  const most = Math.min(T, Math.floor(SEQUENCE_WORK[recorder.family] / stepWork));
+  if (!cell.sequences || most <= 1) return inParts(1, T)(recorder);
+  const trialSteps = Math.min(T, Math.max(2, Math.round(TRIAL_WORK / stepWork)));
   const candidates = {
     steps: { record: inParts(1, T), trial: inParts(1, trialSteps) },
     sequence: { record: inParts(most, T), trial: inParts(most, trialSteps) },
