@@ -5,10 +5,10 @@ const GATES: u32 = 4u;
 // ---- forward
 @group(0) @binding(1) var<storage, read> xProjection: array<vec4f>; // [R, 4, H]: x·W_ihᵀ + b_ih
 @group(0) @binding(2) var<storage, read> rows: array<u32>; // [T, B]
-@group(0) @binding(3) var<storage, read> packed: array<vec4f>; // [H + 1, 4, H]: W_hhᵀ, then b_hh
+@group(0) @binding(3) var<storage, read> packed: array<Weight4>; // [H + 1, 4, H]: W_hhᵀ, then b_hh
 @group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // [T + 1, B, H]
 @group(0) @binding(5) var<storage, read_write> c: array<vec4f>; // [T + 1, B, H]
-@group(0) @binding(6) var<storage, read_write> gates: array<vec4f>; // [T, B, 4, H]: activated i, f, g, o
+@group(0) @binding(6) var<storage, read_write> gates: array<Saved4>; // [T, B, 4, H]: activated i, f, g, o
 
 // `sum` is h·W_hhᵀ + b_hh of the four gates.
 fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
@@ -24,17 +24,17 @@ fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
   c[next] = state;
   h[next] = o * safeTanh(state);
   let at = 4u * cell * n + unit;
-  gates[at] = i;
-  gates[at + n] = f;
-  gates[at + 2u * n] = g;
-  gates[at + 3u * n] = o;
+  gates[at] = Saved4(i);
+  gates[at + n] = Saved4(f);
+  gates[at + 2u * n] = Saved4(g);
+  gates[at + 3u * n] = Saved4(o);
 }
 
 // ---- backward
 @group(0) @binding(1) var<storage, read> dOutput: array<vec4f>; // [T, B, H]
-@group(0) @binding(2) var<storage, read> savedGates: array<vec4f>; // [T, B, 4, H]
+@group(0) @binding(2) var<storage, read> savedGates: array<Saved4>; // [T, B, 4, H]
 @group(0) @binding(3) var<storage, read> savedC: array<vec4f>; // [T + 1, B, H]
-@group(0) @binding(4) var<storage, read> weight: array<vec4f>; // W_hh [4, H, H]
+@group(0) @binding(4) var<storage, read> weight: array<Weight4>; // W_hh [4, H, H]
 @group(0) @binding(5) var<storage, read_write> dGates: array<vec4f>; // [T, B, 4, H]
 @group(0) @binding(6) var<storage, read_write> dC: array<vec4f>; // [B, H]: from step t + 1, then for t - 1
 
@@ -43,10 +43,10 @@ fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
   let n = units();
   let cell = t * params.B + b;
   let at = 4u * cell * n + unit;
-  let i = savedGates[at];
-  let f = savedGates[at + n];
-  let g = savedGates[at + 2u * n];
-  let o = savedGates[at + 3u * n];
+  let i = vec4f(savedGates[at]);
+  let f = vec4f(savedGates[at + n]);
+  let g = vec4f(savedGates[at + 2u * n]);
+  let o = vec4f(savedGates[at + 3u * n]);
   let state = cell * n + unit;
   let before = savedC[state];
   let after = safeTanh(savedC[state + params.B * n]);

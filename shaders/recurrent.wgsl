@@ -16,6 +16,9 @@ struct Params {
 const ROWS: u32 = 8u;
 const WORKGROUP: u32 = 8u;
 alias Rows = array<vec4f, 8>;
+// The number formats of the recurrent weights and of the activations saved for backward.
+alias Weight4 = vec4f;
+alias Saved4 = vec4f;
 
 // Units, and with them the stored rows of every tensor, in vec4f.
 fn units() -> u32 {
@@ -40,6 +43,14 @@ fn projectionRow(cell: u32) -> u32 {
   return cell;
 }
 
+// Four rows of the packed weights and of W_hh, for four units, as the columns of a matrix.
+fn packedBlock(at: u32, stride: u32) -> mat4x4f {
+  return mat4x4f(vec4f(packed[at]), vec4f(packed[at + stride]), vec4f(packed[at + 2u * stride]), vec4f(packed[at + 3u * stride]));
+}
+fn weightBlock(at: u32, stride: u32) -> mat4x4f {
+  return mat4x4f(vec4f(weight[at]), vec4f(weight[at + stride]), vec4f(weight[at + 2u * stride]), vec4f(weight[at + 3u * stride]));
+}
+
 // h[t]·W_hhᵀ for one gate of four units, batch rows b to b + ROWS, over every `every`th four units of h from `lane`.
 fn gateSum(t: u32, gate: u32, b: u32, unit: u32, lane: u32, every: u32) -> Rows {
   let n = units();
@@ -62,7 +73,7 @@ fn gateSum(t: u32, gate: u32, b: u32, unit: u32, lane: u32, every: u32) -> Rows 
   var s7 = vec4f();
   for (var k = lane; k < n; k += every) {
     let at = 4u * k * stride + gate * n + unit;
-    let block = mat4x4f(packed[at], packed[at + stride], packed[at + 2u * stride], packed[at + 3u * stride]);
+    let block = packedBlock(at, stride);
     s0 += block * h[h0 + k];
     if (ROWS > 1u) {
       s1 += block * h[h1 + k];
@@ -84,7 +95,7 @@ fn gateSum(t: u32, gate: u32, b: u32, unit: u32, lane: u32, every: u32) -> Rows 
 // b_hh for one gate of four units.
 fn gateBias(gate: u32, unit: u32) -> vec4f {
   let n = units();
-  return packed[(4u * n * GATES + gate) * n + unit];
+  return vec4f(packed[(4u * n * GATES + gate) * n + unit]);
 }
 
 // dGates[step]·W_hh for four units, over `count` gates from `first`, batch rows b to b + ROWS; of four rows of W_hh
@@ -109,7 +120,7 @@ fn gradientSum(step: u32, first: u32, count: u32, b: u32, unit: u32, lane: u32, 
   var s7 = vec4f();
   for (var j = first * n + lane; j < (first + count) * n; j += every) {
     let at = 4u * j * n + unit;
-    let block = mat4x4f(weight[at], weight[at + n], weight[at + 2u * n], weight[at + 3u * n]);
+    let block = weightBlock(at, n);
     s0 += block * dGates[d0 + j];
     if (ROWS > 1u) {
       s1 += block * dGates[d1 + j];

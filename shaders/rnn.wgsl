@@ -5,7 +5,7 @@ const GATES: u32 = 1u;
 // ---- forward
 @group(0) @binding(1) var<storage, read> xProjection: array<vec4f>; // [R, 1, H]: x·W_ihᵀ + b_ih
 @group(0) @binding(2) var<storage, read> rows: array<u32>; // [T, B]
-@group(0) @binding(3) var<storage, read> packed: array<vec4f>; // [H + 1, 1, H]: W_hhᵀ, then b_hh
+@group(0) @binding(3) var<storage, read> packed: array<Weight4>; // [H + 1, 1, H]: W_hhᵀ, then b_hh
 @group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // [T + 1, B, H]
 
 fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
@@ -17,7 +17,7 @@ fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
 // ---- backward
 @group(0) @binding(1) var<storage, read> dOutput: array<vec4f>; // [T, B, H]
 @group(0) @binding(2) var<storage, read> savedH: array<vec4f>; // [T + 1, B, H]
-@group(0) @binding(3) var<storage, read> weight: array<vec4f>; // W_hh [1, H, H]
+@group(0) @binding(3) var<storage, read> weight: array<Weight4>; // W_hh [1, H, H]
 @group(0) @binding(4) var<storage, read_write> dGates: array<vec4f>; // [T, B, 1, H]
 
 // `sum` is what comes back through W_hh from step t + 1.

@@ -141,7 +141,7 @@ fn forwardTiled(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
       let x1 = tile[(2u * local.y + 1u) * (BLOCK + 1u) + k - k0];
       for (var gate = 0u; gate < GATES; gate++) {
         let at = 4u * k * stride + gate * n + column;
-        let block = mat4x4f(packed[at], packed[at + stride], packed[at + 2u * stride], packed[at + 3u * stride]);
+        let block = packedBlock(at, stride);
         s0[gate] += block * x0;
         s1[gate] += block * x1;
       }
@@ -181,7 +181,7 @@ fn backwardTiled(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
     workgroupBarrier();
     for (var j = j0; j < min(j0 + BLOCK, count); j++) {
       let at = 4u * j * n + column;
-      let block = mat4x4f(weight[at], weight[at + n], weight[at + 2u * n], weight[at + 3u * n]);
+      let block = weightBlock(at, n);
       s0 += block * tile[2u * local.y * (BLOCK + 1u) + j - j0];
       s1 += block * tile[(2u * local.y + 1u) * (BLOCK + 1u) + j - j0];
     }

@@ -8,8 +8,9 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> matrix: array<vec4f>; // [rows, columns]
 @group(0) @binding(2) var<storage, read> bias: array<vec4f>; // [rows]
-@group(0) @binding(3) var<storage, read_write> out: array<vec4f>; // [columns, rows]; appended [pad4(columns) + 1, rows]
+@group(0) @binding(3) var<storage, read_write> out: array<Out4>; // [columns, rows]; appended [pad4(columns) + 1, rows]
 
+alias Out4 = vec4f;
 const ADD: u32 = 1u;
 const APPEND: u32 = 2u;
 
@@ -23,9 +24,9 @@ fn load(row: u32, column4: u32) -> vec4f {
 fn store(column: u32, row4: u32, value: vec4f) {
   let at = column * ((params.rows + 3u) / 4u) + row4;
   if (column < params.columns) {
-    out[at] = value;
+    out[at] = Out4(value);
   } else if (params.mode == APPEND) {
-    out[at] = vec4f();
+    out[at] = Out4();
   }
 }
 
@@ -48,6 +49,6 @@ fn forward(@builtin(global_invocation_id) id: vec3u) {
   if (params.mode == APPEND && id.y == 0u) {
     let width = (params.rows + 3u) / 4u;
     let last = (params.columns + 3u) / 4u * 4u;
-    out[last * width + id.x] = bias[id.x];
+    out[last * width + id.x] = Out4(bias[id.x]);
   }
 }

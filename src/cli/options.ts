@@ -33,6 +33,12 @@ const MODEL_FLAGS: readonly Flag<keyof ModelOptions>[] = [
   },
   { field: "nonlinearity", flags: "--nonlinearity <name>", help: "RNN: its nonlinearity", words: ["tanh", "relu"] },
   { field: "forgetBias", flags: "--forget-bias <x>", help: "LSTM: where the forget gate's bias starts" },
+  {
+    field: "precision",
+    flags: "--precision <format>",
+    help: "of recurrent weights and saved activations",
+    words: ["f32", "f16"],
+  },
   { field: "orthogonal", flags: "--orthogonal", help: "start from orthogonal recurrent weights" },
 ];
 

@@ -11,6 +11,7 @@ import {
   gradientSums,
   recurrentFile,
   sigmoid,
+  STEP_HALVES,
   STEP_PARAMS,
   STEP_VARIANTS,
   stepCases,
@@ -25,6 +26,7 @@ const forwardGates = entry({
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   work: ({ B, H }) => 4 * B * H * H,
   reference({ xProjection, rows, packed, h, gates, resetH }, { B, H, t, gather }) {
     const n = pad4(H);
@@ -57,6 +59,7 @@ const forwardCandidate = entry({
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   work: ({ B, H }) => 2 * B * H * H,
   reference({ xProjection, rows, packed, h, gates, hidden }, { B, H, t, gather }) {
     const units = pad4(H);
@@ -106,6 +109,7 @@ const backwardCandidate = entry({
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   work: ({ B, H, last }) => (last ? 30 * B * H : 4 * B * H * H),
   reference({ dOutput, savedGates, savedH, weight, dGates, dH }, { B, H, t, last }) {
     const units = pad4(H);
@@ -132,6 +136,7 @@ const backwardReset = entry({
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   work: ({ B, H }) => 2 * B * H * H,
   reference({ savedGates, savedH, weight, dGates, dH }, { B, H, t }) {
     const n = pad4(H);

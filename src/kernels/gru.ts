@@ -11,6 +11,7 @@ import {
   gradientSums,
   recurrentFile,
   sigmoid,
+  STEP_HALVES,
   STEP_PARAMS,
   stepCases,
   stepSizes,
@@ -25,6 +26,7 @@ const forward = entry({
   variants: sequenceVariants("forward"),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   tuneWith: fewerSteps,
   work: ({ B, H, count }) => 6 * B * H * H * count,
   reference: overSteps(({ xProjection, rows, packed, h, gates }, { B, H, t, gather }) => {
@@ -73,6 +75,7 @@ const backward = entry({
   variants: sequenceVariants("backward"),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   tuneWith: fewerSteps,
   work: ({ B, H, last, count }) => (last ? 50 * B * H : 0) + 6 * B * H * H * (count - last),
   reference: overSteps(({ dOutput, savedGates, savedH, weight, dGates, dProjection, dH }, { B, H, t, last }) => {

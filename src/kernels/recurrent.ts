@@ -25,6 +25,8 @@ export const STEP_PARAMS = {
   last: "u32",
   relu: "u32",
 } as const;
+/** Bindings of the steps that may be f16, and what the shader calls their format. */
+export const STEP_HALVES = { packed: "Weight4", weight: "Weight4", gates: "Saved4", savedGates: "Saved4" } as const;
 export type StepParams = Params<typeof STEP_PARAMS>;
 
 /**

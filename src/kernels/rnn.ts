@@ -8,6 +8,7 @@ import {
   gateSums,
   gradientSums,
   recurrentFile,
+  STEP_HALVES,
   STEP_PARAMS,
   stepCases,
   stepSizes,
@@ -22,6 +23,7 @@ const forward = entry({
   variants: sequenceVariants("forward"),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   tuneWith: fewerSteps,
   work: ({ B, H, count }) => 2 * B * H * H * count,
   reference: overSteps(({ xProjection, rows, packed, h }, { B, H, t, gather, relu }) => {
@@ -49,6 +51,7 @@ const backward = entry({
   variants: sequenceVariants("backward"),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
+  halves: STEP_HALVES,
   tuneWith: fewerSteps,
   work: ({ B, H, last, count }) => (last ? 10 * B * H : 0) + 2 * B * H * H * (count - last),
   reference: overSteps(({ dOutput, savedH, weight, dGates }, { B, H, t, last, relu }) => {

@@ -13,6 +13,7 @@ const BLOCKS = 8;
 const forward = entry({
   params: { rows: "u32", columns: "u32", stride: "u32", mode: "u32" },
   bindings: { matrix: "read", bias: "read", out: "read_write" },
+  halves: { out: "Out4" },
   workgroups: ({ rows, columns }) => [divideUp(pad4(rows) / 4, BLOCKS), divideUp(pad4(columns) / 4, BLOCKS)],
   work: ({ rows, columns }) => 2 * rows * columns,
   reference({ matrix, bias, out }, { rows, columns, stride, mode }) {

@@ -22,6 +22,11 @@ export interface LanguageModelConfig {
   readonly forgetBias?: number | undefined;
   /** Start from orthogonal recurrent weights instead of uniform ones. */
   readonly orthogonal: boolean;
+  /**
+   * Format of the recurrent weights as the steps read them and of the activations saved for backward; parameters,
+   * gradients and all sums stay f32. f16 needs an adapter with shader-f16.
+   */
+  readonly precision: "f32" | "f16";
 }
 
 /** The four steps of the evolution. */
@@ -43,6 +48,7 @@ export const LANGUAGE_MODEL_DEFAULTS = {
   resetAfter: true,
   nonlinearity: "tanh",
   orthogonal: false,
+  precision: "f32",
 } as const satisfies Omit<LanguageModelConfig, "vocabSize">;
 
 /**
@@ -68,6 +74,7 @@ export function languageModelConfig(options: Partial<LanguageModelConfig> & { re
   oneOf("nonlinearity", ["tanh", "relu"]);
   oneOf("resetAfter", [true, false]);
   oneOf("orthogonal", [true, false]);
+  oneOf("precision", ["f32", "f16"]);
   integer("vocabSize", 65536);
   integer("embeddingSize", 65536);
   integer("hiddenSize", 65536);

@@ -1,3 +1,4 @@
+import { GatewiseError } from "../errors.ts";
 import type { Device } from "../runtime/device.ts";
 import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "./config.ts";
 import {
@@ -30,6 +31,9 @@ export class LanguageModel {
   static create(device: Device, options: LanguageModelOptions): LanguageModel {
     const { seed = 1, ...rest } = options;
     const config = languageModelConfig(rest);
+    if (config.precision === "f16" && device.gpuDevice && !device.gpuDevice.features.has("shader-f16")) {
+      throw new GatewiseError("E_CONFIG", `precision must be "f32" here: ${device.description} has no shader-f16`);
+    }
     const parameters = makeParameterSet(device, "parameters", parameterSpecs(config));
     parameters.specs.forEach((spec, i) => device.write(parameters.flat.parts[i]!, initialValues(spec, seed, i)));
     return new LanguageModel(device, config, parameters);

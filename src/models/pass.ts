@@ -187,7 +187,14 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
   for (let l = 0; l < numLayers; l++) {
     const xProjection = l === 0 && table ? table : gateTensor(recorder, `l${l}.xProjection`, [T, B, cell.gates, H]);
     const projection: Projection = { xProjection, rows: inputs, gather: l === 0 && tabled };
-    layers.push(makeLayer(recorder, `l${l}`, { cell, T, B, H, relu: config.nonlinearity === "relu" }, projection));
+    layers.push(
+      makeLayer(
+        recorder,
+        `l${l}`,
+        { cell, T, B, H, relu: config.nonlinearity === "relu", half: config.precision === "f16" },
+        projection,
+      ),
+    );
     dropped.push(l > 0 && rng ? recorder.tensor({ name: `l${l}.x`, shape: [T, B, H] }) : undefined);
   }
   const stepGradients =
@@ -253,7 +260,7 @@ export function recordPass(recorder: Recorder, model: LanguageModel, options: Pa
     const step = stepGradients![l]!;
     const dWeights = layerWeights(gradients, l);
     const dProjection = gateMatrix(layer, step.dProjection);
-    recordStepsBackward(recorder, layer, step);
+    recordStepsBackward(recorder, layer, step, layerWeights(parameters, l));
     recordWeightHhGradient(recorder, layer, step.dGates, dWeights);
     if (l > 0) {
       recordMatmul(recorder, "tn", dProjection, layerInput(l), weightIhMatrix(dWeights), { rowSums: dWeights.biasIh });

@@ -1,5 +1,6 @@
 // One recurrent layer over T time steps: the tensors it needs, its steps forward and backward, and the gradients of
 // its weights. The input projection x·W_ihᵀ + b_ih is the caller's, because it differs by what x is.
+import { cast } from "../kernels/cast.ts";
 import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
 import type { StepParams } from "../kernels/recurrent.ts";
 import { reduce } from "../kernels/reduce.ts";
@@ -14,6 +15,8 @@ export interface LayerShape {
   readonly B: number;
   readonly H: number;
   readonly relu: boolean;
+  /** Whether recurrent weights and saved activations are f16; sums are f32 all the same. */
+  readonly half?: boolean;
 }
 
 /** The parameters of a layer, or their gradients. */
@@ -43,22 +46,22 @@ export interface Layer {
 }
 
 /** A tensor [..., G, H] with its units padded. */
-export const gateTensor = (recorder: Recorder, name: string, shape: readonly number[]): Tensor =>
-  recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
+export const gateTensor = (recorder: Recorder, name: string, shape: readonly number[], half = false): Tensor =>
+  recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)], dtype: half ? "f16" : "f32" });
 
 /** Makes the tensors of a layer. h[0] and c[0] are zero until something is copied there. */
 export function makeLayer(recorder: Recorder, name: string, shape: LayerShape, projection: Projection): Layer {
-  const { cell, T, B, H } = shape;
+  const { cell, T, B, H, half } = shape;
   return {
     shape,
     projection,
     tensors: {
       xProjection: projection.xProjection,
       rows: projection.rows,
-      packed: gateTensor(recorder, `${name}.packed`, [pad4(H) + 1, cell.gates, H]),
+      packed: gateTensor(recorder, `${name}.packed`, [pad4(H) + 1, cell.gates, H], half),
       h: recorder.tensor({ name: `${name}.h`, shape: [T + 1, B, H] }),
       c: cell.cellState ? recorder.tensor({ name: `${name}.c`, shape: [T + 1, B, H] }) : undefined,
-      gates: cell.savedGates > 0 ? gateTensor(recorder, `${name}.gates`, [T, B, cell.savedGates, H]) : undefined,
+      gates: cell.savedGates > 0 ? gateTensor(recorder, `${name}.gates`, [T, B, cell.savedGates, H], half) : undefined,
       resetH: cell.resetBefore ? recorder.tensor({ name: `${name}.resetH`, shape: [T, B, H] }) : undefined,
     },
   };
@@ -146,10 +149,10 @@ export const outputs = ({ shape, tensors }: Layer, before = false): Matrix => ({
 
 /** Makes the gradient tensors of a layer. */
 export function makeLayerGradients(recorder: Recorder, name: string, layer: Layer, weights: LayerWeights): StepGradients {
-  const { cell, T, B, H } = layer.shape;
+  const { cell, T, B, H, half } = layer.shape;
   const dGates = gateTensor(recorder, `${name}.dGates`, [T, B, cell.gates, H]);
   return {
-    weight: weights.weightHh,
+    weight: half ? recorder.tensor({ ...weights.weightHh, name: `${name}.weight`, dtype: "f16" }) : weights.weightHh,
     dOutput: recorder.tensor({ name: `${name}.dOutput`, shape: [T, B, H] }),
     dGates,
     dProjection: cell.separateProjection ? gateTensor(recorder, `${name}.dProjection`, [T, B, cell.gates, H]) : dGates,
@@ -165,9 +168,11 @@ export function recordStepsBackward(
   recorder: Recorder,
   layer: Layer,
   gradients: StepGradients,
+  weights: LayerWeights,
   before?: (t: number) => void,
 ): void {
-  const { cell, T } = layer.shape;
+  const { cell, T, half } = layer.shape;
+  if (half) recordCast(recorder, weights.weightHh, gradients.weight);
   if (before) {
     for (let t = T - 1; t >= 0; t--) {
       before(t);
@@ -179,6 +184,9 @@ export function recordStepsBackward(
     cell.backward(r, layer.tensors, gradients, stepParams(layer, T - 1 - done, count)),
   );
 }
+
+const recordCast = (recorder: Recorder, x: Tensor, y: Tensor): void =>
+  recorder.dispatch(cast.forward, { x, y }, { count: x.length / 4 });
 
 /** The matrix [T·B, G·H] of a gate gradient, or `count` gates of it from gate `first`. */
 export function gateMatrix({ shape }: Layer, tensor: Tensor, first = 0, count = shape.cell.gates): Matrix {

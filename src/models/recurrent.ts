@@ -565,7 +565,7 @@ async function recordBackward(
         { x: made.dcNs[index]!, index: tensors.endsAt, y: step.dCarry! },
         { N: B, W, indexOffset: t * B },
       );
-    recordStepsBackward(recorder, layer, step, cell.cellState ? addFinal : undefined);
+    recordStepsBackward(recorder, layer, step, weightsOf(parameters, l, d), cell.cellState ? addFinal : undefined);
     recordInitialGradients(recorder, cell, layer, step, index, tensors.empty, made);
     recordWeightHhGradient(recorder, layer, step.dGates, dWeights);
     const dProjection = gateMatrix(layer, step.dProjection);

@@ -115,7 +115,7 @@ async function recordSampling(model: LanguageModel, B: number): Promise<Sampling
     const state = makeState((spec) => recorder.tensor(spec), config, B);
     const layers = Array.from({ length: numLayers }, (_, l): Layer => {
       const xProjection = l === 0 ? table : gateTensor(recorder, `l${l}.xProjection`, [BLOCK, B, cell.gates, H]);
-      const shape = { cell, T: BLOCK, B, H, relu: config.nonlinearity === "relu" };
+      const shape = { cell, T: BLOCK, B, H, relu: config.nonlinearity === "relu", half: config.precision === "f16" };
       return makeLayer(recorder, `l${l}`, shape, { xProjection, rows: tokens, gather: l === 0 });
     });
     recordState(recorder, layers, state, "load");

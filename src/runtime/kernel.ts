@@ -53,6 +53,8 @@ export type CaseTensor = Omit<TensorSpec, "name"> & {
 export interface EntrySpec<P extends ParamTypes, B extends Bindings> {
   readonly params: P;
   readonly bindings: B;
+  /** Bindings that may hold f16, and the alias of the shader (`alias NAME = vec4f;`) that stands for four of them. */
+  readonly halves?: Readonly<Record<string, string>>;
   readonly variants?: readonly Variant[];
   /** Workgroups to dispatch along x, y, z. */
   readonly workgroups: (params: Params<P>, constants: Constants) => Workgroups;

@@ -9,7 +9,7 @@ import {
   type ParamTypes,
   type Variant,
 } from "./kernel.ts";
-import { sizeOf, storedShape, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
+import { bytesOf, sizeOf, storedShape, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
 
 /** One dispatch of an entry point, ready to be replayed. */
 export interface DispatchCommand {
@@ -19,6 +19,8 @@ export interface DispatchCommand {
   readonly params: Params;
   /** In binding order. */
   readonly tensors: readonly Tensor[];
+  /** The shader's aliases that stand for f16 here. */
+  readonly halves: readonly string[];
   readonly workgroups: readonly [number, number, number];
   readonly work: number;
 }
@@ -139,6 +141,7 @@ export class Recorder {
       entry: entry as unknown as Entry,
       variant,
       params: params as Params,
+      halves: halvesOf(entry as unknown as Entry, tensors),
       tensors: Object.keys(entry.bindings).map((name) => {
         const tensor = tensors[name];
         if (!tensor) throw new Error(`${entry.kernel}.${entry.name}: tensor "${name}" is missing`);
@@ -164,7 +167,12 @@ export class Recorder {
         },
       ]),
     );
-    const choice = this.meet(`${entry.kernel}.${entry.name}`, entry.tuneBy!(params), candidates, own.name);
+    const choice = this.meet(
+      `${entry.kernel}.${entry.name}${halvesOf(entry, tensors).length > 0 ? " f16" : ""}`,
+      entry.tuneBy!(params),
+      candidates,
+      own.name,
+    );
     choice.work += entry.work(params);
     const taken = this.chosen.get(choice.key);
     return able.find(({ name }) => name === taken) ?? own;
@@ -183,12 +191,24 @@ export class Recorder {
 const workOf = (commands: readonly Command[]): number =>
   commands.reduce((sum, command) => sum + (command.kind === "dispatch" ? command.work : 0), 0);
 
+/** The aliases of a shader that stand for f16, by the tensors that are bound. */
+function halvesOf({ kernel, name, halves = {} }: Entry, tensors: Readonly<Record<string, Tensor>>): readonly string[] {
+  const found = new Set<string>();
+  for (const [binding, { dtype }] of Object.entries(tensors)) {
+    if (dtype !== "f16") continue;
+    const alias = halves[binding];
+    if (!alias) throw new Error(`${kernel}.${name}: tensor "${binding}" cannot be f16`);
+    found.add(alias);
+  }
+  return [...found];
+}
+
 /** A tensor with storage of its own that is not yet allocated. */
 export function makeTensor(spec: TensorSpec): Tensor {
   const stored = storedShape(spec);
   // A buffer of no bytes cannot be bound.
   const length = Math.max(sizeOf(stored), 4);
-  const storage: TensorStorage = { bytes: length * 4, buffer: undefined, array: undefined };
+  const storage: TensorStorage = { bytes: length * bytesOf(spec.dtype ?? "f32"), buffer: undefined, array: undefined };
   return { name: spec.name, shape: spec.shape, stored, dtype: spec.dtype ?? "f32", length, offset: 0, storage };
 }
 

@@ -6,9 +6,9 @@ const prelude: ShaderFile = { name: "prelude", source: preludeSource };
 
 /**
  * The WGSL of an entry point: the prelude and the kernel's files, their `const NAME: u32 = default;` lines
- * replaced by the variant's values. (`override` cannot size an array of registers; a const can.)
+ * replaced by the variant's values and the aliases in `halves` by f16. (`override` cannot size an array of registers; a const can.)
  */
-export function assembleShader(entry: Entry, constants: Constants): string {
+export function assembleShader(entry: Entry, constants: Constants, halves: readonly string[] = []): string {
   let code = [prelude, ...entry.files].map((file) => file.source).join("\n");
   for (const [name, value] of Object.entries(constants)) {
     const line = new RegExp(`^const ${name}: u32 = \\d+u;`, "m");
@@ -17,7 +17,13 @@ export function assembleShader(entry: Entry, constants: Constants): string {
     }
     code = code.replace(line, `const ${name}: u32 = ${value}u;`);
   }
-  return code;
+  for (const name of halves) {
+    const line = `alias ${name} = vec4f;`;
+    if (!code.includes(line)) throw new GatewiseError("E_SHADER", `shaders/${entry.kernel}.wgsl has no line "${line}"`);
+    code = code.replace(line, `alias ${name} = vec4<f16>;`);
+  }
+  // On the first line, so that line numbers stay those of the files.
+  return halves.length > 0 ? `enable f16; ${code}` : code;
 }
 
 /** A compiler's message with its place in the file that was written, and two lines around it. */

@@ -1,7 +1,10 @@
 import { GatewiseError } from "../errors.ts";
 
 /** Element type of a tensor. */
-export type DType = "f32" | "u32";
+export type DType = "f32" | "u32" | "f16";
+
+/** Bytes of an element on a GPU. On the CPU f16 is kept as the device's own format. */
+export const bytesOf = (dtype: DType): number => (dtype === "f16" ? 2 : 4);
 
 /** A typed array that a kernel's reference reads and writes. */
 export type NumberArray = Float32Array | Float64Array | Uint32Array;

@@ -4,7 +4,7 @@ import { STREAM, fraction, randomWord } from "../random.ts";
 import type { Plan } from "./device.ts";
 import type { Entry, Family, Variant } from "./kernel.ts";
 import { makeTensor, Recorder, type Candidate, type Choice, type DispatchCommand } from "./recorder.ts";
-import type { NumberArray, Tensor, TensorStorage } from "./tensor.ts";
+import { bytesOf, type NumberArray, type Tensor, type TensorStorage } from "./tensor.ts";
 import { differences } from "./verify.ts";
 import type { WebGpuDevice } from "./webgpu-device.ts";
 
@@ -212,7 +212,7 @@ export class Tuner {
     const moved = (tensor: Tensor): Tensor => {
       let own = scratch.get(tensor.storage);
       if (!own) {
-        own = makeTensor({ name: "scratch", shape: [tensor.storage.bytes / 4], dtype: tensor.dtype });
+        own = makeTensor({ name: "scratch", shape: [tensor.storage.bytes / bytesOf(tensor.dtype)], dtype: tensor.dtype });
         scratch.set(tensor.storage, own);
       }
       return { ...tensor, storage: own.storage };
@@ -323,7 +323,7 @@ const isWritten = (entry: Entry, binding: number): boolean => Object.values(entr
 
 /** Small numbers as they occur in training, the same for every candidate; integers are zero, which any index may be. */
 function fill(device: WebGpuDevice, tensor: Tensor, index: number): void {
-  if (tensor.dtype !== "f32") return;
+  if (tensor.dtype === "u32") return;
   const values = new Float32Array(tensor.length);
   const period = Math.min(values.length, 4099);
   for (let i = 0; i < period; i++) values[i] = 0.2 * fraction(randomWord(7, index, i, STREAM.init)) - 0.1;

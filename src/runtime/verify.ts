@@ -7,27 +7,31 @@ import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "./t
 
 /** Relative L2 distance between GPU and reference that a tensor may have. */
 export const TOLERANCE = 1e-5;
+/** The same where weights and activations are f16, whose numbers have 11 binary digits. */
+export const HALF_TOLERANCE = 2e-3;
 
 /**
  * Runs every case of an entry point in every variant that supports it, of whatever family, and says what differs
- * from the reference: nothing, if all is well.
+ * from the reference: nothing, if all is well. With `half` all tensors that may be f16 are.
  */
 export async function differences(
   device: Device,
   entry: Entry,
   cases: readonly KernelCase[] = entry.cases(),
   variants: readonly Variant[] = entry.variants,
+  half = false,
 ): Promise<string[]> {
   const cpu = new CpuDevice("float64");
   const found: string[] = [];
-  for (const each of cases) {
+  const tolerance = half ? HALF_TOLERANCE : TOLERANCE;
+  for (const each of half ? cases.map((one) => halved(one, entry)) : cases) {
     const inputs = fillTensors(each);
     const expected = await runCase(cpu, entry, each, inputs);
     for (const variant of variants) {
       if (!(variant.supports?.(each.params) ?? true)) continue;
       const actual = await runCase(device, entry, each, inputs, variant.name);
       for (const [name, values] of actual) {
-        const difference = compare(values, expected.get(name)!);
+        const difference = compare(values, expected.get(name)!, tolerance);
         if (difference)
           found.push(`${entry.kernel}.${entry.name}, ${each.name}, variant "${variant.name}", ${name}: ${difference}`);
       }
@@ -36,6 +40,15 @@ export async function differences(
   cpu.dispose();
   return found;
 }
+
+/** A case with every tensor f16 that may be. */
+const halved = (each: KernelCase, { halves = {} }: Entry): KernelCase => ({
+  ...each,
+  name: `${each.name} f16`,
+  tensors: Object.fromEntries(
+    Object.entries(each.tensors).map(([name, spec]) => [name, name in halves ? { ...spec, dtype: "f16" as const } : spec]),
+  ),
+});
 
 /** What the tensors of a case start with: the same float32 numbers for both devices, in logical order. */
 function fillTensors(each: KernelCase): Map<string, NumberArray> {
@@ -93,7 +106,7 @@ async function runCase(
 }
 
 /** Why `actual` is not `expected`, or undefined if it is, within the tolerance. */
-function compare(actual: StoredValues, expected: StoredValues): string | undefined {
+function compare(actual: StoredValues, expected: StoredValues, tolerance: number): string | undefined {
   let error = 0;
   let norm = 0;
   let worst = 0;
@@ -111,7 +124,7 @@ function compare(actual: StoredValues, expected: StoredValues): string | undefin
     }
   }
   const relative = error === 0 ? 0 : Math.sqrt(error / norm);
-  if (relative <= TOLERANCE) return undefined;
+  if (relative <= tolerance) return undefined;
   const example = `worst at ${worst}: ${actual.values[worst]}, not ${expected.values[worst]}`;
-  return `relative L2 ${relative.toExponential(1)} > ${TOLERANCE}, ${example}`;
+  return `relative L2 ${relative.toExponential(1)} > ${tolerance}, ${example}`;
 }

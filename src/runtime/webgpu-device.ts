@@ -1,11 +1,12 @@
 import { GatewiseError } from "../errors.ts";
 import type { Device, Plan } from "./device.ts";
 import type { Constants, Entry, Family } from "./kernel.ts";
+import { fromHalf, toHalf } from "./half.ts";
 import { probeFamily } from "./probe.ts";
 import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
 import { assembleShader, describeShaderMessage } from "./shader.ts";
 import { SubmitPacer } from "./submit-pacer.ts";
-import { fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
+import { bytesOf, fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
 import { Tuner, type TunerOptions, type TuningProgress, type TuningStore } from "./tuner.ts";
 import { MAP_READ, STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
 import { WebGpuPlan } from "./webgpu-plan.ts";
@@ -61,7 +62,7 @@ export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGp
   const { limits } = adapter;
   const device = await adapter.requestDevice({
     label: "gatewise",
-    requiredFeatures: adapter.features.has("timestamp-query") ? ["timestamp-query"] : [],
+    requiredFeatures: (["timestamp-query", "shader-f16"] as const).filter((feature) => adapter.features.has(feature)),
     requiredLimits: {
       maxBufferSize: limits.maxBufferSize,
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
@@ -200,8 +201,17 @@ export class WebGpuDevice implements Device {
 
   write(tensor: Tensor, values: NumberArray): void {
     const stored = toStored(tensor, values);
-    const data = stored instanceof Float64Array ? Float32Array.from(stored) : stored;
-    this.gpuDevice.queue.writeBuffer(tensor.storage.buffer!, tensor.offset * 4, data as GPUAllowSharedBufferSource);
+    const data =
+      tensor.dtype === "f16"
+        ? Uint16Array.from(stored, toHalf)
+        : stored instanceof Float64Array
+          ? Float32Array.from(stored)
+          : stored;
+    this.gpuDevice.queue.writeBuffer(
+      tensor.storage.buffer!,
+      tensor.offset * bytesOf(tensor.dtype),
+      data as GPUAllowSharedBufferSource,
+    );
   }
 
   async read(tensor: Tensor): Promise<NumberArray> {
@@ -214,9 +224,9 @@ export class WebGpuDevice implements Device {
 
   /** Encodes the copy of a tensor to the host; the function that it returns waits for it, and is called once submitted. */
   encodeRead(encoder: GPUCommandEncoder, tensor: Tensor): () => Promise<NumberArray> {
-    const bytes = tensor.length * 4;
+    const bytes = tensor.length * bytesOf(tensor.dtype);
     const staging = this.takeReadback(bytes);
-    encoder.copyBufferToBuffer(tensor.storage.buffer!, tensor.offset * 4, staging, 0, bytes);
+    encoder.copyBufferToBuffer(tensor.storage.buffer!, tensor.offset * bytesOf(tensor.dtype), staging, 0, bytes);
     return async () => {
       try {
         await staging.mapAsync(MAP_READ, 0, bytes);
@@ -228,8 +238,13 @@ export class WebGpuDevice implements Device {
         this.throwIfFailed(cause);
         throw cause;
       }
-      const Constructor = tensor.dtype === "u32" ? Uint32Array : Float32Array;
-      const stored = new Constructor(staging.getMappedRange(0, bytes).slice(0));
+      const copied = staging.getMappedRange(0, bytes).slice(0);
+      const stored =
+        tensor.dtype === "u32"
+          ? new Uint32Array(copied)
+          : tensor.dtype === "f16"
+            ? Float32Array.from(new Uint16Array(copied), fromHalf)
+            : new Float32Array(copied);
       staging.unmap();
       this.returnReadback(staging);
       this.throwIfFailed();
@@ -305,29 +320,29 @@ export class WebGpuDevice implements Device {
   compileAll(commands: readonly Command[]): Promise<readonly (Pipeline | undefined)[]> {
     return Promise.all(
       commands.map((c) =>
-        c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.variant.entryPoint) : undefined,
+        c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.halves, c.variant.entryPoint) : undefined,
       ),
     );
   }
 
   /** The compiled entry point, from the cache if it was compiled before. */
-  private pipeline(entry: Entry, constants: Constants, entryPoint = entry.name): Promise<Pipeline> {
-    const key = `${entry.kernel}.${entry.name} ${entryPoint} ${JSON.stringify(constants)}`;
+  private pipeline(entry: Entry, constants: Constants, halves: readonly string[], entryPoint = entry.name): Promise<Pipeline> {
+    const key = `${entry.kernel}.${entry.name} ${entryPoint} ${JSON.stringify(constants)} ${halves.join()}`;
     let compiled = this.pipelines.get(key);
     if (!compiled) {
-      compiled = this.compile(entry, constants, entryPoint);
+      compiled = this.compile(entry, constants, halves, entryPoint);
       this.pipelines.set(key, compiled);
       compiled.catch(() => this.pipelines.delete(key));
     }
     return compiled;
   }
 
-  private async compile(entry: Entry, constants: Constants, entryPoint: string): Promise<Pipeline> {
+  private async compile(entry: Entry, constants: Constants, halves: readonly string[], entryPoint: string): Promise<Pipeline> {
     const device = this.gpuDevice;
     const label = `${entry.kernel}.${entryPoint}`;
     const accesses = Object.values(entry.bindings);
     if (accesses.length > MAX_BINDINGS) throw new Error(`${label}: ${accesses.length} tensors, at most ${MAX_BINDINGS}`);
-    const code = assembleShader(entry, constants);
+    const code = assembleShader(entry, constants, halves);
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label, code });
     const layout = device.createBindGroupLayout({

@@ -1,7 +1,7 @@
 import type { KernelTime, Plan } from "./device.ts";
 import { GatewiseError } from "../errors.ts";
 import type { Command, DispatchCommand, Recorder } from "./recorder.ts";
-import type { NumberArray, Tensor } from "./tensor.ts";
+import { bytesOf, type NumberArray, type Tensor } from "./tensor.ts";
 import { MAP_READ, USAGE } from "./webgpu-constants.ts";
 import type { Pipeline, WebGpuDevice } from "./webgpu-device.ts";
 
@@ -64,7 +64,7 @@ export class WebGpuPlan implements Plan {
   /** Dispatches with the same layout and tensors, such as the time steps of a cell, share one bind group. */
   private bindGroup(command: DispatchCommand, layout: GPUBindGroupLayout, made: Map<string, GPUBindGroup>): GPUBindGroup {
     const { entry, tensors } = command;
-    const key = `${entry.kernel}.${entry.name} ${command.variant.name} ${tensors.map((t) => `${storageId(t)}+${t.offset}`).join(" ")}`;
+    const key = `${entry.kernel}.${entry.name} ${command.variant.name} ${command.halves.join()} ${tensors.map((t) => `${storageId(t)}+${t.offset}`).join(" ")}`;
     let group = made.get(key);
     if (!group) {
       group = this.device.gpuDevice.createBindGroup({
@@ -74,7 +74,7 @@ export class WebGpuPlan implements Plan {
           { binding: 0, resource: { buffer: this.uniforms, offset: 0, size: paramBytes(command) } },
           ...tensors.map((t, i) => ({
             binding: i + 1,
-            resource: { buffer: t.storage.buffer!, offset: t.offset * 4, size: t.length * 4 },
+            resource: { buffer: t.storage.buffer!, offset: t.offset * bytesOf(t.dtype), size: t.length * bytesOf(t.dtype) },
           })),
         ],
       });
@@ -225,17 +225,17 @@ export class WebGpuPlan implements Plan {
 
 function encodeTransfer(encoder: GPUCommandEncoder, command: Exclude<Command, DispatchCommand>): void {
   if (command.kind === "clear") {
-    const { storage, offset, length } = command.tensor;
-    encoder.clearBuffer(storage.buffer!, offset * 4, length * 4);
+    const { storage, offset, length, dtype } = command.tensor;
+    encoder.clearBuffer(storage.buffer!, offset * bytesOf(dtype), length * bytesOf(dtype));
     return;
   }
   const { from, to } = command;
   encoder.copyBufferToBuffer(
     from.storage.buffer!,
-    (from.offset + command.fromOffset) * 4,
+    (from.offset + command.fromOffset) * bytesOf(from.dtype),
     to.storage.buffer!,
-    (to.offset + command.toOffset) * 4,
-    command.length * 4,
+    (to.offset + command.toOffset) * bytesOf(to.dtype),
+    command.length * bytesOf(from.dtype),
   );
 }
 

@@ -1,0 +1,79 @@
+// float16 where the adapter has it; where it has not, the error that says so.
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { lstm } from "../../src/kernels/lstm.ts";
+import { LanguageModel } from "../../src/models/language-model.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import type { Entry } from "../../src/runtime/kernel.ts";
+import { differences } from "../../src/runtime/verify.ts";
+import { allEntries } from "../../src/training/kernel-list.ts";
+import { Trainer } from "../../src/training/trainer.ts";
+import { testDevice } from "./device.ts";
+
+let device: Device;
+let hasHalf: boolean;
+
+beforeAll(async () => {
+  device = await testDevice();
+  hasHalf = device.gpuDevice!.features.has("shader-f16");
+});
+afterAll(() => device.dispose());
+
+const entries = [...allEntries()].filter(([, entry]) => entry.halves);
+const TEXT = "the quick brown fox jumps over the lazy dog and then it runs away from the lazy dog. ".repeat(40);
+const characters = [...new Set(TEXT)];
+const tokens = Uint32Array.from(TEXT, (character) => characters.indexOf(character));
+
+async function losses(cell: "rnn" | "gru" | "lstm", precision: "f32" | "f16"): Promise<number[]> {
+  const model = LanguageModel.create(device, {
+    cell,
+    precision,
+    vocabSize: characters.length,
+    embeddingSize: 8,
+    hiddenSize: 33,
+    seed: 1,
+  });
+  const trainer = Trainer.create(model, tokens, { batchSize: 8, seqLen: 24, learningRate: 5e-3, valFraction: 0, logInterval: 1 });
+  const found: number[] = [];
+  for await (const event of trainer.run({ maxSteps: 60 })) if (event.event === "step") found.push(event.loss);
+  trainer.dispose();
+  model.dispose();
+  return found;
+}
+
+describe("float16", () => {
+  test("has kernels that may use it", () => {
+    expect(entries.map(([name]) => name)).toEqual(
+      expect.arrayContaining(["lstm.forward", "lstm.backward", "transpose.forward", "cast.forward"]),
+    );
+  });
+
+  test.each(entries)("%s computes every case in every variant, or the adapter refuses a model", async (_, entry) => {
+    if (!hasHalf) {
+      expect(() => LanguageModel.create(device, { vocabSize: 3, precision: "f16" })).toThrow(/precision must be "f32" here/);
+      return;
+    }
+    expect(await differences(device, entry, entry.cases(), entry.variants, true)).toEqual([]);
+  });
+
+  test("a reference that swaps two gates is found out", async () => {
+    if (!hasHalf) return expect(device.gpuDevice!.features.has("shader-f16")).toBe(false);
+    const reference: typeof lstm.forward.reference = (arrays, params) => {
+      const width = 4 * 68;
+      const packed = arrays.packed.slice();
+      for (let row = 0; row < packed.length; row += width) packed.set(arrays.packed.subarray(row, row + 68) as never, row + 68);
+      lstm.forward.reference({ ...arrays, packed }, params);
+    };
+    const each = lstm.forward.cases().find(({ params }) => params.H === 65 && params.count === 1)!;
+    const broken = { ...lstm.forward, reference } as unknown as Entry;
+    expect(await differences(device, broken, [each], broken.variants, true)).not.toEqual([]);
+  });
+
+  test.each(["rnn", "gru", "lstm"] as const)("%s: a loss curve within 1 %% of float32's", async (cell) => {
+    const full = await losses(cell, "f32");
+    expect(full.at(-1)!).toBeLessThan(0.8 * full[0]!);
+    if (!hasHalf) return expect(losses(cell, "f16")).rejects.toMatchObject({ code: "E_CONFIG" });
+    const half = await losses(cell, "f16");
+    expect(half).not.toEqual(full);
+    half.forEach((loss, step) => expect(Math.abs(loss / full[step]! - 1), `step ${step + 1}`).toBeLessThan(0.01));
+  });
+});
