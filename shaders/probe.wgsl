@@ -4,8 +4,9 @@ struct Params {
   count: u32, // fma, barrier: rounds; copy: vec4s
 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+alias Number4 = vec4f;
+@group(0) @binding(1) var<storage, read> x: array<Number4>;
+@group(0) @binding(2) var<storage, read_write> y: array<Number4>;
 
 // Eight chains of multiply-adds that do not wait for one another, `count` rounds of each.
 @compute @workgroup_size(64)
@@ -42,7 +43,7 @@ fn copy(@builtin(workgroup_id) workgroup: vec3u, @builtin(num_workgroups) count:
 }
 
 // Each round hands a number on to the neighbour, so that the barrier is needed.
-var<workgroup> ring: array<vec4f, 128>;
+var<workgroup> ring: array<Number4, 128>;
 
 @compute @workgroup_size(64)
 fn barrier(@builtin(local_invocation_index) local: u32) {

@@ -203,7 +203,8 @@ function steps(cell: CellName, direction: "forward" | "backward"): KernelBenchma
     record: (r) => {
       const layer = layerOf(r, cell, T, B, H);
       if (direction === "forward") return recordSteps(r, layer);
-      recordStepsBackward(r, layer, makeLayerGradients(r, "bench", layer, weightsOf(r, layer)));
+      const weights = weightsOf(r, layer);
+      recordStepsBackward(r, layer, makeLayerGradients(r, "bench", layer, weights), weights);
     },
   };
 }

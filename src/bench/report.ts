@@ -144,10 +144,11 @@ export function toMarkdown(report: Report): string {
     `${report.engine}${report.cores ? ` · ${report.cores} CPU cores` : ""} · ${report.date.slice(0, 10)} · times are medians (min–max) in ms over interleaved rounds`,
     "## The adapter's own limits",
     table(
-      ["f32 multiply-add", "copy", "dispatch", "submit", "submit + read-back", "barrier of 64"],
+      ["f32 multiply-add", "f16 multiply-add", "copy", "dispatch", "submit", "submit + read-back", "barrier of 64"],
       [
         [
           `${digits(limits.gigaflops)} GFLOP/s`,
+          limits.gigaflopsHalf ? `${digits(limits.gigaflopsHalf)} GFLOP/s` : "none",
           `${digits(limits.gigabytesPerSecond)} GB/s`,
           `${digits(limits.dispatch)} µs`,
           `${digits(limits.submit)} µs`,

@@ -93,6 +93,7 @@ async function limits(device: Device): Promise<Finding> {
   const found = await probeAdapter(device);
   const parts = [
     `${found.gigaflops.toPrecision(3)} GFLOP/s`,
+    ...(found.gigaflopsHalf ? [`${found.gigaflopsHalf.toPrecision(3)} GFLOP/s of f16`] : []),
     `${found.gigabytesPerSecond.toPrecision(3)} GB/s`,
     `${found.dispatch.toPrecision(2)} µs a dispatch`,
     `${found.submit.toPrecision(2)} µs a submit`,

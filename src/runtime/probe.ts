@@ -16,6 +16,7 @@ type Arrays = { readonly x: NumberArray; readonly y: NumberArray };
 const fma = entry({
   params,
   bindings,
+  halves: { x: "Number4", y: "Number4" },
   variants: [{ name: "default", entryPoint: "fma_" }],
   workgroups: () => [FMA_WORKGROUPS],
   work: ({ count }) => 2 * CHAINS * FMA_WORKGROUPS * LANES * count,
@@ -34,7 +35,8 @@ const fma = entry({
     [1, 3, 65].map((count) => ({
       name: `${count} rounds`,
       params: { count },
-      tensors: { x: { shape: [256] }, y: { shape: [4 * FMA_WORKGROUPS * LANES] } },
+      // Short of 1, so that the chains converge, in f16 too.
+      tensors: { x: { shape: [256], fill: (i: number) => ((i % 7) - 3) / 8 }, y: { shape: [4 * FMA_WORKGROUPS * LANES] } },
     })),
 });
 const FMA_WORKGROUPS = 256;
@@ -81,6 +83,8 @@ export const probe = defineKernel("probe", source, { fma, copy, barrier });
 export interface AdapterLimits {
   /** Multiply-adds of f32, counted as two operations, in 10⁹ a second. */
   readonly gigaflops: number;
+  /** The same of f16, where the adapter has it. */
+  readonly gigaflopsHalf?: number;
   /** Bytes read plus bytes written by a copy, in 10⁹ a second. */
   readonly gigabytesPerSecond: number;
   /** Microseconds that one more dispatch in a pass costs. */
@@ -127,6 +131,12 @@ export async function probeAdapter(device: Device): Promise<AdapterLimits> {
       for (let i = 0; i < DISPATCHES; i++) dispatch(r, "copy", small, result, 1);
     });
     const rounds = FMA_ROUNDS[device.family];
+    const halves = device.gpuDevice?.features.has("shader-f16")
+      ? await plan((r) => {
+          const [x, y] = ["x", "y"].map((name) => r.tensor({ name, shape: small.shape, dtype: "f16" }));
+          dispatch(r, "fma", x!, y!, rounds);
+        })
+      : undefined;
     const flops = await plan((r) => dispatch(r, "fma", small, result, rounds));
     const barriers = await plan((r) => dispatch(r, "barrier", small, result, BARRIERS));
     const copy = await plan((r) => {
@@ -144,6 +154,7 @@ export async function probeAdapter(device: Device): Promise<AdapterLimits> {
       one: Infinity,
       many: Infinity,
       flops: Infinity,
+      halves: Infinity,
       barriers: Infinity,
       copy: Infinity,
       submits: Infinity,
@@ -154,6 +165,7 @@ export async function probeAdapter(device: Device): Promise<AdapterLimits> {
       note("one", await time(one));
       note("many", await time(many));
       note("flops", await time(flops));
+      if (halves) note("halves", await time(halves));
       note("barriers", await time(barriers));
       note("copy", await time(copy));
       note("submits", await time(one, SUBMITS));
@@ -164,8 +176,10 @@ export async function probeAdapter(device: Device): Promise<AdapterLimits> {
     }
     // What is left of a time when an empty submit is taken off; a clock can be coarser than the difference.
     const net = (milliseconds: number): number => Math.max(milliseconds - best.one, 1e-4);
+    const rate = (milliseconds: number): number => (2 * CHAINS * FMA_WORKGROUPS * LANES * rounds) / net(milliseconds) / 1e6;
     return {
-      gigaflops: (2 * CHAINS * FMA_WORKGROUPS * LANES * rounds) / net(best.flops) / 1e6,
+      gigaflops: rate(best.flops),
+      ...(halves && { gigaflopsHalf: rate(best.halves) }),
       gigabytesPerSecond: (2 * copied) / net(best.copy) / 1e6,
       dispatch: (1000 * net(best.many)) / (DISPATCHES - 1),
       submit: (1000 * net(best.submits)) / (SUBMITS - 1),

@@ -1,0 +1,133 @@
+// The built page on a server of its own, and a browser to look at it.
+import { execFile } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from "playwright";
+import { preview, type PreviewServer } from "vite";
+import { browserVariables, cache, readEnvironment, root } from "../../scripts/environment.mjs";
+
+export const outDir = join(cache, "lab");
+
+/** Builds the page, once for all test files of a process, and serves it on a free port of this machine. */
+export async function serveLab(): Promise<{ url: string; close(): Promise<void> }> {
+  await (built ??= buildLab());
+  const server: PreviewServer = await preview({
+    root,
+    mode: "lab",
+    configFile: join(root, "vite.config.ts"),
+    logLevel: "error",
+    build: { outDir },
+    preview: { port: 0, host: "127.0.0.1" },
+  });
+  const address = server.httpServer.address();
+  if (address === null || typeof address === "string") throw new Error("the preview server has no port");
+  return { url: `http://localhost:${address.port}/`, close: () => server.close() };
+}
+let built: Promise<void> | undefined;
+
+/** In a process of its own: Vitest's environment would make it a development build. */
+async function buildLab(): Promise<void> {
+  const vite = join(root, "node_modules", "vite", "bin", "vite.js");
+  const args = [vite, "build", "--mode", "lab", "--logLevel", "warn", "--outDir", outDir, "--emptyOutDir"];
+  await promisify(execFile)(process.execPath, args, { cwd: root, env: { ...process.env, NODE_ENV: "production" } });
+}
+
+/** The browser that the tests drive; without its WebGPU flags if `webGpu` is false. */
+export function launchBrowser({ webGpu = true } = {}): Promise<Browser> {
+  const environment = readEnvironment();
+  const { browser } = environment;
+  if (!browser) throw new Error("the lab's tests need a browser with WebGPU; run `npm run setup`");
+  return chromium.launch({
+    executablePath: browser.executablePath,
+    args: webGpu ? browser.args : [],
+    env: browserVariables(environment),
+    headless: true,
+  });
+}
+
+/** A fresh profile. Its language is given, because browsers under LANG=C name one that Intl does not know. */
+export const newContext = (browser: Browser, options: BrowserContextOptions = {}): Promise<BrowserContext> =>
+  browser.newContext({ locale: "en-GB", viewport: { width: 1280, height: 900 }, ...options });
+
+/** What went wrong on a page that a visitor would not see. */
+export interface Watched {
+  readonly page: Page;
+  readonly problems: string[];
+}
+
+export async function openPage(context: BrowserContext, url: string): Promise<Watched> {
+  const page = await context.newPage();
+  const problems: string[] = [];
+  page.on("pageerror", (error) => problems.push(`error: ${error.message}`));
+  page.on("console", (message) => {
+    if (message.type() === "error" || /Content Security Policy|TrustedScript/.test(message.text()))
+      problems.push(`console: ${message.text()}`);
+  });
+  await page.goto(url);
+  return { page, problems };
+}
+
+/** A small configuration: a step takes milliseconds, also on a software adapter. */
+export const SMALL = {
+  data: "alice",
+  preset: "lstm",
+  hidden: "16",
+  embedding: "8",
+  batch: "8",
+  seq: "16",
+  steps: "60",
+  lr: "0.01",
+  "eval-every": "20",
+  val: "0.02",
+};
+export const query = (settings: Record<string, string>): string => `?${new URLSearchParams(settings)}`;
+
+export const button = (page: Page, name: string | RegExp) => page.getByRole("button", { name, exact: typeof name === "string" });
+
+/** Waits until the page is ready to train. */
+export const ready = (page: Page): Promise<unknown> =>
+  page.waitForFunction(() => {
+    const go = document.querySelector<HTMLButtonElement>("#go");
+    return go && /Train|Resume/.test(go.textContent) && !go.disabled && go.getAttribute("aria-disabled") !== "true";
+  });
+
+/** The step that the page shows. */
+export const stepShown = (page: Page): Promise<number> =>
+  page.evaluate(() =>
+    Number(/Step\s*([\d,]+) of/.exec(document.querySelector(".figures")?.textContent ?? "")?.[1]?.replaceAll(",", "") ?? 0),
+  );
+
+export const untilStep = (page: Page, step: number, timeout = 60_000): Promise<unknown> =>
+  page.waitForFunction(
+    (least) =>
+      Number(/Step\s*([\d,]+) of/.exec(document.querySelector(".figures")?.textContent ?? "")?.[1]?.replaceAll(",", "") ?? 0) >=
+      least,
+    step,
+    { timeout },
+  );
+
+export const untilPhase = (page: Page, phase: string, timeout = 60_000): Promise<unknown> =>
+  page.waitForSelector(`.status[data-phase="${phase}"]`, { state: "attached", timeout });
+
+export interface CurvesFile {
+  readonly models: readonly {
+    readonly preset: string;
+    readonly steps: readonly {
+      readonly step: number;
+      readonly loss: number;
+      readonly gradNorm: number;
+      readonly learningRate: number;
+    }[];
+    readonly evaluations: readonly { readonly step: number; readonly valLoss: number; readonly valAccuracy: number }[];
+  }[];
+}
+
+/** What a button downloads. */
+export async function downloaded(page: Page, name: string | RegExp): Promise<Buffer> {
+  const [file] = await Promise.all([page.waitForEvent("download"), button(page, name).click()]);
+  return readFileSync((await file.path())!);
+}
+
+/** The whole log, as the page exports it. */
+export const curvesOf = async (page: Page): Promise<CurvesFile> => JSON.parse((await downloaded(page, /^JSON/)).toString());

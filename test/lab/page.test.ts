@@ -1,0 +1,233 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { AxeBuilder } from "@axe-core/playwright";
+import fc from "fast-check";
+import type { Browser } from "playwright";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  NUMBER_NAMES,
+  NUMBERS,
+  readAddress,
+  SettingsSchema,
+  writeAddress,
+  defaultsFor,
+  SAMPLING,
+} from "../../src/lab/settings.ts";
+import * as v from "valibot";
+import {
+  button,
+  launchBrowser,
+  newContext,
+  openPage,
+  outDir,
+  query,
+  ready,
+  serveLab,
+  SMALL,
+  stepShown,
+  untilPhase,
+  untilStep,
+} from "./lab.ts";
+
+let site: Awaited<ReturnType<typeof serveLab>>;
+let browser: Browser;
+beforeAll(async () => {
+  [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
+});
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+});
+
+it("loads at most 150 KB of gzipped JavaScript, books and worker apart", () => {
+  const assets = join(outDir, "assets");
+  const first = /src="\.\/assets\/([^"]+\.js)"/.exec(readFileSync(join(outDir, "index.html"), "utf8"))![1]!;
+  const scripts = readdirSync(assets).filter((name) => name.endsWith(".js") && !name.includes("worker"));
+  expect(scripts).toContain(first);
+  const size = scripts.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).length, 0);
+  expect(size).toBeLessThan(150 * 1024);
+});
+
+const VIEWS = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "embeddings", "break-it"];
+
+/** What is wrong on any tab and view, at any width. */
+async function problemsIn(colorScheme: "light" | "dark"): Promise<string[]> {
+  const context = await newContext(browser, { colorScheme });
+  const settings = { ...SMALL, preset: "race", steps: "12", "eval-every": "4" };
+  const { page, problems } = await openPage(context, site.url + query(settings));
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
+  await page.locator("summary", { hasText: "The curves as a table" }).click();
+  const found: string[] = [];
+  for (const place of ["train", "check", ...VIEWS.map((view) => `look/${view}`)]) {
+    await page.evaluate((hash) => void (location.hash = hash), place);
+    if (place.startsWith("look/")) {
+      await page.waitForSelector(`[data-view="${place.slice(5)}"]`);
+      if (place === "look/break-it") await button(page, "Break it, four ways").click();
+      await page.waitForFunction(
+        () => !document.querySelector(".computing") && !document.querySelector(".view button[disabled]"),
+      );
+    }
+    for (const width of [320, 768, 1280]) {
+      await page.setViewportSize({ width, height: 900 });
+      const { violations } = await new AxeBuilder({ page }).options({ resultTypes: ["violations"] }).analyze();
+      for (const { id, nodes } of violations)
+        found.push(`${place} at ${width}: ${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+      if (wide > width) found.push(`${place} at ${width}: is ${wide} wide`);
+    }
+  }
+  await context.close();
+  return [...found, ...problems];
+}
+
+it("has no accessibility violation in light and dark, nor scrolls sideways, at any width", async () => {
+  expect(await Promise.all([problemsIn("light"), problemsIn("dark")])).toEqual([[], []]);
+});
+
+it("can be worked by keyboard alone: from the book to a run that is paused, a sample and the next tab", async () => {
+  const context = await newContext(browser);
+  const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "4000" }));
+  await ready(page);
+  const tabTo = async (matches: () => boolean, most = 60): Promise<void> => {
+    for (let i = 0; i < most; i++) {
+      await page.keyboard.press("Tab");
+      if (await page.evaluate(matches)) return;
+    }
+    throw new Error(`Tab does not reach ${matches}`);
+  };
+  await tabTo(() => document.activeElement?.id === "book");
+  await page.keyboard.press("ArrowDown");
+  await page.waitForFunction(() => document.querySelector<HTMLSelectElement>("#book")?.value === "ball");
+  await tabTo(() => (document.activeElement as HTMLInputElement).name === "preset");
+  await page.keyboard.press("ArrowUp");
+  expect(await page.getByRole("radio", { name: /^GRU/ }).isChecked()).toBe(true);
+  await ready(page);
+  await tabTo(() => document.activeElement?.textContent === "Train");
+  await page.keyboard.press("Enter");
+  await untilStep(page, 5);
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe("Pause");
+  await page.keyboard.press("Enter");
+  await untilPhase(page, "paused");
+  expect(await stepShown(page)).toBeGreaterThan(0);
+  await tabTo(() => (document.activeElement as HTMLInputElement).type === "range");
+  await page.keyboard.press("ArrowRight");
+  await page.waitForFunction(() => /0\.85/.test(document.querySelector(".sliders output")?.textContent ?? ""));
+  await page.waitForFunction(() => /at step/.test(document.querySelector(".texts h3")?.textContent ?? ""));
+  await page.locator("#tab-train").focus();
+  await page.keyboard.press("ArrowRight");
+  await page.waitForSelector("#tab-look[aria-selected=true]:focus");
+  // Inside a view: another model's character is chosen by the arrow keys.
+  await page.waitForSelector(".passage-text");
+  await tabTo(() => document.activeElement?.className === "passage-text");
+  const before = await page.locator(".passage-text").getAttribute("aria-valuenow");
+  await page.keyboard.press("ArrowRight");
+  await page.waitForFunction(
+    (old) => document.querySelector(".passage-text")?.getAttribute("aria-valuenow") === String(Number(old) + 1),
+    before,
+  );
+  await context.close();
+});
+
+it("shows a text full of markup as text, and makes no element of it", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "400", temperature: "0.2" }));
+  await ready(page);
+  const markup = `<img src=x onerror="document.title='broken'"><script>document.title='broken'</script>\n`.repeat(60);
+  await button(page, "Paste a text").click();
+  await page.getByLabel("Your text").fill(markup);
+  await button(page, "Use this text").click();
+  await page.waitForFunction(() => /pasted text/.test(document.querySelector("#book")?.textContent ?? ""));
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  const text = page.locator(".text").first();
+  expect(await text.innerText()).toMatch(/<img src=x onerror=/);
+  expect(await text.locator("*").count()).toBe(0);
+  await page.getByRole("tab", { name: "Look inside" }).click();
+  await page.waitForSelector(".passage-text");
+  expect(await page.locator(".passage-text").innerText()).toMatch(/<img/);
+  expect(await page.locator("img, script:not([src])").count()).toBe(0);
+  expect(await page.title()).toBe("Gatewise lab");
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+it("strips Project Gutenberg's header from a dropped book and says what it is", async () => {
+  const context = await newContext(browser);
+  const { page } = await openPage(context, site.url);
+  await ready(page);
+  const body = "Once upon a time there was a caf\u00e9 at the end of the street.\n".repeat(20);
+  const book = `\uFEFFThe licence\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n${body}\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nmore licence`;
+  await page.getByLabel("Open a .txt").setInputFiles({ name: "x.txt", mimeType: "text/plain", buffer: Buffer.from(book) });
+  await page.waitForFunction(() => /UTF-8/.test(document.querySelector(".facts")?.textContent ?? ""));
+  expect(await page.locator(".facts").innerText()).toMatch(/1,200 characters · 21 different · UTF-8 · Project Gutenberg/);
+  await context.close();
+});
+
+it("takes from an address only what is in range, whatever it says", async () => {
+  const values = fc.oneof(
+    fc.string(),
+    fc.double().map(String),
+    fc.integer().map(String),
+    fc.constantFrom("", "NaN", "1e999", "-0", "<script>"),
+  );
+  const keys = fc.oneof(
+    fc.constantFrom(
+      "data",
+      "preset",
+      "optimizer",
+      "schedule",
+      "prompt",
+      "temperature",
+      "top-k",
+      ...NUMBER_NAMES.map((n) => NUMBERS[n].flag),
+    ),
+    fc.string(),
+  );
+  fc.assert(
+    fc.property(fc.array(fc.tuple(keys, values)), (pairs) => {
+      const { settings, sampling } = readAddress(`?${new URLSearchParams(pairs)}`);
+      expect(v.is(SettingsSchema, { ...defaultsFor("gpu"), ...settings })).toBe(true);
+      const whole = { ...defaultsFor("gpu"), ...settings };
+      const again = readAddress(writeAddress(whole, { ...SAMPLING, ...sampling }));
+      expect(again.settings).toEqual(whole);
+    }),
+  );
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(
+    context,
+    `${site.url}?hidden=99999999&lr=-1&preset=%3Cimg%3E&steps=1e9&data=../../etc&seq=abc#look/nothing`,
+  );
+  await page.getByRole("tab", { name: "Train" }).click();
+  await ready(page);
+  await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
+  expect(await page.getByLabel("Hidden units").inputValue()).toBe("64");
+  // The form keeps the range too.
+  await page.getByLabel("Hidden units").fill("5000");
+  expect(await page.getByLabel("Hidden units").getAttribute("aria-invalid")).toBe("true");
+  await page.getByLabel("Hidden units").blur();
+  expect(await page.getByLabel("Hidden units").inputValue()).toBe("64");
+  for (let i = 0; i < 100; i++) {
+    const fuzzed = fc.sample(fc.array(fc.tuple(keys, values), { minLength: 1, maxLength: 5 }), { numRuns: 1, seed: i })[0]!;
+    await page.goto(`${site.url}?${new URLSearchParams(fuzzed)}`, { waitUntil: "commit" });
+  }
+  await ready(page);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+it("checks this device's gradients, tensor by tensor", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, `${site.url}#check`);
+  await page.waitForFunction(() => document.querySelector<HTMLButtonElement>("#panel-check .primary")?.disabled === false);
+  await button(page, "Check this device").click();
+  await page.waitForSelector(".verdict.good", { timeout: 100_000 });
+  expect(await page.locator(".verdict").innerText()).toMatch(/All \d+ checks passed .* on .*WebGPU/);
+  expect(await page.locator("#panel-check tbody tr").count()).toBeGreaterThan(10);
+  expect(await page.locator("td.bad").count()).toBe(0);
+  expect(problems).toEqual([]);
+  await context.close();
+});

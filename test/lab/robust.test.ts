@@ -1,0 +1,146 @@
+import type { Browser } from "playwright";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import {
+  button,
+  curvesOf,
+  launchBrowser,
+  newContext,
+  openPage,
+  query,
+  ready,
+  serveLab,
+  SMALL,
+  stepShown,
+  untilPhase,
+  untilStep,
+} from "./lab.ts";
+
+let site: Awaited<ReturnType<typeof serveLab>>;
+beforeAll(async () => {
+  site = await serveLab();
+});
+afterAll(() => site?.close());
+
+async function withBrowser(options: { webGpu?: boolean }, test: (browser: Browser) => Promise<void>): Promise<void> {
+  const browser = await launchBrowser(options);
+  try {
+    await test(browser);
+  } finally {
+    await browser.close();
+  }
+}
+
+it("without WebGPU says so within a second, names the browser, and trains on the CPU", () =>
+  withBrowser({ webGpu: false }, async (browser) => {
+    const { page, problems } = await openPage(await newContext(browser), site.url);
+    const loaded = await page.evaluate(() => performance.now());
+    await page.waitForSelector(".notice");
+    const shown = await page.evaluate(() => performance.now());
+    expect(shown - Math.min(loaded, 500)).toBeLessThan(1000);
+    expect(await page.locator(".notice").innerText()).toMatch(
+      /^Chrome \d+ gives this page no GPU\.[^]*graphics acceleration[^]*CPU/,
+    );
+    await ready(page);
+    expect(await page.locator(".device").innerText()).toBe("CPU float32");
+    await button(page, "Train").click();
+    await untilStep(page, 30);
+    await button(page, "Pause").click();
+    await untilPhase(page, "paused");
+    const losses = (await curvesOf(page)).models[0]!.steps.map(({ loss }) => loss);
+    expect(losses[0]).toBeGreaterThan(3.9);
+    expect(losses.at(-1)).toBeLessThan(3.4);
+    expect(problems).toEqual([]);
+  }));
+
+it("goes on from the last snapshot after the GPU process crashed, on the same curve, and says so", () =>
+  withBrowser({}, async (browser) => {
+    const settings = { ...SMALL, hidden: "32", batch: "16", seq: "32", steps: "900", "eval-every": "0" };
+    const { page } = await openPage(await newContext(browser), site.url + query(settings));
+    await ready(page);
+    await button(page, "Train").click();
+    await untilStep(page, 40);
+    const cdp = await browser.newBrowserCDPSession();
+    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await untilPhase(page, "recovering", 10_000);
+    const crashed = Date.now();
+    await untilPhase(page, "training", 20_000);
+    expect(Date.now() - crashed).toBeLessThan(3000);
+    expect(await page.locator(".status").innerText()).toMatch(
+      /lost and is back\. Training resumed from the last snapshot, at step \d+/,
+    );
+    await untilStep(page, 80);
+    await button(page, "Pause").click();
+    await untilPhase(page, "paused");
+    const { steps } = (await curvesOf(page)).models[0]!;
+    // No step is missing and none is there twice.
+    expect(steps.map(({ step }) => step)).toEqual(steps.map((_, i) => i + 1));
+  }));
+
+it("offers the CPU when no device comes back after three tries, and loses nothing", () =>
+  withBrowser({}, async (browser) => {
+    const context = await newContext(browser, { serviceWorkers: "block" });
+    // A GPU that is gone for good: the browser offers an adapter once and never again.
+    await context.route(/assets\/worker-.*\.js/, async (route) => {
+      const response = await route.fetch();
+      const once = `{ const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = 0;
+        gpu.requestAdapter = (options) => (asked++ === 0 ? ask(options) : Promise.resolve(null)); }`;
+      await route.fulfill({ response, body: once + (await response.text()) });
+    });
+    const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0" }));
+    await ready(page);
+    await button(page, "Train").click();
+    await untilStep(page, 60);
+    await button(page, "Pause").click();
+    await page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
+    await untilPhase(page, "paused");
+    await ready(page);
+    const before = (await curvesOf(page)).models[0]!.steps;
+    await button(page, "Resume").click();
+    await untilPhase(page, "training");
+    const cdp = await browser.newBrowserCDPSession();
+    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await untilPhase(page, "lost", 30_000);
+    await button(page, "Go on on the CPU").click();
+    await untilPhase(page, "paused", 20_000);
+    expect(await page.locator(".device").innerText()).toBe("CPU float32");
+    await ready(page);
+    const last = await stepShown(page);
+    expect(last).toBeGreaterThanOrEqual(before.length);
+    await button(page, "Step").click();
+    await untilStep(page, last + 1);
+    const after = (await curvesOf(page)).models[0]!.steps;
+    expect(after.slice(0, before.length)).toEqual(before);
+    expect(after.map(({ step }) => step)).toEqual(after.map((_, i) => i + 1));
+  }));
+
+it("stops at numbers that are not finite and says at which step", () =>
+  withBrowser({}, async (browser) => {
+    const { page } = await openPage(await newContext(browser), site.url + query({ ...SMALL, lr: "10", clip: "0", steps: "400" }));
+    await ready(page);
+    await button(page, "Train").click();
+    await untilPhase(page, "failed", 30_000);
+    expect(await page.locator(".status").innerText()).toMatch(/step \d+.*(?:not finite|exploded).*learning rate/);
+  }));
+
+it("works offline once it was loaded, and asks no other host for anything", () =>
+  withBrowser({}, async (browser) => {
+    const context = await newContext(browser);
+    const foreign: string[] = [];
+    await context.route("**/*", (route) => {
+      const { hostname } = new URL(route.request().url());
+      if (hostname === "localhost") return route.continue();
+      foreign.push(route.request().url());
+      return route.abort();
+    });
+    const first = await openPage(context, site.url);
+    await first.page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+    await first.page.close();
+    await context.setOffline(true);
+    const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "10" }));
+    await ready(page);
+    await button(page, "Train").click();
+    await untilPhase(page, "done");
+    expect((await curvesOf(page)).models[0]!.steps).toHaveLength(10);
+    expect(foreign).toEqual([]);
+    expect(problems).toEqual([]);
+  }));

