@@ -5,15 +5,16 @@ import { probeAdapter } from "../../src/runtime/probe.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { LADDERS } from "./ladders.ts";
+import { compareWavefront } from "./wavefront/wavefront.ts";
 
 /** Times of a first run after which a rung sits out the rest: the naive ones at large sizes. */
 const PATIENCE = 3000;
 
 /** Runs the ladders whose names are given, or all. Returns the exit code. */
 export async function main(names: readonly string[], rounds: number): Promise<number> {
-  const unknown = names.find((name) => !LADDERS.some((ladder) => ladder.name === name));
+  const unknown = names.find((name) => name !== "wavefront" && !LADDERS.some((ladder) => ladder.name === name));
   if (unknown) {
-    console.error(`no ladder ${unknown}; there are ${LADDERS.map(({ name }) => name).join(", ")}`);
+    console.error(`no ladder ${unknown}; there are ${[...LADDERS.map(({ name }) => name), "wavefront"].join(", ")}`);
     return 2;
   }
   const device = await openNodeDevice({ tuning: "off", submitMilliseconds: 1000 });
@@ -98,6 +99,20 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
       device.free(...Object.values(tensors));
     }
     for (const [name, problem] of wrong) console.log(`- WRONG, not timed: ${name}: ${problem}`);
+  }
+  if (names.length === 0 || names.includes("wavefront")) {
+    for (const sizes of [
+      { B: 16, H: 64, T: 32 },
+      { B: 64, H: 128, T: 16 },
+    ]) {
+      console.log(`### wavefront, two layers, B=${sizes.B} H=${sizes.H} T=${sizes.T}\n`);
+      console.log("| rung | ms (min–max) | dispatches |\n| --- | --- | --- |");
+      for (const { name, timing, dispatches } of await compareWavefront(device, sizes, rounds)) {
+        const { median, min, max } = timing;
+        console.log(`| ${name} | ${median.toPrecision(3)} (${min.toPrecision(3)}–${max.toPrecision(3)}) | ${dispatches} |`);
+      }
+      console.log();
+    }
   }
   device.dispose();
   return failed > 0 ? 1 : 0;
