@@ -1,6 +1,7 @@
 // One system in a process of its own, in Node: the parent (run.mjs) sets it up and gives it turns.
 import { create, globals } from "webgpu";
 import { countCalls, counts } from "./counters.mjs";
+import { timeSteps } from "./task.mjs";
 
 Object.assign(globalThis, globals);
 const gpu = create([]);
@@ -46,14 +47,10 @@ function acceptSharedMemory() {
 
 /** @param {number} steps */
 async function runSteps(steps) {
-  const times = [];
-  const values = [];
+  if (!system) throw new Error("not set up");
   const before = { ...counts };
-  for (let i = 0; i < steps; i++) {
-    const begun = performance.now();
-    values.push(await system?.step(done++));
-    times.push(performance.now() - begun);
-  }
+  const { times, values } = await timeSteps(system, done, steps);
+  done += steps;
   const perStep = Object.fromEntries(
     Object.keys(counts).map((name) => [name, ((counts[name] ?? 0) - (before[name] ?? 0)) / steps]),
   );

@@ -12,7 +12,8 @@
  * @property {number[]} tokens The text.
  *
  * @typedef {object} System One system, set up for one task.
- * @property {(step: number) => Promise<number>} step Does a whole step and waits for it; its loss, or a sum of outputs.
+ * @property {(step: number) => Promise<number>} [step] Does a whole step and waits for it; its loss, or a sum of outputs.
+ * @property {(count: number) => Promise<number[]>} [steps] Does some steps and waits for them; their losses.
  */
 
 export const LEARNING_RATE = 2e-3;
@@ -47,4 +48,25 @@ export function forwardData({ B, T, E, H }) {
     biasIh: wave(4 * H, bound, 3),
     biasHh: wave(4 * H, bound, 4),
   };
+}
+
+/**
+ * Runs some steps of a system. @param {System} system @param {number} first @param {number} count
+ * @returns {Promise<{ times: number[], values: number[] }>} Milliseconds of each step, and what it gave.
+ */
+export async function timeSteps({ step, steps }, first, count) {
+  const times = [];
+  const values = [];
+  if (steps) {
+    const begun = performance.now();
+    values.push(...(await steps(count)));
+    times.push(...values.map(() => (performance.now() - begun) / count));
+    return { times, values };
+  }
+  for (let i = 0; i < count; i++) {
+    const begun = performance.now();
+    values.push((await step?.(first + i)) ?? NaN);
+    times.push(performance.now() - begun);
+  }
+  return { times, values };
 }

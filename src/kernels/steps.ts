@@ -40,13 +40,14 @@ export const sequenceVariants = (entry: "forward" | "backward"): readonly Varian
     workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), divideUp(B!, 32)],
   },
   sequence(entry, 8, 32),
+  sequence(entry, 8, 8),
   sequence(entry, 4, 32),
   sequence(entry, 2, 64, "gpu"),
   { ...sequence(entry, 1, 128, "gpu"), preferred: () => true },
 ];
 
 const sequence = (entry: string, rows: number, lanes: number, family?: Family): Variant => ({
-  name: `sequence of ${rows} ${rows === 1 ? "row" : "rows"}`,
+  name: `sequence of ${rows} ${rows === 1 ? "row" : "rows"}, ${lanes} lanes`,
   ...(family && { family }),
   entryPoint: `${entry}Sequence`,
   constants: { ROWS: rows, WORKGROUP: lanes },

@@ -26,11 +26,13 @@ export async function setup(task, options = {}) {
     valFraction: 0,
     logInterval: 1,
   });
+  // A run of many steps, as users have it: each step's loss is read while the next ones compute.
   return {
-    async step() {
-      let loss = NaN;
-      for await (const event of trainer.run({ maxSteps: trainer.step + 1 })) if (event.event === "step") loss = event.loss;
-      return loss;
+    async steps(count) {
+      const losses = [];
+      for await (const event of trainer.run({ maxSteps: trainer.step + count }))
+        if (event.event === "step") losses.push(event.loss);
+      return losses;
     },
   };
 }
