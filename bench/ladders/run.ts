@@ -2,6 +2,7 @@
 import { timeInterleaved, type Subject } from "../../src/bench/measure.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
+import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { LADDERS } from "./ladders.ts";
@@ -17,7 +18,9 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
     console.error(`no ladder ${unknown}; there are ${[...LADDERS.map(({ name }) => name), "wavefront"].join(", ")}`);
     return 2;
   }
-  const device = await openNodeDevice({ tuning: "off", submitMilliseconds: 1000 });
+  // Tuned anew, and nothing kept: what the tuner takes is held against the best of all.
+  const nothing = { load: () => undefined, save: () => {} };
+  const device = await openNodeDevice({ tuning: "again", tuningStore: nothing, submitMilliseconds: 1000 });
   const limits = await probeAdapter(device);
   console.log(
     `${device.description} · ${limits.gigaflops.toFixed(1)} GFLOP/s · ${limits.gigabytesPerSecond.toFixed(1)} GB/s · ${new Date().toISOString().slice(0, 10)}\n`,
@@ -81,6 +84,11 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
           },
         });
       }
+      // As often as a plan would need to be worth tuning.
+      const tuned = await device.record("tuned", (r) => {
+        for (let i = 0; i < 64; i++) r.dispatch(ladder.entry, tensors, shape.params);
+      });
+      tuned.dispose();
       const timings = await timeInterleaved(subjects, rounds);
       const work = ladder.operations?.(shape.params) ?? ladder.bytes!(shape.params);
       const limit = ladder.operations ? limits.gigaflops : limits.gigabytesPerSecond;
@@ -94,6 +102,15 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
           `| ${name} | ${median.toPrecision(3)} (${min.toPrecision(3)}–${max.toPrecision(3)}) | ${rate.toPrecision(3)} | ${((100 * rate) / limit).toFixed(1)} % |`,
         );
       });
+      const key = ladder.entry.tuneBy && new Recorder(device.family);
+      key?.dispatch(ladder.entry, tensors, shape.params);
+      const taken = device.tuner?.results.get([...(key?.choices.keys() ?? [])][0] ?? "")?.chosen;
+      const own = timed.findIndex(({ entry, variant }) => entry === ladder.entry && variant === taken);
+      if (own >= 0) {
+        const candidates = timings.filter((_, i) => timed[i]!.entry === ladder.entry);
+        const ratio = timings[own]!.min / Math.min(...candidates.map(({ min }) => min));
+        console.log(`\nThe tuner takes "${taken}": ${ratio.toFixed(2)} of the best variant's time.`);
+      }
       console.log();
       for (const plan of plans) plan.dispose();
       device.free(...Object.values(tensors));
@@ -114,6 +131,7 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
       console.log();
     }
   }
+  console.log(`Tuning took ${((device.tuner?.milliseconds ?? 0) / 1000).toFixed(1)} s in all.`);
   device.dispose();
   return failed > 0 ? 1 : 0;
 }

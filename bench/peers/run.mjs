@@ -62,13 +62,6 @@ const ROWS = [
     steps: {},
   },
   {
-    name: "lstm-512-short",
-    title: "LSTM training, H=512 B=64 T=8 (fits where T=64 does not)",
-    task: train("lstm", 512, 64, 8),
-    peers: ["gatewise", "tfjs"],
-    steps: { gatewise: 2 },
-  },
-  {
     name: "lstm-small",
     title: "LSTM training, H=128 B=16 T=32",
     task: train("lstm", 128, 16, 32),
