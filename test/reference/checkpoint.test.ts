@@ -214,6 +214,7 @@ describe("a checkpoint", () => {
       resetAfter: true,
       nonlinearity: "tanh",
       orthogonal: false,
+      precision: "f32",
     });
     expect(JSON.parse(metadata.tokenizer!)).toEqual({
       kind: "char",
