@@ -1,9 +1,11 @@
 // What the views show of a model besides its trace: what units follow, where characters lie, what moved a prediction,
 // and what becomes of a model that is trained badly. All of it runs in the inspector's worker.
-import type { CharTokenizer } from "../data/tokenizer.ts";
+import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
+import { PRESETS, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { Recurrent } from "../models/recurrent.ts";
+import { fraction, randomWord } from "../random.ts";
 import { openDevice } from "../runtime/device.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import type { ModelSnapshot } from "./protocol.ts";
@@ -200,6 +202,54 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
     const { dx } = await layer.backward(dOutput);
     const influence = Float32Array.from({ length: T }, (_, t) => Math.hypot(...dx.subarray(t * inputSize, (t + 1) * inputSize)));
     return { influence, guess, probability: row[guess]! };
+  } finally {
+    device.dispose();
+  }
+}
+
+const RECALL_STEPS = 1000;
+const RECALL_SYMBOLS = "abcd";
+
+/** Blocks of a letter, a pause of `lag`, a question mark, and the same letter again: only memory can tell which. */
+function recallText(lag: number, blocks: number, seed: number): string {
+  const letter = (block: number): string =>
+    RECALL_SYMBOLS[Math.floor(fraction(randomWord(seed, block, lag, RECALL_STREAM)) * RECALL_SYMBOLS.length)]!;
+  return Array.from({ length: blocks }, (_, block) => `${letter(block)}${"-".repeat(lag - 1)}?${letter(block)}`).join("");
+}
+/** Of the random numbers; the library's own streams are others. */
+const RECALL_STREAM = 101;
+
+/** Trains a small model of a preset to recall a letter after `lag` characters; the part of fresh blocks that it gets right. */
+export async function recallAccuracy(preset: PresetName, lag: number): Promise<number> {
+  const tokenizer = CharTokenizer.fromText(`${RECALL_SYMBOLS}-?`);
+  const device = await openDevice({ prefer: "cpu" });
+  try {
+    const sizes = { vocabSize: tokenizer.size, hiddenSize: 24, embeddingSize: 8 };
+    const model = LanguageModel.create(device, { ...PRESETS[preset], ...sizes, seed: 1 });
+    const options: TrainerOptions = {
+      batchSize: 16,
+      seqLen: lag + 2,
+      learningRate: 1e-2,
+      clip: 1,
+      valFraction: 0,
+      schedule: "cosine" as const,
+      totalSteps: RECALL_STEPS,
+    };
+    const quiet = { logInterval: 0, evalInterval: 0, sampleInterval: 0, checkpointInterval: 0 };
+    const trainer = Trainer.create(model, tokenizer.encode(recallText(lag, 3000, 1)), { ...options, ...quiet });
+    const run = trainer.run({ maxSteps: RECALL_STEPS });
+    while (!(await run.next()).done);
+    const tokens = tokenizer.encode(recallText(lag, 60, 2));
+    const { config } = model;
+    const snapshot = { preset, step: 0, seed: 1, config, stateDict: await model.stateDict(), tokenizer: tokenizer.toJSON() };
+    const { probabilities } = traceModel(snapshot, tokens);
+    let [right, asked] = [0, 0];
+    // The question mark is the last but one of a block of lag + 2.
+    for (let t = lag; t + 1 < tokens.length; t += lag + 2, asked++) {
+      const row = probabilities.subarray(t * tokenizer.size, (t + 1) * tokenizer.size);
+      right += Number(row.indexOf(Math.max(...row)) === tokens[t + 1]);
+    }
+    return right / asked;
   } finally {
     device.dispose();
   }

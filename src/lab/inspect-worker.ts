@@ -6,6 +6,7 @@ import {
   connectivity,
   initialState,
   principalPlane,
+  recallAccuracy,
   reportUnits,
   type Breakdown,
   type BreakageName,
@@ -51,6 +52,7 @@ const inspector = {
   units: (snapshot: ModelSnapshot, text: string): UnitReport => reportUnits(snapshot, text, tokenizerOf(snapshot).encode(text)),
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
+  recallAccuracy,
   breakModel: (snapshot: ModelSnapshot, name: BreakageName, text: string): Promise<Breakdown> =>
     breakModel(snapshot, name, tokenizerOf(snapshot), text),
 };

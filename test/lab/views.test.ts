@@ -320,6 +320,23 @@ describe("what the views show of a trained race", () => {
     expect(Math.max(...correlations)).toBeLessThanOrEqual(1);
     await show("memory");
     expect(Number(await page.locator('[data-value="reach"]').innerText())).toBeGreaterThan(1);
+    await button(page, "Try their memory").click();
+    await page.waitForFunction(
+      () => document.querySelector('[data-recall="lstm"] [data-value]')?.textContent?.match(/\d/),
+      null,
+      {
+        timeout: 100_000,
+      },
+    );
+    const right = (preset: string): Promise<number> =>
+      page
+        .locator(`[data-recall="${preset}"] td:not([data-value])`)
+        .evaluateAll((cells) => cells.reduce((sum, cell) => sum + Number(/\d+/.exec(cell.textContent)![0]), 0));
+    // One try is luck at the edge; over all lags the gates tell.
+    expect((await right("gru")) + (await right("lstm"))).toBeGreaterThan(
+      (await right("one-hot-rnn")) + (await right("embedding-rnn")) + 100,
+    );
+    expect(Number(await page.locator('[data-recall="gru"] [data-value="longest"]').innerText())).toBeGreaterThanOrEqual(4);
   });
 
   it("maps the embeddings, says that one-hot has none, and breaks a model in named ways", async () => {
