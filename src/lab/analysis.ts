@@ -5,9 +5,9 @@ import { GatewiseError } from "../errors.ts";
 import { PRESETS, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { Recurrent } from "../models/recurrent.ts";
-import { fraction, randomWord } from "../random.ts";
 import { openDevice } from "../runtime/device.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
+import { MEMORY_TASKS, memoryText, type MemoryTaskName } from "./memory-tasks.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { traceModel } from "./trace.ts";
 
@@ -207,47 +207,49 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
   }
 }
 
-const RECALL_STEPS = 1000;
-const RECALL_SYMBOLS = "abcd";
+const MEMORY_STEPS = 1000;
 
-/** Blocks of a letter, a pause of `lag`, a question mark, and the same letter again: only memory can tell which. */
-function recallText(lag: number, blocks: number, seed: number): string {
-  const letter = (block: number): string =>
-    RECALL_SYMBOLS[Math.floor(fraction(randomWord(seed, block, lag, RECALL_STREAM)) * RECALL_SYMBOLS.length)]!;
-  return Array.from({ length: blocks }, (_, block) => `${letter(block)}${"-".repeat(lag - 1)}?${letter(block)}`).join("");
-}
-/** Of the random numbers; the library's own streams are others. */
-const RECALL_STREAM = 101;
-
-/** Trains a small model of a preset to recall a letter after `lag` characters; the part of fresh blocks that it gets right. */
-export async function recallAccuracy(preset: PresetName, lag: number): Promise<number> {
-  const tokenizer = CharTokenizer.fromText(`${RECALL_SYMBOLS}-?`);
+/** Trains a small model of a preset on a task; the part of the answers to new questions that it gets right. */
+export async function memoryAccuracy(preset: PresetName, name: MemoryTaskName, lag: number): Promise<number> {
+  const { characters, block } = MEMORY_TASKS[name];
+  const tokenizer = CharTokenizer.fromText(characters);
+  const [question, answer] = block(lag, () => 0).map(({ length }) => length) as [number, number];
   const device = await openDevice({ prefer: "cpu" });
   try {
     const sizes = { vocabSize: tokenizer.size, hiddenSize: 24, embeddingSize: 8 };
     const model = LanguageModel.create(device, { ...PRESETS[preset], ...sizes, seed: 1 });
-    const options: TrainerOptions = {
+    const trainer = Trainer.create(model, tokenizer.encode(memoryText(name, lag, 3000, 1)), {
       batchSize: 16,
-      seqLen: lag + 2,
+      seqLen: question + answer,
       learningRate: 1e-2,
       clip: 1,
       valFraction: 0,
-      schedule: "cosine" as const,
-      totalSteps: RECALL_STEPS,
-    };
-    const quiet = { logInterval: 0, evalInterval: 0, sampleInterval: 0, checkpointInterval: 0 };
-    const trainer = Trainer.create(model, tokenizer.encode(recallText(lag, 3000, 1)), { ...options, ...quiet });
-    const run = trainer.run({ maxSteps: RECALL_STEPS });
+      schedule: "cosine",
+      totalSteps: MEMORY_STEPS,
+      logInterval: 0,
+      evalInterval: 0,
+      sampleInterval: 0,
+      checkpointInterval: 0,
+    });
+    const run = trainer.run({ maxSteps: MEMORY_STEPS });
     while (!(await run.next()).done);
-    const tokens = tokenizer.encode(recallText(lag, 60, 2));
+    const tokens = tokenizer.encode(memoryText(name, lag, 60, 2));
     const { config } = model;
-    const snapshot = { preset, step: 0, seed: 1, config, stateDict: await model.stateDict(), tokenizer: tokenizer.toJSON() };
+    const snapshot = {
+      preset,
+      step: MEMORY_STEPS,
+      seed: 1,
+      config,
+      stateDict: await model.stateDict(),
+      tokenizer: tokenizer.toJSON(),
+    };
     const { probabilities } = traceModel(snapshot, tokens);
     let [right, asked] = [0, 0];
-    // The question mark is the last but one of a block of lag + 2.
-    for (let t = lag; t + 1 < tokens.length; t += lag + 2, asked++) {
+    for (let t = 0; t + 1 < tokens.length; t++) {
+      if ((t + 1) % (question + answer) < question) continue;
       const row = probabilities.subarray(t * tokenizer.size, (t + 1) * tokenizer.size);
       right += Number(row.indexOf(Math.max(...row)) === tokens[t + 1]);
+      asked++;
     }
     return right / asked;
   } finally {
@@ -257,16 +259,13 @@ export async function recallAccuracy(preset: PresetName, lag: number): Promise<n
 
 // --- breaking it ------------------------------------------------------------------------------------------------------
 
-export const BREAKAGES = {
-  healthy: { title: "As it should be", change: {}, scale: 1 },
-  "learning-rate": { title: "Learning rate a hundred times too high", change: { learningRate: 1 }, scale: 1 },
-  "no-clipping": {
-    title: "Plain SGD at a high rate, no clipping",
-    change: { optimizer: "sgd", learningRate: 30, clip: 0 },
-    scale: 4,
-  },
-  saturated: { title: "Weights sixty times too large at the start", change: {}, scale: 60 },
-} as const satisfies Record<string, { title: string; change: TrainerOptions; scale: number }>;
+/** What differs from a sound training, and how many times as large the initial weights are. */
+const BREAKAGES = {
+  healthy: { change: {}, scale: 1 },
+  "learning-rate": { change: { learningRate: 1 }, scale: 1 },
+  "no-clipping": { change: { optimizer: "sgd", learningRate: 30, clip: 0 }, scale: 4 },
+  saturated: { change: {}, scale: 60 },
+} as const satisfies Record<string, { change: TrainerOptions; scale: number }>;
 export type BreakageName = keyof typeof BREAKAGES;
 
 export interface Breakdown {

@@ -5,8 +5,8 @@ import {
   breakModel,
   connectivity,
   initialState,
+  memoryAccuracy,
   principalPlane,
-  recallAccuracy,
   reportUnits,
   type Breakdown,
   type BreakageName,
@@ -52,7 +52,7 @@ const inspector = {
   units: (snapshot: ModelSnapshot, text: string): UnitReport => reportUnits(snapshot, text, tokenizerOf(snapshot).encode(text)),
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
-  recallAccuracy,
+  memoryAccuracy,
   breakModel: (snapshot: ModelSnapshot, name: BreakageName, text: string): Promise<Breakdown> =>
     breakModel(snapshot, name, tokenizerOf(snapshot), text),
 };

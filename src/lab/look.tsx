@@ -1,11 +1,12 @@
 // The Look inside tab: chooses a view, a model and a passage, and keeps what the views look at up to date.
-import { computed, signal } from "@preact/signals";
+import { batch, computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { place } from "./place.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { PRESET_TITLES } from "./settings.ts";
 import { ModelKey } from "./setup.tsx";
 import { lanes, phase, run, status, text, training, worker } from "./store.ts";
+import { pending } from "./use-computed.ts";
 import type { View } from "./views/view.ts";
 
 /** One file a view, loaded when it is first shown; the order is the story's. */
@@ -42,7 +43,8 @@ const view = signal<{ readonly name: string; readonly view: View } | undefined>(
 
 let refreshing = false;
 async function refresh(): Promise<void> {
-  if (refreshing || !run.value) return;
+  const id = run.value?.id;
+  if (refreshing || id === undefined) return;
   refreshing = true;
   try {
     const taken: ModelSnapshot[] = [];
@@ -54,23 +56,29 @@ async function refresh(): Promise<void> {
       }
       taken.push(result.snapshot);
     }
-    snapshots.value = taken;
-    await findPassage();
+    if (run.value?.id === id) await findPassage(taken);
   } finally {
     refreshing = false;
   }
+  // Another run came in the meantime: its models are wanted.
+  if (run.value?.id !== id) await refresh();
 }
 
-async function findPassage(): Promise<void> {
-  const snapshot = snapshots.value[0];
+/** Shows the passage that is asked for, and newer models with it: never one without the other. */
+async function findPassage(taken?: readonly ModelSnapshot[]): Promise<void> {
+  const snapshot = (taken ?? snapshots.value)[0];
   if (!snapshot) return;
   const known = new Set(snapshot.tokenizer.codePoints.map((point) => String.fromCodePoint(point)));
   const from = Math.floor(position.value * Math.max(0, (text.value?.characters ?? 0) - 2 * PASSAGE_LENGTH));
   const longer = Math.min(from, Math.max(0, (text.value?.characters ?? 0) - BOOK_LENGTH));
   const clean = (words: string): string => [...words].filter((character) => known.has(character)).join("");
-  book.value = clean(await worker.passage(longer, BOOK_LENGTH));
+  const around = await worker.passage(longer, BOOK_LENGTH);
   const wanted = typed.value || atLineStart(await worker.passage(from, 2 * PASSAGE_LENGTH));
-  passage.value = clean(wanted);
+  batch(() => {
+    if (taken) snapshots.value = taken;
+    book.value = clean(around);
+    passage.value = clean(wanted);
+  });
 }
 
 /** A passage that begins with a line, where one begins soon. */
@@ -130,7 +138,13 @@ function Stage({ name }: { name: string | undefined }) {
   if (!shown || shown.name !== name || !snapshot) return <p class="muted">Looking…</p>;
   const { title, intro, equation, uses, Content } = shown.view;
   return (
-    <section class="card view" aria-labelledby="view-title" data-view={name} data-step={snapshot.step}>
+    <section
+      class="card view"
+      aria-labelledby="view-title"
+      data-view={name}
+      data-step={snapshot.step}
+      aria-busy={pending.value > 0}
+    >
       <h2 id="view-title">{title}</h2>
       <div class="about">
         <p>{intro}</p>

@@ -1,6 +1,5 @@
 // A passage with a colour behind every character, in which one position is chosen: by pointing, or by the arrow keys.
 import { visible } from "./format.ts";
-import { isDark } from "./heatmap.ts";
 
 export interface PassageTextProps {
   readonly text: string;
@@ -74,5 +73,3 @@ export function inkOn([r, g, b]: readonly [number, number, number]): string {
 
 /** A character between quotes, spaces and line ends made visible. */
 export const quoted = (character: string): string => `“${visible(character)}”`;
-
-export { isDark };

@@ -1,4 +1,6 @@
 // A model read step by step in float64: what every gate and state holds at every character of a passage.
+import { GatewiseError } from "../errors.ts";
+import { sigmoid } from "../kernels/recurrent.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 
 export interface Trace {
@@ -10,8 +12,6 @@ export interface Trace {
   /** [T, V]: the probability of each character after each step. */
   readonly probabilities: Float32Array;
 }
-
-const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
 
 /** Gates that a cell saves, by name, in PyTorch's order of its weights. */
 const GATES = { rnn: [], gru: ["r", "z", "n"], lstm: ["i", "f", "g", "o"] } as const;
@@ -114,6 +114,8 @@ function softmax(logits: Float64Array): Float64Array {
  * what the model gets wrong now reaches what it held k characters ago. The mean over many t, evenly spaced.
  */
 export function gradientByLag(snapshot: ModelSnapshot, tokens: ArrayLike<number>, lags: number, count = 8): Float64Array {
+  if (tokens.length < lags + 3)
+    throw new GatewiseError("E_DATA", `a text of ${tokens.length} characters: a lag of ${lags} needs at least ${lags + 3}`);
   const trace = traceModel(snapshot, tokens);
   const { vocabSize: V, hiddenSize: H } = snapshot.config;
   const head = snapshot.stateDict["head.weight"]!;

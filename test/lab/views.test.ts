@@ -13,7 +13,8 @@ import {
   Recurrent,
   type LanguageModelConfig,
 } from "../../src/index.ts";
-import { breakModel, connectivity, principalPlane } from "../../src/lab/analysis.ts";
+import { breakModel, connectivity, memoryAccuracy, principalPlane } from "../../src/lab/analysis.ts";
+import { memoryText } from "../../src/lab/memory-tasks.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
 import { gradientByLag, traceModel } from "../../src/lab/trace.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
@@ -165,6 +166,31 @@ describe("what the views compute", () => {
     }
   });
 
+  it("refuses a text that is too short for its lags", async () => {
+    const snapshot = await snapshotOf({ cell: "lstm" });
+    expect(() => gradientByLag(snapshot, tokens.subarray(0, 12), 10)).toThrow(/12 characters: a lag of 10 needs at least 13/);
+    expect(gradientByLag(snapshot, tokens.subarray(0, 13), 10).every((norm) => norm > 0)).toBe(true);
+  });
+
+  it("asks for what was there, and only that", () => {
+    for (const lag of [2, 4, 8]) {
+      expect(memoryText("recall", lag, 20, 1)).toMatch(new RegExp(`^(?:([a-d])-{${lag - 1}}\\?\\1){20}$`));
+      expect(memoryText("copy", lag, 20, 1)).toMatch(new RegExp(`^(?:([a-d]{${lag}})\\?\\1){20}$`));
+      const sums = memoryText("adding", lag, 20, 1).match(new RegExp(`[a-dA-D]{${lag}}\\?\\d`, "g"))!;
+      expect(sums).toHaveLength(20);
+      for (const line of sums) {
+        const marked = [...line].flatMap((c) => ("ABCD".includes(c) ? ["ABCD".indexOf(c)] : []));
+        expect(marked).toHaveLength(2);
+        expect(marked[0]! + marked[1]!).toBe(Number(line.at(-1)));
+      }
+    }
+    expect(memoryText("recall", 4, 20, 1)).not.toBe(memoryText("recall", 4, 20, 2));
+  });
+
+  it.each(["recall", "copy", "adding"] as const)("learns the task of memory where it is easy: %s", async (name) => {
+    expect(await memoryAccuracy("gru", name, 2)).toBeGreaterThan(0.9);
+  });
+
   it("finds the plane that points lie in", () => {
     const [a, b] = [
       [3, 0, 0, 4],
@@ -237,8 +263,7 @@ describe("what the views show of a trained race", () => {
   const show = async (view: string): Promise<void> => {
     await page.evaluate((name) => void (location.hash = `look/${name}`), view);
     await page.waitForSelector(`[data-view="${view}"]`);
-    await page.waitForFunction(() => !document.querySelector(".computing"));
-    await page.waitForTimeout(100);
+    await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"));
   };
   const passageShown = (): string => {
     const around = alice.slice(FROM, FROM + 320);
@@ -322,7 +347,7 @@ describe("what the views show of a trained race", () => {
     expect(Number(await page.locator('[data-value="reach"]').innerText())).toBeGreaterThan(1);
     await button(page, "Try their memory").click();
     await page.waitForFunction(
-      () => document.querySelector('[data-recall="lstm"] [data-value]')?.textContent?.match(/\d/),
+      () => document.querySelector('[data-memory="lstm"] [data-value]')?.textContent?.match(/\d/),
       null,
       {
         timeout: 100_000,
@@ -330,13 +355,13 @@ describe("what the views show of a trained race", () => {
     );
     const right = (preset: string): Promise<number> =>
       page
-        .locator(`[data-recall="${preset}"] td:not([data-value])`)
+        .locator(`[data-memory="${preset}"] td:not([data-value])`)
         .evaluateAll((cells) => cells.reduce((sum, cell) => sum + Number(/\d+/.exec(cell.textContent)![0]), 0));
     // One try is luck at the edge; over all lags the gates tell.
     expect((await right("gru")) + (await right("lstm"))).toBeGreaterThan(
       (await right("one-hot-rnn")) + (await right("embedding-rnn")) + 100,
     );
-    expect(Number(await page.locator('[data-recall="gru"] [data-value="longest"]').innerText())).toBeGreaterThanOrEqual(4);
+    expect(Number(await page.locator('[data-memory="gru"] [data-value="longest"]').innerText())).toBeGreaterThanOrEqual(4);
   });
 
   it("maps the embeddings, says that one-hot has none, and breaks a model in named ways", async () => {

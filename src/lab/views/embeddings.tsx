@@ -1,5 +1,7 @@
 import { visible } from "../format.ts";
-import { inspector, useComputed } from "../inspector.ts";
+import { inspector } from "../inspector.ts";
+import { Waiting } from "../reading.tsx";
+import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const [WIDTH, HEIGHT, MARGIN] = [640, 440, 26];
@@ -28,8 +30,7 @@ function Content({ snapshots, chosen }: ViewProps) {
         weights. Choose another model above.
       </p>
     );
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value) return <p class="muted computing">Looking for the plane…</p>;
+  if (!value) return <Waiting problem={problem}>Looking for the plane…</Waiting>;
   const characters = value.points2.map((point) => String.fromCodePoint(point));
   const xs = characters.map((_, i) => value.points[2 * i]!);
   const ys = characters.map((_, i) => value.points[2 * i + 1]!);

@@ -1,7 +1,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { paintHeatmap, type HeatKind } from "../heatmap.ts";
-import { inspector, useComputed } from "../inspector.ts";
-import { PassageText, quoted } from "../passage-text.tsx";
+import { quoted } from "../passage-text.tsx";
+import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
 import type { Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -36,31 +36,15 @@ function sortUnits(values: Float32Array, { steps, units }: Trace, order: Order):
   return indices.sort((a, b) => score[b]! - score[a]!);
 }
 
-function Content({ snapshots, chosen, passage }: ViewProps) {
-  const snapshot = snapshots[chosen]!;
-  const [at, setAt] = useState(24);
-  const [unit, setUnit] = useState(0);
+function Content(props: ViewProps) {
   const [order, setOrder] = useState<Order>("as they are");
-  const { value, problem } = useComputed(
-    async () => ({ trace: await inspector.trace(snapshot, passage), passage }),
-    [snapshot, passage],
-  );
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value || value.trace.steps === 0) return <p class="muted computing">Reading…</p>;
-  const { trace } = value;
-  const characters = [...value.passage];
-  const position = Math.min(at, characters.length - 1);
+  const { reading, problem } = useReading(props);
+  if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
+  const { trace, characters, position, unit, look } = reading;
   const names = Object.keys(trace.values);
-  const row = Math.min(unit, trace.units - 1);
   return (
     <>
-      <PassageText
-        text={value.passage}
-        label="Position in the passage"
-        chosen={position}
-        onChoose={setAt}
-        describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}`}
-      />
+      <ReadingText reading={reading} />
       <div class="row small">
         <label>
           Order of the units{" "}
@@ -70,24 +54,12 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
             ))}
           </select>
         </label>
-        <label>
-          Unit{" "}
-          <input
-            class="inline"
-            type="number"
-            min="0"
-            max={trace.units - 1}
-            value={row}
-            onInput={(event) =>
-              setUnit(Math.max(0, Math.min(trace.units - 1, Math.floor(Number(event.currentTarget.value)) || 0)))
-            }
-          />
-        </label>
+        <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <p class="values" data-value="gates">
-          at {quoted(characters[position]!)}, unit {row}:{" "}
+          at {quoted(characters[position]!)}, unit {unit}:{" "}
           {names.map((name) => (
             <span key={name}>
-              {name} = {trace.values[name]![position * trace.units + row]!.toFixed(2)}
+              {name} = {trace.values[name]![position * trace.units + unit]!.toFixed(2)}
             </span>
           ))}
         </p>
@@ -100,12 +72,9 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
             trace={trace}
             order={order}
             position={position}
-            unit={row}
+            unit={unit}
             characters={characters}
-            onPoint={(t, j) => {
-              setAt(t);
-              setUnit(j);
-            }}
+            onPoint={look}
           />
         ))}
       </div>

@@ -1,6 +1,8 @@
-import { inspector, useComputed } from "../inspector.ts";
+import { inspector } from "../inspector.ts";
 import { LogPlot } from "../plot.tsx";
 import { PRESET_TITLES } from "../settings.ts";
+import { Waiting } from "../reading.tsx";
+import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const LAGS = 40;
@@ -18,8 +20,7 @@ function Content({ snapshots, book }: ViewProps) {
       flows.push({ ...(await inspector.gradientFlow(snapshot, book, LAGS)), preset: snapshot.preset });
     return flows;
   }, [snapshots, book]);
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value || value.length === 0) return <p class="muted computing">Following the gradients back…</p>;
+  if (!value || value.length === 0) return <Waiting problem={problem}>Following the gradients back…</Waiting>;
   const lines = value.flatMap(({ preset, now, begun }) => [
     { label: PRESET_TITLES[preset], preset, y: begun, past: true },
     { label: PRESET_TITLES[preset], preset, y: now },

@@ -1,11 +1,15 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
+import type { PresetName } from "../../models/config.ts";
 import { visible } from "../format.ts";
 import { heatColour, isDark } from "../heatmap.ts";
-import { inspector, useComputed } from "../inspector.ts";
+import { inspector } from "../inspector.ts";
+import { MEMORY_TASKS, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { PRESET_NAMES, PRESET_TITLES } from "../settings.ts";
 import { ModelKey } from "../setup.tsx";
+import { Waiting } from "../reading.tsx";
+import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
@@ -17,8 +21,7 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
     async () => ({ ...(await inspector.connectivity(snapshot, passage, position)), passage, position }),
     [snapshot, passage, position],
   );
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value || characters.length === 0) return <p class="muted computing">Following the prediction back…</p>;
+  if (!value || characters.length === 0) return <Waiting problem={problem}>Following the prediction back…</Waiting>;
   const most = Math.max(1e-12, ...value.influence);
   const part = (i: number): number => (value.influence[i] ?? 0) / most;
   const dark = isDark();
@@ -57,55 +60,83 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
         .
       </p>
       <p class="small muted">Colours show the square root, so that small influences stay visible.</p>
-      <Recall />
+      <MemoryTasks />
     </>
   );
 }
 
-/** Characters between a letter and its recall. */
+/** Characters between what is to be remembered and the answer. */
 const LAGS = [2, 4, 8];
-/** Part of the letters that must be right for a lag to count as solved; guessing gets a quarter. */
+/** Part of the answers that must be right for a lag to count as solved. */
 const SOLVED = 0.9;
+const TASKS = Object.keys(MEMORY_TASKS) as readonly MemoryTaskName[];
 
-/** Outlives the tab: a quarter of a minute's work. */
+const task = signal<MemoryTaskName>("recall");
+/** By task and preset, a part for each lag; outlives the tab: it is a quarter of a minute's work. */
 const accuracies = signal<Readonly<Record<string, readonly number[]>>>({});
 const trying = signal(false);
+const failed = signal<string | undefined>(undefined);
 
-async function tryMemories(): Promise<void> {
+const found = (preset: PresetName): readonly number[] => accuracies.value[`${task.value} ${preset}`] ?? [];
+
+async function tryMemories(name: MemoryTaskName): Promise<void> {
   trying.value = true;
-  accuracies.value = {};
-  for (const lag of LAGS) {
-    for (const preset of PRESET_NAMES) {
-      const accuracy = await inspector.recallAccuracy(preset, lag);
-      accuracies.value = { ...accuracies.value, [preset]: [...(accuracies.value[preset] ?? []), accuracy] };
+  failed.value = undefined;
+  accuracies.value = Object.fromEntries(Object.entries(accuracies.value).filter(([key]) => !key.startsWith(`${name} `)));
+  try {
+    for (const lag of LAGS) {
+      for (const preset of PRESET_NAMES) {
+        const key = `${name} ${preset}`;
+        const accuracy = await inspector.memoryAccuracy(preset, name, lag);
+        accuracies.value = { ...accuracies.value, [key]: [...(accuracies.value[key] ?? []), accuracy] };
+      }
     }
+  } catch (error) {
+    failed.value = error instanceof Error ? error.message : String(error);
   }
   trying.value = false;
 }
 
 /** The longest lag that was solved, all shorter ones included. */
-function longest(found: readonly number[]): number {
-  const failed = found.findIndex((accuracy) => accuracy < SOLVED);
-  return LAGS[(failed === -1 ? found.length : failed) - 1] ?? 0;
+function longest(parts: readonly number[]): number {
+  const unsolved = parts.findIndex((accuracy) => accuracy < SOLVED);
+  return LAGS[(unsolved === -1 ? parts.length : unsolved) - 1] ?? 0;
 }
 
-/** A task that only memory solves, for new small networks of all four kinds. */
-function Recall() {
+/** Tasks that only memory solves, for new small networks of all four kinds. */
+function MemoryTasks() {
+  const { explanation, chance } = MEMORY_TASKS[task.value];
   return (
     <div class="prose">
       <h3>A test of memory</h3>
       <p>
-        A letter, a pause, a question mark: which letter was it? New small networks of each kind (24 units) train on this for
-        1,000 steps on the CPU; then the part of new questions that they answer rightly is counted. Guessing gets 25 %; one run is
-        one try, and luck plays a part at the edge.
+        {explanation} New small networks of each kind (24 units) train on this for 1,000 steps on the CPU; then the part of new
+        questions that they answer rightly is counted, and 90 % counts as solved. Guessing gets {100 * chance} %; one run is one
+        try, and luck plays a part at the edge.
       </p>
       <div class="row">
-        <button type="button" disabled={trying.value} onClick={() => void tryMemories()}>
+        <label>
+          Task{" "}
+          <select
+            class="inline"
+            value={task.value}
+            disabled={trying.value}
+            onChange={(event) => (task.value = event.currentTarget.value as MemoryTaskName)}
+          >
+            {TASKS.map((name) => (
+              <option key={name} value={name}>
+                {MEMORY_TASKS[name].title}
+              </option>
+            ))}
+          </select>
+        </label>
+        <button type="button" disabled={trying.value} onClick={() => void tryMemories(task.value)}>
           {trying.value ? "Training…" : "Try their memory"}
         </button>
         <span class="small muted">about a quarter of a minute</span>
       </div>
-      {Object.keys(accuracies.value).length > 0 && (
+      {failed.value && <p class="problem">{failed.value}</p>}
+      {PRESET_NAMES.some((preset) => found(preset).length > 0) && (
         <div class="scroll" tabIndex={0} role="region" aria-label="The test of memory">
           <table>
             <thead>
@@ -123,19 +154,19 @@ function Recall() {
             </thead>
             <tbody>
               {PRESET_NAMES.map((preset) => {
-                const found = accuracies.value[preset] ?? [];
+                const parts = found(preset);
                 return (
-                  <tr key={preset} data-recall={preset}>
+                  <tr key={preset} data-memory={preset}>
                     <th scope="row">
                       <ModelKey preset={preset} /> {PRESET_TITLES[preset]}
                     </th>
                     {LAGS.map((lag, i) => (
-                      <td class={`number${(found[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
-                        {found[i] === undefined ? "…" : `${found[i] >= SOLVED ? "✓ " : ""}${(100 * found[i]).toFixed(0)} %`}
+                      <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
+                        {parts[i] === undefined ? "…" : `${parts[i] >= SOLVED ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`}
                       </td>
                     ))}
                     <td class="number" data-value="longest">
-                      {found.length < LAGS.length ? "…" : longest(found)}
+                      {parts.length < LAGS.length ? "…" : longest(parts)}
                     </td>
                   </tr>
                 );

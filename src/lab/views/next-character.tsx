@@ -1,8 +1,10 @@
 import { useState } from "preact/hooks";
 import { visible } from "../format.ts";
 import { heatColour, isDark } from "../heatmap.ts";
-import { inspector, useComputed } from "../inspector.ts";
+import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
+import { Waiting } from "../reading.tsx";
+import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 /** Bits at which the colour is at its strongest. */
@@ -16,8 +18,7 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
     const result = await inspector.predictions(snapshot, passage);
     return { ...result, passage, points: snapshot.tokenizer.codePoints };
   }, [snapshot, passage]);
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value || value.surprise.length === 0) return <p class="muted computing">Reading…</p>;
+  if (!value || value.surprise.length === 0) return <Waiting problem={problem}>Reading…</Waiting>;
   const characters = [...value.passage];
   const position = Math.min(at, characters.length - 1);
   const V = value.points.length;

@@ -1,6 +1,5 @@
-import { useState } from "preact/hooks";
-import { inspector, useComputed } from "../inspector.ts";
-import { PassageText, quoted } from "../passage-text.tsx";
+import { quoted } from "../passage-text.tsx";
+import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
 import type { Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -84,53 +83,25 @@ function diagram(
   };
 }
 
-function Content({ snapshots, chosen, passage }: ViewProps) {
-  const snapshot = snapshots[chosen]!;
-  const [at, setAt] = useState(24);
-  const [unit, setUnit] = useState(0);
-  const { value, problem } = useComputed(
-    async () => ({ trace: await inspector.trace(snapshot, passage), passage }),
-    [snapshot, passage],
-  );
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value || value.trace.steps === 0) return <p class="muted computing">Reading…</p>;
-  const { trace } = value;
-  const characters = [...value.passage];
-  const position = Math.min(at, characters.length - 1);
-  const row = Math.min(unit, trace.units - 1);
-  const { boxes, wires } = diagram(trace, position, row);
+function Content(props: ViewProps) {
+  const { reading, problem } = useReading(props);
+  if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
+  const { trace, characters, position, unit, look } = reading;
+  const { boxes, wires } = diagram(trace, position, unit);
   const find = (name: string): Box => boxes.find((box) => box.name === name)!;
   const words = boxes.map(({ name, value: number }) => `${name} ${number.toFixed(2)}`).join(", ");
   const height = Math.max(...boxes.map(({ y }) => y)) + 50;
   return (
     <>
-      <PassageText
-        text={value.passage}
-        label="Position in the passage"
-        chosen={position}
-        onChoose={setAt}
-        describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}`}
-      />
+      <ReadingText reading={reading} />
       <div class="row small">
-        <button type="button" onClick={() => setAt(Math.max(0, position - 1))}>
+        <button type="button" onClick={() => look(position - 1)}>
           ← Step back
         </button>
-        <button type="button" onClick={() => setAt(Math.min(characters.length - 1, position + 1))}>
+        <button type="button" onClick={() => look(position + 1)}>
           Next step →
         </button>
-        <label>
-          Unit{" "}
-          <input
-            class="inline"
-            type="number"
-            min="0"
-            max={trace.units - 1}
-            value={row}
-            onInput={(event) =>
-              setUnit(Math.max(0, Math.min(trace.units - 1, Math.floor(Number(event.currentTarget.value)) || 0)))
-            }
-          />
-        </label>
+        <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <span class="muted">reads {quoted(characters[position]!)}</span>
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="The cell’s diagram">
@@ -138,7 +109,7 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
           class="cell"
           viewBox={`0 0 730 ${height}`}
           role="img"
-          aria-label={`Unit ${row} at ${quoted(characters[position]!)}: ${words}`}
+          aria-label={`Unit ${unit} at ${quoted(characters[position]!)}: ${words}`}
         >
           {wires.map(([from, to]) => {
             const [a, b] = [find(from), find(to)];

@@ -1,7 +1,9 @@
 import { useState } from "preact/hooks";
 import { heatColour, isDark } from "../heatmap.ts";
-import { inspector, useComputed } from "../inspector.ts";
+import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
+import { UnitInput, Waiting } from "../reading.tsx";
+import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 /** Characters that are coloured; the ranking reads more. */
@@ -12,8 +14,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   const [unit, setUnit] = useState<number | undefined>(undefined);
   const [at, setAt] = useState(0);
   const { value, problem } = useComputed(async () => ({ ...(await inspector.units(snapshot, book)), book }), [snapshot, book]);
-  if (problem) return <p class="problem">{problem}</p>;
-  if (!value || value.steps === 0) return <p class="muted computing">Reading…</p>;
+  if (!value || value.steps === 0) return <Waiting problem={problem}>Reading…</Waiting>;
   const shown = Math.min(unit ?? value.features[0]!.best[0]!.unit, value.units - 1);
   const characters = [...value.book].slice(0, SHOWN);
   const position = Math.min(at, characters.length - 1);
@@ -26,17 +27,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
       <div>
         <div class="row head">
           <h3>Unit {shown} reads</h3>
-          <label class="small">
-            Unit{" "}
-            <input
-              class="inline"
-              type="number"
-              min="0"
-              max={value.units - 1}
-              value={shown}
-              onInput={(event) => setUnit(Math.max(0, Math.floor(Number(event.currentTarget.value)) || 0))}
-            />
-          </label>
+          <UnitInput units={value.units} unit={shown} onChoose={setUnit} />
           <span class="small muted">
             at {quoted(characters[position]!)}: {valueAt(position).toFixed(2)}
           </span>

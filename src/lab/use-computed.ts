@@ -1,0 +1,44 @@
+// What a view shows is computed elsewhere and comes later: the hook that asks for it again whenever it must.
+import { signal, type Signal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+
+/** Views whose newest question is not answered yet. */
+export const pending = signal(0);
+
+/**
+ * What a computation gives, again whenever what it depends on changes. The last result stays until the next is there,
+ * and only the newest question is asked while one is being answered.
+ */
+export function useComputed<T>(
+  compute: () => Promise<T>,
+  depends: readonly unknown[],
+): { readonly value: T | undefined; readonly problem: string | undefined } {
+  const [state] = useState(() => ({
+    result: signal<{ value: T | undefined; problem: string | undefined }>({ value: undefined, problem: undefined }) as Signal<{
+      value: T | undefined;
+      problem: string | undefined;
+    }>,
+    busy: false,
+    next: undefined as (() => Promise<T>) | undefined,
+  }));
+  useEffect(() => {
+    state.next = compute;
+    if (!state.busy) void answer();
+    async function answer(): Promise<void> {
+      state.busy = true;
+      pending.value++;
+      while (state.next) {
+        const ask = state.next;
+        state.next = undefined;
+        try {
+          state.result.value = { value: await ask(), problem: undefined };
+        } catch (error) {
+          state.result.value = { value: undefined, problem: error instanceof Error ? error.message : String(error) };
+        }
+      }
+      state.busy = false;
+      pending.value--;
+    }
+  }, depends);
+  return state.result.value;
+}
