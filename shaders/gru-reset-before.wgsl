@@ -16,13 +16,10 @@ const GATES: u32 = 3u;
 fn forwardGates(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let n = units();
   let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= n) {
-    return;
-  }
   let b = workgroup.y * ROWS;
   let sumR = gateSum(params.t, 0u, b, unit, 0u, 1u);
   let sumZ = gateSum(params.t, 1u, b, unit, 0u, 1u);
-  for (var i = 0u; i < ROWS && b + i < params.B; i++) {
+  for (var i = 0u; i < ROWS && b + i < params.B && unit < n; i++) {
     let cell = params.t * params.B + b + i;
     let x = 3u * projectionRow(cell) * n + unit;
     let r = unitSigmoid(sumR[i] + gateBias(0u, unit) + xProjection[x], unit);
@@ -38,12 +35,9 @@ fn forwardGates(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
 fn forwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let units = units();
   let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units) {
-    return;
-  }
   let b = workgroup.y * ROWS;
   let sum = gateSum(params.t, 2u, b, unit, 0u, 1u);
-  for (var i = 0u; i < ROWS && b + i < params.B; i++) {
+  for (var i = 0u; i < ROWS && b + i < params.B && unit < units; i++) {
     let cell = params.t * params.B + b + i;
     let n = safeTanh(sum[i] + gateBias(2u, unit) + xProjection[(3u * projectionRow(cell) + 2u) * units + unit]);
     let z = vec4f(gates[(3u * cell + 1u) * units + unit]);
@@ -64,15 +58,12 @@ fn forwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
 fn backwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let units = units();
   let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= units) {
-    return;
-  }
   let b = workgroup.y * ROWS;
   var sums = Rows();
   if (params.last == 0u) {
     sums = gradientSum(params.t + 1u, 0u, 2u, b, unit, 0u, 1u);
   }
-  for (var i = 0u; i < ROWS && b + i < params.B; i++) {
+  for (var i = 0u; i < ROWS && b + i < params.B && unit < units; i++) {
     let cell = params.t * params.B + b + i;
     let state = cell * units + unit;
     let z = vec4f(savedGates[(3u * cell + 1u) * units + unit]);
@@ -88,12 +79,9 @@ fn backwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
 fn backwardReset(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let n = units();
   let unit = workgroup.x * WORKGROUP + local;
-  if (unit >= n) {
-    return;
-  }
   let b = workgroup.y * ROWS;
   let sums = gradientSum(params.t, 2u, 1u, b, unit, 0u, 1u);
-  for (var i = 0u; i < ROWS && b + i < params.B; i++) {
+  for (var i = 0u; i < ROWS && b + i < params.B && unit < n; i++) {
     let cell = params.t * params.B + b + i;
     let r = vec4f(savedGates[3u * cell * n + unit]);
     dGates[3u * cell * n + unit] = sums[i] * savedH[cell * n + unit] * r * (1.0 - r);

@@ -54,21 +54,16 @@ fn storeRowSums(row: u32) {
 }
 
 // ---- Register tiles straight from storage, no barrier: ROWS rows × COLUMNS vec4f an invocation. The lanes of a
-// workgroup take neighbouring columns and share their rows, so that one operand is the same for all of them.
+// workgroup take neighbouring columns and share their rows, so that one operand is the same for all of them. The sums
+// are in registers.wgsl, or in registers-subgroup.wgsl.
 const WORKGROUP: u32 = 8u;
 const ROWS: u32 = 8u;
 const COLUMNS: u32 = 1u;
-alias Tile = array<vec4f, 16>; // [COLUMNS][8 rows]
+alias Tile = array<vec4f, 16>; // [COLUMNS][8 or 16 rows]
 
 // Where row `row` of A begins, in vec4f. Rows past the end read the last row again and store nothing.
 fn aRow(row: u32) -> u32 {
   return (params.aOffset + min(row, params.M - 1u) * params.lda) / 4u;
-}
-
-// Four rows of A that is stored transposed, at k to k + 4, as the columns of the result.
-fn aBlockTransposed(k: u32, at: u32) -> mat4x4f {
-  let lda = params.lda / 4u;
-  return transpose(mat4x4f(a[at + k * lda], a[at + (k + 1u) * lda], a[at + (k + 2u) * lda], a[at + (k + 3u) * lda]));
 }
 
 // Rows k to k + 4 of four columns of B, as the columns of the result. Past the end of K or N the last row is read
@@ -86,135 +81,9 @@ fn bBlock(k: u32, column: u32) -> mat4x4f {
   return mat4x4f(b[at + k * ldb], b[at + min(k + 1u, last) * ldb], b[at + min(k + 2u, last) * ldb], b[at + min(k + 3u, last) * ldb]);
 }
 
-// Row k of four columns of B.
-fn bRow(k: u32, column: u32) -> vec4f {
-  if (TRANSPOSE_B != 0u) {
-    return vec4f(bAt(k, 4u * column), bAt(k, 4u * column + 1u), bAt(k, 4u * column + 2u), bAt(k, 4u * column + 3u));
-  }
-  return b[(params.bOffset + k * params.ldb) / 4u + column];
-}
-
-// ROWS rows of the vec4f columns `column` and, if COLUMNS is 2, `column` + WORKGROUP, over one slice of K.
-fn registerSums(slice: u32, row: u32, column: u32) -> Tile {
-  let other = min(column + WORKGROUP, (params.N - 1u) / 4u);
-  let a0 = aRow(row);
-  let a1 = aRow(row + 1u);
-  let a2 = aRow(row + 2u);
-  let a3 = aRow(row + 3u);
-  let a4 = aRow(row + 4u);
-  let a5 = aRow(row + 5u);
-  let a6 = aRow(row + 6u);
-  let a7 = aRow(row + 7u);
-  let low = (params.aOffset + row) / 4u;
-  let high = params.aOffset / 4u + min(row / 4u + 1u, params.lda / 4u - 1u);
-  var s0 = vec4f();
-  var s1 = vec4f();
-  var s2 = vec4f();
-  var s3 = vec4f();
-  var s4 = vec4f();
-  var s5 = vec4f();
-  var s6 = vec4f();
-  var s7 = vec4f();
-  var t0 = vec4f();
-  var t1 = vec4f();
-  var t2 = vec4f();
-  var t3 = vec4f();
-  var t4 = vec4f();
-  var t5 = vec4f();
-  var t6 = vec4f();
-  var t7 = vec4f();
-  let begin = slice * params.kSlice;
-  let end = min(begin + params.kSlice, params.K);
-  // Stored transposed, A has no padding along K: the last rows go one by one.
-  let blocks = select(end, end & ~3u, TRANSPOSE_A != 0u);
-  for (var k = begin; k < blocks; k += 4u) {
-    let block = bBlock(k, column);
-    var second = mat4x4f();
-    if (COLUMNS > 1u) {
-      second = bBlock(k, other);
-    }
-    if (TRANSPOSE_A != 0u) {
-      let x = aBlockTransposed(k, low);
-      s0 += block * x[0];
-      s1 += block * x[1];
-      s2 += block * x[2];
-      s3 += block * x[3];
-      if (COLUMNS > 1u) {
-        t0 += second * x[0];
-        t1 += second * x[1];
-        t2 += second * x[2];
-        t3 += second * x[3];
-      }
-      if (ROWS > 4u) {
-        let y = aBlockTransposed(k, high);
-        s4 += block * y[0];
-        s5 += block * y[1];
-        s6 += block * y[2];
-        s7 += block * y[3];
-        if (COLUMNS > 1u) {
-          t4 += second * y[0];
-          t5 += second * y[1];
-          t6 += second * y[2];
-          t7 += second * y[3];
-        }
-      }
-    } else {
-      let at = k / 4u;
-      s0 += block * a[a0 + at];
-      s1 += block * a[a1 + at];
-      s2 += block * a[a2 + at];
-      s3 += block * a[a3 + at];
-      if (COLUMNS > 1u) {
-        t0 += second * a[a0 + at];
-        t1 += second * a[a1 + at];
-        t2 += second * a[a2 + at];
-        t3 += second * a[a3 + at];
-      }
-      if (ROWS > 4u) {
-        s4 += block * a[a4 + at];
-        s5 += block * a[a5 + at];
-        s6 += block * a[a6 + at];
-        s7 += block * a[a7 + at];
-        if (COLUMNS > 1u) {
-          t4 += second * a[a4 + at];
-          t5 += second * a[a5 + at];
-          t6 += second * a[a6 + at];
-          t7 += second * a[a7 + at];
-        }
-      }
-    }
-  }
-  for (var k = blocks; k < end; k++) {
-    let value = bRow(k, column);
-    let second = bRow(k, other);
-    let x = a[low + k * (params.lda / 4u)];
-    let y = a[high + k * (params.lda / 4u)];
-    s0 += x.x * value;
-    s1 += x.y * value;
-    s2 += x.z * value;
-    s3 += x.w * value;
-    s4 += y.x * value;
-    s5 += y.y * value;
-    s6 += y.z * value;
-    s7 += y.w * value;
-    t0 += x.x * second;
-    t1 += x.y * second;
-    t2 += x.z * second;
-    t3 += x.w * second;
-    t4 += y.x * second;
-    t5 += y.y * second;
-    t6 += y.z * second;
-    t7 += y.w * second;
-  }
-  return Tile(s0, s1, s2, s3, s4, s5, s6, s7, t0, t1, t2, t3, t4, t5, t6, t7);
-}
-
 @compute @workgroup_size(WORKGROUP)
 fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let column = workgroup.x * WORKGROUP * COLUMNS + local;
-  if (4u * column >= params.N) {
-    return;
-  }
   let row = workgroup.y * ROWS;
   let sums = registerSums(workgroup.z, row, column);
   for (var part = 0u; part < COLUMNS; part++) {
@@ -230,13 +99,10 @@ fn registerTile(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
 @compute @workgroup_size(WORKGROUP)
 fn registerTileSums(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let row = workgroup.y * ROWS;
-  if (workgroup.x == 0u && workgroup.z == 0u && local < ROWS / 4u) {
+  if (workgroup.x == 0u && workgroup.z == 0u && local < (ROWS + 3u) / 4u) {
     storeRowSums(row / 4u + local);
   }
   let column = workgroup.x * WORKGROUP * COLUMNS + local;
-  if (4u * column >= params.N) {
-    return;
-  }
   let sums = registerSums(workgroup.z, row, column);
   for (var part = 0u; part < COLUMNS; part++) {
     for (var i = 0u; i < ROWS; i++) {

@@ -1,4 +1,5 @@
 // Climbs a ladder: checks each rung against the reference, times all of them in interleaved rounds, prints the table.
+import { canRun } from "../../src/runtime/kernel.ts";
 import { timeInterleaved, type Subject } from "../../src/bench/measure.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
@@ -44,7 +45,12 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
     for (const shape of ladder.shapes) {
       const rungs = ladder.rungs.filter(
         ({ name, entry, variant }) =>
-          !wrong.has(name) && (entry.variants.find((v) => v.name === variant)!.supports?.(shape.params) ?? true),
+          !wrong.has(name) &&
+          canRun(
+            entry.variants.find((v) => v.name === variant)!,
+            shape.params,
+            device,
+          ),
       );
       const tensors = Object.fromEntries(
         Object.entries(shape.tensors).map(([name, spec]) => [name, device.tensor({ name, ...spec })]),
@@ -102,7 +108,7 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
           `| ${name} | ${median.toPrecision(3)} (${min.toPrecision(3)}–${max.toPrecision(3)}) | ${rate.toPrecision(3)} | ${((100 * rate) / limit).toFixed(1)} % |`,
         );
       });
-      const key = ladder.entry.tuneBy && new Recorder(device.family);
+      const key = ladder.entry.tuneBy && new Recorder(device);
       key?.dispatch(ladder.entry, tensors, shape.params);
       const taken = device.tuner?.results.get([...(key?.choices.keys() ?? [])][0] ?? "")?.chosen;
       const own = timed.findIndex(({ entry, variant }) => entry === ladder.entry && variant === taken);

@@ -284,7 +284,7 @@ function rated(benchmark: KernelBenchmark, milliseconds: Timing, variant: string
 /** What a plan takes on this device: the variants of its dispatches. */
 function variantOf(device: Device, { record }: KernelBenchmark): string {
   const chosen = new Map([...(device.tuner?.results ?? [])].map(([key, tuned]) => [key, tuned.chosen]));
-  const recorder = new Recorder(device.family, chosen);
+  const recorder = new Recorder(device, chosen);
   record(recorder);
   const dispatches = recorder.commands.filter((c): c is DispatchCommand => c.kind === "dispatch");
   const names = new Set(dispatches.map(({ variant }) => variant.name));

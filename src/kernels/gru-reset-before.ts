@@ -9,7 +9,7 @@ import {
   forwardInputs,
   gateSums,
   gradientSums,
-  recurrentFile,
+  recurrentFiles,
   sigmoid,
   STEP_HALVES,
   STEP_PARAMS,
@@ -158,5 +158,5 @@ export const gruResetBefore = defineKernel(
   "gru-reset-before",
   source,
   { forwardGates, forwardCandidate, backwardCandidate, backwardReset },
-  [recurrentFile],
+  recurrentFiles,
 );

@@ -9,7 +9,7 @@ import {
   forwardInputs,
   gateSums,
   gradientSums,
-  recurrentFile,
+  recurrentFiles,
   sigmoid,
   STEP_HALVES,
   STEP_PARAMS,
@@ -18,7 +18,7 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
-import { fewerSteps, overSteps, sequenceVariants, stepsFile } from "./steps.ts";
+import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
@@ -120,4 +120,4 @@ const backward = entry({
     ),
 });
 
-export const gru = defineKernel("gru", source, { forward, backward }, [recurrentFile, stepsFile]);
+export const gru = defineKernel("gru", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);

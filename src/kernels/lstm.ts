@@ -9,7 +9,7 @@ import {
   forwardInputs,
   gateSums,
   gradientSums,
-  recurrentFile,
+  recurrentFiles,
   sigmoid,
   STEP_HALVES,
   STEP_PARAMS,
@@ -18,7 +18,7 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
-import { fewerSteps, overSteps, sequenceVariants, stepsFile } from "./steps.ts";
+import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
@@ -111,4 +111,4 @@ const backward = entry({
     ),
 });
 
-export const lstm = defineKernel("lstm", source, { forward, backward }, [recurrentFile, stepsFile]);
+export const lstm = defineKernel("lstm", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);

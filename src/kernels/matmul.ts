@@ -1,5 +1,7 @@
 // matmul: C[M,N] = op(A) · op(B) (+ bias[N]) (+ C). A is [M,K], or [K,M] if transposed; B is [K,N], or [N,K].
 import source from "../../shaders/matmul.wgsl?raw";
+import registersSource from "../../shaders/registers.wgsl?raw";
+import subgroupSource from "../../shaders/registers-subgroup.wgsl?raw";
 import { defineKernel, divideUp, entry, type Constants, type KernelCase, type Variant } from "../runtime/kernel.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type NumberArray, type Tensor } from "../runtime/tensor.ts";
@@ -78,6 +80,16 @@ const registerTile = (rows: number, columns: number, lanes: number): Variant => 
   constants: { ROWS: rows, COLUMNS: columns, WORKGROUP: lanes },
 });
 
+/** The same, where the lanes of a subgroup hand each other their rows of A: 8 or 16 rows × one vec4f. */
+const subgroupTile = (rows: number, subgroupSize: number): Variant => ({
+  ...registerTile(rows, 1, 8),
+  name: `${rows}×4 registers, subgroups of ${subgroupSize}`,
+  family: "software",
+  subgroupSize,
+  constants: { ROWS: rows, COLUMNS: 1, WORKGROUP: 8, SUBGROUP: subgroupSize },
+  preferred: ({ M }) => M! > (rows > 8 ? 8 : 4),
+});
+
 /** Tiles of `m` × `n` in workgroup memory, `rows` × 4 registers an invocation, blocks of `block` along K. */
 const workgroupTile = (m: number, n: number, rows: number, block: number, buffers: number): Variant => ({
   name: `${m}×${n}×${block} tile, ${rows}×4 registers${buffers > 1 ? ", double-buffered" : ""}`,
@@ -92,9 +104,14 @@ const VARIANTS: readonly Variant[] = [
   { ...workgroupTile(32, 32, 4, 32, 1), preferred: () => true },
   workgroupTile(64, 64, 8, 8, 2),
   workgroupTile(64, 32, 8, 16, 2),
+  subgroupTile(16, 8),
+  subgroupTile(8, 8),
+  subgroupTile(16, 4),
+  subgroupTile(8, 4),
   { ...registerTile(8, 2, 8), preferred: ({ M, N }) => M! >= 64 && N! >= 64 },
   registerTile(8, 1, 8),
   registerTile(4, 1, 8),
+  { ...registerTile(1, 2, 8), supports: ({ M }) => M === 1, preferred: (_, family) => family === "software" },
   { ...registerTile(4, 2, 8), preferred: ({ M }, family) => family === "software" && M! <= 4 },
 ];
 
@@ -179,12 +196,17 @@ function matmulCase(
 }
 
 /** Entry points by op(A), op(B): n as it lies, t transposed. */
-export const matmul = defineKernel("matmul", source, {
-  nn: form(false, false, PLAIN),
-  nt: form(false, true, PLAIN),
-  tn: form(true, false, WITH_SUMS),
-  tt: form(true, true, WITH_SUMS),
-});
+export const matmul = defineKernel(
+  "matmul",
+  source,
+  {
+    nn: form(false, false, PLAIN),
+    nt: form(false, true, PLAIN),
+    tn: form(true, false, WITH_SUMS),
+    tt: form(true, true, WITH_SUMS),
+  },
+  [{ name: "registers", source: registersSource, withSubgroups: { name: "registers-subgroup", source: subgroupSource } }],
+);
 
 /** A matrix inside a tensor: `rows` × `columns` from row `firstRow`, rows as long as the tensor's stored rows. */
 export interface Matrix {

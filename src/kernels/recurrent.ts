@@ -1,6 +1,8 @@
 // What the recurrent cells share: the params of a fused step, the products with the recurrent weights as the
 // references compute them, the variants, and the sizes of the cases.
 import sharedSource from "../../shaders/recurrent.wgsl?raw";
+import sumsSource from "../../shaders/sums.wgsl?raw";
+import subgroupSource from "../../shaders/sums-subgroup.wgsl?raw";
 import {
   divideUp,
   type CaseTensor,
@@ -13,7 +15,10 @@ import {
 import { pad4, type NumberArray } from "../runtime/tensor.ts";
 
 /** The WGSL that every cell's file builds on. */
-export const recurrentFile: ShaderFile = { name: "recurrent", source: sharedSource };
+export const recurrentFiles: readonly ShaderFile[] = [
+  { name: "recurrent", source: sharedSource },
+  { name: "sums", source: sumsSource, withSubgroups: { name: "sums-subgroup", source: subgroupSource } },
+];
 
 /** Params of every fused step; the comments stand in shaders/recurrent.wgsl. */
 export const STEP_PARAMS = {
@@ -69,8 +74,23 @@ export const unitWorkgroups = (H: number, lanes: number): number => divideUp(pad
 /** Only a single step. */
 export const single = ({ count }: Params): boolean => count === 1;
 
+/** What a form of the steps needs whose lanes hand each other their rows: 8 or 16 rows. */
+export const withSubgroups = (rows: number, lanes: number, subgroupSize: number) =>
+  ({ family: "software", subgroupSize, constants: { ROWS: rows, WORKGROUP: lanes, SUBGROUP: subgroupSize } }) as const;
+
+const subgroupStep = (rows: number, subgroupSize: number): Variant => ({
+  name: `${rows} rows, subgroups of ${subgroupSize}`,
+  ...withSubgroups(rows, 8, subgroupSize),
+  supports: ({ count, B }) => count === 1 && B! > rows / 4,
+  preferred: ({ B }) => B! > (rows > 8 ? 8 : 4),
+});
+
 /** Many batch rows an invocation share each load of a weight; a single one wastes nothing at B = 1. */
 export const STEP_VARIANTS: readonly Variant[] = [
+  subgroupStep(16, 8),
+  subgroupStep(8, 8),
+  subgroupStep(16, 4),
+  subgroupStep(8, 4),
   { name: "8 rows", constants: { ROWS: 8, WORKGROUP: 8 }, supports: single },
   { name: "4 rows", constants: { ROWS: 4, WORKGROUP: 8 }, supports: single },
   {

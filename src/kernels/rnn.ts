@@ -7,7 +7,7 @@ import {
   forwardInputs,
   gateSums,
   gradientSums,
-  recurrentFile,
+  recurrentFiles,
   STEP_HALVES,
   STEP_PARAMS,
   stepCases,
@@ -15,7 +15,7 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
-import { fewerSteps, overSteps, sequenceVariants, stepsFile } from "./steps.ts";
+import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
   params: STEP_PARAMS,
@@ -81,4 +81,4 @@ const backward = entry({
     ),
 });
 
-export const rnn = defineKernel("rnn", source, { forward, backward }, [recurrentFile, stepsFile]);
+export const rnn = defineKernel("rnn", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);

@@ -1,9 +1,13 @@
 // The entry points that rnn, gru and lstm share: one step a dispatch in several forms, or a sequence of steps.
 import source from "../../shaders/steps.wgsl?raw";
+import workgroupSource from "../../shaders/steps-workgroup.wgsl?raw";
 import { divideUp, type Family, type ShaderFile, type Variant } from "../runtime/kernel.ts";
-import { single, STEP_VARIANTS, unitWorkgroups, type StepParams } from "./recurrent.ts";
+import { single, STEP_VARIANTS, unitWorkgroups, withSubgroups, type StepParams } from "./recurrent.ts";
 
-export const stepsFile: ShaderFile = { name: "steps", source };
+export const stepsFiles: readonly ShaderFile[] = [
+  { name: "steps", source },
+  { name: "steps-workgroup", source: workgroupSource, withSubgroups: null },
+];
 
 /** A reference of one step, over `count` steps: upwards from t, or downwards, where only the first may be the last. */
 export function overSteps<A>(
@@ -39,12 +43,19 @@ export const sequenceVariants = (entry: "forward" | "backward"): readonly Varian
     preferred: ({ B, H }, family) => family === "gpu" && B! >= 32 && H! >= 512,
     workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), divideUp(B!, 32)],
   },
+  ...[8, 4].flatMap((size) => [subgroupSequence(entry, 16, 8, size), subgroupSequence(entry, 8, 8, size)]),
   sequence(entry, 8, 32),
   sequence(entry, 8, 8),
   sequence(entry, 4, 32),
   sequence(entry, 2, 64, "gpu"),
   { ...sequence(entry, 1, 128, "gpu"), preferred: () => true },
 ];
+
+const subgroupSequence = (entry: string, rows: number, lanes: number, subgroupSize: number): Variant => ({
+  ...sequence(entry, rows, lanes),
+  name: `sequence of ${rows} rows, subgroups of ${subgroupSize}`,
+  ...withSubgroups(rows, lanes, subgroupSize),
+});
 
 const sequence = (entry: string, rows: number, lanes: number, family?: Family): Variant => ({
   name: `sequence of ${rows} ${rows === 1 ? "row" : "rows"}, ${lanes} lanes`,

@@ -24,6 +24,7 @@ function breathe(): Promise<void> {
 export class CpuDevice implements Device {
   readonly kind = "cpu";
   readonly family = "software";
+  readonly subgroupSize = 0;
   readonly gpuDevice = undefined;
   readonly tuner = undefined;
   readonly lost = new Promise<string>(() => {});
@@ -80,7 +81,7 @@ export class CpuDevice implements Device {
   }
 
   async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
-    const recorder = new Recorder(this.family);
+    const recorder = new Recorder(this);
     build(recorder);
     for (const tensor of recorder.tensors) this.allocate(tensor);
     const steps = recorder.commands.map((command) => ({ command, run: executor(command) }));

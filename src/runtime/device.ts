@@ -1,6 +1,6 @@
 import { GatewiseError } from "../errors.ts";
 import { CpuDevice } from "./cpu-device.ts";
-import type { Family } from "./kernel.ts";
+import type { Target } from "./kernel.ts";
 import type { FlatTensors, Recorder } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
 import type { Tuner } from "./tuner.ts";
@@ -33,11 +33,10 @@ export interface KernelTime {
 }
 
 /** Where tensors live and plans run: a GPU through WebGPU, or the CPU through the kernels' references. */
-export interface Device {
+export interface Device extends Target {
   readonly kind: "webgpu" | "cpu";
   /** For people: "llvmpipe (software) · WebGPU", "CPU float32". */
   readonly description: string;
-  readonly family: Family;
   /** The underlying GPUDevice; undefined on the CPU device. */
   readonly gpuDevice: GPUDevice | undefined;
   /** What was tuned; undefined where nothing is. */

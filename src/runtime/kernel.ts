@@ -19,6 +19,13 @@ export type Constants = Readonly<Record<string, number>>;
  */
 export type Family = "software" | "gpu";
 
+/** What decides which variants an adapter can run and which suit it. */
+export interface Target {
+  readonly family: Family;
+  /** Invocations of a subgroup, where all subgroups are of one size and shaders may use them; else 0. */
+  readonly subgroupSize: number;
+}
+
 /** One way to compile an entry point. */
 export interface Variant {
   readonly name: string;
@@ -27,6 +34,8 @@ export interface Variant {
   readonly constants?: Constants;
   /** The family of adapters that it is made for; any, if left out. */
   readonly family?: Family;
+  /** The size of the subgroups that it uses; if left out it uses none. */
+  readonly subgroupSize?: number;
   /** Workgroups to dispatch, where they are not the entry's. */
   readonly workgroups?: (params: Params) => Workgroups;
   /** Whether it is the one to take for these params on this family; the first variant is, where none says so. */
@@ -83,6 +92,8 @@ export interface Entry<P extends ParamTypes = ParamTypes, B extends Bindings = B
 export interface ShaderFile {
   readonly name: string;
   readonly source: string;
+  /** What stands in its place in variants that use subgroups: another file, or nothing. */
+  readonly withSubgroups?: ShaderFile | null;
 }
 
 const DEFAULT_VARIANT: readonly Variant[] = [{ name: "default" }];
@@ -113,17 +124,21 @@ export function defineKernel<E extends Record<string, EntrySpec<any, any>>>(
   return kernel as never;
 }
 
+/** Whether a variant, of whatever family, can run with these params on an adapter. */
+export const canRun = ({ subgroupSize, supports }: Variant, params: Params, target: Pick<Target, "subgroupSize">): boolean =>
+  (subgroupSize ?? target.subgroupSize) === target.subgroupSize && (supports?.(params) ?? true);
+
 /** The variants that can run with these params, those made for other families left out. */
-export function ableVariants(entry: Entry, params: Params, family: Family): readonly Variant[] {
-  return entry.variants.filter((v) => (v.family ?? family) === family && (v.supports?.(params) ?? true));
+export function ableVariants(entry: Entry, params: Params, target: Target): readonly Variant[] {
+  return entry.variants.filter((v) => (v.family ?? target.family) === target.family && canRun(v, params, target));
 }
 
 /** The variant to use: the one asked for by name, of whatever family, else the preferred one, else the first. */
-export function chooseVariant(entry: Entry, params: Params, family: Family, name?: string): Variant {
-  const able = ableVariants(entry, params, family);
+export function chooseVariant(entry: Entry, params: Params, target: Target, name?: string): Variant {
+  const able = ableVariants(entry, params, target);
   const chosen = name
-    ? entry.variants.find((v) => v.name === name && (v.supports?.(params) ?? true))
-    : (able.find((v) => v.preferred?.(params, family)) ?? able[0]);
+    ? entry.variants.find((v) => v.name === name && canRun(v, params, target))
+    : (able.find((v) => v.preferred?.(params, target.family)) ?? able[0]);
   if (!chosen) {
     throw new Error(`${entry.kernel}.${entry.name}: no variant ${name ?? ""} for ${JSON.stringify(params)}`);
   }

@@ -5,6 +5,7 @@ import {
   type Bindings,
   type Entry,
   type Family,
+  type Target,
   type Params,
   type ParamTypes,
   type Variant,
@@ -74,9 +75,13 @@ export class Recorder {
   private dummy: Tensor | undefined;
 
   constructor(
-    readonly family: Family,
+    private readonly target: Target,
     private readonly chosen: Choices = new Map(),
   ) {}
+
+  get family(): Family {
+    return this.target.family;
+  }
 
   /** A tensor that belongs to the plan; zero at first. */
   tensor(spec: TensorSpec): Tensor {
@@ -96,7 +101,7 @@ export class Recorder {
     const choice = this.meet(name, sizes, candidates, preferred);
     // The choices inside each candidate come first, so that the candidates are compared at their best.
     const work = Object.values(candidates).map((candidate) => {
-      const inner = new Recorder(this.family, this.chosen);
+      const inner = new Recorder(this.target, this.chosen);
       candidate.record(inner);
       for (const each of inner.choices.values()) {
         this.meet(each.key, [], each.candidates, each.preferred).work += each.work;
@@ -126,7 +131,7 @@ export class Recorder {
     const variant =
       variantName === undefined
         ? this.variantFor(entry as unknown as Entry, tensors, params as Params)
-        : chooseVariant(entry as unknown as Entry, params as Params, this.family, variantName);
+        : chooseVariant(entry as unknown as Entry, params as Params, this.target, variantName);
     const workgroups = variant.workgroups?.(params as Params) ?? entry.workgroups(params, variant.constants ?? {});
     const [x, y = 1, z = 1] = workgroups;
     if (x === 0 || y === 0 || z === 0) return;
@@ -154,8 +159,8 @@ export class Recorder {
 
   /** The variant that was tuned for these params, else the family's own. */
   private variantFor(entry: Entry, tensors: Readonly<Record<string, Tensor>>, params: Params): Variant {
-    const own = chooseVariant(entry, params, this.family);
-    const able = entry.tuneBy ? ableVariants(entry, params, this.family) : [];
+    const own = chooseVariant(entry, params, this.target);
+    const able = entry.tuneBy ? ableVariants(entry, params, this.target) : [];
     if (able.length < 2) return own;
     const trial = entry.tuneWith?.(params) ?? params;
     const candidates = Object.fromEntries(

@@ -1,15 +1,29 @@
 import preludeSource from "../../shaders/prelude.wgsl?raw";
 import { GatewiseError } from "../errors.ts";
-import type { Constants, Entry, ShaderFile } from "./kernel.ts";
+import type { Entry, ShaderFile, Variant } from "./kernel.ts";
 
 const prelude: ShaderFile = { name: "prelude", source: preludeSource };
+
+/** What of a variant a shader depends on, besides the name of its function. */
+type Form = Pick<Variant, "constants" | "subgroupSize">;
+
+/** The files of an entry point's shader, in the order in which they are joined. */
+export function shaderFiles(entry: Entry, { subgroupSize }: Form): readonly ShaderFile[] {
+  const files = [prelude, ...entry.files];
+  return subgroupSize
+    ? files.flatMap(({ withSubgroups, ...file }) => (withSubgroups === null ? [] : (withSubgroups ?? file)))
+    : files;
+}
 
 /**
  * The WGSL of an entry point: the prelude and the kernel's files, their `const NAME: u32 = default;` lines
  * replaced by the variant's values and the aliases in `halves` by f16. (`override` cannot size an array of registers; a const can.)
  */
-export function assembleShader(entry: Entry, constants: Constants, halves: readonly string[] = []): string {
-  let code = [prelude, ...entry.files].map((file) => file.source).join("\n");
+export function assembleShader(entry: Entry, form: Form, halves: readonly string[] = []): string {
+  const { constants = {}, subgroupSize } = form;
+  let code = shaderFiles(entry, form)
+    .map((file) => file.source)
+    .join("\n");
   for (const [name, value] of Object.entries(constants)) {
     const line = new RegExp(`^const ${name}: u32 = \\d+u;`, "m");
     if (!line.test(code)) {
@@ -23,17 +37,19 @@ export function assembleShader(entry: Entry, constants: Constants, halves: reado
     code = code.replace(line, `alias ${name} = vec4<f16>;`);
   }
   // On the first line, so that line numbers stay those of the files.
-  return halves.length > 0 ? `enable f16; ${code}` : code;
+  const enabled = [...(halves.length > 0 ? ["f16"] : []), ...(subgroupSize ? ["subgroups"] : [])];
+  return [...enabled.map((name) => `enable ${name};`), code].join(" ");
 }
 
 /** A compiler's message with its place in the file that was written, and two lines around it. */
 export function describeShaderMessage(
   entry: Entry,
+  form: Form,
   message: Pick<GPUCompilationMessage, "lineNum" | "linePos" | "message">,
 ): string {
   let line = message.lineNum;
   // A message of line 0 belongs to no place.
-  for (const { name, source } of line > 0 ? [prelude, ...entry.files] : []) {
+  for (const { name, source } of line > 0 ? shaderFiles(entry, form) : []) {
     const lines = source.split("\n");
     if (line > lines.length) {
       line -= lines.length;

@@ -2,8 +2,9 @@
 import { GatewiseError } from "../errors.ts";
 import { STREAM, fraction, randomWord } from "../random.ts";
 import type { Plan } from "./device.ts";
-import type { Entry, Family, Variant } from "./kernel.ts";
+import { canRun, type Entry, type Family, type Variant } from "./kernel.ts";
 import { makeTensor, Recorder, type Candidate, type Choice, type DispatchCommand } from "./recorder.ts";
+import { shaderFiles } from "./shader.ts";
 import { bytesOf, type NumberArray, type Tensor, type TensorStorage } from "./tensor.ts";
 import { differences } from "./verify.ts";
 import type { WebGpuDevice } from "./webgpu-device.ts";
@@ -120,7 +121,7 @@ export class Tuner {
 
   /** Compiles all that will be timed, in parallel. What does not compile will say so when it enters. */
   private async compile(open: readonly Choice[]): Promise<void> {
-    const recorder = new Recorder(this.device.family);
+    const recorder = new Recorder(this.device);
     for (const { candidates } of open) for (const { record, trial = record } of Object.values(candidates)) trial(recorder);
     await this.device.compileAll(recorder.commands).catch(() => undefined);
   }
@@ -134,9 +135,11 @@ export class Tuner {
 
   private shadersOf({ candidates }: Choice): string {
     const texts = Object.entries(candidates).map(([name, { record, trial }]) => {
-      const recorder = new Recorder(this.device.family);
+      const recorder = new Recorder(this.device);
       (trial ?? record)(recorder);
-      const files = new Set(dispatchesOf(recorder).flatMap(({ entry }) => entry.files.map((file) => file.source)));
+      const files = new Set(
+        dispatchesOf(recorder).flatMap(({ entry, variant }) => shaderFiles(entry, variant).map((file) => file.source)),
+      );
       return [
         name,
         ...dispatchesOf(recorder)
@@ -201,7 +204,7 @@ export class Tuner {
   /** Compiles a candidate, checks its kernels against the reference, and runs it once at the real shape. */
   private async enter({ record, trial = record }: Candidate): Promise<Contestant> {
     const { device } = this;
-    const recorder = new Recorder(device.family, await this.choices());
+    const recorder = new Recorder(device, await this.choices());
     trial(recorder);
     const dispatches = dispatchesOf(recorder);
     const problem = await this.verify(dispatches);
@@ -250,7 +253,7 @@ export class Tuner {
     for (const { entry, variant } of dispatches) kinds.set(`${entry.kernel}.${entry.name} ${variant.name}`, { entry, variant });
     for (const [name, { entry, variant }] of kinds) {
       if (this.verified.has(name)) continue;
-      const cases = entry.cases().filter(({ params }) => variant.supports?.(params) ?? true);
+      const cases = entry.cases().filter(({ params }) => canRun(variant, params, this.device));
       const some = cases.filter((_, i) => i === cases.length - 1 || i === cases.length >> 1);
       const [found] = await differences(this.device, entry, some, [variant]);
       if (found) return found;

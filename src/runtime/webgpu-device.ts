@@ -1,6 +1,6 @@
 import { GatewiseError } from "../errors.ts";
 import type { Device, Plan } from "./device.ts";
-import type { Constants, Entry, Family } from "./kernel.ts";
+import type { Entry, Family, Variant } from "./kernel.ts";
 import { fromHalf, toHalf } from "./half.ts";
 import { probeFamily } from "./probe.ts";
 import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
@@ -62,7 +62,9 @@ export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGp
   const { limits } = adapter;
   const device = await adapter.requestDevice({
     label: "gatewise",
-    requiredFeatures: (["timestamp-query", "shader-f16"] as const).filter((feature) => adapter.features.has(feature)),
+    requiredFeatures: (["timestamp-query", "shader-f16", "subgroups"] as const).filter((feature) =>
+      adapter.features.has(feature),
+    ),
     requiredLimits: {
       maxBufferSize: limits.maxBufferSize,
       maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
@@ -108,7 +110,12 @@ function identityOf(info: GPUAdapterInfo, { limits, features }: GPUDevice): stri
     limits.maxComputeWorkgroupStorageSize,
     limits.maxStorageBufferBindingSize,
     features.has("shader-f16"),
+    subgroupSizeOf(info, features),
   ]);
+}
+
+function subgroupSizeOf({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo, features: GPUSupportedFeatures): number {
+  return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
 }
 
 /** Whether the adapter runs shaders on the CPU. */
@@ -125,6 +132,7 @@ function describe(info: GPUAdapterInfo): string {
 export class WebGpuDevice implements Device {
   readonly kind = "webgpu";
   family: Family;
+  readonly subgroupSize: number;
   readonly description: string;
   readonly lost: Promise<string>;
   readonly pacer: SubmitPacer;
@@ -148,6 +156,7 @@ export class WebGpuDevice implements Device {
     private readonly owned: boolean,
   ) {
     this.family = isSoftware(info) ? "software" : "gpu";
+    this.subgroupSize = subgroupSizeOf(info, gpuDevice.features);
     this.description = describe(info);
     this.pacer = new SubmitPacer(gpuDevice.queue, this.family, options.submitMilliseconds ?? 50);
     const tuning = tunerOptions(options);
@@ -291,10 +300,10 @@ export class WebGpuDevice implements Device {
 
   async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
     this.throwIfLost();
-    let recorder = new Recorder(this.family, await this.tuner?.choices());
+    let recorder = new Recorder(this, await this.tuner?.choices());
     build(recorder);
     if (this.tuner && recorder.choices.size > 0 && (await this.tuner.tune(recorder))) {
-      recorder = new Recorder(this.family, await this.tuner.choices());
+      recorder = new Recorder(this, await this.tuner.choices());
       build(recorder);
     }
     const pipelines = await this.compileAll(recorder.commands);
@@ -318,31 +327,29 @@ export class WebGpuDevice implements Device {
   }
 
   compileAll(commands: readonly Command[]): Promise<readonly (Pipeline | undefined)[]> {
-    return Promise.all(
-      commands.map((c) =>
-        c.kind === "dispatch" ? this.pipeline(c.entry, c.variant.constants ?? {}, c.halves, c.variant.entryPoint) : undefined,
-      ),
-    );
+    return Promise.all(commands.map((c) => (c.kind === "dispatch" ? this.pipeline(c.entry, c.variant, c.halves) : undefined)));
   }
 
   /** The compiled entry point, from the cache if it was compiled before. */
-  private pipeline(entry: Entry, constants: Constants, halves: readonly string[], entryPoint = entry.name): Promise<Pipeline> {
-    const key = `${entry.kernel}.${entry.name} ${entryPoint} ${JSON.stringify(constants)} ${halves.join()}`;
+  private pipeline(entry: Entry, variant: Variant, halves: readonly string[]): Promise<Pipeline> {
+    const { entryPoint, constants, subgroupSize } = variant;
+    const key = `${entry.kernel}.${entry.name} ${JSON.stringify([entryPoint, constants, subgroupSize, halves])}`;
     let compiled = this.pipelines.get(key);
     if (!compiled) {
-      compiled = this.compile(entry, constants, halves, entryPoint);
+      compiled = this.compile(entry, variant, halves);
       this.pipelines.set(key, compiled);
       compiled.catch(() => this.pipelines.delete(key));
     }
     return compiled;
   }
 
-  private async compile(entry: Entry, constants: Constants, halves: readonly string[], entryPoint: string): Promise<Pipeline> {
+  private async compile(entry: Entry, variant: Variant, halves: readonly string[]): Promise<Pipeline> {
     const device = this.gpuDevice;
+    const { entryPoint = entry.name } = variant;
     const label = `${entry.kernel}.${entryPoint}`;
     const accesses = Object.values(entry.bindings);
     if (accesses.length > MAX_BINDINGS) throw new Error(`${label}: ${accesses.length} tensors, at most ${MAX_BINDINGS}`);
-    const code = assembleShader(entry, constants, halves);
+    const code = assembleShader(entry, variant, halves);
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label, code });
     const layout = device.createBindGroupLayout({
@@ -363,7 +370,7 @@ export class WebGpuDevice implements Device {
     });
     const scope = device.popErrorScope();
     const [pipeline, info, error] = await Promise.all([pending.catch((e: Error) => e), module.getCompilationInfo(), scope]);
-    const messages = info.messages.filter((m) => m.type === "error").map((m) => describeShaderMessage(entry, m));
+    const messages = info.messages.filter((m) => m.type === "error").map((m) => describeShaderMessage(entry, variant, m));
     if (messages.length > 0) throw new GatewiseError("E_SHADER", messages.join("\n"));
     if (pipeline instanceof Error) {
       this.throwIfLost(pipeline);

@@ -3,6 +3,9 @@ import { chooseVariant } from "../../src/runtime/kernel.ts";
 import { assembleShader } from "../../src/runtime/shader.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 
+const targets = (["software", "gpu"] as const).flatMap((family) =>
+  [0, 4, 8, 32].map((subgroupSize) => ({ family, subgroupSize })),
+);
 const entries = [...allEntries()];
 
 test("there are kernels, or the tests below would pass over nothing", () => {
@@ -34,10 +37,10 @@ describe.each(entries)("%s", (_, entry) => {
         cases.filter((c) => variant.supports?.(c.params) ?? true),
         variant.name,
       ).not.toHaveLength(0);
-      expect(() => assembleShader(entry, variant.constants ?? {})).not.toThrow();
+      expect(() => assembleShader(entry, variant)).not.toThrow();
     }
     for (const { params } of cases) {
-      expect(() => [chooseVariant(entry, params, "software"), chooseVariant(entry, params, "gpu")]).not.toThrow();
+      expect(() => targets.map((target) => chooseVariant(entry, params, target))).not.toThrow();
     }
   });
 

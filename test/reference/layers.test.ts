@@ -116,10 +116,12 @@ function withoutTypes(source: string): string {
   return withoutComments(source).replace(/\b(?:import|export)\s+type\b[^;"']*\bfrom\s*["'][^"']+["']/g, "");
 }
 
-/** Shaders without a kernel of the same name. The prelude is put in front of every shader and has none. */
-function orphans(shaders: readonly string[], kernels: readonly string[]): string[] {
-  const names = new Set(kernels.map((path) => basename(path, ".ts")));
-  return shaders.filter((path) => path !== "prelude.wgsl" && !names.has(basename(path, ".wgsl")));
+/** Shaders that no source file imports. */
+function orphans(shaders: readonly string[], files: Sources): string[] {
+  const imported = new Set(
+    Object.values(files).flatMap((source) => [...source.matchAll(/shaders\/([\w-]+\.wgsl)\?raw/g)].map((m) => m[1])),
+  );
+  return shaders.filter((path) => !imported.has(path));
 }
 
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/");
@@ -147,9 +149,9 @@ describe("the source tree", () => {
     expect(nodeImportsFromIndex(sources)).toEqual([]);
   });
 
-  test("has a kernel of the same name for every shader", () => {
+  test("uses every shader", () => {
     const shaders = list("shaders", ".wgsl").map((path) => basename(path));
-    expect(orphans(shaders, [...list("src/kernels", ".ts"), ...list("src/runtime", ".ts")])).toEqual([]);
+    expect(orphans(shaders, sources)).toEqual([]);
   });
 });
 
@@ -202,7 +204,8 @@ describe("the checks themselves", () => {
     expect(nodeImportsFromIndex(files)).toEqual([expect.stringMatching(/^src\/data\/files\.ts imports node:fs\/promises/)]);
   });
 
-  test("see a shader without a kernel", () => {
-    expect(orphans(["prelude.wgsl", "lstm.wgsl", "gru.wgsl"], ["src/kernels/lstm.ts"])).toEqual(["gru.wgsl"]);
+  test("see a shader that nothing imports", () => {
+    const files = { "src/kernels/lstm.ts": 'import source from "../../shaders/lstm.wgsl?raw";' };
+    expect(orphans(["lstm.wgsl", "gru.wgsl"], files)).toEqual(["gru.wgsl"]);
   });
 });

@@ -18,21 +18,37 @@ const isShaderError = expect.objectContaining({ code: "E_SHADER" });
 describe("a shader", () => {
   it("is the prelude, the shared files and the kernel's own, in this order", () => {
     expect(assembleShader(mine, {})).toBe([prelude, shared.source, mine.files.at(-1)!.source].join("\n"));
-    expect(lstm.forward.files.map(({ name }) => name)).toEqual(["recurrent", "steps", "lstm"]);
+    expect(lstm.forward.files.map(({ name }) => name)).toEqual(["recurrent", "sums", "steps", "steps-workgroup", "lstm"]);
   });
 
   it("has the variant's constants for the defaults, in whichever file they stand, and nothing else changed", () => {
-    expect(assembleShader(mine, { TILE: 4, ROWS: 1 })).toBe(
+    expect(assembleShader(mine, { constants: { TILE: 4, ROWS: 1 } })).toBe(
       assembleShader(mine, {})
         .replace("const TILE: u32 = 16u;", "const TILE: u32 = 4u;")
         .replace("ROWS: u32 = 8u", "ROWS: u32 = 1u"),
     );
-    expect(assembleShader(mine, { TILE_HEIGHT: 7 })).toContain("const TILE: u32 = 16u;\nconst TILE_HEIGHT: u32 = 7u; // rows\n");
+    expect(assembleShader(mine, { constants: { TILE_HEIGHT: 7 } })).toContain(
+      "const TILE: u32 = 16u;\nconst TILE_HEIGHT: u32 = 7u; // rows\n",
+    );
   });
 
   it("keeps its lines where they were, so that messages can be placed", () => {
     const count = (code: string): number => code.split("\n").length;
-    expect(count(assembleShader(mine, { TILE: 123456 }))).toBe(count(assembleShader(mine, {})));
+    expect(count(assembleShader(mine, { constants: { TILE: 123456 } }))).toBe(count(assembleShader(mine, {})));
+  });
+
+  it("for subgroups says so on its first line and has other files in the place of some, also in messages", () => {
+    const form = { subgroupSize: 8 };
+    const shuffled = { ...shared, withSubgroups: { name: "shuffled", source: "fn shuffled() {}\n" } };
+    const gone = { name: "gone", source: "fn gone() {}\n", withSubgroups: null };
+    const entry = entryOf("fn forward() {}\n", [shuffled, gone]);
+    expect(assembleShader(entry, {})).toBe([prelude, shared.source, gone.source, "fn forward() {}\n"].join("\n"));
+    expect(assembleShader(entry, form)).toBe(
+      `enable subgroups; ${[prelude, "fn shuffled() {}\n", "fn forward() {}\n"].join("\n")}`,
+    );
+    const first = prelude.split("\n").length + 1;
+    const message = describeShaderMessage(entry, form, { lineNum: first, linePos: 4, message: "unresolved value 'x'" });
+    expect(message).toMatch(/^shaders\/shuffled\.wgsl:1:4: /);
   });
 
   it("that has no line for a constant is refused by the kernel's file and the constant's name", () => {
@@ -44,15 +60,17 @@ describe("a shader", () => {
       ["COMMENTED", entryOf("// const COMMENTED: u32 = 1u;\n")],
     ];
     for (const [name, entry] of without) {
-      expect(() => assembleShader(entry, { [name]: 2 })).toThrow(isShaderError);
-      expect(() => assembleShader(entry, { [name]: 2 })).toThrow(`shaders/mine.wgsl has no line "const ${name}: u32 = …u;"`);
+      expect(() => assembleShader(entry, { constants: { [name]: 2 } })).toThrow(isShaderError);
+      expect(() => assembleShader(entry, { constants: { [name]: 2 } })).toThrow(
+        `shaders/mine.wgsl has no line "const ${name}: u32 = …u;"`,
+      );
     }
   });
 });
 
 describe("a compiler's message", () => {
   const describeAt = (entry: Entry, lineNum: number, linePos = 9): string[] =>
-    describeShaderMessage(entry, { lineNum, linePos, message: "unresolved value 'x'" }).split("\n");
+    describeShaderMessage(entry, {}, { lineNum, linePos, message: "unresolved value 'x'" }).split("\n");
 
   it("is placed in the right file at the right line, for every line of a shader of three files", () => {
     const files = [{ name: "prelude", source: prelude }, ...lstm.forward.files];
@@ -97,6 +115,8 @@ describe("a compiler's message", () => {
 
   it("keeps its own line breaks", () => {
     const message = "error: no matching call\n  note: 2 candidates";
-    expect(describeShaderMessage(mine, { lineNum: 1, linePos: 1, message })).toContain(`shaders/prelude.wgsl:1:1: ${message}\n`);
+    expect(describeShaderMessage(mine, {}, { lineNum: 1, linePos: 1, message })).toContain(
+      `shaders/prelude.wgsl:1:1: ${message}\n`,
+    );
   });
 });
