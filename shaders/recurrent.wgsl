@@ -43,11 +43,25 @@ fn projectionRow(cell: u32) -> u32 {
   return cell;
 }
 
+// Room for the recurrent weights in workgroup memory, where a form keeps them there: for all of them, or 1 for none.
+const CACHE: u32 = 1u;
+var<workgroup> cache: array<vec4f, CACHE>;
+
+fn cachedBlock(at: u32, stride: u32) -> mat4x4f {
+  return mat4x4f(cache[at], cache[at + stride], cache[at + 2u * stride], cache[at + 3u * stride]);
+}
+
 // Four rows of the packed weights and of W_hh, for four units, as the columns of a matrix.
 fn packedBlock(at: u32, stride: u32) -> mat4x4f {
+  if (CACHE > 1u) {
+    return cachedBlock(at, stride);
+  }
   return mat4x4f(vec4f(packed[at]), vec4f(packed[at + stride]), vec4f(packed[at + 2u * stride]), vec4f(packed[at + 3u * stride]));
 }
 fn weightBlock(at: u32, stride: u32) -> mat4x4f {
+  if (CACHE > 1u) {
+    return cachedBlock(at, stride);
+  }
   return mat4x4f(vec4f(weight[at]), vec4f(weight[at + stride]), vec4f(weight[at + 2u * stride]), vec4f(weight[at + 3u * stride]));
 }
 

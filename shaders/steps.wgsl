@@ -41,9 +41,16 @@ fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_i
 }
 
 // ---- A sequence of steps a dispatch ("persistent"). The rows of a batch are independent, so a workgroup takes
-// ROWS of them through all steps; what its lanes hand on from step to step goes through storage.
+// ROWS of them through all steps; what its lanes hand on from step to step goes through storage. The recurrent weights
+// are read again at every step, or, with a CACHE, from workgroup memory.
 @compute @workgroup_size(WORKGROUP)
 fn forwardSequence(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  if (CACHE > 1u) {
+    for (var i = local; i < 4u * units() * GATES * units(); i += WORKGROUP) {
+      cache[i] = vec4f(packed[i]);
+    }
+    workgroupBarrier();
+  }
   for (var i = 0u; i < params.count; i++) {
     for (var first = 0u; first < units(); first += WORKGROUP) {
       forwardRows(params.t + i, workgroup.x * ROWS, first + local);
@@ -54,6 +61,12 @@ fn forwardSequence(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invoc
 
 @compute @workgroup_size(WORKGROUP)
 fn backwardSequence(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
+  if (CACHE > 1u) {
+    for (var i = local; i < 4u * units() * GATES * units(); i += WORKGROUP) {
+      cache[i] = vec4f(weight[i]);
+    }
+    workgroupBarrier();
+  }
   for (var i = 0u; i < params.count; i++) {
     for (var first = 0u; first < units(); first += WORKGROUP) {
       backwardRows(params.t - i, i == 0u && params.last != 0u, workgroup.x * ROWS, first + local);

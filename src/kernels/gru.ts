@@ -23,7 +23,7 @@ import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts"
 const forward = entry({
   params: STEP_PARAMS,
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", gates: "read_write" },
-  variants: sequenceVariants("forward"),
+  variants: sequenceVariants("forward", 3),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,
@@ -72,7 +72,7 @@ const backward = entry({
     dProjection: "read_write",
     dH: "read_write",
   },
-  variants: sequenceVariants("backward"),
+  variants: sequenceVariants("backward", 3),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,

@@ -23,7 +23,7 @@ import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts"
 const forward = entry({
   params: STEP_PARAMS,
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", c: "read_write", gates: "read_write" },
-  variants: sequenceVariants("forward"),
+  variants: sequenceVariants("forward", 4),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,
@@ -67,7 +67,7 @@ const forward = entry({
 const backward = entry({
   params: STEP_PARAMS,
   bindings: { dOutput: "read", savedGates: "read", savedC: "read", weight: "read", dGates: "read_write", dC: "read_write" },
-  variants: sequenceVariants("backward"),
+  variants: sequenceVariants("backward", 4),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,

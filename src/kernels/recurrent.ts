@@ -139,12 +139,13 @@ const SIZES = [
 ];
 const TOKENS = 7;
 
-/** Of each sequence: more rows than a workgroup takes, more units than it has lanes; all steps, or some. */
+/** Of each sequence: more rows than a workgroup takes, more units than it has lanes, as many as it can keep; all steps, or some. */
 const SEQUENCES = [
   { B: 1, H: 1, T: 3, t: 0, count: 3, gather: 1 },
   { B: 9, H: 5, T: 4, t: 1, count: 2, gather: 0 },
   { B: 3, H: 65, T: 3, t: 0, count: 3, gather: 1 },
   { B: 2, H: 133, T: 2, t: 0, count: 2, gather: 1 },
+  { B: 17, H: 31, T: 2, t: 0, count: 2, gather: 0 },
 ];
 
 /** Cases at odd sizes; `tensors` lists those of the entry. `direction` −1 for a backward entry with sequences. */

@@ -20,7 +20,7 @@ import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts"
 const forward = entry({
   params: STEP_PARAMS,
   bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write" },
-  variants: sequenceVariants("forward"),
+  variants: sequenceVariants("forward", 1),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,
@@ -48,7 +48,7 @@ const forward = entry({
 const backward = entry({
   params: STEP_PARAMS,
   bindings: { dOutput: "read", savedH: "read", weight: "read", dGates: "read_write" },
-  variants: sequenceVariants("backward"),
+  variants: sequenceVariants("backward", 1),
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,

@@ -2,6 +2,7 @@
 import source from "../../shaders/steps.wgsl?raw";
 import workgroupSource from "../../shaders/steps-workgroup.wgsl?raw";
 import { divideUp, type Family, type ShaderFile, type Variant } from "../runtime/kernel.ts";
+import { pad4 } from "../runtime/tensor.ts";
 import { single, STEP_VARIANTS, unitWorkgroups, withSubgroups, type StepParams } from "./recurrent.ts";
 
 export const stepsFiles: readonly ShaderFile[] = [
@@ -25,7 +26,7 @@ export function overSteps<A>(
 export const fewerSteps = (params: StepParams): StepParams => ({ ...params, count: Math.min(params.count, 8) });
 
 /** Variants of the entry `forward` or `backward` of shaders/steps.wgsl: one step a dispatch, or a sequence. */
-export const sequenceVariants = (entry: "forward" | "backward"): readonly Variant[] => [
+export const sequenceVariants = (entry: "forward" | "backward", gates: number): readonly Variant[] => [
   ...STEP_VARIANTS,
   {
     name: "split sums",
@@ -43,13 +44,27 @@ export const sequenceVariants = (entry: "forward" | "backward"): readonly Varian
     preferred: ({ B, H }, family) => family === "gpu" && B! >= 32 && H! >= 512,
     workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), divideUp(B!, 32)],
   },
-  ...[8, 4].flatMap((size) => [subgroupSequence(entry, 16, 8, size), subgroupSequence(entry, 8, 8, size)]),
+  ...[8, 4].flatMap((size) => {
+    const [many, few] = [subgroupSequence(entry, 16, 8, size), subgroupSequence(entry, 8, 8, size)];
+    return [many, few, cached(many, gates), cached(few, gates)];
+  }),
   sequence(entry, 8, 32),
   sequence(entry, 8, 8),
-  sequence(entry, 4, 32),
   sequence(entry, 2, 64, "gpu"),
+  cached(sequence(entry, 1, 64, "gpu"), gates),
   { ...sequence(entry, 1, 128, "gpu"), preferred: () => true },
 ];
+
+/** Vec4fs of workgroup memory that every adapter has: 16 KiB. */
+const CACHE = 1024;
+
+/** A sequence that keeps the recurrent weights in workgroup memory, for those that fit. */
+const cached = (variant: Variant, gates: number): Variant => ({
+  ...variant,
+  name: `${variant.name}, weights kept`,
+  constants: { ...variant.constants, CACHE },
+  supports: ({ count, H }) => count! > 1 && (gates * pad4(H!) ** 2) / 4 <= CACHE,
+});
 
 const subgroupSequence = (entry: string, rows: number, lanes: number, subgroupSize: number): Variant => ({
   ...sequence(entry, rows, lanes),

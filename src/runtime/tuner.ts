@@ -249,13 +249,16 @@ export class Tuner {
   }
 
   private async verify(dispatches: readonly DispatchCommand[]): Promise<string | undefined> {
-    const kinds = new Map<string, { entry: Entry; variant: Variant }>();
-    for (const { entry, variant } of dispatches) kinds.set(`${entry.kernel}.${entry.name} ${variant.name}`, { entry, variant });
-    for (const [name, { entry, variant }] of kinds) {
+    const kinds = new Map<string, { entry: Entry; variant: Variant; half: boolean }>();
+    for (const { entry, variant, halves } of dispatches) {
+      const half = halves.length > 0;
+      kinds.set(`${entry.kernel}.${entry.name} ${variant.name} ${half}`, { entry, variant, half });
+    }
+    for (const [name, { entry, variant, half }] of kinds) {
       if (this.verified.has(name)) continue;
       const cases = entry.cases().filter(({ params }) => canRun(variant, params, this.device));
       const some = cases.filter((_, i) => i === cases.length - 1 || i === cases.length >> 1);
-      const [found] = await differences(this.device, entry, some, [variant]);
+      const [found] = await differences(this.device, entry, some, [variant], half);
       if (found) return found;
       this.verified.add(name);
     }

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lstm } from "../../src/kernels/lstm.ts";
 import { matmul, recordMatmul } from "../../src/kernels/matmul.ts";
-import type { Entry } from "../../src/runtime/kernel.ts";
+import { chooseVariant, type Entry, type KernelCase } from "../../src/runtime/kernel.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
 import { testAdapter, testDevice } from "./device.ts";
 
@@ -112,4 +112,14 @@ it("every entry point of matmul has both families of variants", () => {
     expect(families).toContain("gpu");
     expect(families).toContain(undefined);
   }
+});
+
+it("a software adapter gets the variants for its subgroups, where they are of a size that there are some for", () => {
+  const [{ params }] = matmul.nn.cases().filter(({ params }) => params.M! > 64) as [KernelCase];
+  const { family, subgroupSize } = device;
+  const fits = family === "software" && [4, 8].includes(subgroupSize);
+  expect(chooseVariant(matmul.nn as unknown as Entry, params, device).subgroupSize).toBe(fits ? subgroupSize : undefined);
+  expect(() => chooseVariant(matmul.nn as unknown as Entry, params, device, "16×4 registers, subgroups of 3")).toThrow(
+    /no variant/,
+  );
 });
