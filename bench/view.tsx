@@ -4,7 +4,7 @@ import { HIDDEN_SIZES, SECTIONS, toMarkdown, type Report, type Section } from ".
 import { describeSizes } from "../src/bench/training.ts";
 import { scriptUrl } from "../src/lab/trusted.ts";
 import { LogPlot } from "../src/lab/plot.tsx";
-import { PRESETS, type PresetName } from "../src/models/config.ts";
+import { PRESET_NAMES } from "../src/models/config.ts";
 import "./bench.css";
 import type { FromWorker, ToWorker } from "./worker.ts";
 import workerUrl from "./worker.ts?worker&url";
@@ -243,7 +243,7 @@ function Results({ report }: { report: Report }) {
 /** Characters a second against the hidden size, a line for each model. */
 function Growth({ report: { training = [] } }: { report: Report }) {
   const hidden = [...new Set(training.map(({ H }) => H))];
-  const lines = (Object.keys(PRESETS) as PresetName[]).flatMap((preset) => {
+  const lines = PRESET_NAMES.flatMap((preset) => {
     const y = hidden.map((H) => training.find((r) => r.preset === preset && r.H === H)?.tokensPerSecond);
     const known = y.filter((value) => value !== undefined);
     return known.length > 0 ? [{ label: preset, preset, y: known }] : [];

@@ -49,31 +49,40 @@ export function exponent(points: readonly (readonly [x: number, y: number])[]): 
   return covariance / logs.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
 }
 
+/** Calls of a GPUDevice's methods. */
+export interface Calls {
+  submits: number;
+  dispatches: number;
+  buffers: number;
+  bindGroups: number;
+}
+
 /** Counts calls of a GPUDevice while `use` runs; calls are passed on. */
-export async function countCalls(
-  gpuDevice: GPUDevice | undefined,
-  use: () => Promise<void>,
-): Promise<{ submits: number; buffers: number; bindGroups: number }> {
-  const counts = { submits: 0, buffers: 0, bindGroups: 0 };
+export async function countCalls(gpuDevice: GPUDevice | undefined, use: () => Promise<void>): Promise<Calls> {
+  const counts: Calls = { submits: 0, dispatches: 0, buffers: 0, bindGroups: 0 };
   if (!gpuDevice) {
     await use();
     return counts;
   }
   const undo: (() => void)[] = [];
-  const wrap = (object: object, method: string, name: keyof typeof counts): void => {
+  const wrap = (object: object, method: string, called: (result: unknown) => void): void => {
     const original = Reflect.get(object, method) as (...args: unknown[]) => unknown;
     Object.defineProperty(object, method, {
       configurable: true,
       value: (...args: unknown[]) => {
-        counts[name]++;
-        return original.apply(object, args);
+        const result = original.apply(object, args);
+        called(result);
+        return result;
       },
     });
     undo.push(() => void Reflect.deleteProperty(object, method));
   };
-  wrap(gpuDevice.queue, "submit", "submits");
-  wrap(gpuDevice, "createBuffer", "buffers");
-  wrap(gpuDevice, "createBindGroup", "bindGroups");
+  wrap(gpuDevice.queue, "submit", () => counts.submits++);
+  wrap(gpuDevice, "createBuffer", () => counts.buffers++);
+  wrap(gpuDevice, "createBindGroup", () => counts.bindGroups++);
+  wrap(gpuDevice, "createCommandEncoder", (encoder) =>
+    wrap(encoder as object, "beginComputePass", (pass) => wrap(pass as object, "dispatchWorkgroups", () => counts.dispatches++)),
+  );
   try {
     await use();
   } finally {

@@ -15,7 +15,7 @@ import {
   type TrainingResult,
   type TrainingSizes,
 } from "./training.ts";
-import { PRESETS, type PresetName } from "../models/config.ts";
+import { PRESET_NAMES } from "../models/config.ts";
 import { probeAdapter } from "../runtime/probe.ts";
 
 export const SECTIONS = ["kernels", "training", "deepbench", "sampling", "scaling"] as const;
@@ -109,8 +109,7 @@ export async function runBenchmarks(
     } else if (section === "sampling") {
       onProgress?.("sampling", share(section));
       const made: SamplingResult[] = [];
-      for (const preset of Object.keys(PRESETS) as PresetName[])
-        made.push(await benchmarkSampling(device, preset, 512, settings));
+      for (const preset of PRESET_NAMES) made.push(await benchmarkSampling(device, preset, 512, settings));
       report.sampling = made;
     } else {
       report.scaling = await benchmarkScaling(device, { ...settings, onProgress: (what) => onProgress?.(what, share(section)) });
@@ -124,7 +123,7 @@ export async function runBenchmarks(
 
 /** The four presets at each hidden size; the batch of char-rnn's usual sizes. */
 const trainingSizes = (hidden: readonly number[]): readonly TrainingSizes[] =>
-  hidden.flatMap((H) => (Object.keys(PRESETS) as PresetName[]).map((preset): TrainingSizes => ({ preset, H, B: 64, T: 50 })));
+  hidden.flatMap((H) => PRESET_NAMES.map((preset): TrainingSizes => ({ preset, H, B: 64, T: 50 })));
 
 const digits = (value: number): string => (value >= 1000 ? String(Math.round(value)) : String(Number(value.toPrecision(3))));
 const percent = (part: number): string => `${(100 * part).toFixed(part < 0.1 ? 1 : 0)} %`;

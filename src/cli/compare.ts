@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { splitTokens } from "../data/batches.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
-import { languageModelConfig, PRESETS, type PresetName } from "../models/config.ts";
+import { languageModelConfig, PRESET_NAMES, PRESETS, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
@@ -73,7 +73,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
     throw new GatewiseError("E_CONFIG", "compare needs a validation part: give --val more than 0 and --eval-every at least 1");
   }
   const config = (preset: PresetName) => languageModelConfig({ ...modelOptions, ...PRESETS[preset], vocabSize: tokenizer.size });
-  const presets = Object.keys(PRESETS) as PresetName[];
+  const presets = PRESET_NAMES;
   presets.forEach(config);
 
   return withDevice(flags, async (device) => {

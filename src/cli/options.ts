@@ -2,7 +2,7 @@
 // change, and for error messages that name the flag instead of the field.
 import { Command, InvalidArgumentError, Option } from "commander";
 import { CELL_NAMES } from "../models/cells.ts";
-import { LANGUAGE_MODEL_DEFAULTS, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { LANGUAGE_MODEL_DEFAULTS, PRESET_NAMES, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
 import { TRAINING_DEFAULTS, type TrainingOptions } from "../training/options.ts";
 import { SCHEDULES } from "../training/schedule.ts";
@@ -126,7 +126,7 @@ export const retuneOption = (): Option =>
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
 export const presetOption = (): Option =>
   new Option("--preset <name>", "sets --cell and --input: a step of the evolution")
-    .choices(Object.keys(PRESETS))
+    .choices(PRESET_NAMES)
     .conflicts(["cell", "input"]);
 
 export interface GivenOptions {

@@ -2,8 +2,7 @@
 // The weight decay is added to g, as torch.optim.Adam does, or, decoupled, taken off p before: p −= lr·weightDecay·p
 // (AdamW, Loshchilov & Hutter 2019). All tensors are flat, `count` vec4s; c₁ and c₂ come with `schedule`.
 import source from "../../shaders/adam.wgsl?raw";
-import { defineKernel, entry } from "../runtime/kernel.ts";
-import { linearWorkgroups } from "./linear.ts";
+import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE } from "./optimizers.ts";
 import { METRIC } from "./reduce.ts";
 

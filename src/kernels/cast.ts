@@ -1,7 +1,6 @@
 // cast: y = x in the number format of y, `count` vec4s.
 import source from "../../shaders/cast.wgsl?raw";
-import { defineKernel, entry } from "../runtime/kernel.ts";
-import { linearWorkgroups } from "./linear.ts";
+import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 
 const forward = entry({
   params: { count: "u32" },

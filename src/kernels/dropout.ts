@@ -3,9 +3,9 @@
 // `offset` is where x, or dX, starts in its tensor, in elements, a multiple of four.
 import source from "../../shaders/dropout.wgsl?raw";
 import { fraction, pcg4d, STREAM } from "../random.ts";
-import { defineKernel, entry, type KernelCase } from "../runtime/kernel.ts";
+import { defineKernel, entry, type KernelCase, linearWorkgroups } from "../runtime/kernel.ts";
 import { pad4, type NumberArray } from "../runtime/tensor.ts";
-import { integers, linearWorkgroups } from "./linear.ts";
+import { integers } from "./integers.ts";
 
 const params = { N: "u32", W: "u32", offset: "u32", layer: "u32", p: "f32" } as const;
 type DropoutParams = { readonly [K in keyof typeof params]: number };

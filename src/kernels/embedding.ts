@@ -3,9 +3,9 @@
 // order[N] holds them, those of token v from starts[v] to starts[v + 1], of starts[V + 1]. W is the stored length
 // of a row, a multiple of four.
 import source from "../../shaders/embedding.wgsl?raw";
-import { defineKernel, entry } from "../runtime/kernel.ts";
+import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { integers, linearWorkgroups } from "./linear.ts";
+import { integers } from "./integers.ts";
 
 /** vec4s that a workgroup covers: of all rows in `forward`, of one token's row in the split `backward`. */
 const ITEMS = 64;

@@ -1,8 +1,7 @@
 // rmsprop: v = α·v + (1 − α)·g², p −= lr·g / (√v + ε), with g + weightDecay·p for g: torch.optim.RMSprop,
 // without momentum, not centred. All tensors are flat, `count` vec4s.
 import source from "../../shaders/rmsprop.wgsl?raw";
-import { defineKernel, entry } from "../runtime/kernel.ts";
-import { linearWorkgroups } from "./linear.ts";
+import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE } from "./optimizers.ts";
 import { METRIC } from "./reduce.ts";
 

@@ -6,7 +6,7 @@ import source from "../../shaders/sample.wgsl?raw";
 import { fraction, randomWord, STREAM } from "../random.ts";
 import { defineKernel, divideUp, entry, type CaseTensor } from "../runtime/kernel.ts";
 import { pad4, type NumberArray } from "../runtime/tensor.ts";
-import { bitsToFloat, floatToBits, integers } from "./linear.ts";
+import { bitsToFloat, floatToBits, integers } from "./integers.ts";
 
 /** Value of `forced` for a token that is to be chosen. */
 export const CHOOSE = 0xffffffff;

@@ -1,8 +1,7 @@
 // scatter: y[index[n]] += x[n] for the rows of x[N,W] and y[R,W]; the indices differ, or are NOWHERE, which adds nothing.
 import source from "../../shaders/scatter.wgsl?raw";
-import { defineKernel, entry } from "../runtime/kernel.ts";
+import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
-import { linearWorkgroups } from "./linear.ts";
 
 /** An index that leaves its row out. */
 export const NOWHERE = 0xffffffff;

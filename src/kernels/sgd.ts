@@ -1,9 +1,8 @@
 // sgd: m = μ·m + g, p −= lr·m, with g + weightDecay·p for g: torch.optim.SGD, dampening 0, no Nesterov.
 // All tensors are flat, `count` vec4s. Gradients are scaled by metrics[METRIC.factor]; see reduce.
 import source from "../../shaders/sgd.wgsl?raw";
-import { defineKernel, entry } from "../runtime/kernel.ts";
+import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE } from "./optimizers.ts";
-import { linearWorkgroups } from "./linear.ts";
 import { METRIC } from "./reduce.ts";
 
 const update = entry({

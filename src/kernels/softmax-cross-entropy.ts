@@ -2,9 +2,8 @@
 // logit is the target's, into rows[N,2]. `backward` also puts the gradient (softmax − onehot) · scale in the place of
 // the logits. Rows whose target is IGNORED count for nothing.
 import source from "../../shaders/softmax-cross-entropy.wgsl?raw";
-import { defineKernel, divideUp, entry, type Variant } from "../runtime/kernel.ts";
+import { defineKernel, divideUp, entry, type Variant, linearWorkgroups } from "../runtime/kernel.ts";
 import { pad4, type NumberArray } from "../runtime/tensor.ts";
-import { linearWorkgroups } from "./linear.ts";
 
 /** Target of a row without one. */
 export const IGNORED = 0xffffffff;

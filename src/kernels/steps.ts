@@ -70,6 +70,8 @@ const subgroupSequence = (entry: string, rows: number, lanes: number, subgroupSi
   ...sequence(entry, rows, lanes),
   name: `sequence of ${rows} rows, subgroups of ${subgroupSize}`,
   ...withSubgroups(rows, lanes, subgroupSize),
+  // Workgroups for two cores at least.
+  preferred: ({ B }) => B! > 16 || rows === 8,
 });
 
 const sequence = (entry: string, rows: number, lanes: number, family?: Family): Variant => ({

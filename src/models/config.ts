@@ -37,6 +37,7 @@ export const PRESETS = {
   lstm: { cell: "lstm", input: "embedding" },
 } as const satisfies Record<string, Partial<LanguageModelConfig>>;
 export type PresetName = keyof typeof PRESETS;
+export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 
 export const LANGUAGE_MODEL_DEFAULTS = {
   cell: "lstm",

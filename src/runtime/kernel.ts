@@ -145,5 +145,15 @@ export function chooseVariant(entry: Entry, params: Params, target: Target, name
   return chosen;
 }
 
+/** Workgroups that one dimension may have: WebGPU's guaranteed limit. */
+export const MAX_WORKGROUPS = 65535;
+
+/** Workgroups along x and y that cover `items`, `size` each; `linearWorkgroup` in the prelude numbers them. */
+export function linearWorkgroups(items: number, size: number): readonly [number, number] {
+  const count = divideUp(items, size);
+  const y = Math.max(divideUp(count, MAX_WORKGROUPS), 1);
+  return [divideUp(count, y), y];
+}
+
 /** `ceil(a / b)`, the number of workgroups that cover `a` items. */
 export const divideUp = (a: number, b: number): number => Math.ceil(a / b);

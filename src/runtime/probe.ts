@@ -1,7 +1,7 @@
 // Measures what an adapter can do at the most, so that kernels can be told as a share of it.
 import source from "../../shaders/probe.wgsl?raw";
 import type { Device, Plan } from "./device.ts";
-import { defineKernel, divideUp, entry, type Family } from "./kernel.ts";
+import { defineKernel, entry, linearWorkgroups, type Family } from "./kernel.ts";
 import type { Recorder } from "./recorder.ts";
 import type { NumberArray, Tensor } from "./tensor.ts";
 
@@ -44,11 +44,7 @@ const FMA_WORKGROUPS = 256;
 const copy = entry({
   params,
   bindings,
-  workgroups: ({ count }) => {
-    const workgroups = divideUp(count, LANES);
-    const y = Math.max(1, divideUp(workgroups, 65535));
-    return [divideUp(workgroups, y), y];
-  },
+  workgroups: ({ count }) => linearWorkgroups(count, LANES),
   work: ({ count }) => 8 * count,
   reference({ x, y }: Arrays, { count }) {
     for (let i = 0; i < 4 * count; i++) y[i] = x[i]!;

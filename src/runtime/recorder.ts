@@ -2,6 +2,7 @@ import { GatewiseError } from "../errors.ts";
 import {
   ableVariants,
   chooseVariant,
+  MAX_WORKGROUPS,
   type Bindings,
   type Entry,
   type Family,
@@ -60,8 +61,6 @@ export interface Candidate {
 
 /** What the tuner chose, by the key of the choice. */
 export type Choices = ReadonlyMap<string, string>;
-
-const MAX_WORKGROUPS = 65535;
 
 /**
  * Collects the commands of a plan and the tensors that live as long as it does. Nothing is allocated until the
@@ -193,7 +192,8 @@ export class Recorder {
   }
 }
 
-const workOf = (commands: readonly Command[]): number =>
+/** Work of some commands, in the unit of `Entry.work`. */
+export const workOf = (commands: readonly Command[]): number =>
   commands.reduce((sum, command) => sum + (command.kind === "dispatch" ? command.work : 0), 0);
 
 /** The aliases of a shader that stand for f16, by the tensors that are bound. */

@@ -3,7 +3,7 @@ import { GatewiseError } from "../errors.ts";
 import { STREAM, fraction, randomWord } from "../random.ts";
 import type { Plan } from "./device.ts";
 import { canRun, type Entry, type Family, type Variant } from "./kernel.ts";
-import { makeTensor, Recorder, type Candidate, type Choice, type DispatchCommand } from "./recorder.ts";
+import { makeTensor, Recorder, workOf, type Candidate, type Choice, type DispatchCommand } from "./recorder.ts";
 import { shaderFiles } from "./shader.ts";
 import { bytesOf, type NumberArray, type Tensor, type TensorStorage } from "./tensor.ts";
 import { differences } from "./verify.ts";
@@ -99,7 +99,7 @@ export class Tuner {
   }
 
   private async tuneAll(recorder: Recorder): Promise<boolean> {
-    const total = recorder.commands.reduce((sum, c) => sum + (c.kind === "dispatch" ? c.work : 0), 0);
+    const total = workOf(recorder.commands);
     if (total < LEAST_WORK) return false;
     const known = await this.choices();
     const open = [...recorder.choices.values()].filter(
@@ -208,7 +208,7 @@ export class Tuner {
     trial(recorder);
     const dispatches = dispatchesOf(recorder);
     const problem = await this.verify(dispatches);
-    const work = dispatches.reduce((sum, command) => sum + command.work, 0);
+    const work = workOf(dispatches);
     // As often as a plan needs to run for a few milliseconds.
     const times = Math.min(64, Math.max(1, Math.round(device.pacer.budget / 16 / Math.max(work, 1))));
     const scratch = new Map<TensorStorage, Tensor>();

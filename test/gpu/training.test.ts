@@ -1,7 +1,8 @@
 // Training as a whole: the GPU against the CPU, the same bits for the same seed, and what a step costs.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
-import { PRESETS, type PresetName } from "../../src/models/config.ts";
+import { countCalls } from "../../src/bench/measure.ts";
+import { PRESET_NAMES, PRESETS } from "../../src/models/config.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
@@ -69,7 +70,7 @@ async function expectSameTrajectory(options: Partial<LanguageModelOptions>, sett
 }
 
 describe("20 steps on the GPU give the losses of the float64 reference within 1e-4", () => {
-  for (const preset of Object.keys(PRESETS) as PresetName[]) {
+  for (const preset of PRESET_NAMES) {
     it(preset, () => expectSameTrajectory(PRESETS[preset], {}));
   }
   it("gru with the reset before the product", () => expectSameTrajectory({ cell: "gru", resetAfter: false }, {}));
@@ -163,34 +164,6 @@ describe("the same seed gives the same bits", () => {
   });
 });
 
-/** Counts calls of a device's methods by wrapping them. */
-function countCalls(device: GPUDevice): { counts: Record<string, number>; restore(): void } {
-  const counts: Record<string, number> = {};
-  const undo: (() => void)[] = [];
-  const wrap = (target: object, name: string, then?: (result: unknown) => void): void => {
-    const original = (target as Record<string, (...args: unknown[]) => unknown>)[name]!;
-    counts[name] ??= 0;
-    Object.defineProperty(target, name, {
-      configurable: true,
-      value(this: unknown, ...args: unknown[]) {
-        counts[name]!++;
-        const result = original.apply(target, args);
-        then?.(result);
-        return result;
-      },
-    });
-    undo.push(() => delete (target as Record<string, unknown>)[name]);
-  };
-  wrap(device, "createBuffer");
-  wrap(device, "createBindGroup");
-  wrap(device, "createComputePipelineAsync");
-  wrap(device, "createCommandEncoder", (encoder) =>
-    wrap(encoder as object, "beginComputePass", (pass) => wrap(pass as object, "dispatchWorkgroups")),
-  );
-  wrap(device.queue, "submit");
-  return { counts, restore: () => undo.forEach((f) => f()) };
-}
-
 describe("a training step costs no more than it must", () => {
   it("LSTM H=128 B=64 T=50: at most 2T + 12 dispatches, and 2 submits on a fast adapter", async () => {
     // To a pacer that aims at a second, this adapter is a fast one.
@@ -199,15 +172,15 @@ describe("a training step costs no more than it must", () => {
     const model = LanguageModel.create(fast, { cell: "lstm", embeddingSize: 64, hiddenSize: 128, vocabSize: tokenizer.size });
     const trainer = Trainer.create(model, long, { batchSize: 64, seqLen: 50, valFraction: 0, logInterval: 0, sampleInterval: 0 });
     for await (const _ of trainer.run({ maxSteps: 1 }));
-    const { counts, restore } = countCalls(gpu.gpuDevice!);
-    for await (const _ of trainer.run({ maxSteps: 2 }));
-    restore();
-    expect(counts.dispatchWorkgroups).toBeGreaterThan(5);
-    expect(counts.dispatchWorkgroups).toBeLessThanOrEqual(2 * 50 + 12);
-    expect(counts.dispatchWorkgroups).toBe(trainer.dispatches);
-    expect(counts.submit).toBeLessThanOrEqual(2);
-    expect(counts.createBuffer, "buffers made in a step").toBe(0);
-    expect(counts.createBindGroup, "bind groups made in a step").toBe(0);
+    const counts = await countCalls(gpu.gpuDevice, async () => {
+      for await (const _ of trainer.run({ maxSteps: 2 }));
+    });
+    expect(counts.dispatches).toBeGreaterThan(5);
+    expect(counts.dispatches).toBeLessThanOrEqual(2 * 50 + 12);
+    expect(counts.dispatches).toBe(trainer.dispatches);
+    expect(counts.submits).toBeLessThanOrEqual(2);
+    expect(counts.buffers, "buffers made in a step").toBe(0);
+    expect(counts.bindGroups, "bind groups made in a step").toBe(0);
     trainer.dispose();
     model.dispose();
     fast.dispose();
@@ -228,13 +201,13 @@ describe("a training step costs no more than it must", () => {
     const trainer = Trainer.create(model, tokens, { ...SMALL, batchSize: 2, seqLen: 4, logInterval: 10 });
     for await (const _ of trainer.run({ maxSteps: 20 }));
     const warm = gpu.memory();
-    const { counts, restore } = countCalls(gpu.gpuDevice!);
-    for await (const _ of trainer.run({ maxSteps: 1020 }));
-    restore();
+    const counts = await countCalls(gpu.gpuDevice, async () => {
+      for await (const _ of trainer.run({ maxSteps: 1020 }));
+    });
     expect(gpu.memory()).toEqual(warm);
     // Read-backs of several logs may be under way at once, each in a buffer of the ring.
-    expect(counts.createBuffer, "buffers made in 1,000 steps").toBe(0);
-    expect(counts.createBindGroup, "bind groups made in 1,000 steps").toBe(0);
+    expect(counts.buffers, "buffers made in 1,000 steps").toBe(0);
+    expect(counts.bindGroups, "bind groups made in 1,000 steps").toBe(0);
     trainer.dispose();
     model.dispose();
     const after = gpu.memory();

@@ -62,7 +62,7 @@ async function problemsIn(colorScheme: "light" | "dark"): Promise<string[]> {
   await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
   await page.locator("summary", { hasText: "The curves as a table" }).click();
   const found: string[] = [];
-  for (const place of ["train", "check", ...VIEWS.map((view) => `look/${view}`)]) {
+  for (const place of ["train", "check", "bench", ...VIEWS.map((view) => `look/${view}`)]) {
     await page.evaluate((hash) => void (location.hash = hash), place);
     if (place.startsWith("look/")) {
       await page.waitForSelector(`[data-view="${place.slice(5)}"]`);

@@ -52,7 +52,7 @@ it("without WebGPU says so within a second, names the browser, and trains on the
     expect(problems).toEqual([]);
   }));
 
-it("goes on from the last snapshot after the GPU process crashed, on the same curve, and says so", () =>
+it("goes on from the last snapshot after the GPU process crashed, once and again, on the same curve, and says so", () =>
   withBrowser({}, async (browser) => {
     const settings = { ...SMALL, hidden: "32", batch: "16", seq: "32", steps: "900", "eval-every": "0" };
     const { page } = await openPage(await newContext(browser), site.url + query(settings));
@@ -69,6 +69,21 @@ it("goes on from the last snapshot after the GPU process crashed, on the same cu
       /lost and is back\. Training resumed from the last snapshot, at step \d+/,
     );
     await untilStep(page, 80);
+    // Twice in a row: the browser may give no GPU any more, and then the CPU is offered.
+    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await untilPhase(page, "recovering", 10_000);
+    await page.waitForSelector(`.status[data-phase="training"], .status[data-phase="lost"]`, {
+      state: "attached",
+      timeout: 30_000,
+    });
+    console.log("PHASE", await page.locator(".status").getAttribute("data-phase"), await page.locator(".status").innerText());
+    if ((await page.locator(".status").getAttribute("data-phase")) === "lost") {
+      await button(page, "Go on on the CPU").click();
+      await untilPhase(page, "paused", 20_000);
+      await ready(page);
+      await button(page, "Resume").click();
+    }
+    await untilStep(page, 120);
     await button(page, "Pause").click();
     await untilPhase(page, "paused");
     const { steps } = (await curvesOf(page)).models[0]!;

@@ -1,6 +1,6 @@
 // Every kernel case in every variant, and training, under another WebGPU implementation: wgpu and Naga, in Deno.
 // scripts/second-compiler.mjs bundles this and runs it.
-import { PRESETS, type PresetName } from "../../src/models/config.ts";
+import { PRESET_NAMES, PRESETS, type PresetName } from "../../src/models/config.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { randomWord } from "../../src/random.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
@@ -33,7 +33,7 @@ async function losses(on: Device, preset: PresetName): Promise<number[]> {
   model.dispose();
   return out;
 }
-for (const preset of Object.keys(PRESETS) as PresetName[]) {
+for (const preset of PRESET_NAMES) {
   await check(preset, async () => {
     const expected = await losses(cpu, preset);
     return (await losses(device, preset)).flatMap((loss, i) =>

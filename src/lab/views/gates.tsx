@@ -82,6 +82,12 @@ function Content(props: ViewProps) {
   );
 }
 
+/** What 98 of 100 values stay below: a few cells that count far would leave the others without colour. */
+function usualMost(values: Float32Array): number {
+  const sizes = values.map(Math.abs).sort();
+  return sizes[Math.floor(0.98 * (sizes.length - 1))]!;
+}
+
 interface HeatProps {
   readonly name: string;
   readonly trace: Trace;
@@ -96,7 +102,7 @@ function Heat({ name, trace, order, position, unit, characters, onPoint }: HeatP
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
   const sorted = sortUnits(values, trace, order);
-  const limit = name === "c" ? Math.max(1, ...values.map(Math.abs)) : 1;
+  const limit = name === "c" ? Math.max(1, usualMost(values)) : 1;
   useEffect(() => {
     const turned = new Float32Array(values.length);
     sorted.forEach((j, row) => {

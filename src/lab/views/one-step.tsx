@@ -30,7 +30,7 @@ function diagram(
         box("g", 430, 245, g, "candidate"),
         box("i ⊙ g", 430, 160, i * g, "written"),
         box("c", 430, 70, at("c"), "what it holds"),
-        box("o", 540, 160, o, "show?"),
+        box("o", 660, 160, o, "show?"),
         box("tanh c", 540, 70, Math.tanh(at("c")), "squashed"),
         box("h", 660, 70, at("h"), "what others see"),
       ],

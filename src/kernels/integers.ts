@@ -1,14 +1,5 @@
-// What the kernels share that go over an array element by element.
-import { divideUp, type CaseTensor } from "../runtime/kernel.ts";
-
-const MAX_WORKGROUPS = 65535;
-
-/** Workgroups along x and y that cover `items`, `size` each; `linearWorkgroup` in the prelude numbers them. */
-export function linearWorkgroups(items: number, size: number): readonly [number, number] {
-  const count = divideUp(items, size);
-  const y = Math.max(divideUp(count, MAX_WORKGROUPS), 1);
-  return [divideUp(count, y), y];
-}
+// What the kernels share whose tensors hold integers.
+import type { CaseTensor } from "../runtime/kernel.ts";
 
 /** A u32 tensor of a case with the given values. */
 export const integers = (...values: readonly number[]): CaseTensor => ({
