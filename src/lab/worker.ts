@@ -29,6 +29,8 @@ import { loadText, type LoadedText } from "./texts.ts";
 const REPORT_INTERVAL = 100;
 /** Snapshots and samples may take a part of the time, and come no more often than this, in milliseconds. */
 const SAVE_INTERVAL = 8000;
+/** The first snapshot comes early: what was not saved yet is lost with the device. */
+const FIRST_SAVE = 1500;
 const SAMPLE_INTERVAL = 4000;
 const FIRST_SAMPLE = 2500;
 const SHARE = { save: 1 / 30, sample: 1 / 6 };
@@ -180,7 +182,7 @@ async function reopen(choice: DeviceChoice): Promise<void> {
 async function trainLoop(): Promise<void> {
   // A loop that has not noticed a pause yet takes up again.
   if (requestSample) return;
-  let saveAt = performance.now() + SAVE_INTERVAL;
+  let saveAt = performance.now() + FIRST_SAVE;
   let sampleAt = performance.now() + FIRST_SAMPLE;
   requestSample = () => {
     sampleAt = Math.min(sampleAt, performance.now() + 200);
