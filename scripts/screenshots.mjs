@@ -25,7 +25,7 @@ const browser = await chromium.launch({ executablePath, args, env: browserVariab
 try {
   const steps = quick ? 400 : 1200;
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
-    const context = await browser.newContext({ locale: "en-GB", colorScheme, viewport: { width: 1280, height: 900 }, deviceScaleFactor: quick ? 1 : 1.5 });
+    const context = await browser.newContext({ locale: "en-GB", colorScheme, viewport: { width: 1280, height: 900 } });
     const page = await context.newPage();
     page.on("console", (message) => message.type() === "error" && console.error(message.text()));
     page.on("pageerror", (error) => console.error(error.message));
@@ -43,7 +43,7 @@ try {
       await page.evaluate((hash) => void (location.hash = hash), view);
       await page.waitForSelector(`[data-view="${view.split("/")[1]}"]`);
       if (view.endsWith("break-it")) await page.getByRole("button", { name: "Break it, four ways" }).click();
-      await page.waitForFunction(() => !document.querySelector(".computing"), null, { timeout: 120_000 });
+      await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"), null, { timeout: 120_000 });
       await page.waitForTimeout(500);
       await shoot(page, `${view.split("/")[1]}-${colorScheme}`);
     }

@@ -64,6 +64,7 @@ async function problemsIn(colorScheme: "light" | "dark"): Promise<string[]> {
   const found: string[] = [];
   for (const place of ["train", "check", "bench", ...VIEWS.map((view) => `look/${view}`)]) {
     await page.evaluate((hash) => void (location.hash = hash), place);
+    if (place === "bench") await page.waitForSelector(".bench button.primary");
     if (place.startsWith("look/")) {
       await page.waitForSelector(`[data-view="${place.slice(5)}"]`);
       if (place === "look/break-it") await button(page, "Break it, four ways").click();
