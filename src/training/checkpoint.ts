@@ -111,9 +111,17 @@ export function loadCheckpoint(bytes: Uint8Array): Checkpoint {
       throw new GatewiseError("E_BAD_CHECKPOINT", `the checkpoint's ${key} is damaged: ${(cause as Error).message}`, { cause });
     }
   };
+  const config = checked("config", languageModelConfig);
+  const tokenizer = checked("tokenizer", (value) => CharTokenizer.fromJSON(value));
+  if (tokenizer.size !== config.vocabSize) {
+    throw new GatewiseError(
+      "E_BAD_CHECKPOINT",
+      `the checkpoint's tokenizer has ${tokenizer.size} characters, its model ${config.vocabSize}`,
+    );
+  }
   return {
-    config: checked("config", languageModelConfig),
-    tokenizer: checked("tokenizer", (value) => CharTokenizer.fromJSON(value)),
+    config,
+    tokenizer,
     tensors,
     training: metadata.training === undefined ? undefined : checked("training", trainingProgress),
   };

@@ -67,13 +67,22 @@ export function decodeSafeTensors(bytes: Uint8Array): SafeTensors {
   if (typeof header !== "object" || header === null || Array.isArray(header)) fail("its header is no object");
   const metadata: Record<string, string> = {};
   const tensors: Record<string, NamedTensor> = {};
+  const places: [name: string, from: number, to: number][] = [];
   for (const [name, value] of Object.entries(header)) {
     if (name === "__metadata__") {
       for (const [key, text] of Object.entries((value ?? {}) as object)) metadata[key] = String(text);
       continue;
     }
     tensors[name] = decodeTensor(name, value, bytes, start, fail);
+    places.push([name, ...(value as { data_offsets: [number, number] }).data_offsets]);
   }
+  // The format wants the bytes after the header covered once, with nothing between.
+  let end = 0;
+  for (const [name, from, to] of places.sort((a, b) => a[1] - b[1] || a[2] - b[2])) {
+    if (from !== end) fail(`tensor "${name}" begins at byte ${from} of the data, not at ${end}`);
+    end = to;
+  }
+  if (start + end !== bytes.length) fail(`${bytes.length - start - end} bytes follow the last tensor`);
   return { tensors, metadata };
 }
 

@@ -69,6 +69,13 @@ export class Trainer {
     const { device, config } = model;
     this.options = trainingOptions(settings);
     const { batchSize: B, state, valFraction } = this.options;
+    const wrong = tokens.findIndex((token) => token >= config.vocabSize);
+    if (wrong >= 0) {
+      throw new GatewiseError(
+        "E_DATA",
+        `token ${tokens[wrong]} at ${wrong} is not in the model's vocabulary of ${config.vocabSize}; encode the text with the model's tokenizer`,
+      );
+    }
     const { train, val } = splitTokens(tokens, valFraction);
     this.batches = createBatches(train, this.options);
     this.valTokens = val;
@@ -103,7 +110,7 @@ export class Trainer {
   /**
    * Prepares training of `model` on `tokens`.
    *
-   * @throws GatewiseError E_CONFIG for options out of range, E_DATA for a text too short, E_LIMIT if it does not fit.
+   * @throws GatewiseError E_CONFIG for options out of range, E_DATA for a text too short or a token out of range, E_LIMIT if it does not fit.
    */
   static create(model: LanguageModel, tokens: Uint32Array, options: TrainerOptions = {}): Trainer {
     return new Trainer(model, tokens, options);

@@ -390,6 +390,12 @@ describe("a file that is no whole checkpoint", async () => {
     });
   }
 
+  it("is refused if its tokenizer is not its model's", () => {
+    const tokenizer = JSON.stringify(CharTokenizer.fromText("abc").toJSON());
+    expect(() => loadCheckpoint(changed({ tokenizer }, {}))).toThrow(isBad);
+    expect(() => loadCheckpoint(changed({ tokenizer }, {}))).toThrow(/tokenizer has 3 characters, its model \d+/);
+  });
+
   it("is refused wherever it was cut short", () => {
     for (let length = 0; length < bytes.length; length++) {
       expect(() => loadCheckpoint(bytes.subarray(0, length)), `${length} bytes`).toThrow(isBad);

@@ -215,6 +215,20 @@ describe("a damaged file", () => {
     ["three offsets", fileOf(tensor({ data_offsets: [0, 8, 8] }), 8), 'tensor "a" has no valid shape and place'],
     ["fewer bytes than the shape takes", fileOf(tensor({ shape: [3] }), 8), 'tensor "a" [3] should have 12 bytes, has 8'],
     ["offsets the wrong way round", fileOf(tensor({ data_offsets: [8, 0] }), 8), 'tensor "a" [2] should have 8 bytes, has -8'],
+    [
+      "a hole before a tensor",
+      fileOf(tensor({ data_offsets: [4, 12] }), 12),
+      'tensor "a" begins at byte 4 of the data, not at 0',
+    ],
+    [
+      "two tensors in one place",
+      fileOf(
+        JSON.stringify(Object.fromEntries(["a", "b"].map((n) => [n, { dtype: "F32", shape: [1], data_offsets: [0, 4] }]))),
+        4,
+      ),
+      'tensor "b" begins at byte 0 of the data, not at 4',
+    ],
+    ["bytes after the last tensor", fileOf(tensor({}), 12), "4 bytes follow the last tensor"],
     ["a place past the end", fileOf(tensor({ data_offsets: [4, 12] }), 8), 'cut short: tensor "a" ends at byte'],
   ];
   for (const [name, file, message] of cases) {

@@ -70,3 +70,15 @@ it("a batch that fits in no memory is E_LIMIT and leaves nothing behind", () => 
   expect(device.memory()).toEqual(before);
   model.dispose();
 });
+
+it("a token that the model does not know is refused by its place, and leaves nothing behind", () => {
+  const model = LanguageModel.create(device, { cell: "rnn", vocabSize: tokenizer.size, embeddingSize: 3, hiddenSize: 5 });
+  const before = device.memory();
+  const tokens = tokenizer.encode(text);
+  tokens[70] = tokenizer.size;
+  const create = (): Trainer => Trainer.create(model, tokens, SMALL);
+  expect(create).toThrow(expect.objectContaining({ code: "E_DATA" }));
+  expect(create).toThrow(`token ${tokenizer.size} at 70 is not in the model's vocabulary of ${tokenizer.size}`);
+  expect(device.memory()).toEqual(before);
+  model.dispose();
+});
