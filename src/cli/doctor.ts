@@ -125,9 +125,9 @@ function describe(device: Device): readonly Finding[] {
       name: "kernels",
       ok: true,
       text:
-        device.family === "software"
+        (device.family === "software"
           ? "variants for software adapters: register tiles, no barriers"
-          : "variants for GPUs: workgroup-memory tiles",
+          : "variants for GPUs: workgroup-memory tiles") + (device.subgroupSize ? ` · subgroups of ${device.subgroupSize}` : ""),
     },
     {
       name: "limits",

@@ -115,7 +115,7 @@ function identityOf(info: GPUAdapterInfo, { limits, features }: GPUDevice): stri
 }
 
 function subgroupSizeOf({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo, features: GPUSupportedFeatures): number {
-  return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : 0;
+  return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? (subgroupMinSize ?? 0) : 0;
 }
 
 /** Whether the adapter runs shaders on the CPU. */

@@ -1,4 +1,4 @@
-import type { Browser } from "playwright";
+import type { Browser, Page } from "playwright";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import {
   button,
@@ -30,6 +30,9 @@ async function withBrowser(options: { webGpu?: boolean }, test: (browser: Browse
   }
 }
 
+const untilSaved = (page: Page): Promise<unknown> =>
+  page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
+
 it("without WebGPU says so within a second, names the browser, and trains on the CPU", () =>
   withBrowser({ webGpu: false }, async (browser) => {
     const { page, problems } = await openPage(await newContext(browser), site.url);
@@ -54,11 +57,12 @@ it("without WebGPU says so within a second, names the browser, and trains on the
 
 it("goes on from the last snapshot after the GPU process crashed, once and again, on the same curve, and says so", () =>
   withBrowser({}, async (browser) => {
-    const settings = { ...SMALL, hidden: "32", batch: "16", seq: "32", steps: "900", "eval-every": "0" };
+    const settings = { ...SMALL, hidden: "32", batch: "16", seq: "32", steps: "9000", "eval-every": "0" };
     const { page } = await openPage(await newContext(browser), site.url + query(settings));
     await ready(page);
     await button(page, "Train").click();
     await untilStep(page, 40);
+    await untilSaved(page);
     const cdp = await browser.newBrowserCDPSession();
     await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
     await untilPhase(page, "recovering", 10_000);
@@ -102,7 +106,7 @@ it("offers the CPU when no device comes back after three tries, and loses nothin
     await button(page, "Train").click();
     await untilStep(page, 60);
     await button(page, "Pause").click();
-    await page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
+    await untilSaved(page);
     await untilPhase(page, "paused");
     await ready(page);
     const before = (await curvesOf(page)).models[0]!.steps;
