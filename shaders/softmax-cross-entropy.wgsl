@@ -174,6 +174,8 @@ fn rowShared(
     }
   }
   workgroupBarrier();
+  // Every lane has read the logits before one is replaced.
+  storageBarrier();
   let sum = sums[0];
   if (local == 0u) {
     storeRow(row, targetIndex, bests[0], sum, logit);

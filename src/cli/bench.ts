@@ -35,6 +35,7 @@ export async function bench(flags: BenchFlags): Promise<number> {
   return withDevice(flags, async (device) => {
     const stop = listenForStop(() => say("stopping"));
     let last: Report | undefined;
+    let failure: unknown;
     if (!flags.json) say(`device: ${device.description}`);
     try {
       const report = await runBenchmarks(
@@ -56,14 +57,15 @@ export async function bench(flags: BenchFlags): Promise<number> {
       }
       last = report;
     } catch (error) {
-      if (stop.exitCode === undefined) throw error;
+      failure = error;
     }
-    // What was measured before a Ctrl-C is not lost.
+    // What was measured before a Ctrl-C or a failure is not lost.
     if (last) {
       if (flags.json) printJson(last);
       else print(toMarkdown(last));
       if (flags.markdown) await writeFile(flags.markdown, toMarkdown(last));
     }
+    if (failure !== undefined && stop.exitCode === undefined) throw failure;
     return stop.exitCode ?? 0;
   });
 }

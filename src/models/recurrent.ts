@@ -336,6 +336,8 @@ async function makeSession(owner: Recurrent, T: number, B: number, training: boo
   const directions: Direction[] = [];
 
   const plan = await device.record(`${config.cell} forward`, (recorder) => {
+    // Called again once kernels were tuned: only the last recording counts.
+    directions.length = 0;
     const u32 = (name: string, length: number): Tensor => recorder.tensor({ name, shape: [length], dtype: "u32" });
     const state = (name: string): Tensor => recorder.tensor({ name, shape: [numLayers * D, B, H] });
     tensors = {

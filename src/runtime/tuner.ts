@@ -195,6 +195,10 @@ export class Tuner {
       for (const name of contests.keys()) this.drop(contests, name);
     }
     const names = Object.keys(milliseconds);
+    if (names.length === 0) {
+      const reasons = Object.entries(rejected).map(([name, why]) => `${name}: ${why}`);
+      throw new GatewiseError("E_SHADER", `${choice.key}: no variant computes the right thing here\n${reasons.join("\n")}`);
+    }
     const fastest = names.reduce((a, b) => (milliseconds[b]! < milliseconds[a]! ? b : a), names[0] ?? preferred);
     const worthIt = (milliseconds[fastest] ?? Infinity) < MARGIN * (milliseconds[preferred] ?? Infinity);
     const chosen = worthIt ? fastest : preferred;
@@ -287,7 +291,7 @@ export class Tuner {
 
   private async load(): Promise<void> {
     if (this.options.again) return;
-    const saved = parse(await this.options.store?.load(this.fileName));
+    const saved = parse(await this.fromStore());
     if (saved?.version !== VERSION || saved.adapter !== this.identity) return;
     if (saved.family === "software" || saved.family === "gpu") this.knownFamily = saved.family;
     for (const [key, tuned] of Object.entries(saved.choices)) if (isTuned(tuned)) this.results.set(key, tuned);
@@ -300,7 +304,19 @@ export class Tuner {
       ...(this.knownFamily && { family: this.knownFamily }),
       choices: Object.fromEntries(this.results),
     };
-    await this.options.store?.save(this.fileName, JSON.stringify(saved, null, 1));
+    try {
+      await this.options.store?.save(this.fileName, JSON.stringify(saved, null, 1));
+    } catch {
+      // A store that is full or forbidden costs the memory, not the work.
+    }
+  }
+
+  private async fromStore(): Promise<string | undefined> {
+    try {
+      return await this.options.store?.load(this.fileName);
+    } catch {
+      return undefined;
+    }
   }
 }
 
@@ -371,7 +387,13 @@ const isTuned = (value: unknown): value is Tuned =>
   "chosen" in value &&
   typeof value.chosen === "string" &&
   "shaders" in value &&
-  "milliseconds" in value;
+  "milliseconds" in value &&
+  "rejected" in value &&
+  isRecordOf("number", value.milliseconds) &&
+  isRecordOf("string", value.rejected);
+
+const isRecordOf = (type: "number" | "string", value: unknown): boolean =>
+  typeof value === "object" && value !== null && Object.values(value).every((each) => typeof each === type);
 
 /** FNV-1a, 32 bits twice: names of files and changes of shaders, not secrets. */
 export function hash(text: string): string {

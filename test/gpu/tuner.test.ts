@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LanguageModel } from "../../src/models/language-model.ts";
+import { Recurrent } from "../../src/models/recurrent.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
 import { defineKernel, entry, type Variant } from "../../src/runtime/kernel.ts";
 import type { Recorder } from "../../src/runtime/recorder.ts";
@@ -118,7 +119,15 @@ describe("the tuner", () => {
     expect(again.tuner!.milliseconds).toBeGreaterThan(0);
     again.dispose();
     const [[name, text]] = [...store.texts] as [[string, string]];
-    for (const broken of ["", "{", "null", '{"choices":7}', text.slice(0, 100), text.replaceAll('"chosen"', '"taken"')]) {
+    for (const broken of [
+      "",
+      "{",
+      "null",
+      '{"choices":7}',
+      text.slice(0, 100),
+      text.replaceAll('"chosen"', '"taken"'),
+      text.replace('"rejected"', '"refused"'),
+    ]) {
       store.texts.set(name, broken);
       const result = await tuned([SLOW, FAST], store);
       expect(result.chosen).toBe("fast");
@@ -156,5 +165,44 @@ describe("the tuner", () => {
       const error = Math.hypot(...values.map((x, i) => x - untuned[name]![i]!));
       expect(error, name).toBeLessThan(1e-4 * Math.hypot(...untuned[name]!));
     }
+  });
+
+  test("says so when no variant is right, and keeps nothing of it", async () => {
+    const store = memory();
+    await expect(
+      tuned(
+        ["one", "another"].map((name) => ({ name, constants: { FAULT: 1 } })),
+        store,
+      ),
+    ).rejects.toMatchObject({ code: "E_SHADER" });
+    expect([...store.texts.values()].join("")).not.toContain("doubling");
+  });
+
+  test("works on where the store fails", async () => {
+    const fails = (): never => {
+      throw new DOMException("full", "QuotaExceededError");
+    };
+    expect((await tuned([SLOW, FAST], { load: fails, save: fails })).chosen).toBe("fast");
+  });
+
+  test("a layer that was just tuned goes backward as an untuned one does", async () => {
+    const gradients = async (device: Device) => {
+      const layer = Recurrent.create(device, { cell: "lstm", inputSize: 64, hiddenSize: 128, seed: 1 });
+      const [T, B] = [16, 16];
+      await layer.forward(
+        Float32Array.from({ length: T * B * 64 }, (_, i) => Math.sin(i)),
+        { T, B },
+      );
+      const { dx } = await layer.backward(Float32Array.from({ length: T * B * 128 }, (_, i) => Math.cos(i)));
+      layer.dispose();
+      return dx;
+    };
+    const device = await open(memory());
+    const found = await gradients(device);
+    expect(device.tuner!.milliseconds).toBeGreaterThan(0);
+    device.dispose();
+    const expected = await gradients(shared);
+    const error = Math.hypot(...found.map((x, i) => x - expected[i]!)) / Math.hypot(...expected);
+    expect(error).toBeLessThan(1e-5);
   });
 });
