@@ -196,7 +196,7 @@ export async function benchmarkSampling(
   const model = LanguageModel.create(device, modelOptions({ preset, H }));
   const codec = {
     size: V,
-    encode: (text: string) => Uint32Array.from(text, (character) => character.charCodeAt(0) - 48),
+    encode: (text: string) => Uint32Array.from(text, (character) => Math.max(0, character.charCodeAt(0) - 48)),
     decode: (tokens: ArrayLike<number>) => String.fromCharCode(...Array.from(tokens, (token) => token + 48)),
   };
   const tokens = Uint32Array.from({ length: PREFIX + 1 }, (_, i) => (i * 7) % V);

@@ -27,6 +27,15 @@ export const fewerSteps = (params: StepParams): StepParams => ({ ...params, coun
 
 /** Variants of the entry `forward` or `backward` of shaders/steps.wgsl: one step a dispatch, or a sequence. */
 export const sequenceVariants = (entry: "forward" | "backward", gates: number): readonly Variant[] => [
+  // Before those that many shapes prefer.
+  {
+    name: "workgroup tile",
+    family: "gpu",
+    entryPoint: `${entry}Tiled`,
+    supports: single,
+    preferred: ({ B, H }, family) => family === "gpu" && B! >= 32 && H! >= 512,
+    workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), divideUp(B!, 32)],
+  },
   ...STEP_VARIANTS,
   {
     name: "split sums",
@@ -35,14 +44,6 @@ export const sequenceVariants = (entry: "forward" | "backward", gates: number): 
     supports: ({ count, B }) => count === 1 && B! <= 4,
     preferred: ({ B }, family) => family === "gpu" && B === 1,
     workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), B],
-  },
-  {
-    name: "workgroup tile",
-    family: "gpu",
-    entryPoint: `${entry}Tiled`,
-    supports: single,
-    preferred: ({ B, H }, family) => family === "gpu" && B! >= 32 && H! >= 512,
-    workgroups: ({ B, H }) => [unitWorkgroups(H!, 8), divideUp(B!, 32)],
   },
   ...[8, 4].flatMap((size) => {
     const [many, few] = [subgroupSequence(entry, 16, 8, size), subgroupSequence(entry, 8, 8, size)];

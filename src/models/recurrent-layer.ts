@@ -109,7 +109,7 @@ const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
  */
 function recordSequence(
   recorder: Recorder,
-  { shape: { cell, T, B, H, relu } }: Layer,
+  { shape: { cell, T, B, H, relu, half } }: Layer,
   direction: "forward" | "backward",
   record: (recorder: Recorder, done: number, count: number) => void,
 ): void {
@@ -126,7 +126,7 @@ function recordSequence(
     steps: { record: inParts(1, T), trial: inParts(1, trialSteps) },
     sequence: { record: inParts(most, T), trial: inParts(most, trialSteps) },
   };
-  const name = `${cell.sequences} ${direction}${relu ? " relu" : ""} of all steps`;
+  const name = `${cell.sequences} ${direction}${relu ? " relu" : ""}${half ? " f16" : ""} of all steps`;
   recorder.choose(name, [B, H, T], candidates, (family) =>
     (family === "gpu" ? H <= SEQUENCE_UNITS : stepWork <= SEQUENCE_STEP_WORK) ? "sequence" : "steps",
   );

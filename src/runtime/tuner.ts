@@ -91,7 +91,7 @@ export class Tuner {
     return new Map([...this.results].map(([key, { chosen }]) => [key, chosen]));
   }
 
-  /** Makes the choices that a plan meets and that are not made yet; says whether there was one. */
+  /** Makes the choices that a plan meets and that are not made yet; says whether anything changed. */
   tune(recorder: Recorder): Promise<boolean> {
     const next = this.last.then(() => this.tuneAll(recorder));
     this.last = next.catch(() => {});
@@ -100,12 +100,12 @@ export class Tuner {
 
   private async tuneAll(recorder: Recorder): Promise<boolean> {
     const total = workOf(recorder.commands);
-    if (total < LEAST_WORK) return false;
-    const known = await this.choices();
-    const open = [...recorder.choices.values()].filter(
-      (choice) => choice.work >= LEAST_SHARE * total && (!known.has(choice.key) || this.isStale(choice)),
-    );
-    if (open.length === 0) return false;
+    const choices = [...recorder.choices.values()];
+    // Also where nothing will be tuned: a choice among other variants than these is none.
+    const stale = choices.filter((choice) => this.results.has(choice.key) && this.isStale(choice));
+    for (const { key } of stale) this.results.delete(key);
+    const open = choices.filter(({ key, work }) => total >= LEAST_WORK && work >= LEAST_SHARE * total && !this.results.has(key));
+    if (open.length === 0) return stale.length > 0;
     const begun = performance.now();
     await this.compile(open);
     for (const [done, choice] of open.entries()) {

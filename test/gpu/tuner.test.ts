@@ -24,7 +24,7 @@ const open = (tuningStore: TuningStore, tuning: "on" | "again" = "on"): Promise<
   openDevice({ gpuDevice: shared.gpuDevice!, tuning, tuningStore });
 
 /** A kernel that doubles numbers, in as many ways as there are variants. */
-function doubling(variants: readonly Variant[]) {
+function doubling(variants: readonly Variant[], work = 1e9) {
   const source = /* wgsl */ `
     struct Params { count: u32 }
     @group(0) @binding(0) var<uniform> params: Params;
@@ -51,7 +51,7 @@ const LOOPS: u32 = 1u;
       workgroups: ({ count }) => [Math.ceil(count / 64)],
       tuneBy: ({ count }) => [count],
       // More than it does, so that the tuner cares.
-      work: () => 1e9,
+      work: () => work,
       reference({ x, y }, { count }) {
         for (let i = 0; i < count; i++) y[i] = 2 * x[i]!;
       },
@@ -64,11 +64,11 @@ const SLOW: Variant = { name: "slow", constants: { LOOPS: 300 } };
 const FAST: Variant = { name: "fast" };
 
 const recordDoubling =
-  (variants: readonly Variant[]) =>
+  (variants: readonly Variant[], work?: number) =>
   (recorder: Recorder): void => {
     const count = 1 << 16;
     const [x, y] = [recorder.tensor({ name: "x", shape: [count] }), recorder.tensor({ name: "y", shape: [count] })];
-    recorder.dispatch(doubling(variants), { x, y }, { count });
+    recorder.dispatch(doubling(variants, work), { x, y }, { count });
   };
 
 async function tuned(variants: readonly Variant[], store: TuningStore = memory()) {
@@ -165,6 +165,17 @@ describe("the tuner", () => {
       const error = Math.hypot(...values.map((x, i) => x - untuned[name]![i]!));
       expect(error, name).toBeLessThan(1e-4 * Math.hypot(...untuned[name]!));
     }
+  });
+
+  test("forgets a stale choice also in a plan too small to tune", async () => {
+    const store = memory();
+    expect((await tuned([SLOW, FAST], store)).chosen).toBe("fast");
+    const device = await open(store);
+    (await device.record("small", recordDoubling([SLOW, FAST], 1))).dispose();
+    expect(device.tuner!.results.size).toBe(1);
+    (await device.record("small", recordDoubling([{ ...SLOW, constants: { LOOPS: 2 } }, FAST], 1))).dispose();
+    expect(device.tuner!.results.size).toBe(0);
+    device.dispose();
   });
 
   test("says so when no variant is right, and keeps nothing of it", async () => {
