@@ -172,8 +172,10 @@ function labSite(): Plugin {
       handler(_options, bundle) {
         const sw = bundle["sw.js"];
         if (sw?.type !== "chunk") return;
-        const built = Object.keys(bundle).filter((name) => !["sw.js", "index.html"].includes(name) && !name.endsWith(".map"));
-        const files = { shell: ["./", "icon.svg", ...built], books: names.map((name) => `books/${name}`) };
+        const built = Object.keys(bundle).filter((name) => name !== "sw.js" && !name.endsWith(".map"));
+        // Pages by the addresses that people ask for: "./" and "./bench/".
+        const pages = built.map((name) => name.replace(/^(.*\/)?index\.html$/, "./$1"));
+        const files = { shell: ["icon.svg", ...pages], books: names.map((name) => `books/${name}`) };
         for (const name of names) this.emitFile({ type: "asset", fileName: `books/${name}`, source: readFileSync(books + name) });
         const version = createHash("sha256")
           .update(JSON.stringify(Object.values(bundle).map(contentOf)))

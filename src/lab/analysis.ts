@@ -270,13 +270,15 @@ export type BreakageName = keyof typeof BREAKAGES;
 
 export interface Breakdown {
   readonly losses: readonly number[];
+  /** The loss of guessing every character alike, ln V. */
+  readonly guessing: number;
   /** Mean slope of its tanhs at the end, 1 − tanh²: near 0 every unit is pinned, and no gradient passes. */
   readonly slope: number;
   /** What is wrong, in a word, and what to do; undefined if nothing is. */
   readonly diagnosis: { readonly name: string; readonly advice: string } | undefined;
 }
 
-const BROKEN_STEPS = 150;
+export const BROKEN_STEPS = 150;
 
 /** Trains a small model of the same kind on the CPU, wrongly, and says what is wrong with it by what it does. */
 export async function breakModel(
@@ -327,7 +329,8 @@ export async function breakModel(
     // A gated state is a product; its candidate is what saturates.
     const squashed = values.g ?? values.n ?? values.h!;
     const slope = squashed.reduce((sum, x) => sum + (1 - x * x), 0) / squashed.length;
-    return { losses, slope, diagnosis: diagnose(losses, slope, failure, Math.log(tokenizer.size)) };
+    const guessing = Math.log(tokenizer.size);
+    return { losses, guessing, slope, diagnosis: diagnose(losses, slope, failure, guessing) };
   } finally {
     device.dispose();
   }
@@ -342,15 +345,15 @@ function diagnose(
   losses: readonly number[],
   slope: number,
   failure: string | undefined,
-  uniform: number,
+  guessing: number,
 ): Breakdown["diagnosis"] {
   const begun = mean(losses.slice(0, 3));
   const end = mean(losses.slice(-15));
   if (failure !== undefined) return { name: "Exploded", advice: failure };
-  if (end > uniform * 1.05)
+  if (end > guessing * 1.05)
     return {
       name: "Diverged",
-      advice: `the loss ended at ${end.toFixed(2)}, worse than guessing (${uniform.toFixed(2)}); lower the learning rate, or clip the gradient`,
+      advice: `the loss ended at ${end.toFixed(2)}, worse than guessing (${guessing.toFixed(2)}); lower the learning rate, or clip the gradient`,
     };
   if (slope < LEAST_SLOPE)
     return {

@@ -1,6 +1,13 @@
 // Numbers for people.
 export const count = (n: number): string => Math.round(n).toLocaleString("en");
 
+/** With so many digits after the point, a true minus sign, and no minus before zero. */
+export const fixed = (x: number, digits: number): string =>
+  x
+    .toFixed(digits)
+    .replace(/^-(?=0?\.?0*$)/, "")
+    .replace("-", "−");
+
 export function rate(perSecond: number): string {
   if (perSecond < 1000) return `${Math.round(perSecond)} chars/s`;
   return `${(perSecond / 1000).toFixed(perSecond < 10_000 ? 1 : 0)}k chars/s`;

@@ -36,7 +36,12 @@ const inspector = {
   /** Every gate and state over a passage. */
   trace(snapshot: ModelSnapshot, passage: string): Trace {
     const trace = traceModel(snapshot, tokenizerOf(snapshot).encode(passage));
-    return Comlink.transfer(trace, [trace.probabilities.buffer, ...Object.values(trace.values).map((values) => values.buffer)]);
+    const { probabilities, sums, values } = trace;
+    const arrays = [probabilities, sums.input, sums.state, ...Object.values(values)];
+    return Comlink.transfer(
+      trace,
+      arrays.map((array) => array.buffer),
+    );
   },
   /** Gradient norms by lag over a longer text: of the model as it is, and as it began. */
   async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number): Promise<GradientFlow> {

@@ -1,5 +1,6 @@
 // Keeps the page, its worker and the books, so that the lab works without a network once it was loaded. The build
-// fills in the files and a version of their content; a new version replaces the old one as a whole.
+// fills in the files and a version of their content. A new version replaces the old one as a whole, once no page of the
+// old one is open: an open page still loads views by the old one's names.
 
 /** What is used of a service worker's world; TypeScript's own description of it clashes with that of pages. */
 interface ServiceWorker {
@@ -9,7 +10,6 @@ interface ServiceWorker {
     type: "fetch",
     listen: (event: { readonly request: Request; respondWith(answer: Promise<Response>): void }) => void,
   ): void;
-  skipWaiting(): Promise<void>;
   readonly clients: { claim(): Promise<void> };
 }
 interface Waiting {
@@ -21,10 +21,10 @@ const FILES: { readonly shell: readonly string[]; readonly books: readonly strin
 const CACHE = "gatewise-lab-__VERSION__";
 
 scope.addEventListener("install", (event) => {
-  const shell = caches
-    .open(CACHE)
-    .then((cache) => cache.addAll([...FILES.shell, ...FILES.books.filter((book) => /alice/.test(book))]));
-  event.waitUntil(shell.then(() => scope.skipWaiting()));
+  const files = [...FILES.shell, ...FILES.books.filter((book) => /alice/.test(book))];
+  // From the server itself: what the browser's own cache holds may be of another version.
+  const fresh = files.map((file) => new Request(file, { cache: "reload" }));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(fresh)));
 });
 
 scope.addEventListener("activate", (event) => {
@@ -55,7 +55,8 @@ scope.addEventListener("fetch", (event) => {
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  // The page is one file, whatever configuration its address carries.
-  const kept = await cache.match(request.mode === "navigate" ? "./" : request, { ignoreSearch: request.mode === "navigate" });
-  return kept ?? fetch(request);
+  // A page is one file, whatever configuration its address carries.
+  const page = new URL(request.url);
+  [page.search, page.pathname] = ["", page.pathname.replace(/\/index\.html$/, "/")];
+  return (await cache.match(request.mode === "navigate" ? page : request)) ?? fetch(request);
 }

@@ -9,6 +9,8 @@ export interface Trace {
   readonly units: number;
   /** By name, [T, H]: the top layer's gates, and its state after each character. */
   readonly values: Readonly<Record<string, Float32Array>>;
+  /** [T, G·H]: what the top layer's gates add up, from the input and from the state before, biases included. */
+  readonly sums: { readonly input: Float32Array; readonly state: Float32Array };
   /** [T, V]: the probability of each character after each step. */
   readonly probabilities: Float32Array;
 }
@@ -24,6 +26,7 @@ export function traceModel({ config, stateDict }: ModelSnapshot, tokens: ArrayLi
   const T = tokens.length;
   const values: Record<string, Float32Array> = {};
   for (const name of [...names, ...(cell === "lstm" ? ["c"] : []), "h"]) values[name] = new Float32Array(T * H);
+  const sums = { input: new Float32Array(T * G * H), state: new Float32Array(T * G * H) };
   const probabilities = new Float32Array(T * V);
   const h = Array.from({ length: L }, () => new Float64Array(H));
   const c = Array.from({ length: L }, () => new Float64Array(H));
@@ -65,12 +68,15 @@ export function traceModel({ config, stateDict }: ModelSnapshot, tokens: ArrayLi
       }
       x = h[l]!;
     }
+    // The last layer's are the last that were made.
+    sums.input.set(fromInput, t * G * H);
+    sums.state.set(fromState, t * G * H);
     const logits = new Float64Array(V);
     product(stateDict["head.weight"]!, h[L - 1]!, logits);
     add(logits, stateDict["head.bias"]!);
     probabilities.set(softmax(logits), t * V);
   }
-  return { steps: T, units: H, values, probabilities };
+  return { steps: T, units: H, values, sums, probabilities };
 }
 
 /** The candidate's part of the state, where the reset gate acts before the product: W_hn (r ⊙ h) + b_hn. */
@@ -144,13 +150,12 @@ const norm = (values: Float64Array): number => Math.sqrt(values.reduce((sum, val
 /** From the gradients of the top layer's state after step t to those of the state before it. */
 function stepBack(
   { config, stateDict }: ModelSnapshot,
-  { values, units: H }: Trace,
+  { values, sums, units: H }: Trace,
   t: number,
   dh: Float64Array,
   dc: Float64Array,
 ): [Float64Array<ArrayBuffer>, Float64Array<ArrayBuffer>] {
   const weight = stateDict[`rnn.weight_hh_l${config.numLayers - 1}`]!;
-  const bias = stateDict[`rnn.bias_hh_l${config.numLayers - 1}`]!;
   const at = (name: string, j: number, step = t): number => (step < 0 ? 0 : values[name]![step * H + j]!);
   const before = new Float64Array(H);
   const carried = new Float64Array(H);
@@ -195,14 +200,9 @@ function stepBack(
       each((j) => dh[j]! * (at("h", j, t - 1) - at("n", j)) * gate(at("z", j))),
     );
     if (config.resetAfter) {
-      const fromState = each((j) => {
-        let sum = bias[2 * H + j]!;
-        for (let k = 0; k < H; k++) sum += weight[(2 * H + j) * H + k]! * at("h", k, t - 1);
-        return sum;
-      });
       through(
         0,
-        each((j) => dn[j]! * fromState[j]! * gate(at("r", j))),
+        each((j) => dn[j]! * sums.state[(3 * t + 2) * H + j]! * gate(at("r", j))),
       );
       through(
         2,

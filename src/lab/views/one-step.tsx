@@ -1,3 +1,5 @@
+import type { LanguageModelConfig } from "../../models/config.ts";
+import { fixed } from "../format.ts";
 import { quoted } from "../passage-text.tsx";
 import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
 import type { Trace } from "../trace.ts";
@@ -5,34 +7,46 @@ import type { View, ViewProps } from "./view.ts";
 
 interface Box {
   readonly name: string;
-  readonly x: number;
-  readonly y: number;
+  /** Column and row of the diagram. */
+  readonly at: readonly [column: number, row: number];
   readonly value: number;
   readonly note: string;
+  /** What a gate adds up, and by which function it becomes the value. */
+  readonly from?: string;
+}
+interface Diagram {
+  readonly boxes: readonly Box[];
+  readonly wires: readonly (readonly [from: string, to: string])[];
 }
 
 /** What flows through one unit at one step: boxes with their values, and the wires between them. */
 function diagram(
-  trace: Trace,
+  { values, sums, units }: Trace,
+  { nonlinearity, resetAfter }: LanguageModelConfig,
   t: number,
   unit: number,
-): { readonly boxes: readonly Box[]; readonly wires: readonly (readonly [string, string])[] } {
-  const at = (name: string, step = t): number => (step < 0 ? 0 : trace.values[name]![step * trace.units + unit]!);
-  const box = (name: string, x: number, y: number, value: number, note: string): Box => ({ name, x, y, value, note });
-  if (trace.values.c) {
+): Diagram {
+  const at = (name: string, step = t): number => (step < 0 ? 0 : values[name]![step * units + unit]!);
+  const gates = sums.input.length / (values.h!.length || 1);
+  const sum = (of: "input" | "state", gate: number): number => sums[of][(t * gates + gate) * units + unit]!;
+  const added = (name: string, gate: number, reset = ""): string => {
+    const state = sum("state", gate);
+    return `${name}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${reset}${Math.abs(state).toFixed(1)})`;
+  };
+  if (values.c) {
     const [i, f, g, o] = [at("i"), at("f"), at("g"), at("o")];
     return {
       boxes: [
-        box("c before", 70, 70, at("c", t - 1), "what it held"),
-        box("f", 210, 160, f, "keep?"),
-        box("f ⊙ c", 210, 70, f * at("c", t - 1), "kept"),
-        box("i", 310, 160, i, "write?"),
-        box("g", 430, 245, g, "candidate"),
-        box("i ⊙ g", 430, 160, i * g, "written"),
-        box("c", 430, 70, at("c"), "what it holds"),
-        box("o", 660, 160, o, "show?"),
-        box("tanh c", 540, 70, Math.tanh(at("c")), "squashed"),
-        box("h", 660, 70, at("h"), "what others see"),
+        { name: "c before", at: [0, 0], value: at("c", t - 1), note: "what it held" },
+        { name: "f", at: [1, 1], value: f, note: "keep?", from: added("σ", 1) },
+        { name: "f ⊙ c", at: [1, 0], value: f * at("c", t - 1), note: "kept" },
+        { name: "g", at: [2, 2], value: g, note: "candidate", from: added("tanh", 2) },
+        { name: "i", at: [3, 1], value: i, note: "write?", from: added("σ", 0) },
+        { name: "i ⊙ g", at: [2, 1], value: i * g, note: "written" },
+        { name: "c", at: [2, 0], value: at("c"), note: "what it holds" },
+        { name: "tanh c", at: [3, 0], value: Math.tanh(at("c")), note: "squashed" },
+        { name: "o", at: [4, 1], value: o, note: "show?", from: added("σ", 3) },
+        { name: "h", at: [4, 0], value: at("h"), note: "what others see" },
       ],
       wires: [
         ["c before", "f ⊙ c"],
@@ -47,38 +61,40 @@ function diagram(
       ],
     };
   }
-  if (trace.values.z) {
+  if (values.z) {
     const [r, z, n] = [at("r"), at("z"), at("n")];
     return {
       boxes: [
-        box("h before", 70, 70, at("h", t - 1), "what it held"),
-        box("z", 230, 160, z, "keep?"),
-        box("z ⊙ h", 230, 70, z * at("h", t - 1), "kept"),
-        box("r", 380, 240, r, "look back?"),
-        box("n", 500, 240, n, "candidate"),
-        box("(1−z) ⊙ n", 500, 160, (1 - z) * n, "written"),
-        box("h", 640, 70, at("h"), "what it holds"),
+        { name: "h before", at: [0, 0], value: at("h", t - 1), note: "what it held" },
+        { name: "z", at: [1, 1], value: z, note: "keep?", from: added("σ", 1) },
+        { name: "z ⊙ h", at: [1, 0], value: z * at("h", t - 1), note: "kept" },
+        { name: "r", at: [3, 2], value: r, note: "look back?", from: added("σ", 0) },
+        { name: "n", at: [2, 2], value: n, note: "candidate", from: added("tanh", 2, resetAfter ? "r·" : "") },
+        { name: "(1 − z) ⊙ n", at: [2, 1], value: (1 - z) * n, note: "written" },
+        { name: "h", at: [2, 0], value: at("h"), note: "what it holds" },
       ],
       wires: [
         ["h before", "z ⊙ h"],
         ["z", "z ⊙ h"],
         ["z ⊙ h", "h"],
         ["r", "n"],
-        ["n", "(1−z) ⊙ n"],
-        ["(1−z) ⊙ n", "h"],
+        ["n", "(1 − z) ⊙ n"],
+        ["z", "(1 − z) ⊙ n"],
+        ["(1 − z) ⊙ n", "h"],
       ],
     };
   }
-  const h = at("h");
   return {
     boxes: [
-      box("h before", 90, 100, at("h", t - 1), "what it held"),
-      box("sum", 340, 100, Math.atanh(Math.max(-0.999999, Math.min(0.999999, h))), "of input and all units"),
-      box("h", 590, 100, h, "tanh of the sum"),
+      { name: "from the input", at: [0, 0], value: sum("input", 0), note: "W x + b" },
+      { name: "from all units", at: [1, 1], value: sum("state", 0), note: "W h before + b" },
+      { name: "a", at: [1, 0], value: sum("input", 0) + sum("state", 0), note: "the sum" },
+      { name: "h", at: [2, 0], value: at("h"), note: `${nonlinearity} a` },
     ],
     wires: [
-      ["h before", "sum"],
-      ["sum", "h"],
+      ["from the input", "a"],
+      ["from all units", "a"],
+      ["a", "h"],
     ],
   };
 }
@@ -87,10 +103,9 @@ function Content(props: ViewProps) {
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
   const { trace, characters, position, unit, look } = reading;
-  const { boxes, wires } = diagram(trace, position, unit);
-  const find = (name: string): Box => boxes.find((box) => box.name === name)!;
-  const words = boxes.map(({ name, value: number }) => `${name} ${number.toFixed(2)}`).join(", ");
-  const height = Math.max(...boxes.map(({ y }) => y)) + 50;
+  const { boxes, wires } = diagram(trace, props.snapshots[props.chosen]!.config, position, unit);
+  const words = boxes.map(({ name, value: number }) => `${name} ${fixed(number, 2)}`).join(", ");
+  const rows = 1 + Math.max(...boxes.map(({ at: [, row] }) => row));
   return (
     <>
       <ReadingText reading={reading} />
@@ -107,49 +122,76 @@ function Content(props: ViewProps) {
       <div class="scroll" tabIndex={0} role="region" aria-label="The cell’s diagram">
         <svg
           class="cell"
-          viewBox={`0 0 730 ${height}`}
+          viewBox={`0 0 ${WIDTH} ${rows * ROW}`}
           role="img"
           aria-label={`Unit ${unit} at ${quoted(characters[position]!)}: ${words}`}
         >
-          {wires.map(([from, to]) => {
-            const [a, b] = [find(from), find(to)];
-            return (
-              <line
-                key={`${from} ${to}`}
-                x1={a.x}
-                y1={a.y}
-                x2={b.x}
-                y2={b.y}
-                style={{ strokeWidth: `${1 + 4 * Math.min(1, Math.abs(a.value))}px` }}
-              />
-            );
-          })}
-          {boxes.map(({ name, x, y, value: number, note }) => (
-            <g key={name} transform={`translate(${x} ${y})`} class={number < 0 ? "negative" : "positive"}>
-              <rect class="back" x="-46" y="-28" width="92" height="56" rx="9" />
-              <rect
-                class="front"
-                x="-46"
-                y="-28"
-                width="92"
-                height="56"
-                rx="9"
-                style={{ opacity: String(0.08 + 0.42 * Math.min(1, Math.abs(number))) }}
-              />
-              <text class="what" y="-11">
-                {name}
-              </text>
-              <text class="number" y="7" data-box={name}>
-                {number.toFixed(2)}
-              </text>
-              <text class="note" y="22">
-                {note}
-              </text>
-            </g>
+          {wires.map(([from, to]) => (
+            <Wire
+              key={`${from} ${to}`}
+              from={boxes.find(({ name }) => name === from)!}
+              to={boxes.find(({ name }) => name === to)!}
+            />
+          ))}
+          {boxes.map((box) => (
+            <BoxShape key={box.name} box={box} />
           ))}
         </svg>
       </div>
     </>
+  );
+}
+
+const [COLUMN, ROW] = [146, 108];
+const [BOX_WIDTH, BOX_HEIGHT] = [112, 74];
+const WIDTH = 5 * COLUMN;
+const centre = ({ at: [column, row] }: Box): readonly [number, number] => [(column + 0.5) * COLUMN, (row + 0.5) * ROW];
+
+/** From the edge of one box to that of the next in its row or column; as thick as what flows through it is large. */
+function Wire({ from, to }: { from: Box; to: Box }) {
+  const [[x1, y1], [x2, y2]] = [centre(from), centre(to)];
+  const [dx, dy] = [Math.sign(x2 - x1), Math.sign(y2 - y1)];
+  // A box of another row and column is met from below.
+  const x = dx !== 0 && dy === 0 ? x2 - (dx * BOX_WIDTH) / 2 : x2;
+  const y = dy !== 0 ? y2 - (dy * BOX_HEIGHT) / 2 : y2;
+  const width = 1 + 4 * Math.min(1, Math.abs(from.value));
+  const tip = 6 + width;
+  const across = 3 + width / 2;
+  const along = dy === 0;
+  const corners = along
+    ? [x, y, x - dx * tip, y - across, x - dx * tip, y + across]
+    : [x, y, x - across, y - dy * tip, x + across, y - dy * tip];
+  return (
+    <g class="wire">
+      <line x1={x1} y1={y1} x2={along ? x - dx * tip : x} y2={along ? y : y - dy * tip} style={{ strokeWidth: `${width}px` }} />
+      <polygon points={corners.join(" ")} />
+    </g>
+  );
+}
+
+function BoxShape({ box }: { box: Box }) {
+  const { name, value, note, from } = box;
+  const [x, y] = centre(box);
+  const shape = { x: -BOX_WIDTH / 2, y: -BOX_HEIGHT / 2, width: BOX_WIDTH, height: BOX_HEIGHT, rx: 9 };
+  return (
+    <g transform={`translate(${x} ${y})`} class={value < 0 ? "negative" : "positive"}>
+      <rect class="back" {...shape} />
+      <rect class="front" {...shape} style={{ opacity: String(0.08 + 0.42 * Math.min(1, Math.abs(value))) }} />
+      <text class="what" y={from ? -21 : -14}>
+        {name}
+      </text>
+      <text class="number" y={from ? -2 : 5} data-box={name}>
+        {fixed(value, 2)}
+      </text>
+      <text class="note" y={from ? 13 : 22}>
+        {note}
+      </text>
+      {from && (
+        <text class="note sum" y="27">
+          {from}
+        </text>
+      )}
+    </g>
   );
 }
 
@@ -158,8 +200,8 @@ const view: View = {
   intro: (
     <>
       The same numbers as in the heatmaps, for one unit and one character, on their way through the cell. Step through the
-      passage: in an LSTM the upper line carries the cell’s value along, and only the gates touch it. Lines are as thick as what
-      flows through them is large.
+      passage: in an LSTM the upper line carries the cell’s value along, and only the gates touch it. Below each gate stands what
+      it adds up, from the character and from the state before; lines are as thick as what flows through them is large.
     </>
   ),
   equation: (
