@@ -168,8 +168,9 @@ function Lost() {
   return (
     <Notice label="Device lost">
       <p>
-        <strong>The graphics device was lost and did not come back.</strong> Your run is saved up to its last snapshot and can go
-        on on the CPU, or on the GPU once its driver has recovered.
+        <strong>The graphics device was lost and did not come back.</strong>{" "}
+        {run.value && "Your run is kept up to its last snapshot. "}
+        The lab can go on on the CPU, or on the GPU once its driver has recovered.
       </p>
       <div class="row">
         <button type="button" id="use-cpu" class="primary" onClick={() => void recover("cpu")}>

@@ -39,7 +39,8 @@ export function makeLossChart(container: HTMLElement): LossChart {
     if (last) update(last.curves, last.options);
   };
   const resized = new ResizeObserver(() => {
-    if (chart && container.clientWidth > 0 && container.clientWidth !== chart.width) rebuild();
+    // It may have been hidden when there was first something to draw.
+    if (container.clientWidth > 0 && container.clientWidth !== chart?.width) rebuild();
   });
   resized.observe(container);
   const scheme = matchMedia("(prefers-color-scheme: dark)");

@@ -3,8 +3,16 @@ import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
-import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../training/checkpoint.ts";
+import {
+  loadCheckpoint,
+  modelFromCheckpoint,
+  resumeTrainer,
+  saveCheckpoint,
+  type Checkpoint,
+  type Intervals,
+} from "../training/checkpoint.ts";
 import type { TrainingEvent } from "../training/events.ts";
+import { TRAINING_DEFAULTS } from "../training/options.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { EVAL_FIELDS, STEP_FIELDS } from "./protocol.ts";
 import type { Settings } from "./settings.ts";
@@ -21,8 +29,10 @@ export interface Lane {
   /** Numbers of the two that the page has. */
   sentPoints: number;
   sentEvaluations: number;
-  /** The run as it was last saved. */
-  snapshot: Uint8Array | undefined;
+  /** The run as it was last saved, and at which step. */
+  snapshot: { readonly step: number; readonly bytes: Uint8Array } | undefined;
+  /** What a checkpoint says in place of LOGGING. */
+  readonly intervals: Intervals;
   /** Why it trains no more, where that is not the run's end. */
   failure: string | undefined;
   finished: boolean;
@@ -40,7 +50,6 @@ export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: nu
     dropout: settings.dropout,
   });
 
-/** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */
 const trainerOptions = (settings: Settings, text: LoadedText): TrainerOptions => ({
   tokenizer: text.tokenizer,
   batchSize: settings.batchSize,
@@ -57,9 +66,11 @@ const trainerOptions = (settings: Settings, text: LoadedText): TrainerOptions =>
   seed: settings.seed,
   ...LOGGING,
 });
-const LOGGING = { logInterval: 1, sampleInterval: 0, checkpointInterval: 0 };
+/** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */
+const LOGGING: Required<Intervals> = { logInterval: 1, sampleInterval: 0, checkpointInterval: 0 };
 
-function laneOf(preset: PresetName, model: LanguageModel, trainer: Trainer): Lane {
+function laneOf(preset: PresetName, model: LanguageModel, trainer: Trainer, given: Intervals = TRAINING_DEFAULTS): Lane {
+  const { logInterval, sampleInterval, checkpointInterval } = given;
   return {
     preset,
     model,
@@ -70,6 +81,7 @@ function laneOf(preset: PresetName, model: LanguageModel, trainer: Trainer): Lan
     sentPoints: 0,
     sentEvaluations: 0,
     snapshot: undefined,
+    intervals: { logInterval, sampleInterval, checkpointInterval },
     failure: undefined,
     finished: false,
     pace: { milliseconds: 0, steps: 0 },
@@ -88,16 +100,40 @@ export function newLane(device: Device, settings: Settings, preset: PresetName, 
 }
 
 /** A model as a checkpoint left it. `text` must be in its vocabulary. */
-export function laneFromCheckpoint(device: Device, preset: PresetName, bytes: Uint8Array, text: LoadedText): Lane {
-  const checkpoint = loadCheckpoint(bytes);
-  const tokens = checkpoint.tokenizer.encode(text.text);
+export function laneFromCheckpoint(
+  device: Device,
+  preset: PresetName,
+  bytes: Uint8Array,
+  text: LoadedText,
+  checkpoint: Checkpoint = loadCheckpoint(bytes),
+): Lane {
+  const { tokenizer, training } = checkpoint;
+  // The models of a race share one array of what may be a long text.
+  const same = JSON.stringify(tokenizer) === JSON.stringify(text.tokenizer);
+  const tokens = same ? text.tokens : tokenizer.encode(text.text);
   const model = modelFromCheckpoint(device, checkpoint);
   try {
-    return { ...laneOf(preset, model, resumeTrainer(model, tokens, checkpoint, LOGGING)), snapshot: bytes };
+    const trainer = resumeTrainer(model, tokens, checkpoint, LOGGING);
+    return { ...laneOf(preset, model, trainer, training?.options), snapshot: { step: trainer.step, bytes } };
   } catch (error) {
     model.dispose();
     throw error;
   }
+}
+
+/** Makes the models of a run, or none of them. */
+export async function makeLanes(
+  presets: readonly PresetName[],
+  make: (preset: PresetName, index: number) => Promise<Lane> | Lane,
+): Promise<Lane[]> {
+  const lanes: Lane[] = [];
+  try {
+    for (const [i, preset] of presets.entries()) lanes.push(await make(preset, i));
+  } catch (error) {
+    lanes.forEach(disposeLane);
+    throw error;
+  }
+  return lanes;
 }
 
 /** Puts a log into a lane: what lies beyond the step that it stands at never happened. */
@@ -135,15 +171,25 @@ export async function pull(lane: Lane): Promise<boolean> {
     }
     return true;
   } catch (error) {
-    if (!(error instanceof GatewiseError) || error.code !== "E_NAN_LOSS") throw error;
-    lane.failure = error.message;
+    stopAtNaN(lane, error);
     return false;
   }
 }
 
-/** Keeps the run as it stands. A run that has stopped for good keeps what it had. */
+/** Keeps the run as it stands. A model whose numbers are not finite stops, and keeps what it had. */
 export async function takeSnapshot(lane: Lane): Promise<void> {
-  if (lane.failure === undefined) lane.snapshot = await saveCheckpoint(lane.trainer);
+  if (lane.failure !== undefined) return;
+  const { step } = lane.trainer;
+  try {
+    lane.snapshot = { step, bytes: await saveCheckpoint(lane.trainer, lane.intervals) };
+  } catch (error) {
+    stopAtNaN(lane, error);
+  }
+}
+
+function stopAtNaN(lane: Lane, error: unknown): void {
+  if (!(error instanceof GatewiseError) || error.code !== "E_NAN_LOSS") throw error;
+  lane.failure = error.message;
 }
 
 export function disposeLane(lane: Lane): void {

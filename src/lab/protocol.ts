@@ -53,6 +53,8 @@ export interface RunInfo {
   readonly settings: Settings;
   readonly text: TextInfo;
   readonly device: string;
+  /** Options of the command line for what the page has no field for: a checkpoint may bring them. */
+  readonly flags: readonly string[];
   readonly lanes: readonly LaneInfo[];
 }
 
@@ -75,14 +77,23 @@ export const STEP_FIELDS = 4;
 /** Numbers in a row of `evaluations`: step, validation loss, accuracy. */
 export const EVAL_FIELDS = 3;
 
+/** What one model of a run has logged: rows of STEP_FIELDS and of EVAL_FIELDS numbers. */
+export interface Log {
+  readonly points: Float32Array;
+  readonly evaluations: Float32Array;
+}
+
 export type LabEvent =
   | { readonly event: "phase"; readonly phase: Phase; readonly message?: string }
   /** Rows of a lane, from its row number `from`; what the page has from there on is replaced. */
   | { readonly event: "points" | "evaluations"; readonly lane: number; readonly from: number; readonly values: Float32Array }
   | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number }
   | { readonly event: "sample"; readonly lane: number; readonly step: number; readonly text: string; readonly note?: string }
-  | { readonly event: "lane-stopped"; readonly lane: number; readonly step: number; readonly message: string }
-  | { readonly event: "saved"; readonly steps: readonly number[] }
+  | { readonly event: "lane-stopped"; readonly lane: number; readonly message: string }
+  /** Where the models that still train stand on the disk: the least of their steps. */
+  | { readonly event: "saved"; readonly step: number }
+  /** Why nothing is kept; training goes on all the same. */
+  | { readonly event: "unsaved"; readonly message: string }
   | { readonly event: "device"; readonly device: DeviceInfo; readonly message: string }
   | { readonly event: "notice"; readonly message: string }
   | { readonly event: "check"; readonly result: CheckResult };
@@ -134,10 +145,11 @@ export interface LabWorker {
   /** Makes a run of a checkpoint, on the text that is loaded. */
   openCheckpoint(bytes: Uint8Array, settings: Settings, sampling: Sampling): Promise<Result<{ run: RunInfo; notice: string }>>;
   save(): Promise<void>;
-  restore(id: string): Promise<Result<{ run: RunInfo; sampling: Sampling }>>;
-  /** The loss logs of a stored run: rows as in `points` and `evaluations`, a pair for each of its models. */
-  storedLogs(id: string): Promise<readonly { readonly points: Float32Array; readonly evaluations: Float32Array }[]>;
-  remove(id: string): Promise<void>;
+  restore(id: string): Promise<Result<{ run: RunInfo; sampling: Sampling; logs: readonly Log[] }>>;
+  /** The logs of a stored run's models; none if nothing is kept. */
+  storedLogs(id: string): Promise<readonly Log[]>;
+  /** Deletes a stored run; returns false if a page has it open. */
+  remove(id: string): Promise<boolean>;
   check(quick: boolean): Promise<Result<{ passed: boolean; checks: number; seconds: number; device: string }>>;
   cancelCheck(): void;
 }

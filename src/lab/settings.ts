@@ -1,6 +1,7 @@
 // What a visitor can set: one table of fields makes the form, the checks of what comes from outside (address, storage,
 // files), the address itself and the command line that does the same.
 import * as v from "valibot";
+import { BOOKS } from "../data/books.ts";
 import type { PresetName } from "../models/config.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
@@ -100,12 +101,18 @@ const NUMBER_SCHEMAS = Object.fromEntries(NUMBER_NAMES.map((name) => [name, numb
   NumberName,
   ReturnType<typeof number>
 >;
-export const SettingsSchema = v.object({
-  data: v.pipe(v.string(), v.regex(/^[a-z][a-z-]{0,30}$/)),
+const CHOICES = {
+  data: v.picklist(["own", ...BOOKS.map(({ name }) => name)]),
   preset: v.picklist([...PRESET_NAMES, RACE]),
   optimizer: v.picklist(OPTIMIZERS),
   schedule: v.picklist(SCHEDULES),
-  ...NUMBER_SCHEMAS,
+};
+export const SettingsSchema = v.object({ ...CHOICES, ...NUMBER_SCHEMAS });
+const anyNumber = v.pipe(v.number(), v.minValue(0));
+/** Settings of a run that exists: a checkpoint may have brought sizes that the form does not offer. */
+export const StoredSettingsSchema = v.object({
+  ...CHOICES,
+  ...(Object.fromEntries(NUMBER_NAMES.map((name) => [name, anyNumber])) as Record<NumberName, typeof anyNumber>),
 });
 export const SamplingSchema = v.object({
   temperature: v.pipe(v.number(), v.minValue(0), v.maxValue(2)),
@@ -119,6 +126,11 @@ export const rangeOf = ({ least, most, integer }: NumberField): string =>
 
 /** Whether a number is one that the field takes. */
 export const fits = (name: NumberName, value: number): boolean => v.is(NUMBER_SCHEMAS[name], value);
+
+/** Characters that tell the validation loss well enough; of a long book more would take longer than the training. */
+const ENOUGH_VALIDATION = 20_000;
+export const valFractionFor = (characters: number): number =>
+  characters * 0.1 <= ENOUGH_VALIDATION ? 0.1 : Number((ENOUGH_VALIDATION / characters).toPrecision(2));
 
 /** The sizes that an adapter handles well: each learns to write words within a minute or two. */
 export function defaultsFor(family: "gpu" | "software" | "cpu"): Settings {
@@ -197,16 +209,20 @@ export function writeAddress(settings: Settings, sampling: Sampling): string {
   return `?${query}`;
 }
 
-/** The command that does the same in a terminal. */
-export function commandLine(settings: Settings, textName: string): string {
+/** The command that does the same in a terminal; `flags` for what is no setting of the page. */
+export function commandLine(settings: Settings, textName: string, flags: readonly string[] = []): string {
   const race = settings.preset === RACE;
-  const data = settings.data === "own" ? shellQuote(`./${textName}`) : settings.data;
+  const data = dataArgument(settings, textName);
   const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
   if (!race) words.push("--preset", settings.preset);
   words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
   for (const field of NUMBER_NAMES) words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
-  return words.join(" ");
+  return [...words, ...flags].join(" ");
 }
+
+/** What --data takes: a text of the visitor's own lies where they have it. */
+export const dataArgument = ({ data }: Pick<Settings, "data">, textName: string): string =>
+  data === "own" ? shellQuote(`./${textName}`) : data;
 
 const shellQuote = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 

@@ -30,6 +30,7 @@ import {
   text,
   textProblem,
 } from "./store.ts";
+import { MOST_BYTES } from "./texts.ts";
 
 const SIZES: readonly NumberName[] = ["hiddenSize", "embeddingSize", "numLayers", "dropout"];
 const BATCHES: readonly NumberName[] = ["batchSize", "seqLen", "totalSteps"];
@@ -63,8 +64,15 @@ export function Setup() {
 }
 
 async function readFile(file: File): Promise<void> {
-  if (file.name.endsWith(".safetensors")) return openCheckpoint(file);
-  await chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
+  try {
+    if (file.name.endsWith(".safetensors")) return await openCheckpoint(file);
+    if (file.size > MOST_BYTES)
+      throw new Error(`${file.name} has ${bytes(file.size)}; the lab takes texts up to ${bytes(MOST_BYTES)}`);
+    await chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
+  } catch (error) {
+    // A folder, say, or a file that was deleted since.
+    textProblem.value = error instanceof Error ? error.message : String(error);
+  }
 }
 
 const pasting = signal(false);
@@ -80,7 +88,7 @@ function BookField({ locked }: { locked: boolean }) {
       if (!file) return;
       event.preventDefault();
       if (editable.value) void readFile(file);
-      else status.value = "Reset the run before you choose another book.";
+      else status.value = run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
     };
     addEventListener("dragover", over);
     addEventListener("drop", drop);
@@ -145,10 +153,11 @@ function PasteField() {
       <textarea id="paste" rows={5} ref={(element) => void (area = element)} />
       <button
         type="button"
-        onClick={() => {
+        onClick={async () => {
           const pasted = area?.value ?? "";
-          void chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
-          pasting.value = false;
+          await chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
+          // What was refused stays, to be made longer.
+          pasting.value = textProblem.value !== undefined;
         }}
       >
         Use this text
@@ -320,7 +329,7 @@ function ShareLine() {
     <div class="row small">
       <button
         type="button"
-        onClick={() => void copy("Command", commandLine(settings.value, text.value?.name ?? "text.txt"))}
+        onClick={() => void copy("Command", commandLine(settings.value, text.value?.name ?? "text.txt", run.value?.flags))}
         title="The same run in a terminal"
       >
         Copy as command

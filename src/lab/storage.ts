@@ -2,11 +2,11 @@
 // for a text of the visitor's own, text.txt. A file is replaced whole or not at all.
 import * as v from "valibot";
 import type { StoredRun } from "./protocol.ts";
-import { PRESET_NAMES, SamplingSchema, SettingsSchema } from "./settings.ts";
+import { PRESET_NAMES, SamplingSchema, StoredSettingsSchema } from "./settings.ts";
 
 const StoredRunSchema = v.object({
   id: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,40}$/)),
-  settings: SettingsSchema,
+  settings: StoredSettingsSchema,
   sampling: SamplingSchema,
   presets: v.pipe(v.array(v.picklist(PRESET_NAMES)), v.minLength(1), v.maxLength(4)),
   title: v.pipe(v.string(), v.maxLength(200)),
@@ -68,4 +68,22 @@ export async function removeRun(id: string): Promise<void> {
   const root = await navigator.storage.getDirectory();
   const runs = await root.getDirectoryHandle("runs", { create: true });
   await runs.removeEntry(id, { recursive: true }).catch(() => {});
+}
+
+/** A page that is being reloaded lets go of its run a little after the next one asks for it. */
+const CLAIM_PATIENCE = 1500;
+
+/**
+ * Keeps a run for this page alone: two that train it would overwrite each other's files. Returns how to let go of it,
+ * or nothing if another page has it.
+ */
+export function claimRun(id: string): Promise<(() => void) | undefined> {
+  // Without locks, on pages that are not secure, there are no files either.
+  if (!("locks" in navigator)) return Promise.resolve(() => {});
+  return new Promise((resolve) => {
+    const held = (): Promise<void> => new Promise((release) => resolve(release));
+    navigator.locks
+      .request(`gatewise-${id}`, { signal: AbortSignal.timeout(CLAIM_PATIENCE) }, held)
+      .catch(() => resolve(undefined));
+  });
 }

@@ -1,7 +1,7 @@
 // What the page knows, as signals, and what it can ask the training worker to do.
 import { batch, computed, effect, signal } from "@preact/signals";
 import * as Comlink from "comlink";
-import { get, set } from "idb-keyval";
+import { get, set, update } from "idb-keyval";
 import * as v from "valibot";
 import type { PresetName } from "../models/config.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
@@ -14,6 +14,7 @@ import {
   type Estimate,
   type LabEvent,
   type LabWorker,
+  type Log,
   type Phase,
   type RunInfo,
   type TextInfo,
@@ -24,11 +25,11 @@ import {
   NUMBERS,
   PRESET_NAMES,
   PRESET_TITLES,
-  presetsOf,
   RACE,
   readAddress,
   SAMPLING,
-  SettingsSchema,
+  StoredSettingsSchema,
+  valFractionFor,
   writeAddress,
   type Sampling,
   type Settings,
@@ -64,7 +65,7 @@ const RunSummarySchema = v.object({
   name: v.pipe(v.string(), v.maxLength(80)),
   created: v.number(),
   title: v.pipe(v.string(), v.maxLength(200)),
-  settings: SettingsSchema,
+  settings: StoredSettingsSchema,
   models: v.array(
     v.object({
       preset: v.picklist(PRESET_NAMES),
@@ -74,7 +75,9 @@ const RunSummarySchema = v.object({
     }),
   ),
 });
+/** Names in the browser's storage. */
 const RUNS = "runs";
+const STAGE = "stage";
 const MOST_RUNS = 40;
 
 export const phase = signal<Phase>("idle");
@@ -96,6 +99,8 @@ export const compared = signal<ReadonlyMap<string, readonly Curve[]>>(new Map())
 /** Counts changes of `curves`, which are too large to be copied for every point. */
 export const curvesVersion = signal(0);
 export const savedAt = signal<number | undefined>(undefined);
+/** Why nothing is kept, if that is so. */
+export const unsaved = signal<string | undefined>(undefined);
 export const checkResults = signal<readonly CheckResult[]>([]);
 /** Whether a command is under way that the buttons should wait for. */
 export const busy = signal(false);
@@ -106,9 +111,11 @@ export const training = computed(() => phase.value === "training" || phase.value
 /** Whether the set-up can be changed: not while a run stands on it. */
 export const editable = computed(() => run.value === undefined && !busy.value);
 
-export const worker: Comlink.Remote<LabWorker> = Comlink.wrap<LabWorker>(
-  new Worker(scriptUrl(workerUrl), { type: "module", name: "training" }),
-);
+const thread = new Worker(scriptUrl(workerUrl), { type: "module", name: "training" });
+thread.addEventListener("error", ({ message }) => {
+  status.value = `The lab’s worker ${message ? `failed: ${message}` : "could not be loaded"}; reload the page.`;
+});
+export const worker: Comlink.Remote<LabWorker> = Comlink.wrap<LabWorker>(thread);
 
 // --- what the worker tells --------------------------------------------------------------------------------------------
 
@@ -136,14 +143,19 @@ function hear(event: LabEvent): void {
       break;
     case "lane-stopped":
       changeLane(event.lane, { stopped: event.message });
-      status.value = `${titleOf(event.lane)} stopped at step ${event.step}: ${event.message}`;
+      status.value = `${titleOf(event.lane)} stopped: ${event.message}`;
       break;
     case "saved":
-      savedAt.value = Math.min(...event.steps);
+      savedAt.value = event.step;
+      unsaved.value = undefined;
       summarise();
+      break;
+    case "unsaved":
+      unsaved.value = event.message;
       break;
     case "device":
       device.value = event.device;
+      if (run.value) run.value = { ...run.value, device: event.device.description };
       status.value = event.message;
       break;
     case "notice":
@@ -156,8 +168,15 @@ function hear(event: LabEvent): void {
 
 const titleOf = (lane: number): string => PRESET_TITLES[curves[lane]!.preset];
 
+/** Steps that all models have done; one that stopped for good holds up nothing. */
+export function stepsDone(): number {
+  const steps = curves.map(({ points }) => lastStep(points, STEP_FIELDS));
+  const going = steps.filter((_, i) => lanes.value[i]?.stopped === undefined);
+  return Math.min(...(going.length > 0 ? going : [Math.max(0, ...steps)]));
+}
+
 function announcePhase(next: Phase): void {
-  const step = run.value ? Math.max(0, ...curves.map(({ points }) => lastStep(points, STEP_FIELDS))) : 0;
+  const step = stepsDone();
   const words: Partial<Record<Phase, string>> = {
     training: "Training.",
     paused: step > 0 ? `Paused at step ${step.toLocaleString("en")}.` : "",
@@ -195,11 +214,13 @@ export async function begin(): Promise<void> {
   if (asked.ignored.length > 0)
     status.value = `Not understood in the address, and left at its default: ${asked.ignored.join(", ")}.`;
   runs.value = await stored;
-  const last = runs.value[0];
+  const id = await onStage();
+  const last = runs.value.find((summary) => summary.id === id);
   const same = last && Object.entries(asked.settings).every(([name, value]) => last.settings[name as keyof Settings] === value);
-  if (last && same && device.value && last.models.some(({ step }) => step > 0) && (await restore(last.id))) return;
+  if (last && same && device.value && (await restore(last.id, asked.sampling))) return;
   const { data } = settings.value;
-  await loadText(data === "own" ? { book: "alice" } : { book: data });
+  if (data === "own") status.value = "This address is of a text of somebody’s own, which it does not hold: open or paste it.";
+  await loadText({ book: data === "own" ? "alice" : data }, asked.settings.valFraction === undefined);
 }
 
 /** Opens a device; without WebGPU the CPU, and says why. */
@@ -215,13 +236,20 @@ export async function openDevice(choice: DeviceChoice): Promise<void> {
   else status.value = result.message;
 }
 
+/** The text that is on its way; what needs a text waits for it. */
+let textLoad: Promise<void> = Promise.resolve();
+
 /** The visitor's choice of a text; the address follows it. */
 export async function chooseText(source: TextSource): Promise<void> {
-  await loadText(source);
+  // Whoever has set the validation part has meant it.
+  const load = loadText(source, settings.value.valFraction === valFractionFor(text.value?.characters ?? 0));
+  textLoad = load;
+  await load;
   if (!textProblem.value) writeUrl();
 }
 
-async function loadText(source: TextSource): Promise<void> {
+/** `fits`: whether the validation part is to be what the text's length suggests. */
+async function loadText(source: TextSource, fits: boolean): Promise<void> {
   textProblem.value = undefined;
   const result = await worker.loadText("bytes" in source ? Comlink.transfer(source, [source.bytes.buffer]) : source);
   if (!result.ok) {
@@ -229,9 +257,10 @@ async function loadText(source: TextSource): Promise<void> {
     status.value = result.message;
     return;
   }
+  const { title, characters, vocabulary, data } = result.text;
   text.value = result.text;
-  settings.value = { ...settings.value, data: result.text.data };
-  const { title, characters, vocabulary } = result.text;
+  textProblem.value = undefined;
+  settings.value = { ...settings.value, data, ...(fits && { valFraction: valFractionFor(characters) }) };
   if (run.value === undefined && status.value === "")
     status.value = `${title}: ${characters.toLocaleString("en")} characters, ${vocabulary.length} different ones.`;
 }
@@ -247,11 +276,16 @@ effect(() => {
 
 // --- training ---------------------------------------------------------------------------------------------------------
 
-/** Makes a run take the stage. */
-function show(info: RunInfo): void {
+/** Makes a run take the stage, with what it has logged so far. */
+function show(info: RunInfo, logs: readonly Log[] = []): void {
   batch(() => {
     run.value = info;
-    curves = info.lanes.map(({ preset }) => ({ label: PRESET_TITLES[preset], preset, points: [], evaluations: [] }));
+    curves = info.lanes.map(({ preset }, i) => ({
+      label: PRESET_TITLES[preset],
+      preset,
+      points: Array.from(logs[i]?.points ?? []),
+      evaluations: Array.from(logs[i]?.evaluations ?? []),
+    }));
     lanes.value = info.lanes.map(({ preset, parameters }) => ({
       preset,
       parameters,
@@ -259,26 +293,43 @@ function show(info: RunInfo): void {
       sample: undefined,
       stopped: undefined,
     }));
+    settings.value = info.settings;
     savedAt.value = undefined;
-    curvesVersion.value++;
+    unsaved.value = undefined;
+    // Its curves are on the stage now.
+    showRun(info.id, []);
   });
+  rememberStage(info.id);
+  writeUrl();
+}
+
+/** The line of a run in the table of runs. */
+function enter({ id, settings: used, text: read, lanes: models }: RunInfo, name: string): void {
+  const line: RunSummary = {
+    id,
+    name,
+    created: Date.now(),
+    title: read.title,
+    settings: used,
+    models: models.map(({ preset, step }) => ({ preset, step, best: null, rate: null })),
+  };
+  changeRuns((table) => [line, ...table]);
 }
 
 async function create(): Promise<boolean> {
   if (run.value) return true;
   phase.value = "preparing";
+  await textLoad;
   const result = await worker.create(settings.value, sampling.value);
   if (!result.ok) {
-    phase.value = "idle";
+    // The device may have been lost over it.
+    if (phase.value === "preparing") phase.value = "idle";
     status.value = result.message;
     return false;
   }
   show(result.run);
-  const { id, settings: used } = result.run;
-  const name = `${used.preset === RACE ? "Race" : PRESET_TITLES[used.preset]} · ${used.hiddenSize} units`;
-  const models = presetsOf(used).map((preset) => ({ preset, step: 0, best: null, rate: null }));
-  keepRuns([{ id, name, created: Date.now(), title: result.run.text.title, settings: used, models }, ...runs.value]);
-  writeUrl();
+  const { preset, hiddenSize } = result.run.settings;
+  enter(result.run, `${preset === RACE ? "Race" : PRESET_TITLES[preset]} · ${hiddenSize} units`);
   return true;
 }
 
@@ -306,7 +357,8 @@ export const trainFurther = (): Promise<void> =>
     const totalSteps = Math.min(NUMBERS.totalSteps.most, 2 * used.totalSteps);
     await worker.extend(totalSteps);
     run.value = { ...run.value!, settings: { ...used, totalSteps } };
-    settings.value = { ...settings.value, totalSteps };
+    settings.value = run.value.settings;
+    summarise();
     writeUrl();
     await worker.train();
   });
@@ -325,6 +377,7 @@ export const reset = (): Promise<void> =>
       curvesVersion.value++;
       status.value = "Ready for a new run.";
     });
+    rememberStage(undefined);
   });
 export const recover = (choice: DeviceChoice): Promise<void> => command(() => worker.recover(choice));
 
@@ -348,71 +401,75 @@ function writeUrl(): void {
   history.replaceState(null, "", writeAddress(settings.value, sampling.value) + location.hash);
 }
 
-/** Restores a stored run, paused where it was last saved. */
-export async function restore(id: string): Promise<boolean> {
+/** Restores a stored run, paused where it was last saved. `asked`: how samples are to be drawn, if not as they were. */
+export async function restore(id: string, asked: Partial<Sampling> = {}): Promise<boolean> {
   const summary = runs.value.find((stored) => stored.id === id);
-  // The curves come while the worker restores, so that they need somewhere to go.
   if (!summary) return false;
-  curves = summary.models.map(({ preset }) => ({ label: PRESET_TITLES[preset], preset, points: [], evaluations: [] }));
   const result = await worker.restore(id);
   if (!result.ok) {
-    curves = [];
     status.value = `The run “${summary.name}” could not be restored: ${result.message}`;
     return false;
   }
   batch(() => {
-    const restored = curves;
-    show(result.run);
-    curves = restored;
-    curvesVersion.value++;
-    settings.value = result.run.settings;
-    sampling.value = result.sampling;
+    sampling.value = { ...result.sampling, ...asked };
     text.value = result.run.text;
+    show(result.run, result.logs);
     const step = Math.min(...result.run.lanes.map((lane) => lane.step));
     status.value = `Restored “${summary.name}” at step ${step.toLocaleString("en")}.`;
   });
-  writeUrl();
+  void worker.setSampling(sampling.value);
   return true;
 }
+export const openRun = (id: string): Promise<void> => command(() => restore(id));
 
-export async function openCheckpoint(file: File): Promise<void> {
-  await command(async () => {
+export const openCheckpoint = (file: File): Promise<void> =>
+  command(async () => {
     const bytes = new Uint8Array(await file.arrayBuffer());
+    await textLoad;
     const result = await worker.openCheckpoint(Comlink.transfer(bytes, [bytes.buffer]), settings.value, sampling.value);
     if (!result.ok) {
       status.value = `${file.name} could not be opened: ${result.message}`;
       return;
     }
     show(result.run);
-    settings.value = result.run.settings;
+    enter(result.run, file.name.slice(0, 80));
     status.value = result.notice;
-    const { id, settings: used, lanes: opened } = result.run;
-    const models = opened.map(({ preset, step }) => ({ preset, step, best: null, rate: null }));
-    const summary = {
-      id,
-      name: file.name.slice(0, 80),
-      created: Date.now(),
-      title: result.run.text.title,
-      settings: used,
-      models,
-    };
-    keepRuns([summary, ...runs.value]);
     await worker.sample();
   });
+
+// --- what the browser keeps -------------------------------------------------------------------------------------------
+
+/** A browser may have no storage, or refuse it, even at once: then things last as long as the page. */
+async function tryStorage<T>(task: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await task();
+  } catch {
+    return undefined;
+  }
 }
+
+/** The run that this tab shows comes back after a reload; a new tab begins with the one that was shown last. */
+function rememberStage(id: string | undefined): void {
+  void tryStorage(async () => {
+    sessionStorage.setItem(STAGE, id ?? "");
+    await set(STAGE, id);
+  });
+}
+const onStage = (): Promise<unknown> => tryStorage(async () => sessionStorage.getItem(STAGE) ?? (await get(STAGE)));
 
 // --- the table of runs ------------------------------------------------------------------------------------------------
 
-async function loadRuns(): Promise<readonly RunSummary[]> {
-  const stored: unknown = await get(RUNS).catch(() => undefined);
-  if (!Array.isArray(stored)) return [];
-  return stored.filter((entry): entry is RunSummary => v.is(RunSummarySchema, entry));
-}
+const validRuns = (stored: unknown): readonly RunSummary[] =>
+  Array.isArray(stored) ? stored.filter((entry): entry is RunSummary => v.is(RunSummarySchema, entry)) : [];
 
-function keepRuns(next: readonly RunSummary[]): void {
+const loadRuns = async (): Promise<readonly RunSummary[]> => validRuns(await tryStorage(() => get(RUNS)));
+
+/** Changes the table, here and on the disk, where another tab may have changed other lines of it. */
+function changeRuns(change: (table: readonly RunSummary[]) => readonly RunSummary[]): void {
+  const next = change(runs.value);
   for (const old of next.slice(MOST_RUNS)) void worker.remove(old.id);
   runs.value = next.slice(0, MOST_RUNS);
-  void set(RUNS, runs.value).catch(() => {});
+  void tryStorage(() => update(RUNS, (stored) => change(validRuns(stored)).slice(0, MOST_RUNS)));
 }
 
 /** Brings the present run's line in the table up to date. */
@@ -425,19 +482,23 @@ function summarise(): void {
     best: bestEvaluation(evaluations) ?? null,
     rate: lanes.value[i]?.charactersPerSecond ?? null,
   }));
-  keepRuns(runs.value.map((stored) => (stored.id === present.id ? { ...stored, models } : stored)));
+  const { id, settings: used } = present;
+  changeRuns((table) => table.map((line) => (line.id === id ? { ...line, settings: used, models } : line)));
 }
 
 export function renameRun(id: string, name: string): void {
   const trimmed = name.trim().slice(0, 80);
-  if (trimmed) keepRuns(runs.value.map((stored) => (stored.id === id ? { ...stored, name: trimmed } : stored)));
+  if (trimmed) changeRuns((table) => table.map((line) => (line.id === id ? { ...line, name: trimmed } : line)));
 }
 
 export async function removeRun(id: string): Promise<void> {
   if (run.value?.id === id) return;
-  await worker.remove(id);
+  if (!(await worker.remove(id))) {
+    status.value = "This run is open in another tab.";
+    return;
+  }
   showRun(id, []);
-  keepRuns(runs.value.filter((stored) => stored.id !== id));
+  changeRuns((table) => table.filter((line) => line.id !== id));
 }
 
 function showRun(id: string, shown: readonly Curve[]): void {
@@ -462,7 +523,8 @@ export async function compareRun({ id, name, models }: RunSummary): Promise<void
   showRun(id, found);
 }
 
-// A page that is left in the middle of a run leaves it saved.
+// A page that is left in the middle of a run leaves it saved; one that is come back to may find the table changed.
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden" && training.value) void worker.save();
+  if (document.visibilityState === "visible") void loadRuns().then((table) => table.length > 0 && (runs.value = table));
 });

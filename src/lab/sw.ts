@@ -11,6 +11,7 @@ interface ServiceWorker {
     listen: (event: { readonly request: Request; respondWith(answer: Promise<Response>): void }) => void,
   ): void;
   readonly clients: { claim(): Promise<void> };
+  readonly registration: { readonly scope: string };
 }
 interface Waiting {
   waitUntil(work: Promise<unknown>): void;
@@ -18,19 +19,24 @@ interface Waiting {
 const scope = self as unknown as ServiceWorker;
 
 const FILES: { readonly shell: readonly string[]; readonly books: readonly string[] } = JSON.parse("__FILES__");
-const CACHE = "gatewise-lab-__VERSION__";
+/** Other pages of the same server have caches of their own. */
+const OURS = `gatewise-lab ${scope.registration.scope} `;
+const SHELL = `${OURS}__VERSION__`;
+/** They do not change from version to version. */
+const BOOKS = `${OURS}books`;
 
 scope.addEventListener("install", (event) => {
   const files = [...FILES.shell, ...FILES.books.filter((book) => /alice/.test(book))];
   // From the server itself: what the browser's own cache holds may be of another version.
   const fresh = files.map((file) => new Request(file, { cache: "reload" }));
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(fresh)));
+  event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(fresh)));
 });
 
 scope.addEventListener("activate", (event) => {
   event.waitUntil(
     (async () => {
-      for (const name of await caches.keys()) if (name.startsWith("gatewise-lab-") && name !== CACHE) await caches.delete(name);
+      for (const name of await caches.keys())
+        if (name.startsWith(OURS) && ![SHELL, BOOKS].includes(name)) await caches.delete(name);
       await scope.clients.claim();
     })(),
   );
@@ -41,7 +47,7 @@ scope.addEventListener("message", (event) => {
   if (event.data !== "keep-books") return;
   event.waitUntil(
     (async () => {
-      const cache = await caches.open(CACHE);
+      const cache = await caches.open(BOOKS);
       for (const book of FILES.books) if (!(await cache.match(book))) await cache.add(book).catch(() => {});
     })(),
   );
@@ -54,9 +60,13 @@ scope.addEventListener("fetch", (event) => {
 });
 
 async function answer(request: Request): Promise<Response> {
-  const cache = await caches.open(CACHE);
   // A page is one file, whatever configuration its address carries.
   const page = new URL(request.url);
   [page.search, page.pathname] = ["", page.pathname.replace(/\/index\.html$/, "/")];
-  return (await cache.match(request.mode === "navigate" ? page : request)) ?? fetch(request);
+  const wanted = request.mode === "navigate" ? page : request;
+  for (const name of [SHELL, BOOKS]) {
+    const kept = await (await caches.open(name)).match(wanted);
+    if (kept) return kept;
+  }
+  return fetch(request);
 }

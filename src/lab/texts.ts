@@ -5,7 +5,7 @@ import { GatewiseError } from "../errors.ts";
 import type { TextInfo, TextSource } from "./protocol.ts";
 
 /** Larger than any book; what follows would only slow things down. */
-const MOST_BYTES = 64 * 1024 * 1024;
+export const MOST_BYTES = 64 * 1024 * 1024;
 
 export interface LoadedText {
   readonly text: string;

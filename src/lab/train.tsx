@@ -15,7 +15,7 @@ import {
 import { download } from "./download.ts";
 import { bits, count, duration, rate } from "./format.ts";
 import { EVAL_FIELDS, STEP_FIELDS } from "./protocol.ts";
-import { PRESET_TITLES } from "./settings.ts";
+import { dataArgument, PRESET_TITLES } from "./settings.ts";
 import { ModelKey, Setup } from "./setup.tsx";
 import {
   busy,
@@ -31,7 +31,7 @@ import {
   removeRun,
   renameRun,
   reset,
-  restore,
+  openRun,
   run,
   runs,
   sampling,
@@ -39,10 +39,12 @@ import {
   settings,
   status,
   step,
+  stepsDone,
   text,
   train,
   trainFurther,
   training,
+  unsaved,
   worker,
   type RunSummary,
 } from "./store.ts";
@@ -71,7 +73,7 @@ function Controls() {
   void curvesVersion.value;
   const running = training.value;
   const total = run.value?.settings.totalSteps ?? settings.value.totalSteps;
-  const done = curves.length > 0 ? Math.min(...curves.map(({ points }) => lastStep(points, STEP_FIELDS))) : 0;
+  const done = stepsDone();
   const over = phase.value === "done" || phase.value === "failed" || phase.value === "lost";
   const ready = device.value !== undefined && text.value !== undefined;
   const blocked = phase.value === "failed" || phase.value === "lost";
@@ -120,7 +122,7 @@ function Controls() {
 }
 
 function Figures({ done, total }: { done: number; total: number }) {
-  const speed = lanes.value.map((lane) => lane.charactersPerSecond ?? 0);
+  const speed = lanes.value.filter(({ stopped }) => !stopped).map((lane) => lane.charactersPerSecond ?? 0);
   const used = run.value?.settings ?? settings.value;
   // The models train in turns: their times add up.
   const seconds = speed.reduce((sum, perSecond) => sum + ((total - done) * used.batchSize * used.seqLen) / perSecond, 0);
@@ -157,7 +159,9 @@ async function downloadCheckpoint(lane: number): Promise<void> {
   const { preset } = lanes.value[lane]!;
   const name = `${run.value!.text.name.replace(/\.txt$/, "")}-${preset}-${run.value!.settings.hiddenSize}.safetensors`;
   download(name, result.bytes, "application/octet-stream");
-  status.value = `Downloaded ${name}; continue it with: npx gatewise train --resume ${name} --data ${run.value!.text.data === "own" ? run.value!.text.name : run.value!.text.data}`;
+  const { settings: used, text: read } = run.value!;
+  const steps = stepsDone() < used.totalSteps ? used.totalSteps : stepsDone() + used.totalSteps;
+  status.value = `Downloaded ${name}; it continues with: npx gatewise train --resume ${name} --data ${dataArgument(used, read.name)} --steps ${steps}`;
 }
 
 /** Always there, so that nothing moves when a run begins. */
@@ -166,7 +170,13 @@ function CheckpointLine() {
     return <p class="row small checkpoints muted">Runs are saved in this browser as they go, and restored after a reload.</p>;
   return (
     <div class="row small checkpoints">
-      <span class="muted saved">{savedAt.value === undefined ? "Not saved yet" : `Saved at step ${count(savedAt.value)}`}</span>
+      <span class={`saved ${unsaved.value ? "problem" : "muted"}`}>
+        {unsaved.value
+          ? `This browser keeps no files for the lab (${unsaved.value}); download what you want to keep`
+          : savedAt.value === undefined
+            ? "Not saved yet"
+            : `Saved at step ${count(savedAt.value)}`}
+      </span>
       {lanes.value.map(({ preset }, i) => (
         <button
           type="button"
@@ -265,8 +275,8 @@ function Legend() {
   const shown = shownCurves();
   return (
     <ul class="legend">
-      {shown.map(({ label, preset }) => (
-        <li key={label}>
+      {shown.map(({ label, preset }, i) => (
+        <li key={i}>
           <ModelKey preset={preset} /> {label}
         </li>
       ))}
@@ -305,11 +315,11 @@ function CurveRows() {
         <thead>
           <tr>
             <th scope="col">Step</th>
-            {shown.map(({ label }) => [
-              <th scope="col" class="number" key={`${label}-train`}>
+            {shown.map(({ label }, i) => [
+              <th scope="col" class="number" key={`train-${i}`}>
                 {label}, training
               </th>,
-              <th scope="col" class="number" key={`${label}-val`}>
+              <th scope="col" class="number" key={`val-${i}`}>
                 {label}, validation
               </th>,
             ])}
@@ -394,7 +404,7 @@ function Samples() {
       <div class="sliders">
         <label>
           <span>
-            Temperature <output>{temperature.toFixed(2)}</output>
+            Temperature <b aria-hidden="true">{temperature.toFixed(2)}</b>
           </span>
           <input
             type="range"
@@ -408,7 +418,7 @@ function Samples() {
         </label>
         <label>
           <span>
-            Top-k <output>{topK === 0 ? "all" : topK}</output>
+            Top-k <b aria-hidden="true">{topK === 0 ? "all" : topK}</b>
           </span>
           <input
             type="range"
@@ -416,6 +426,7 @@ function Samples() {
             max="40"
             step="1"
             value={topK}
+            aria-valuetext={topK === 0 ? "all" : String(topK)}
             title="Only the k most likely characters; all at the left end"
             onInput={(event) => changeSampling({ topK: Number(event.currentTarget.value) })}
           />
@@ -527,7 +538,7 @@ function RunRow({ summary }: { summary: RunSummary }) {
             <button type="button" class="small" aria-pressed={compared.value.has(id)} onClick={() => void compareRun(summary)}>
               Compare<span class="hidden"> {name}</span>
             </button>
-            <button type="button" class="small" disabled={training.value || busy.value} onClick={() => void restore(id)}>
+            <button type="button" class="small" disabled={training.value || busy.value} onClick={() => void openRun(id)}>
               Open<span class="hidden"> {name}</span>
             </button>
             <button type="button" class="small" onClick={() => void removeRun(id)}>

@@ -2,27 +2,26 @@
 // while a run trains, whatever else wants the device waits for a moment between two steps.
 import * as Comlink from "comlink";
 import { GatewiseError } from "../errors.ts";
-import { parameterCount, type LanguageModelConfig, type PresetName } from "../models/config.ts";
-import { cellOf } from "../models/cells.ts";
+import type { LanguageModelConfig, PresetName } from "../models/config.ts";
 import { openDevice, type Device } from "../runtime/device.ts";
 import { loadCheckpoint, sameText } from "../training/checkpoint.ts";
 import { checkGradients } from "../training/gradient-check.ts";
-import { OPTIMIZERS } from "../training/optimizers.ts";
-import { disposeLane, isActive, laneConfig, laneFromCheckpoint, newLane, pull, setLog, takeSnapshot, type Lane } from "./lane.ts";
+import { estimateRun } from "./estimate.ts";
+import { disposeLane, isActive, laneFromCheckpoint, makeLanes, newLane, pull, setLog, takeSnapshot, type Lane } from "./lane.ts";
 import {
   EVAL_FIELDS,
   STEP_FIELDS,
   type DeviceChoice,
   type DeviceInfo,
-  type Estimate,
   type LabEvent,
   type LabWorker,
+  type Log,
   type Phase,
   type Result,
   type RunInfo,
 } from "./protocol.ts";
 import { presetsOf, SAMPLING, type Sampling, type Settings } from "./settings.ts";
-import { readLog, readRun, readRunFile, removeRun, writeRun, writeRunFile } from "./storage.ts";
+import { claimRun, readLog, readRun, readRunFile, removeRun, writeRun, writeRunFile } from "./storage.ts";
 import { loadText, type LoadedText } from "./texts.ts";
 
 /** Milliseconds between two reports to the page. */
@@ -45,12 +44,17 @@ interface Run {
   settings: Settings;
   readonly text: LoadedText;
   lanes: Lane[];
+  /** Lets go of the run's files, which until then are this page's alone. */
+  readonly release: () => void;
+  /** Whether a text of the visitor's own is on the disk: a checkpoint is of no use without it. */
+  textKept: boolean;
 }
 
 let port: MessagePort | undefined;
 let device: Device | undefined;
 let deviceInfo: DeviceInfo | undefined;
 let loaded: LoadedText | undefined;
+let textQueue: Promise<unknown> = Promise.resolve();
 let run: Run | undefined;
 let phase: Phase = "idle";
 let sampling: Sampling = SAMPLING;
@@ -86,21 +90,26 @@ const codeOf = (error: unknown): string => (error instanceof GatewiseError ? err
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const isLoss = (error: unknown): boolean => codeOf(error) === "E_DEVICE_LOST";
 
-/** A task's result, or why there is none; a device that is lost on the way is replaced and the task tried once more. */
-async function attempt<T extends object>(task: () => Promise<T>): Promise<Result<T>> {
-  const used = device;
+/** A task's result, or why there is none. */
+async function answer<T extends object>(task: () => Promise<T> | T): Promise<Result<T>> {
   try {
-    return { ok: true, ...(await exclusive(task)) };
+    return { ok: true, ...(await task()) };
   } catch (error) {
-    if (isLoss(error) && used && (await exclusive(() => recoverFrom(used)))) {
-      try {
-        return { ok: true, ...(await exclusive(task)) };
-      } catch (second) {
-        return { ok: false, code: codeOf(second), message: messageOf(second) };
-      }
-    }
     return { ok: false, code: codeOf(error), message: messageOf(error) };
   }
+}
+
+/** The same for a task on the device; one that is lost on the way is replaced and the task tried once more. */
+function attempt<T extends object>(task: () => Promise<T>): Promise<Result<T>> {
+  const used = device;
+  return answer(async () => {
+    try {
+      return await exclusive(task);
+    } catch (error) {
+      if (!isLoss(error) || !used || !(await exclusive(() => recoverFrom(used)))) throw error;
+      return exclusive(task);
+    }
+  });
 }
 
 // --- the device -------------------------------------------------------------------------------------------------------
@@ -132,11 +141,15 @@ function requireRun(): Run {
   return run;
 }
 
+/** Whether training goes on once a device is back. */
+let resumes = false;
+
 /** Opens the device again after the loss of `lost` and puts the run back to its last snapshot. At most three tries in a row. */
 async function recoverFrom(lost: Device): Promise<boolean> {
+  if (phase === "lost") return false;
   // Whoever else met the same loss was faster.
   if (device !== undefined && device !== lost) return true;
-  const resumes = phase === "training";
+  resumes = phase === "training";
   if (performance.now() - recoveredAt > SOUND_AFTER) tries = 0;
   setPhase("recovering", "The graphics device was lost.");
   while (tries < TRIES) {
@@ -146,34 +159,63 @@ async function recoverFrom(lost: Device): Promise<boolean> {
     try {
       await reopen("webgpu");
       recoveredAt = performance.now();
+      const trains = resumes && restingPhase() === "paused";
       const step = run ? Math.min(...run.lanes.map((lane) => lane.trainer.step)) : 0;
-      const from = run ? ` Training resumed from the last snapshot, at step ${step}.` : "";
-      post({ event: "device", device: deviceInfo!, message: `The graphics device was lost and is back.${from}` });
-      setPhase(resumes ? "training" : run ? "paused" : "idle");
+      const from = `${trains ? "Training resumed from" : "The run is back at"} the last snapshot, at step ${step}.`;
+      post({
+        event: "device",
+        device: deviceInfo!,
+        message: `The graphics device was lost and is back.${run ? ` ${from}` : ""}`,
+      });
+      if (trains) setPhase("training");
+      else rest();
       return true;
     } catch (error) {
       post({ event: "notice", message: `Try ${tries} of ${TRIES} to open the device again: ${messageOf(error)}` });
     }
   }
-  setPhase("lost", "The graphics device was lost and did not come back. Your run is saved; it can go on on the CPU.");
+  const kept = run ? " Your run is saved; it can go on on the CPU." : "";
+  setPhase("lost", `The graphics device was lost and did not come back.${kept}`);
   return false;
+}
+
+/** What a run is in that does not train. */
+function restingPhase(): Phase {
+  if (!device) return "lost";
+  if (!run) return "idle";
+  if (run.lanes.some(isActive)) return "paused";
+  return run.lanes.every((lane) => lane.failure !== undefined) ? "failed" : "done";
+}
+
+function rest(): void {
+  const next = restingPhase();
+  setPhase(next, next === "failed" ? run?.lanes[0]?.failure : undefined);
 }
 
 /** Opens a device and puts the run on it, as it was last saved. */
 async function reopen(choice: DeviceChoice): Promise<void> {
   if (run) for (const lane of run.lanes) disposeLane(lane);
-  const opened = await open(choice);
+  await open(choice);
   if (!run) return;
-  const { settings, text } = run;
-  run.lanes = run.lanes.map((old) => {
-    const lane = old.snapshot
-      ? laneFromCheckpoint(device!, old.preset, old.snapshot, text)
-      : newLane(device!, settings, old.preset, text);
-    setLog(lane, old.points, old.evaluations);
-    return lane;
+  const { settings, text, lanes } = run;
+  run.lanes = await makeLanes(
+    lanes.map(({ preset }) => preset),
+    (preset, i) => {
+      const old = lanes[i]!;
+      const lane = old.snapshot
+        ? laneFromCheckpoint(device!, preset, old.snapshot.bytes, text)
+        : newLane(device!, settings, preset, text);
+      setLog(lane, old.points, old.evaluations);
+      lane.failure = old.failure;
+      lane.finished = lane.trainer.step >= settings.totalSteps;
+      return lane;
+    },
+  );
+  run.lanes.forEach((lane, i) => {
+    const { points, evaluations } = wholeLog(lane);
+    post({ event: "points", lane: i, from: 0, values: points });
+    post({ event: "evaluations", lane: i, from: 0, values: evaluations });
   });
-  reportAll();
-  deviceInfo = opened;
 }
 
 // --- training ---------------------------------------------------------------------------------------------------------
@@ -195,7 +237,7 @@ async function trainLoop(): Promise<void> {
       const resampled = await exclusive(async () => {
         await stretch(() => Math.min(saveAt, sampleAt));
         report();
-        if (performance.now() >= saveAt || !run?.lanes.some(isActive)) {
+        if (performance.now() >= saveAt) {
           saveAt = performance.now() + (await timed(saveRun, SAVE_INTERVAL, SHARE.save));
         }
         return performance.now() >= sampleAt;
@@ -288,17 +330,13 @@ async function singleStep(): Promise<void> {
 }
 
 async function finishRun(): Promise<void> {
-  const { lanes } = requireRun();
   await saveRun();
-  if (lanes.every((lane) => lane.failure !== undefined)) return setPhase("failed", lanes[0]!.failure);
-  await sampleAll();
-  setPhase("done");
+  if (restingPhase() === "done") await sampleAll();
+  rest();
 }
 
 function reportFailure(lane: Lane): void {
-  const { failure, trainer } = lane;
-  if (failure !== undefined)
-    post({ event: "lane-stopped", lane: requireRun().lanes.indexOf(lane), step: trainer.step, message: failure });
+  if (lane.failure !== undefined) post({ event: "lane-stopped", lane: requireRun().lanes.indexOf(lane), message: lane.failure });
 }
 
 /** Sends the page what it does not have yet. */
@@ -326,14 +364,11 @@ function report(): void {
   });
 }
 
-/** Sends the page all that there is, in place of what it has. */
-function reportAll(): void {
-  run?.lanes.forEach((lane, i) => {
-    post({ event: "points", lane: i, from: 0, values: Float32Array.from(lane.points) });
-    post({ event: "evaluations", lane: i, from: 0, values: Float32Array.from(lane.evaluations) });
-    lane.sentPoints = lane.points.length;
-    lane.sentEvaluations = lane.evaluations.length;
-  });
+/** All that a lane has logged, for a page that has nothing of it. */
+function wholeLog(lane: Lane): Log {
+  lane.sentPoints = lane.points.length;
+  lane.sentEvaluations = lane.evaluations.length;
+  return { points: Float32Array.from(lane.points), evaluations: Float32Array.from(lane.evaluations) };
 }
 
 // --- what a run leaves ------------------------------------------------------------------------------------------------
@@ -342,32 +377,31 @@ const checkpointName = (preset: PresetName): string => `${preset}.safetensors`;
 const logName = (preset: PresetName): string => `${preset}.log`;
 const evaluationsName = (preset: PresetName): string => `${preset}.evaluations`;
 
-let storageFailed = false;
-
 /** Takes a snapshot of every model and writes it to the disk: the log first, which may be longer than the checkpoint. */
 async function saveRun(): Promise<void> {
-  const { id, lanes } = requireRun();
-  for (const lane of lanes) {
-    try {
-      await takeSnapshot(lane);
-    } catch (error) {
-      if (codeOf(error) !== "E_NAN_LOSS") throw error;
-      lane.failure = messageOf(error);
-    }
+  const current = requireRun();
+  const { id, lanes, text } = current;
+  for (const lane of lanes.filter(({ failure }) => failure === undefined)) {
+    await takeSnapshot(lane);
+    reportFailure(lane);
   }
+  const kept = lanes.filter(({ snapshot }) => snapshot !== undefined);
+  if (kept.length === 0) return;
   try {
-    for (const { preset, snapshot, points, evaluations } of lanes) {
-      if (!snapshot) continue;
+    if (!current.textKept) await writeRunFile(id, "text.txt", text.text);
+    current.textKept = true;
+    for (const { preset, snapshot, points, evaluations } of kept) {
       await writeRunFile(id, logName(preset), Float32Array.from(points));
       await writeRunFile(id, evaluationsName(preset), Float32Array.from(evaluations));
-      await writeRunFile(id, checkpointName(preset), snapshot);
+      await writeRunFile(id, checkpointName(preset), snapshot!.bytes);
     }
     await describeRun();
-    post({ event: "saved", steps: lanes.map((lane) => lane.trainer.step) });
+    const sound = kept.filter(({ failure }) => failure === undefined);
+    const steps = (sound.length > 0 ? sound : kept).map(({ snapshot }) => snapshot!.step);
+    post({ event: "saved", step: Math.min(...steps) });
   } catch (error) {
     // A browser may keep no files (private windows, a full disk): training goes on all the same.
-    if (!storageFailed) post({ event: "notice", message: `This browser keeps no files for the lab (${messageOf(error)}).` });
-    storageFailed = true;
+    post({ event: "unsaved", message: messageOf(error) });
   }
 }
 
@@ -404,16 +438,26 @@ function isKnown(codec: { encode(text: string): Uint32Array }, character: string
   }
 }
 
-const newId = (): string => `run-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6).toString(36)}`;
-
 function describe({ id, settings, text, lanes }: Run): RunInfo {
   return {
     id,
     settings,
     text: text.info,
     device: deviceInfo!.description,
+    flags: flagsOf(lanes[0]!),
     lanes: lanes.map(({ preset, model, trainer }) => ({ preset, parameters: model.parameterCount, step: trainer.step })),
   };
+}
+
+/** Options of the command line for what a checkpoint says and the page has no field for. */
+function flagsOf({ model: { config }, trainer: { options } }: Lane): string[] {
+  const flags = [];
+  if (!config.resetAfter) flags.push("--gru-reset before");
+  if (config.nonlinearity !== "tanh") flags.push(`--nonlinearity ${config.nonlinearity}`);
+  if (options.loss !== "all") flags.push(`--loss ${options.loss}`);
+  if (options.state !== "carry") flags.push(`--state ${options.state}`);
+  if (options.momentum > 0) flags.push(`--momentum ${options.momentum}`);
+  return flags;
 }
 
 function requireText(): LoadedText {
@@ -422,30 +466,24 @@ function requireText(): LoadedText {
 }
 
 function dropRun(): void {
-  if (run) for (const lane of run.lanes) disposeLane(lane);
+  run?.lanes.forEach(disposeLane);
+  run?.release();
   run = undefined;
 }
 
-/** Bytes and operations of a run, from the shapes of what a training step keeps. */
-function estimateRun(settings: Settings, vocabSize: number): Estimate {
-  const { batchSize: B, seqLen: T, numLayers: L, totalSteps } = settings;
-  const moments = OPTIMIZERS[settings.optimizer].moments.length;
-  let [parameters, values, flop, dispatches] = [0, 0, 0, 0];
-  for (const preset of presetsOf(settings)) {
-    const config = laneConfig(settings, preset, vocabSize);
-    const { gates: G, savedGates, cellState, separateProjection } = cellOf(config);
-    const { hiddenSize: H, vocabSize: V, embeddingSize: E } = config;
-    const count = parameterCount(config);
-    parameters += count;
-    const forward = L * T * B * H * (1 + Number(cellState) + savedGates) + (L - 1) * T * B * G * H + T * B * V;
-    const backward = L * T * B * H * (1 + G * (1 + Number(separateProjection)));
-    // Validation has a forward pass of its own; packed weights and tables come with each.
-    values += count * (2 + moments) + 2 * forward + backward + 2 * (V + H) * G * H;
-    const input = config.input === "embedding" ? 6 * V * E * G * H : 0;
-    flop += totalSteps * (input + T * B * (6 * L * G * H * H + 6 * (L - 1) * G * H * H + 6 * H * V));
-    dispatches += totalSteps * (2 * T * L + 24);
-  }
-  return { parameters, bytes: values * 4, flop, dispatches };
+/** Makes a run the one that is trained, in place of the one before. */
+function putOnStage(next: Omit<Run, "textKept">): { readonly run: RunInfo } {
+  dropRun();
+  run = { ...next, textKept: next.text.info.data !== "own" };
+  loaded = next.text;
+  rest();
+  return { run: describe(run) };
+}
+
+/** Makes a run of its own of models that were just made. */
+async function newRun(settings: Settings, text: LoadedText, lanes: Lane[]): Promise<{ readonly run: RunInfo }> {
+  const id = `run-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6).toString(36)}`;
+  return putOnStage({ id, settings, text, lanes, release: (await claimRun(id)) ?? (() => {}) });
 }
 
 /** The preset that a configuration is closest to. */
@@ -463,37 +501,20 @@ const worker: LabWorker = {
       dropRun();
       return { device: await open(choice) };
     }),
-  loadText: async (source) => {
-    try {
-      loaded = await loadText(source, base);
-      return { ok: true, text: loaded.info };
-    } catch (error) {
-      return { ok: false, code: codeOf(error), message: messageOf(error) };
-    }
+  loadText: (source) => {
+    // One after the other, so that the last one asked for is the one that stays.
+    const next = textQueue.then(async () => (loaded = await loadText(source, base)));
+    textQueue = next.catch(() => {});
+    return answer(async () => ({ text: (await next).info }));
   },
-  estimate: async (settings) => {
-    try {
-      return { ok: true, estimate: estimateRun(settings, requireText().tokenizer.size) };
-    } catch (error) {
-      return { ok: false, code: codeOf(error), message: messageOf(error) };
-    }
-  },
+  estimate: (settings) => answer(() => ({ estimate: estimateRun(settings, requireText().info) })),
   create: (settings, wanted) =>
     attempt(async () => {
-      dropRun();
       const text = requireText();
+      dropRun();
       sampling = wanted;
-      const lanes: Lane[] = [];
-      try {
-        for (const preset of presetsOf(settings)) lanes.push(newLane(requireDevice(), settings, preset, text));
-      } catch (error) {
-        lanes.forEach(disposeLane);
-        throw error;
-      }
-      run = { id: newId(), settings, text, lanes };
-      if (text.info.data === "own") await writeRunFile(run.id, "text.txt", text.text).catch(() => {});
-      setPhase("paused");
-      return { run: describe(run) };
+      const lanes = await makeLanes(presetsOf(settings), (preset) => newLane(requireDevice(), settings, preset, text));
+      return newRun(settings, text, lanes);
     }),
   train: async () => {
     if (!run || phase === "training" || phase === "recovering") return;
@@ -501,21 +522,23 @@ const worker: LabWorker = {
     void trainLoop();
   },
   pause: async () => {
+    if (phase === "recovering") resumes = false;
     if (phase !== "training") return;
-    setPhase("paused");
-    const { ok } = await attempt(async () => {
+    // The page hears of it when it has the last numbers.
+    phase = "paused";
+    await attempt(async () => {
       report();
       await saveRun();
       return {};
     });
-    if (ok) post({ event: "phase", phase });
+    if (phase === "paused") rest();
   },
   extend: async (totalSteps) => {
     if (!run || phase === "training") return;
     run.settings = { ...run.settings, totalSteps };
     for (const lane of run.lanes) lane.finished = lane.trainer.step >= totalSteps;
     await exclusive(describeRun).catch(() => {});
-    setPhase(run.lanes.some(isActive) ? "paused" : "done");
+    rest();
   },
   step: async () => {
     if (!run || phase === "training") return;
@@ -525,8 +548,10 @@ const worker: LabWorker = {
     });
   },
   reset: async () => {
-    setPhase("idle");
+    // Ends a stretch of training, if one is under way.
+    phase = "idle";
     await exclusive(async () => dropRun());
+    rest();
   },
   setSampling: (wanted) => {
     sampling = wanted;
@@ -547,7 +572,7 @@ const worker: LabWorker = {
         tries = 0;
         await reopen(choice);
         post({ event: "device", device: deviceInfo!, message: `Now on ${deviceInfo!.description}.` });
-        setPhase(run ? "paused" : "idle");
+        rest();
       } catch (error) {
         setPhase("lost", messageOf(error));
       }
@@ -572,28 +597,28 @@ const worker: LabWorker = {
   checkpoint: (index) =>
     attempt(async () => {
       const lane = laneAt(index);
-      await takeSnapshot(lane);
+      // Without a device what was kept is all that there is.
+      if (device) await takeSnapshot(lane);
+      if (!lane.snapshot) throw new GatewiseError("E_DATA", "nothing of this model was kept before it stopped");
       // A copy: what is transferred is gone here.
-      return { bytes: lane.snapshot!.slice() };
+      return { bytes: lane.snapshot.bytes.slice() };
     }).then((result) => (result.ok ? Comlink.transfer(result, [result.bytes.buffer as ArrayBuffer]) : result)),
   openCheckpoint: (bytes, settings, wanted) =>
     attempt(async () => {
-      dropRun();
-      sampling = wanted;
       const text = requireText();
-      const preset = presetOf(loadCheckpoint(bytes).config);
-      const lane = laneFromCheckpoint(requireDevice(), preset, bytes, text);
-      const same = sameText(loadCheckpoint(bytes), lane.trainer.tokens);
+      const checkpoint = loadCheckpoint(bytes);
+      const preset = presetOf(checkpoint.config);
+      const lane = laneFromCheckpoint(requireDevice(), preset, bytes, text, checkpoint);
+      sampling = wanted;
       const own = settingsOf(lane);
+      const { step } = lane.trainer;
       // A run that had come to its end goes on for as many steps as the page is set to.
-      const totalSteps = lane.trainer.step < own.totalSteps ? own.totalSteps : lane.trainer.step + settings.totalSteps;
-      run = { id: newId(), settings: { ...settings, preset, ...own, totalSteps }, text, lanes: [lane] };
-      if (text.info.data === "own") await writeRunFile(run.id, "text.txt", text.text).catch(() => {});
-      setPhase("paused");
-      const notice = same
-        ? `Opened at step ${lane.trainer.step}; it continues as the unbroken run would.`
-        : `Opened at step ${lane.trainer.step}. It was trained on another text than ${text.info.title}; it goes on, but not as the unbroken run would.`;
-      return { run: describe(run), notice };
+      const totalSteps = step < own.totalSteps ? own.totalSteps : step + settings.totalSteps;
+      const result = await newRun({ ...settings, preset, ...own, totalSteps }, text, [lane]);
+      const notice = sameText(checkpoint, lane.trainer.tokens)
+        ? `Opened at step ${step}; it continues as the unbroken run would.`
+        : `Opened at step ${step}. It was trained on another text than ${text.info.title}; it goes on, but not as the unbroken run would.`;
+      return { ...result, notice };
     }),
   save: async () => {
     if (run)
@@ -604,41 +629,52 @@ const worker: LabWorker = {
   },
   restore: (id) =>
     attempt(async () => {
-      dropRun();
-      const stored = await readRun(id);
-      if (!stored) throw new GatewiseError("E_DATA", "the stored run is missing or damaged");
-      const own = stored.settings.data === "own" ? await readRunFile(id, "text.txt") : undefined;
-      if (stored.settings.data === "own" && !own) throw new GatewiseError("E_DATA", "the stored run's text is missing");
-      loaded = await loadText(own ? { bytes: own, name: stored.title } : { book: stored.settings.data }, base);
-      sampling = stored.sampling;
-      const lanes: Lane[] = [];
-      for (const preset of stored.presets) {
-        const bytes = await readRunFile(id, checkpointName(preset));
-        const lane = bytes
-          ? laneFromCheckpoint(requireDevice(), preset, bytes, loaded)
-          : newLane(requireDevice(), stored.settings, preset, loaded);
-        setLog(lane, await readLog(id, logName(preset), STEP_FIELDS), await readLog(id, evaluationsName(preset), EVAL_FIELDS));
-        lane.finished = lane.trainer.step >= stored.settings.totalSteps;
-        lanes.push(lane);
+      const release = await claimRun(id);
+      if (!release) throw new GatewiseError("E_DATA", "it is open in another tab");
+      try {
+        const stored = await readRun(id);
+        if (!stored) throw new GatewiseError("E_DATA", "the stored run is missing or damaged");
+        const { settings, presets, title } = stored;
+        const own = settings.data === "own" ? await readRunFile(id, "text.txt") : undefined;
+        if (settings.data === "own" && !own?.length) throw new GatewiseError("E_DATA", "the stored run's text is missing");
+        const text = await loadText(own ? { bytes: own, name: title } : { book: settings.data }, base);
+        const lanes = await makeLanes(presets, async (preset) => {
+          const bytes = await readRunFile(id, checkpointName(preset));
+          const lane = bytes
+            ? laneFromCheckpoint(requireDevice(), preset, bytes, text)
+            : newLane(requireDevice(), settings, preset, text);
+          setLog(lane, await readLog(id, logName(preset), STEP_FIELDS), await readLog(id, evaluationsName(preset), EVAL_FIELDS));
+          lane.finished = lane.trainer.step >= settings.totalSteps;
+          return lane;
+        });
+        sampling = stored.sampling;
+        return { ...putOnStage({ id, settings, text, lanes, release }), sampling, logs: lanes.map(wholeLog) };
+      } catch (error) {
+        release();
+        throw error;
       }
-      run = { id, settings: stored.settings, text: loaded, lanes };
-      setPhase(lanes.some(isActive) ? "paused" : "done");
-      reportAll();
-      return { run: describe(run), sampling };
     }),
   storedLogs: async (id) => {
-    const stored = await readRun(id);
-    const logs = [];
-    for (const preset of stored?.presets ?? []) {
-      logs.push({
-        points: Float32Array.from(await readLog(id, logName(preset), STEP_FIELDS)),
-        evaluations: Float32Array.from(await readLog(id, evaluationsName(preset), EVAL_FIELDS)),
-      });
+    try {
+      const logs = [];
+      for (const preset of (await readRun(id))?.presets ?? []) {
+        logs.push({
+          points: Float32Array.from(await readLog(id, logName(preset), STEP_FIELDS)),
+          evaluations: Float32Array.from(await readLog(id, evaluationsName(preset), EVAL_FIELDS)),
+        });
+      }
+      return logs;
+    } catch {
+      return [];
     }
-    return logs;
   },
   remove: async (id) => {
-    if (run?.id !== id) await removeRun(id);
+    const release = run?.id === id ? undefined : await claimRun(id);
+    if (!release) return false;
+    // Where files cannot be reached there are none.
+    await removeRun(id).catch(() => {});
+    release();
+    return true;
   },
   check: (quick) => {
     checkAbort = new AbortController();

@@ -13,6 +13,9 @@ import { Trainer, type TrainerOptions } from "./trainer.ts";
 const FORMAT = "gatewise";
 const VERSION = "1";
 
+/** How often a run tells, looks and keeps; no number of it depends on them. */
+export type Intervals = Partial<Pick<TrainingOptions, "logInterval" | "sampleInterval" | "checkpointInterval">>;
+
 /** Where a run stands. */
 export interface TrainingProgress {
   readonly step: number;
@@ -38,9 +41,10 @@ export interface Checkpoint {
  * Encodes a run as it stands, so that `resumeTrainer` continues it bit for bit (a float64 device is rounded to float32). The trainer must have been given its
  * tokenizer, and must not be in the middle of a step.
  *
+ * @param intervals written in place of the trainer's own, which may suit only the program that it runs in
  * @throws GatewiseError E_NAN_LOSS if a gradient was not finite, E_CONFIG without a tokenizer
  */
-export async function saveCheckpoint(trainer: Trainer): Promise<Uint8Array> {
+export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}): Promise<Uint8Array> {
   const { model, options, step, bestValLoss } = trainer;
   const { device } = model;
   const { tokenizer } = trainer.settings;
@@ -59,7 +63,7 @@ export async function saveCheckpoint(trainer: Trainer): Promise<Uint8Array> {
   }
   const training: TrainingProgress = {
     step,
-    options,
+    options: { ...options, ...intervals },
     rngCounter: step,
     dataCursor: step,
     bestValLoss: Number.isFinite(bestValLoss) ? bestValLoss : null,

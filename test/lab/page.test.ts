@@ -116,7 +116,7 @@ it("can be worked by keyboard alone: from the book to a run that is paused, a sa
   expect(await stepShown(page)).toBeGreaterThan(0);
   await tabTo(() => (document.activeElement as HTMLInputElement).type === "range");
   await page.keyboard.press("ArrowRight");
-  await page.waitForFunction(() => /0\.85/.test(document.querySelector(".sliders output")?.textContent ?? ""));
+  await page.waitForFunction(() => /0\.85/.test(document.querySelector(".sliders b")?.textContent ?? ""));
   await page.waitForFunction(() => /at step/.test(document.querySelector(".texts h3")?.textContent ?? ""));
   await page.locator("#tab-train").focus();
   await page.keyboard.press("ArrowRight");

@@ -1,8 +1,10 @@
 import type { Browser, Page } from "playwright";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import {
   button,
   curvesOf,
+  downloaded,
   launchBrowser,
   newContext,
   openPage,
@@ -32,6 +34,20 @@ async function withBrowser(options: { webGpu?: boolean }, test: (browser: Browse
 
 const untilSaved = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
+
+/** A GPU that will be gone for good: the browser offers an adapter once and never again. */
+async function pageWithOneAdapter(browser: Browser): Promise<Page> {
+  const context = await newContext(browser, { serviceWorkers: "block" });
+  await context.route(/assets\/worker-.*\.js/, async (route) => {
+    const response = await route.fetch();
+    const once = `{ const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = 0;
+      gpu.requestAdapter = (options) => (asked++ === 0 ? ask(options) : Promise.resolve(null)); }`;
+    await route.fulfill({ response, body: once + (await response.text()) });
+  });
+  const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0" }));
+  await ready(page);
+  return page;
+}
 
 it("without WebGPU says so within a second, names the browser, and trains on the CPU", () =>
   withBrowser({ webGpu: false }, async (browser) => {
@@ -100,16 +116,7 @@ it("goes on from the last snapshot after the GPU process crashed, once and again
 
 it("offers the CPU when no device comes back after three tries, and loses nothing", () =>
   withBrowser({}, async (browser) => {
-    const context = await newContext(browser, { serviceWorkers: "block" });
-    // A GPU that is gone for good: the browser offers an adapter once and never again.
-    await context.route(/assets\/worker-.*\.js/, async (route) => {
-      const response = await route.fetch();
-      const once = `{ const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = 0;
-        gpu.requestAdapter = (options) => (asked++ === 0 ? ask(options) : Promise.resolve(null)); }`;
-      await route.fulfill({ response, body: once + (await response.text()) });
-    });
-    const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0" }));
-    await ready(page);
+    const page = await pageWithOneAdapter(browser);
     await button(page, "Train").click();
     await untilStep(page, 60);
     await button(page, "Pause").click();
@@ -133,6 +140,24 @@ it("offers the CPU when no device comes back after three tries, and loses nothin
     const after = (await curvesOf(page)).models[0]!.steps;
     expect(after.slice(0, before.length)).toEqual(before);
     expect(after.map(({ step }) => step)).toEqual(after.map((_, i) => i + 1));
+  }));
+
+it("keeps a checkpoint to download and a way on while there is no device, also for a new run", () =>
+  withBrowser({}, async (browser) => {
+    const page = await pageWithOneAdapter(browser);
+    await button(page, "Train").click();
+    await untilStep(page, 60);
+    await untilSaved(page);
+    const cdp = await browser.newBrowserCDPSession();
+    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await untilPhase(page, "lost", 30_000);
+    const kept = loadCheckpoint(await downloaded(page, /checkpoint, download/)).training!.step;
+    expect(kept).toBeGreaterThan(0);
+    await button(page, "New run").click();
+    await button(page, "Go on on the CPU").click();
+    await untilPhase(page, "idle");
+    await button(page, "Train").click();
+    await untilStep(page, 5);
   }));
 
 it("stops at numbers that are not finite and says at which step", () =>
@@ -163,6 +188,10 @@ it("works offline once it was loaded, and asks no other host for anything", () =
     await button(page, "Train").click();
     await untilPhase(page, "done");
     expect((await curvesOf(page)).models[0]!.steps).toHaveLength(10);
+    // The bench page is a page of its own.
+    await page.goto(`${site.url}bench/`);
+    await page.waitForSelector(".bench button.primary");
+    expect(await page.locator("h1").innerText()).toBe("Gatewise bench");
     expect(foreign).toEqual([]);
     expect(problems).toEqual([]);
   }));

@@ -166,10 +166,14 @@ it("shares its checkpoints with the command line, both ways", async () => {
   await button(page, "Train").click();
   await untilPhase(page, "done");
   const bytes = await downloaded(page, /checkpoint, download/);
-  expect(loadCheckpoint(bytes).training?.step).toBe(30);
+  const { step, options: kept } = loadCheckpoint(bytes).training!;
+  expect(step).toBe(30);
+  // The command line logs and keeps as it does by itself, not as the page does.
+  expect([kept.logInterval, kept.checkpointInterval]).toEqual([10, 250]);
+  expect(await page.locator(".status").innerText()).toMatch(/--resume \S+\.safetensors --data alice --steps 60$/);
   const file = join(folder, "page.safetensors");
   writeFileSync(file, bytes);
-  const options = ["--steps", "40", "--eval-every", "0", "--checkpoint-every", "0"];
+  const options = ["--steps", "40", "--log-every", "1", "--eval-every", "0", "--checkpoint-every", "0"];
   const resumed = lossesOf(cli("train", "--resume", file, "--data", "alice", "--out", join(folder, "a"), ...options));
   expect(resumed).toHaveLength(10);
 
