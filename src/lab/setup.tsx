@@ -32,10 +32,12 @@ import {
 } from "./store.ts";
 import { MOST_BYTES } from "./texts.ts";
 
-const SIZES: readonly NumberName[] = ["hiddenSize", "embeddingSize", "numLayers", "dropout"];
-const BATCHES: readonly NumberName[] = ["batchSize", "seqLen", "totalSteps"];
-const STEPS: readonly NumberName[] = ["learningRate", "warmupSteps", "clip", "weightDecay"];
-const REST: readonly NumberName[] = ["valFraction", "evalInterval", "seed"];
+/** The fields in rows of two; the words come in between. */
+const BEFORE: readonly NumberName[] = [
+  ...(["hiddenSize", "embeddingSize", "numLayers", "dropout"] as const),
+  ...(["batchSize", "seqLen", "totalSteps", "seed"] as const),
+];
+const AFTER: readonly NumberName[] = ["learningRate", "warmupSteps", "clip", "weightDecay", "valFraction", "evalInterval"];
 
 /** What is typed and not valid, by field. */
 const problems = signal<Partial<Record<NumberName, string>>>({});
@@ -50,11 +52,9 @@ export function Setup() {
         <summary>Sizes and optimizer</summary>
         <fieldset disabled={locked}>
           <legend class="hidden">Sizes and optimizer</legend>
-          <NumberFields names={SIZES} />
-          <NumberFields names={BATCHES} />
+          <NumberFields names={BEFORE} />
           <WordFields />
-          <NumberFields names={STEPS} />
-          <NumberFields names={REST} />
+          <NumberFields names={AFTER} />
         </fieldset>
       </details>
       <EstimateLine />

@@ -117,7 +117,17 @@ function attempt<T extends object>(task: () => Promise<T>): Promise<Result<T>> {
 async function open(choice: DeviceChoice): Promise<DeviceInfo> {
   device?.dispose();
   device = undefined;
-  device = await withLimit(openDevice({ prefer: choice }), 15_000);
+  const opening = openDevice({ prefer: choice });
+  try {
+    device = await withLimit(opening, 15_000);
+  } catch (error) {
+    // One that comes after all is not wanted any more.
+    opening.then(
+      (late) => late.dispose(),
+      () => {},
+    );
+    throw error;
+  }
   const { kind, family, description } = device;
   deviceInfo = { kind, family: kind === "cpu" ? "cpu" : family, description };
   return deviceInfo;
