@@ -153,6 +153,10 @@ it("shows a text full of markup as text, and makes no element of it", async () =
   expect(await page.locator("img, script:not([src])").count()).toBe(0);
   expect(await page.title()).toBe("Gatewise lab");
   expect(problems).toEqual([]);
+  // The policy stands: text cannot become markup here, not even on purpose, nor a script run that is not a file.
+  const broken = page.evaluate((html) => void (document.body.innerHTML = html), markup);
+  await expect(broken).rejects.toThrow(/TrustedHTML/);
+  expect(problems.join()).toMatch(/TrustedHTML/);
   await context.close();
 });
 
@@ -214,6 +218,9 @@ it("takes from an address only what is in range, whatever it says", async () => 
   for (let i = 0; i < 100; i++) {
     const fuzzed = fc.sample(fc.array(fc.tuple(keys, values), { minLength: 1, maxLength: 5 }), { numRuns: 1, seed: i })[0]!;
     await page.goto(`${site.url}?${new URLSearchParams(fuzzed)}`, { waitUntil: "commit" });
+    // The page is there, and has read its address.
+    await page.waitForSelector("#go");
+    expect(await page.title()).toBe("Gatewise lab");
   }
   await ready(page);
   expect(problems).toEqual([]);

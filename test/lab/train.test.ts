@@ -40,11 +40,13 @@ interface Frames {
   /** Milliseconds that 95 of 100 gaps between frames stay below, and of the longest task of the page's thread. */
   readonly gap95: number;
   readonly longestTask: number;
+  /** How much of the page moved by itself: the sum of its layout shifts. */
+  readonly shift: number;
 }
 
 async function watchFrames(page: Page, milliseconds: number): Promise<Frames> {
   const seen = await page.evaluateHandle(() => {
-    const frames = { gaps: [] as number[], tasks: [] as number[] };
+    const frames = { gaps: [] as number[], tasks: [] as number[], shifts: [] as number[] };
     let last = performance.now();
     const frame = (now: number): void => {
       frames.gaps.push(now - last);
@@ -54,12 +56,21 @@ async function watchFrames(page: Page, milliseconds: number): Promise<Frames> {
     requestAnimationFrame(frame);
     const observer = new PerformanceObserver((list) => list.getEntries().forEach(({ duration }) => frames.tasks.push(duration)));
     observer.observe({ entryTypes: ["longtask"] });
+    const shifts = new PerformanceObserver((list) =>
+      list.getEntries().forEach((entry) => frames.shifts.push((entry as PerformanceEntry & { value: number }).value)),
+    );
+    shifts.observe({ entryTypes: ["layout-shift"] });
     return frames;
   });
   await page.waitForTimeout(milliseconds);
-  const { gaps, tasks } = await seen.jsonValue();
+  const { gaps, tasks, shifts } = await seen.jsonValue();
   gaps.sort((a, b) => a - b);
-  return { count: gaps.length, gap95: gaps[Math.floor(gaps.length * 0.95)]!, longestTask: Math.max(0, ...tasks) };
+  return {
+    count: gaps.length,
+    gap95: gaps[Math.floor(gaps.length * 0.95)]!,
+    longestTask: Math.max(0, ...tasks),
+    shift: shifts.reduce((sum, value) => sum + value, 0),
+  };
 }
 
 it("draws its first loss within 5 s of Train and writes within 20 s, and the page keeps its frames meanwhile", async () => {
@@ -78,6 +89,7 @@ it("draws its first loss within 5 s of Train and writes within 20 s, and the pag
   for (let round = 0; round < 3 && !calm; round++) {
     const frames = await watchFrames(page, 30_000);
     expect(frames.count).toBeGreaterThan(300);
+    expect(frames.shift).toBeLessThan(0.02);
     if (frames.gap95 <= 50 && frames.longestTask <= 100) calm = frames;
     else if (round === 2) expect(frames).toEqual("at most 50 ms between frames, tasks of at most 100 ms");
   }
