@@ -2,23 +2,12 @@
 // and what becomes of a model that is trained badly. All of it runs in the inspector's worker.
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
-import { PRESETS, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { Recurrent } from "../models/recurrent.ts";
 import { openDevice } from "../runtime/device.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
-import { MEMORY_TASKS, memoryText, type MemoryTaskName } from "./memory-tasks.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { traceModel } from "./trace.ts";
-
-/** A model's weights as they were before its first step. */
-export async function initialState({ config, seed }: ModelSnapshot): Promise<ModelSnapshot["stateDict"]> {
-  const device = await openDevice({ prefer: "cpu", precision: "float64" });
-  const model = LanguageModel.create(device, { ...config, seed });
-  const stateDict = await model.stateDict();
-  device.dispose();
-  return stateDict;
-}
 
 // --- units ------------------------------------------------------------------------------------------------------------
 
@@ -202,56 +191,6 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
     const { dx } = await layer.backward(dOutput);
     const influence = Float32Array.from({ length: T }, (_, t) => Math.hypot(...dx.subarray(t * inputSize, (t + 1) * inputSize)));
     return { influence, guess, probability: row[guess]! };
-  } finally {
-    device.dispose();
-  }
-}
-
-const MEMORY_STEPS = 1000;
-
-/** Trains a small model of a preset on a task; the part of the answers to new questions that it gets right. */
-export async function memoryAccuracy(preset: PresetName, name: MemoryTaskName, lag: number): Promise<number> {
-  const { characters, block } = MEMORY_TASKS[name];
-  const tokenizer = CharTokenizer.fromText(characters);
-  const [question, answer] = block(lag, () => 0).map(({ length }) => length) as [number, number];
-  const device = await openDevice({ prefer: "cpu" });
-  try {
-    const sizes = { vocabSize: tokenizer.size, hiddenSize: 24, embeddingSize: 8 };
-    const model = LanguageModel.create(device, { ...PRESETS[preset], ...sizes, seed: 1 });
-    const trainer = Trainer.create(model, tokenizer.encode(memoryText(name, lag, 3000, 1)), {
-      batchSize: 16,
-      seqLen: question + answer,
-      learningRate: 1e-2,
-      clip: 1,
-      valFraction: 0,
-      schedule: "cosine",
-      totalSteps: MEMORY_STEPS,
-      logInterval: 0,
-      evalInterval: 0,
-      sampleInterval: 0,
-      checkpointInterval: 0,
-    });
-    const run = trainer.run({ maxSteps: MEMORY_STEPS });
-    while (!(await run.next()).done);
-    const tokens = tokenizer.encode(memoryText(name, lag, 60, 2));
-    const { config } = model;
-    const snapshot = {
-      preset,
-      step: MEMORY_STEPS,
-      seed: 1,
-      config,
-      stateDict: await model.stateDict(),
-      tokenizer: tokenizer.toJSON(),
-    };
-    const { probabilities } = traceModel(snapshot, tokens);
-    let [right, asked] = [0, 0];
-    for (let t = 0; t + 1 < tokens.length; t++) {
-      if ((t + 1) % (question + answer) < question) continue;
-      const row = probabilities.subarray(t * tokenizer.size, (t + 1) * tokenizer.size);
-      right += Number(row.indexOf(Math.max(...row)) === tokens[t + 1]);
-      asked++;
-    }
-    return right / asked;
   } finally {
     device.dispose();
   }

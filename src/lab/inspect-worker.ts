@@ -4,8 +4,6 @@ import { CharTokenizer } from "../data/tokenizer.ts";
 import {
   breakModel,
   connectivity,
-  initialState,
-  memoryAccuracy,
   principalPlane,
   reportUnits,
   type Breakdown,
@@ -14,7 +12,9 @@ import {
   type Projection,
   type UnitReport,
 } from "./analysis.ts";
+import { tryMemory } from "./memory-training.ts";
 import type { ModelSnapshot } from "./protocol.ts";
+import { freshSnapshot } from "./snapshot.ts";
 import { gradientByLag, traceModel, type Trace } from "./trace.ts";
 
 const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fromJSON(snapshot.tokenizer);
@@ -46,7 +46,7 @@ const inspector = {
   /** Gradient norms by lag over a longer text: of the model as it is, and as it began. */
   async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number): Promise<GradientFlow> {
     const tokens = tokenizerOf(snapshot).encode(text);
-    const begun = gradientByLag({ ...snapshot, stateDict: await initialState(snapshot) }, tokens, lags);
+    const begun = gradientByLag(await freshSnapshot(snapshot), tokens, lags);
     return { now: Array.from(gradientByLag(snapshot, tokens, lags)), begun: Array.from(begun) };
   },
   /** The characters' learned vectors on the plane that shows most of their differences. */
@@ -57,7 +57,7 @@ const inspector = {
   units: (snapshot: ModelSnapshot, text: string): UnitReport => reportUnits(snapshot, text, tokenizerOf(snapshot).encode(text)),
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
-  memoryAccuracy,
+  tryMemory,
   breakModel: (snapshot: ModelSnapshot, name: BreakageName, text: string): Promise<Breakdown> =>
     breakModel(snapshot, name, tokenizerOf(snapshot), text),
 };

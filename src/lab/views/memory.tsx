@@ -1,10 +1,11 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { PresetName } from "../../models/config.ts";
-import { visible } from "../format.ts";
+import type { StateDict } from "../../models/parameters.ts";
+import { count, visible } from "../format.ts";
 import { heatColour, isDark } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
-import { MEMORY_TASKS, type MemoryTaskName } from "../memory-tasks.ts";
+import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { PRESET_NAMES, PRESET_TITLES } from "../settings.ts";
 import { ModelKey } from "../setup.tsx";
@@ -65,54 +66,62 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
   );
 }
 
-/** Characters between what is to be remembered and the answer. */
-const LAGS = [2, 4, 8];
-/** Part of the answers that must be right for a lag to count as solved. */
-const SOLVED = 0.9;
 const TASKS = Object.keys(MEMORY_TASKS) as readonly MemoryTaskName[];
 
 const task = signal<MemoryTaskName>("recall");
-/** By task and preset, a part for each lag; outlives the tab: it is a quarter of a minute's work. */
-const accuracies = signal<Readonly<Record<string, readonly number[]>>>({});
-const trying = signal(false);
+/** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is half a minute's work. */
+const results = signal<Readonly<Record<string, readonly number[]>>>({});
+/** What is being trained at this moment. */
+const trying = signal<{ readonly preset: PresetName; readonly lag: number } | undefined>(undefined);
+const cancelled = signal(false);
 const failed = signal<string | undefined>(undefined);
 
-const found = (preset: PresetName): readonly number[] => accuracies.value[`${task.value} ${preset}`] ?? [];
+const found = (preset: PresetName): readonly number[] => results.value[`${task.value} ${preset}`] ?? [];
 
+/** Each kind goes on to twice the lag until it fails. */
 async function tryMemories(name: MemoryTaskName): Promise<void> {
-  trying.value = true;
   failed.value = undefined;
-  accuracies.value = Object.fromEntries(Object.entries(accuracies.value).filter(([key]) => !key.startsWith(`${name} `)));
+  cancelled.value = false;
+  results.value = Object.fromEntries(Object.entries(results.value).filter(([key]) => !key.startsWith(`${name} `)));
   try {
-    for (const lag of LAGS) {
-      for (const preset of PRESET_NAMES) {
-        const key = `${name} ${preset}`;
-        const accuracy = await inspector.memoryAccuracy(preset, name, lag);
-        accuracies.value = { ...accuracies.value, [key]: [...(accuracies.value[key] ?? []), accuracy] };
+    for (const preset of PRESET_NAMES) {
+      const key = `${name} ${preset}`;
+      let stateDict: StateDict | undefined;
+      for (const lag of MEMORY_LAGS) {
+        trying.value = { preset, lag };
+        const result = await inspector.tryMemory(preset, name, lag, stateDict);
+        if (cancelled.value) return;
+        stateDict = result.stateDict;
+        results.value = { ...results.value, [key]: [...(results.value[key] ?? []), result.right] };
+        if (result.right < SOLVED) break;
       }
     }
   } catch (error) {
     failed.value = error instanceof Error ? error.message : String(error);
+  } finally {
+    trying.value = undefined;
   }
-  trying.value = false;
 }
 
-/** The longest lag that was solved, all shorter ones included. */
-function longest(parts: readonly number[]): number {
-  const unsolved = parts.findIndex((accuracy) => accuracy < SOLVED);
-  return LAGS[(unsolved === -1 ? parts.length : unsolved) - 1] ?? 0;
+/** The longest lag that was solved. */
+function longest(parts: readonly number[]): string {
+  if (parts.length === MEMORY_LAGS.length && parts.at(-1)! >= SOLVED) return `≥ ${MEMORY_LAGS.at(-1)}`;
+  const solved = parts.filter((part) => part >= SOLVED).length;
+  return solved === 0 ? "none" : String(MEMORY_LAGS[solved - 1]);
 }
 
 /** Tasks that only memory solves, for new small networks of all four kinds. */
 function MemoryTasks() {
-  const { explanation, chance } = MEMORY_TASKS[task.value];
+  const { explanation, guessing } = MEMORY_TASKS[task.value];
+  const now = trying.value;
   return (
-    <div class="prose">
+    <div class="test">
       <h3>A test of memory</h3>
       <p>
-        {explanation} New small networks of each kind (24 units) train on this for 1,000 steps on the CPU; then the part of new
-        questions that they answer rightly is counted, and 90 % counts as solved. Guessing gets {100 * chance} %; one run is one
-        try, and luck plays a part at the edge.
+        {explanation} A new small network of each kind, with {MEMORY_UNITS} units, trains on this on the CPU, at most{" "}
+        {count(MEMORY_STEPS)} steps; then it is asked {ASKED} times. If at least {100 * SOLVED} % of its answers are right to the
+        last character, it goes on with twice as many characters between. {guessing} All kinds train alike, for as many steps at
+        most; the LSTM’s forget gates begin with a bias of 1, as is usual.
       </p>
       <div class="row">
         <label>
@@ -120,7 +129,7 @@ function MemoryTasks() {
           <select
             class="inline"
             value={task.value}
-            disabled={trying.value}
+            disabled={now !== undefined}
             onChange={(event) => (task.value = event.currentTarget.value as MemoryTaskName)}
           >
             {TASKS.map((name) => (
@@ -130,52 +139,73 @@ function MemoryTasks() {
             ))}
           </select>
         </label>
-        <button type="button" disabled={trying.value} onClick={() => void tryMemories(task.value)}>
-          {trying.value ? "Training…" : "Try their memory"}
+        <button
+          type="button"
+          aria-disabled={now !== undefined && cancelled.value}
+          onClick={() => (now ? (cancelled.value = true) : void tryMemories(task.value))}
+        >
+          {!now ? "Try their memory" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
-        <span class="small muted">about a quarter of a minute</span>
+        <span class="small muted" role="status">
+          {now ? `Training: ${PRESET_TITLES[now.preset]}, ${now.lag} characters` : "about half a minute"}
+        </span>
       </div>
       {failed.value && <p class="problem">{failed.value}</p>}
-      {PRESET_NAMES.some((preset) => found(preset).length > 0) && (
-        <div class="scroll" tabIndex={0} role="region" aria-label="The test of memory">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Model</th>
-                {LAGS.map((lag) => (
-                  <th scope="col" class="number" key={lag}>
-                    {lag} characters
-                  </th>
-                ))}
-                <th scope="col" class="number">
-                  Longest solved
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {PRESET_NAMES.map((preset) => {
-                const parts = found(preset);
-                return (
-                  <tr key={preset} data-memory={preset}>
-                    <th scope="row">
-                      <ModelKey preset={preset} /> {PRESET_TITLES[preset]}
-                    </th>
-                    {LAGS.map((lag, i) => (
-                      <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
-                        {parts[i] === undefined ? "…" : `${parts[i] >= SOLVED ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`}
-                      </td>
-                    ))}
-                    <td class="number" data-value="longest">
-                      {parts.length < LAGS.length ? "…" : longest(parts)}
-                    </td>
-                  </tr>
-                );
-              })}
-            </tbody>
-          </table>
-        </div>
-      )}
+      {(now !== undefined || PRESET_NAMES.some((preset) => found(preset).length > 0)) && <MemoryTable />}
     </div>
+  );
+}
+
+function MemoryTable() {
+  return (
+    <>
+      <div class="scroll" tabIndex={0} role="region" aria-label="The test of memory">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Model</th>
+              {MEMORY_LAGS.map((lag) => (
+                <th scope="col" class="number" key={lag}>
+                  {lag} characters
+                </th>
+              ))}
+              <th scope="col" class="number">
+                Longest solved
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {PRESET_NAMES.map((preset) => {
+              const parts = found(preset);
+              const done = parts.length === MEMORY_LAGS.length || (parts.at(-1) ?? 1) < SOLVED;
+              return (
+                <tr key={preset} data-memory={preset}>
+                  <th scope="row">
+                    <ModelKey preset={preset} /> {PRESET_TITLES[preset]}
+                  </th>
+                  {MEMORY_LAGS.map((lag, i) => (
+                    <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
+                      {parts[i] !== undefined
+                        ? `${parts[i] >= SOLVED ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`
+                        : trying.value?.preset === preset && trying.value.lag === lag
+                          ? "…"
+                          : "–"}
+                    </td>
+                  ))}
+                  <td class="number" data-value="longest">
+                    {done ? longest(parts) : trying.value ? "…" : "–"}
+                  </td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      </div>
+      <p class="small muted">
+        Each column: part of the answers that are wholly right. One network of each kind, one try: another start may move the end
+        of a row by a column.
+      </p>
+    </>
   );
 }
 
