@@ -85,26 +85,34 @@ export function Bench() {
       >
         <fieldset disabled={running}>
           <legend>What to measure</legend>
-          {SECTIONS.map((name) => (
-            <label key={name} class="check">
-              <input type="checkbox" checked={sections.has(name)} onChange={() => toggle(name)} /> {TITLES[name]}
-            </label>
-          ))}
+          <div class="row choices">
+            {SECTIONS.map((name) => (
+              <label key={name} class="check">
+                <input type="checkbox" checked={sections.has(name)} onChange={() => toggle(name)} /> {TITLES[name]}
+              </label>
+            ))}
+          </div>
         </fieldset>
         <div class="row">
-          <label>
-            Hidden sizes up to{" "}
-            <select value={most} disabled={running} onChange={({ currentTarget }) => setMost(Number(currentTarget.value))}>
+          <div class="field">
+            <label for="bench-hidden">Hidden sizes up to</label>
+            <select
+              id="bench-hidden"
+              value={most}
+              disabled={running}
+              onChange={({ currentTarget }) => setMost(Number(currentTarget.value))}
+            >
               {HIDDEN_SIZES.map((H) => (
                 <option key={H} value={H}>
                   {H}
                 </option>
               ))}
             </select>
-          </label>
-          <label>
-            Rounds{" "}
+          </div>
+          <div class="field">
+            <label for="bench-rounds">Rounds</label>
             <input
+              id="bench-rounds"
               type="number"
               min={1}
               max={50}
@@ -112,7 +120,7 @@ export function Bench() {
               disabled={running}
               onChange={({ currentTarget }) => setRounds(Math.min(50, Math.max(1, Math.round(currentTarget.valueAsNumber || 5))))}
             />
-          </label>
+          </div>
           <button type="submit" class="primary" disabled={running || sections.size === 0}>
             Measure
           </button>

@@ -52,6 +52,12 @@ try {
       await page.getByRole("button", { name: "Check this device" }).click();
       await page.waitForSelector(".verdict", { timeout: 120_000 });
       await shoot(page, "check-light");
+      await page.getByRole("tab", { name: "Bench" }).click();
+      await page.getByLabel("Kernels").uncheck();
+      await page.getByLabel("Hidden sizes up to").selectOption("128");
+      await page.getByRole("button", { name: "Measure" }).click();
+      await page.waitForFunction(() => !document.querySelector(".bench progress"), null, { timeout: 300_000 });
+      await shoot(page, "bench-light");
       await page.setViewportSize({ width: 360, height: 780 });
       await page.getByRole("tab", { name: "Train" }).click();
       await page.waitForTimeout(500);

@@ -10,11 +10,18 @@ import { TrainTab } from "./train.tsx";
 /** The bench page, where there is one. */
 const BENCH = Object.values(import.meta.glob<{ mountBench(element: HTMLElement): unknown }>("../../bench/page.ts"))[0];
 
-const TABS: readonly { readonly id: TabId; readonly title: string; readonly content: ComponentType }[] = [
-  { id: "train", title: "Train", content: TrainTab },
+interface Tab {
+  readonly id: TabId;
+  readonly title: string;
+  readonly content: ComponentType;
+  /** Whether it stays as it is, and goes on, while another one is shown. */
+  readonly stays?: boolean;
+}
+const TABS: readonly Tab[] = [
+  { id: "train", title: "Train", content: TrainTab, stays: true },
   { id: "look", title: "Look inside", content: LookTab },
   { id: "check", title: "Check", content: CheckTab },
-  ...(BENCH ? [{ id: "bench" as const, title: "Bench", content: BenchTab }] : []),
+  ...(BENCH ? [{ id: "bench" as const, title: "Bench", content: BenchTab, stays: true }] : []),
 ];
 
 function BenchTab() {
@@ -22,11 +29,23 @@ function BenchTab() {
   useEffect(() => {
     void BENCH!().then(({ mountBench }) => mountBench(element.current!));
   }, []);
-  return <div ref={element} />;
+  return (
+    <section class="prose">
+      <h2>How fast is this device?</h2>
+      <p>
+        Times every kernel, whole training steps and sampling, and sets them beside what this device can do at the most: its
+        multiply-adds, its memory, its dispatches. A run that trains meanwhile would share the device; pause it first.
+      </p>
+      <div ref={element} />
+    </section>
+  );
 }
 
 export function App() {
   const tab = TABS.find(({ id }) => id === place.value.tab)?.id ?? "train";
+  // A book can be dropped on any tab: Train is there from the start.
+  const seen = useRef(new Set<TabId>(["train"]));
+  seen.current.add(tab);
   return (
     <>
       <header class="top">
@@ -50,9 +69,9 @@ export function App() {
       </p>
       <Lost />
       <main>
-        {TABS.map(({ id, content: Content }) => (
+        {TABS.map(({ id, content: Content, stays }) => (
           <div role="tabpanel" id={`panel-${id}`} aria-labelledby={`tab-${id}`} key={id} hidden={id !== tab} tabIndex={-1}>
-            {(id === tab || id === "train") && <Content />}
+            {(id === tab || (stays && seen.current.has(id))) && <Content />}
           </div>
         ))}
       </main>

@@ -227,6 +227,28 @@ it("takes from an address only what is in range, whatever it says", async () => 
   await context.close();
 });
 
+it("goes on measuring while another tab is shown, and draws the curves of a run that came back unseen", async () => {
+  const context = await newContext(browser);
+  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "10" }));
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  await page.evaluate(() => void (location.hash = "bench"));
+  await button(page, "Measure").click();
+  await page.waitForSelector(".bench progress");
+  await page.getByRole("tab", { name: "Check" }).click();
+  await page.getByRole("tab", { name: "Bench" }).click();
+  expect(await page.locator(".bench progress").count()).toBe(1);
+  await button(page, "Stop").click();
+  // The reload restores the run behind the Bench tab; its chart is drawn when it is first seen.
+  await page.reload();
+  await page.waitForFunction(() => /Restored/.test(document.querySelector(".status")?.textContent ?? ""));
+  await page.getByRole("tab", { name: "Train" }).click();
+  await page.waitForSelector(".chart canvas");
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
 it("checks this device's gradients, tensor by tensor", async () => {
   const context = await newContext(browser);
   const { page, problems } = await openPage(context, `${site.url}#check`);
