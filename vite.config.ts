@@ -19,6 +19,8 @@ const resolve = { alias: [{ find: /^gatewise$/, replacement: at("src/index.ts") 
 /** The lab page as a static site in dist-lab/: `vite --mode lab`, `vite build --mode lab`. */
 const lab: UserConfig = {
   base: "./",
+  // Vite's search for dependencies does not see tsconfig.json's jsxImportSource in files with import.meta.glob.
+  resolve: { alias: { "react/jsx-dev-runtime": "preact/jsx-dev-runtime" } },
   build: {
     target: "es2022",
     outDir: "dist-lab",
