@@ -1,11 +1,7 @@
-// What the views show of a model besides its trace: what units follow, where characters lie, what moved a prediction,
-// and what becomes of a model that is trained badly. All of it runs in the inspector's worker.
-import { CharTokenizer } from "../data/tokenizer.ts";
-import { GatewiseError } from "../errors.ts";
-import { LanguageModel } from "../models/language-model.ts";
+// What the views show of a model besides its trace: what units follow, where characters lie, what moved a prediction.
+// All of it runs in the inspector's worker.
 import { Recurrent } from "../models/recurrent.ts";
 import { openDevice } from "../runtime/device.ts";
-import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { traceModel } from "./trace.ts";
 
@@ -194,115 +190,4 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
   } finally {
     device.dispose();
   }
-}
-
-// --- breaking it ------------------------------------------------------------------------------------------------------
-
-/** What differs from a sound training, and how many times as large the initial weights are. */
-const BREAKAGES = {
-  healthy: { change: {}, scale: 1 },
-  "learning-rate": { change: { learningRate: 1 }, scale: 1 },
-  "no-clipping": { change: { optimizer: "sgd", learningRate: 30, clip: 0 }, scale: 4 },
-  saturated: { change: {}, scale: 60 },
-} as const satisfies Record<string, { change: TrainerOptions; scale: number }>;
-export type BreakageName = keyof typeof BREAKAGES;
-
-export interface Breakdown {
-  readonly losses: readonly number[];
-  /** The loss of guessing every character alike, ln V. */
-  readonly guessing: number;
-  /** Mean slope of its tanhs at the end, 1 − tanh²: near 0 every unit is pinned, and no gradient passes. */
-  readonly slope: number;
-  /** What is wrong, in a word, and what to do; undefined if nothing is. */
-  readonly diagnosis: { readonly name: string; readonly advice: string } | undefined;
-}
-
-export const BROKEN_STEPS = 150;
-
-/** Trains a small model of the same kind on the CPU, wrongly, and says what is wrong with it by what it does. */
-export async function breakModel(
-  { config }: ModelSnapshot,
-  name: BreakageName,
-  tokenizer: CharTokenizer,
-  text: string,
-): Promise<Breakdown> {
-  const { change, scale } = BREAKAGES[name];
-  const tokens = tokenizer.encode(text);
-  const device = await openDevice({ prefer: "cpu" });
-  const losses: number[] = [];
-  let failure: string | undefined;
-  try {
-    const small = { ...config, hiddenSize: 24, embeddingSize: 12, numLayers: 1, dropout: 0 };
-    const model = LanguageModel.create(device, { ...small, seed: 1 });
-    const state = await model.stateDict();
-    const scaled = Object.entries(state).map(([key, values]) => [
-      key,
-      key.startsWith("rnn.") ? values.map((x) => x * scale) : values,
-    ]);
-    model.loadStateDict(Object.fromEntries(scaled));
-    const options: TrainerOptions = {
-      batchSize: 6,
-      seqLen: 20,
-      learningRate: 1e-2,
-      clip: 1,
-      valFraction: 0,
-      logInterval: 1,
-      ...change,
-    };
-    const trainer = Trainer.create(model, tokens, { ...options, evalInterval: 0, sampleInterval: 0, checkpointInterval: 0 });
-    try {
-      for await (const event of trainer.run({ maxSteps: BROKEN_STEPS })) if (event.event === "step") losses.push(event.loss);
-    } catch (error) {
-      if (!(error instanceof GatewiseError)) throw error;
-      failure = error.message;
-    }
-    const read: ModelSnapshot = {
-      preset: "lstm",
-      step: 0,
-      seed: 1,
-      config: small,
-      stateDict: await model.stateDict(),
-      tokenizer: tokenizer.toJSON(),
-    };
-    const { values } = traceModel(read, tokens.subarray(0, 200));
-    // A gated state is a product; its candidate is what saturates.
-    const squashed = values.g ?? values.n ?? values.h!;
-    const slope = squashed.reduce((sum, x) => sum + (1 - x * x), 0) / squashed.length;
-    const guessing = Math.log(tokenizer.size);
-    return { losses, guessing, slope, diagnosis: diagnose(losses, slope, failure, guessing) };
-  } finally {
-    device.dispose();
-  }
-}
-
-/** A mean slope of tanh below this lets no gradient through a few steps. */
-const LEAST_SLOPE = 0.06;
-const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / Math.max(1, values.length);
-
-/** Names what is wrong by the loss alone and by how far the units are from moving. */
-function diagnose(
-  losses: readonly number[],
-  slope: number,
-  failure: string | undefined,
-  guessing: number,
-): Breakdown["diagnosis"] {
-  const begun = mean(losses.slice(0, 3));
-  const end = mean(losses.slice(-15));
-  if (failure !== undefined) return { name: "Exploded", advice: failure };
-  if (end > guessing * 1.05)
-    return {
-      name: "Diverged",
-      advice: `the loss ended at ${end.toFixed(2)}, worse than guessing (${guessing.toFixed(2)}); lower the learning rate, or clip the gradient`,
-    };
-  if (slope < LEAST_SLOPE)
-    return {
-      name: "Saturated",
-      advice: `the units sit where tanh is flat, its slope ${slope.toFixed(4)}, and gradients vanish; start from smaller weights, or lower the learning rate`,
-    };
-  if (begun - end < 0.6)
-    return {
-      name: "Stuck",
-      advice: `the loss fell by only ${(begun - end).toFixed(2)} in ${losses.length} steps; change the learning rate`,
-    };
-  return undefined;
 }

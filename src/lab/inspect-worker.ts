@@ -1,18 +1,9 @@
 // Computes what the views show, beside the training worker, so that neither the page nor training waits for it.
 import * as Comlink from "comlink";
 import { CharTokenizer } from "../data/tokenizer.ts";
-import {
-  breakModel,
-  connectivity,
-  principalPlane,
-  reportUnits,
-  type Breakdown,
-  type BreakageName,
-  type Connectivity,
-  type Projection,
-  type UnitReport,
-} from "./analysis.ts";
+import { connectivity, principalPlane, reportUnits, type Connectivity, type Projection, type UnitReport } from "./analysis.ts";
 import { tryMemory } from "./memory-training.ts";
+import { breakModel, type BreakageName, type Breakdown } from "./breakage.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { freshSnapshot } from "./snapshot.ts";
 import { gradientByLag, traceModel, type Trace } from "./trace.ts";

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { Browser, Page } from "playwright";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
+import { randomWord } from "../../src/random.ts";
 import { createBatches } from "../../src/data/batches.ts";
 import { stripGutenberg } from "../../src/data/books.ts";
 import {
@@ -14,7 +15,8 @@ import {
   Recurrent,
   type LanguageModelConfig,
 } from "../../src/index.ts";
-import { breakModel, connectivity, principalPlane } from "../../src/lab/analysis.ts";
+import { connectivity, principalPlane } from "../../src/lab/analysis.ts";
+import { breakModel, BROKEN_STEPS, entropyOf, type BreakageName } from "../../src/lab/breakage.ts";
 import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/memory-tasks.ts";
 import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/memory-training.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
@@ -238,17 +240,37 @@ describe("what the views compute", () => {
     expect(Math.max(...points)).toBeLessThan(5.6);
   });
 
-  it("names what is wrong with a model that is trained badly, and nothing where it is trained well", async () => {
-    for (const config of [{ cell: "lstm" }, { cell: "gru" }, { cell: "rnn" }] as const) {
-      const snapshot = await snapshotOf(config);
-      const names: (string | undefined)[] = [];
-      for (const name of ["healthy", "learning-rate", "no-clipping", "saturated"] as const)
-        names.push((await breakModel(snapshot, name, tokenizer, book)).diagnosis?.name);
-      expect(names[0], config.cell).toBeUndefined();
-      for (const name of names.slice(1))
-        expect(name, `${config.cell}: ${names.join(", ")}`).toMatch(/Exploded|Diverged|Saturated|Stuck/);
-      expect(names[3]).toBe("Saturated");
+  it.each([
+    ["LSTM", { cell: "lstm" }, ["Overshot", "Stuck", "Saturated", undefined, "Diverged"]],
+    ["GRU", { cell: "gru" }, ["Diverged", "Stuck", "Saturated", undefined, "Exploded"]],
+    ["RNN", { cell: "rnn" }, ["Diverged", "Stuck", "Saturated", undefined, "Exploded"]],
+    ["one-hot RNN", { cell: "rnn", input: "one-hot" }, ["Exploded", "Stuck", "Saturated", undefined, "Exploded"]],
+    ["ReLU RNN", { cell: "rnn", nonlinearity: "relu" }, ["Exploded", "Stuck", "Exploded", undefined, "Exploded"]],
+  ] as const)("names what is wrong with a model that is trained badly, and nothing else: %s", async (_name, config, expected) => {
+    const snapshot = await snapshotOf(config);
+    const broken = async (name: BreakageName) => breakModel(snapshot, name, tokenizer, book);
+    const healthy = await broken("healthy");
+    expect(healthy.diagnosis).toBeUndefined();
+    expect(healthy.losses).toHaveLength(BROKEN_STEPS);
+    expect(healthy.losses[0]! - healthy.losses.at(-1)!).toBeGreaterThan(1);
+    const names = ["too-fast", "too-slow", "saturated", "clipped", "unclipped"] as const;
+    const found: (string | undefined)[] = [];
+    for (const name of names) found.push((await broken(name)).diagnosis?.name);
+    expect(found).toEqual(expected);
+    expect(healthy.freedom.of).toBe("nonlinearity" in config ? "relu" : "tanh");
+  });
+
+  it("calls no training stuck that has nothing to learn", async () => {
+    const chance = Array.from({ length: 2000 }, (_, i) => "ACGT"[randomWord(7, i, 0, 99) >>> 30]).join("");
+    for (const text of [chance, "a".repeat(2000)]) {
+      const own = CharTokenizer.fromText(text);
+      const snapshot = { ...(await snapshotOf({ cell: "lstm" })), tokenizer: own.toJSON() };
+      const config = { ...snapshot.config, vocabSize: own.size };
+      expect((await breakModel({ ...snapshot, config }, "healthy", own, text)).diagnosis).toBeUndefined();
+      expect((await breakModel({ ...snapshot, config }, "too-slow", own, text)).diagnosis).toBeUndefined();
     }
+    expect(entropyOf(Uint32Array.of(0, 1, 2, 3))).toBeCloseTo(Math.log(4), 12);
+    expect(entropyOf(Uint32Array.of(5, 5, 5))).toBe(0);
   });
 });
 
@@ -417,9 +439,11 @@ describe("what the views show of a trained race", () => {
     await page.getByRole("radio", { name: /LSTM/ }).last().check();
     await show("break-it");
     await button(page, "Break it, four ways").click();
-    await page.waitForFunction(() => document.querySelectorAll("[data-breakage] .spark").length === 4, null, { timeout: 60_000 });
+    await page.waitForFunction(() => document.querySelectorAll("[data-breakage] .spark").length === 6, null, { timeout: 60_000 });
     expect(await page.locator('[data-breakage="healthy"] .good').innerText()).toMatch(/Learning: the loss fell/);
     expect(await page.locator('[data-breakage="saturated"] .bad').innerText()).toMatch(/Saturated/);
+    expect(await page.locator('[data-breakage="clipped"] .good').innerText()).toMatch(/Learning/);
+    expect(await page.locator('[data-breakage="unclipped"] .bad').innerText()).toMatch(/Diverged/);
     expect(problems).toEqual([]);
   });
 });

@@ -1,44 +1,55 @@
 import { useState } from "preact/hooks";
-import type { BreakageName, Breakdown } from "../analysis.ts";
+import { BROKEN_STEPS, type BreakageName, type Breakdown } from "../breakage.ts";
 import { inspector } from "../inspector.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const TITLES: Readonly<Record<BreakageName, string>> = {
-  healthy: "As it should be",
-  "learning-rate": "Learning rate a hundred times too high",
-  "no-clipping": "Plain SGD at a high rate, no clipping",
-  saturated: "Weights sixty times too large at the start",
+  healthy: "As it should be: Adam, rate 0.01",
+  "too-fast": "Learning rate 1, a hundred times too high",
+  "too-slow": "Learning rate 0.0001, a hundred times too low",
+  saturated: "The cell’s weights sixty times too large at the start",
+  clipped: "Plain SGD, rate 30, with clipping at 0.05",
+  unclipped: "The same without clipping",
 };
 const NAMES = Object.keys(TITLES) as readonly BreakageName[];
 
+type Result = Breakdown | "running" | { readonly problem: string };
 /** By model and breakage. */
-type Results = Readonly<Partial<Record<string, Breakdown | "running">>>;
+type Results = Readonly<Partial<Record<string, Result>>>;
 
 function Content({ snapshots, chosen, book }: ViewProps) {
   const [results, setResults] = useState<Results>({});
   const snapshot = snapshots[chosen]!;
-  const keyOf = (name: BreakageName): string => `${snapshot.preset} ${name}`;
   const running = Object.values(results).includes("running");
-  const run = async (names: readonly BreakageName[]): Promise<void> => {
+  const run = async (): Promise<void> => {
     let known = results;
-    for (const name of names) {
-      setResults((known = { ...known, [keyOf(name)]: "running" }));
-      setResults((known = { ...known, [keyOf(name)]: await inspector.breakModel(snapshot, name, book) }));
+    const note = (name: BreakageName, result: Result): void =>
+      setResults((known = { ...known, [`${snapshot.preset} ${name}`]: result }));
+    for (const name of NAMES) {
+      note(name, "running");
+      note(
+        name,
+        await inspector
+          .breakModel(snapshot, name, book)
+          .catch((error: unknown) => ({ problem: error instanceof Error ? error.message : String(error) })),
+      );
     }
   };
   return (
     <>
       <div class="row">
-        <button type="button" class="primary" disabled={running} onClick={() => void run(NAMES)}>
+        <button type="button" class="primary" aria-disabled={running} onClick={() => running || void run()}>
           {running ? "Breaking…" : "Break it, four ways"}
         </button>
-        <span class="small muted">Small networks of the chosen kind, 150 steps each on the CPU; your run is left alone.</span>
+        <span class="small muted">
+          New networks of the chosen kind with 24 units, {BROKEN_STEPS} steps each on the CPU; your run is left alone.
+        </span>
       </div>
       <div class="breakages">
         {NAMES.map((name) => (
           <article key={name} data-breakage={name}>
             <h3>{TITLES[name]}</h3>
-            <Outcome result={results[keyOf(name)]} />
+            <Outcome result={results[`${snapshot.preset} ${name}`]} />
           </article>
         ))}
       </div>
@@ -46,43 +57,81 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   );
 }
 
-function Outcome({ result }: { result: Breakdown | "running" | undefined }) {
+const nats = (loss: number): string => (loss < 1000 ? loss.toFixed(2) : loss.toExponential(1));
+
+function Outcome({ result }: { result: Result | undefined }) {
   if (result === undefined) return <p class="muted small">Not tried yet.</p>;
   if (result === "running") return <p class="muted small computing">Training…</p>;
-  const { losses, slope, diagnosis } = result;
+  if ("problem" in result) return <p class="problem">{result.problem}</p>;
+  const { losses, diagnosis, freedom } = result;
   return (
     <>
-      <Spark losses={losses} />
+      {losses.length > 0 && <Spark result={result} />}
       <p class={diagnosis ? "bad" : "good"}>
         <b>
           {diagnosis ? "✗ " : "✓ "}
           {diagnosis?.name ?? "Learning"}
         </b>
-        {diagnosis ? `: ${diagnosis.advice}.` : `: the loss fell from ${losses[0]!.toFixed(2)} to ${losses.at(-1)!.toFixed(2)}.`}
+        {diagnosis ? `: ${diagnosis.advice}.` : `: ${progress(result)}.`}
       </p>
-      <p class="small muted">mean slope of its tanhs: {slope.toFixed(3)}</p>
+      <p class="small muted">
+        {freedom.of === "tanh"
+          ? `mean slope of its tanhs: ${freedom.before.toFixed(3)} at the start, ${freedom.after.toFixed(3)} at the end`
+          : `units above zero: ${(100 * freedom.before).toFixed(0)} % at the start, ${(100 * freedom.after).toFixed(0)} % at the end`}
+      </p>
     </>
   );
 }
 
-/** The loss as a line from 0 to 12 nats. */
-function Spark({ losses }: { losses: readonly number[] }) {
-  const [width, height, top] = [300, 90, 12];
-  const points = losses.map(
-    (loss, i) => `${((i / 150) * width).toFixed(1)},${(height - (Math.min(top, loss) / top) * height).toFixed(1)}`,
-  );
+function progress({ losses, entropy }: Breakdown): string {
+  const [first, last] = [losses[0]!, losses.at(-1)!];
+  if (first - last > 0.05) return `the loss fell from ${nats(first)} to ${nats(last)}`;
+  return `the loss stayed at ${nats(last)}; a text without any order gives no less than ${nats(entropy)}`;
+}
+
+const [WIDTH, HEIGHT] = [300, 120];
+const [LEFT, RIGHT, TOP, BOTTOM] = [30, 6, 8, 18];
+
+/** The loss by step; as high as three times that of guessing, beyond which the line runs along the upper edge. */
+function Spark({ result: { losses, guessing, entropy } }: { result: Breakdown }) {
+  const most = Math.max(1, 3 * guessing);
+  const toX = (step: number): number => LEFT + (step / BROKEN_STEPS) * (WIDTH - LEFT - RIGHT);
+  const toY = (loss: number): number => TOP + (1 - Math.min(1, loss / most)) * (HEIGHT - TOP - BOTTOM);
+  const highest = Math.max(...losses);
+  const words = `Loss from ${nats(losses[0]!)} to ${nats(losses.at(-1)!)} in ${losses.length} steps, ${nats(highest)} at most`;
+  // Two lines that lie close are one to the eye.
+  const apart = toY(entropy) - toY(guessing) > 12;
   return (
-    <svg
-      class="spark"
-      viewBox={`0 0 ${width} ${height}`}
-      role="img"
-      aria-label={`Loss from ${losses[0]?.toFixed(1)} to ${losses.at(-1)?.toFixed(1)} in ${losses.length} steps`}
-    >
-      <line x1="0" x2={width} y1={height - (4.3 / top) * height} y2={height - (4.3 / top) * height} />
-      <text x={width - 2} y={height - (4.3 / top) * height - 4}>
-        guessing
+    <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={words}>
+      {[0, most].map((loss) => (
+        <text class="end" key={loss} x={LEFT - 4} y={toY(loss) + 3}>
+          {loss.toFixed(1)}
+        </text>
+      ))}
+      {[0, BROKEN_STEPS].map((step) => (
+        <text class={step === 0 ? "" : "end"} key={step} x={toX(step)} y={HEIGHT - 5}>
+          {step === 0 ? "0" : `${step} steps`}
+        </text>
+      ))}
+      <path d={`M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`} />
+      <line x1={LEFT} x2={WIDTH - RIGHT} y1={toY(guessing)} y2={toY(guessing)} />
+      <text class="end" x={WIDTH - RIGHT} y={toY(guessing) - 3}>
+        guessing, {guessing.toFixed(2)}
       </text>
-      <polyline points={points.join(" ")} />
+      {apart && (
+        <>
+          <line x1={LEFT} x2={WIDTH - RIGHT} y1={toY(entropy)} y2={toY(entropy)} />
+          <text class="end" x={WIDTH - RIGHT} y={toY(entropy) + 10}>
+            by frequency, {entropy.toFixed(2)}
+          </text>
+        </>
+      )}
+      <polyline points={losses.map((loss, i) => `${toX(i + 1).toFixed(1)},${toY(loss).toFixed(1)}`).join(" ")} />
+      {highest > most && (
+        <text x={LEFT + 5} y={TOP + 9}>
+          up to {nats(highest)}
+        </text>
+      )}
     </svg>
   );
 }
@@ -91,15 +140,18 @@ const view: View = {
   title: "Break it",
   intro: (
     <>
-      Training fails in a few typical ways, and each leaves its mark. Too large a learning rate throws the weights about; without
-      clipping one steep gradient can undo everything; weights that start too large pin every tanh at ±1, where its slope is
-      nothing. The lab names what it sees.
+      Training fails in a few typical ways, and each leaves its mark. Too large a learning rate throws the weights about, one too
+      small leaves them where they are. Weights that start too large pin every tanh at ±1, where its slope is nothing. And where
+      gradients are steep it is clipping that keeps a step short: the last two differ in nothing else. The lab names what it sees.
     </>
   ),
   equation: (
     <>
       g ← g · min(1, clip / ‖g‖)
-      <small>clipping; and tanh′(a) = 1 − tanh²(a), which is 0.0001 at a = 5</small>
+      <small>
+        clipping; and tanh′(a) = 1 − tanh²(a), which is 0.0002 at a = 5. Loss in nats: guessing gives ln V, and knowing how often
+        each character comes the entropy of the passage.
+      </small>
     </>
   ),
   uses: "nothing",
