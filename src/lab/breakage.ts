@@ -38,6 +38,8 @@ export interface Breakdown {
 }
 
 export const BROKEN_STEPS = 150;
+/** Characters to train on, at most. */
+const TEXT_LENGTH = 3000;
 
 /** Trains a small model of the same kind on the CPU, wrongly, and says what is wrong with it by what it does. */
 export async function breakModel(
@@ -47,7 +49,7 @@ export async function breakModel(
   text: string,
 ): Promise<Breakdown> {
   const { change, scale } = BREAKAGES[name];
-  const tokens = tokenizer.encode(text);
+  const tokens = tokenizer.encode([...text].slice(0, TEXT_LENGTH).join(""));
   const device = await openDevice({ prefer: "cpu" });
   const losses: number[] = [];
   let failure: string | undefined;

@@ -1,12 +1,17 @@
 // Computes what the views show, beside the training worker, so that neither the page nor training waits for it.
 import * as Comlink from "comlink";
 import { CharTokenizer } from "../data/tokenizer.ts";
-import { connectivity, principalPlane, reportUnits, type Connectivity, type Projection, type UnitReport } from "./analysis.ts";
+import { connectivity, principalPlane, type Connectivity, type Projection } from "./analysis.ts";
 import { tryMemory } from "./memory-training.ts";
 import { breakModel, type BreakageName, type Breakdown } from "./breakage.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-import { freshSnapshot } from "./snapshot.ts";
+import { ofUntrained, readable } from "./snapshot.ts";
 import { gradientByLag, traceModel, type Trace } from "./trace.ts";
+import { reportUnits, type UnitReport } from "./units.ts";
+
+/** Characters that are read of a longer text, at most. */
+const FLOW_LENGTH = 3000;
+const UNITS_LENGTH = 12_000;
 
 const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fromJSON(snapshot.tokenizer);
 
@@ -34,18 +39,29 @@ const inspector = {
       arrays.map((array) => array.buffer),
     );
   },
-  /** Gradient norms by lag over a longer text: of the model as it is, and as it began. */
+  /** Gradient norms by lag over a longer text: of the model as it is, and untrained. */
   async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number): Promise<GradientFlow> {
-    const tokens = tokenizerOf(snapshot).encode(text);
-    const begun = gradientByLag(await freshSnapshot(snapshot), tokens, lags);
-    return { now: Array.from(gradientByLag(snapshot, tokens, lags)), begun: Array.from(begun) };
+    const read = readable(snapshot, text, FLOW_LENGTH).join("");
+    const flow = (model: ModelSnapshot): readonly number[] =>
+      Array.from(gradientByLag(model, tokenizerOf(snapshot).encode(read), lags));
+    return { now: flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
   },
   /** The characters' learned vectors on the plane that shows most of their differences. */
   embeddings({ config, stateDict }: ModelSnapshot): Projection {
     return principalPlane(stateDict["embedding.weight"]!, config.vocabSize, config.embeddingSize);
   },
-  /** What every unit does over a longer text, and what it follows best. */
-  units: (snapshot: ModelSnapshot, text: string): UnitReport => reportUnits(snapshot, text, tokenizerOf(snapshot).encode(text)),
+  /** What every unit does over the first `shown` characters of a text, and what it follows best over more of it. */
+  async units(snapshot: ModelSnapshot, text: string, shown: number): Promise<UnitsReading> {
+    const characters = readable(snapshot, text, UNITS_LENGTH);
+    const tokens = tokenizerOf(snapshot).encode(characters.join(""));
+    const report = reportUnits(snapshot, characters, tokens);
+    const untrained = await ofUntrained(snapshot, "units", characters.join(""), (fresh) =>
+      Object.fromEntries(
+        reportUnits(fresh, characters, tokens).features.map(({ name, best }) => [name, best[0]?.correlation ?? 0]),
+      ),
+    );
+    return { ...report, values: report.values.slice(0, shown * report.units), untrained };
+  },
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
   tryMemory,
@@ -57,7 +73,12 @@ export type Inspector = typeof inspector;
 export interface GradientFlow {
   /** ‖∂L/∂h(t − k)‖ by lag k. */
   readonly now: readonly number[];
-  readonly begun: readonly number[];
+  readonly untrained: readonly number[];
+}
+
+export interface UnitsReading extends UnitReport {
+  /** By feature, the largest correlation that a unit of the untrained model has. */
+  readonly untrained: Readonly<Record<string, number>>;
 }
 
 Comlink.expose(inspector);

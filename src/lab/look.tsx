@@ -25,7 +25,8 @@ const TITLES: Readonly<Record<string, string>> = {
 const NAMES = ORDER.filter((name) => `./views/${name}.tsx` in FILES);
 
 const PASSAGE_LENGTH = 160;
-const BOOK_LENGTH = 3000;
+/** Characters that the views of a whole book are sure to get where it has as many, and those that they get at most. */
+const [BOOK_LEAST, BOOK_LENGTH] = [3000, 12_000];
 /** Milliseconds between two looks at a model that trains. */
 const REFRESH = 3000;
 
@@ -70,7 +71,7 @@ async function findPassage(taken?: readonly ModelSnapshot[]): Promise<void> {
   if (!snapshot) return;
   const known = new Set(snapshot.tokenizer.codePoints.map((point) => String.fromCodePoint(point)));
   const from = Math.floor(position.value * Math.max(0, (text.value?.characters ?? 0) - 2 * PASSAGE_LENGTH));
-  const longer = Math.min(from, Math.max(0, (text.value?.characters ?? 0) - BOOK_LENGTH));
+  const longer = Math.min(from, Math.max(0, (text.value?.characters ?? 0) - BOOK_LEAST));
   const clean = (words: string): string => [...words].filter((character) => known.has(character)).join("");
   const around = await worker.passage(longer, BOOK_LENGTH);
   const wanted = typed.value || atLineStart(await worker.passage(from, 2 * PASSAGE_LENGTH));

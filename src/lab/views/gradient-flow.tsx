@@ -21,8 +21,8 @@ function Content({ snapshots, book }: ViewProps) {
     return flows;
   }, [snapshots, book]);
   if (!value || value.length === 0) return <Waiting problem={problem}>Following the gradients back…</Waiting>;
-  const lines = value.flatMap(({ preset, now, begun }) => [
-    { label: PRESET_TITLES[preset], preset, y: begun, past: true },
+  const lines = value.flatMap(({ preset, now, untrained }) => [
+    { label: PRESET_TITLES[preset], preset, y: untrained, past: true },
     { label: PRESET_TITLES[preset], preset, y: now },
   ]);
   const summary = value.map(({ preset, now }) => `${PRESET_TITLES[preset]} ${short(now[30]!)} at 30 characters back`).join(", ");
@@ -50,10 +50,10 @@ function Content({ snapshots, book }: ViewProps) {
             </tr>
           </thead>
           <tbody>
-            {value.flatMap(({ preset, now, begun }) =>
+            {value.flatMap(({ preset, now, untrained }) =>
               [
                 { name: "now", y: now },
-                { name: "at the start", y: begun },
+                { name: "untrained", y: untrained },
               ].map(({ name, y }) => (
                 <tr key={`${preset} ${name}`} data-flow={`${preset} ${name}`}>
                   <th scope="row">

@@ -1,4 +1,5 @@
 import { useState } from "preact/hooks";
+import { count, fixed } from "../format.ts";
 import { heatColour, isDark } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
@@ -13,10 +14,13 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const [unit, setUnit] = useState<number | undefined>(undefined);
   const [at, setAt] = useState(0);
-  const { value, problem } = useComputed(async () => ({ ...(await inspector.units(snapshot, book)), book }), [snapshot, book]);
+  const { value, problem } = useComputed(
+    async () => ({ ...(await inspector.units(snapshot, book, SHOWN)), book }),
+    [snapshot, book],
+  );
   if (!value || value.steps === 0) return <Waiting problem={problem}>Reading…</Waiting>;
-  const shown = Math.min(unit ?? value.features[0]!.best[0]!.unit, value.units - 1);
-  const characters = [...value.book].slice(0, SHOWN);
+  const shown = Math.min(unit ?? value.features[0]!.best[0]?.unit ?? 0, value.units - 1);
+  const characters = [...value.book].slice(0, Math.min(SHOWN, value.steps));
   const position = Math.min(at, characters.length - 1);
   const valueAt = (t: number): number => value.values[t * value.units + shown]!;
   let limit = 0.05;
@@ -29,7 +33,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           <h3>Unit {shown} reads</h3>
           <UnitInput units={value.units} unit={shown} onChoose={setUnit} />
           <span class="small muted">
-            at {quoted(characters[position]!)}: {valueAt(position).toFixed(2)}
+            at {quoted(characters[position]!)}: {fixed(valueAt(position), 2)}
           </span>
         </div>
         <PassageText
@@ -38,7 +42,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           chosen={position}
           onChoose={setAt}
           colour={(i) => heatColour(valueAt(i), "signed", limit, dark)}
-          describe={(i) => `${quoted(characters[i]!)}, ${valueAt(i).toFixed(2)}`}
+          describe={(i) => `${quoted(characters[i]!)}, ${fixed(valueAt(i), 2)}`}
         />
         <div class="scale">
           <span>−{limit.toFixed(1)}</span>
@@ -54,32 +58,48 @@ function Content({ snapshots, chosen, book }: ViewProps) {
               <tr>
                 <th scope="col">In the text</th>
                 <th scope="col">Units, by correlation</th>
+                <th scope="col" class="number">
+                  Untrained
+                </th>
               </tr>
             </thead>
             <tbody>
               {value.features.map(({ name, best }) => (
-                <tr key={name}>
+                <tr key={name} data-feature={name}>
                   <th scope="row">{name}</th>
-                  <td>
-                    <span class="row small">
-                      {best.map((found) => (
-                        <button
-                          type="button"
-                          key={found.unit}
-                          aria-pressed={found.unit === shown}
-                          onClick={() => setUnit(found.unit)}
-                        >
-                          {found.unit} <span class="muted">{found.correlation.toFixed(2)}</span>
-                          <span class="hidden"> for {name}</span>
-                        </button>
-                      ))}
-                    </span>
-                  </td>
+                  {best.length === 0 ? (
+                    <td colSpan={2} class="small muted">
+                      not in this part of the text
+                    </td>
+                  ) : (
+                    <>
+                      <td>
+                        <span class="row small">
+                          {best.map((found) => (
+                            <button
+                              type="button"
+                              key={found.unit}
+                              aria-pressed={found.unit === shown}
+                              onClick={() => setUnit(found.unit)}
+                            >
+                              {found.unit} <span class="muted">{fixed(found.correlation, 2)}</span>
+                              <span class="hidden"> for {name}</span>
+                            </button>
+                          ))}
+                        </span>
+                      </td>
+                      <td class="number muted">{fixed(Math.abs(value.untrained[name]!), 2)}</td>
+                    </>
+                  )}
                 </tr>
               ))}
             </tbody>
           </table>
         </div>
+        <p class="small muted">
+          Over {count(value.steps)} characters from here. Untrained: the best of any unit, whatever its sign, in the same network
+          before training.
+        </p>
       </div>
     </div>
   );
@@ -89,15 +109,18 @@ const view: View = {
   title: "A unit reads the book",
   intro: (
     <>
-      Nobody tells the network what a quotation or a line is, yet after some training single units keep track of them. Pick a unit
-      and see its value behind each character; the table finds the units that follow something best. What a unit follows well
-      before training is chance: small correlations mean little.
+      Nobody tells the network what a quotation or a line is, yet single units come to keep track of them. Pick a unit and see its
+      value behind each character; the table finds the units that follow something best. An untrained network follows some of it
+      too, for letters and spaces show through any random weights: what is learned is what lies above that.
     </>
   ),
   equation: (
     <>
       corr(c<sub>j</sub>(t), feature(t))
-      <small>over {(3000).toLocaleString("en")} characters; c for the LSTM, h for the others</small>
+      <small>
+        c for the LSTM, h for the others, of the top layer; 1 if the two rise and fall together, −1 if one falls as the other
+        rises
+      </small>
     </>
   ),
   uses: "book",

@@ -1,0 +1,88 @@
+// Things in a text that a unit may keep track of, each a number a character.
+
+export type Feature = (characters: readonly string[]) => Float32Array;
+
+const isLetter = (character: string | undefined): boolean => character !== undefined && /\p{L}/u.test(character);
+const isBlankLine = (all: readonly string[], i: number): boolean => all[i] === "\n" && all[i - 1] === "\n";
+
+export const FEATURES: Readonly<Record<string, Feature>> = {
+  "inside quotation marks": insideQuotes,
+  "position in the line": (all) => sinceLast(all, (i) => all[i] === "\n", 80),
+  "position in the word": (all) => sinceLast(all, (i) => !isLetter(all[i]), 12),
+  "inside a word": (all) => Float32Array.from(all, (c) => Number(isLetter(c))),
+  "nearness of the sentence’s end": (all) => nearnessOfEnd(all, 20),
+  "a capital letter": (all) => Float32Array.from(all, (c) => Number(/\p{Lu}/u.test(c))),
+  "position in the paragraph": (all) => sinceLast(all, (i) => isBlankLine(all, i), 200),
+  "in a chapter’s heading": inHeading,
+  "position after a chapter’s heading": sinceHeading,
+};
+
+/** Quotation marks of both kinds, straight or curly; an apostrophe is none. A blank line ends what was left open. */
+function insideQuotes(all: readonly string[]): Float32Array {
+  let [double, single] = [false, false];
+  return Float32Array.from(all, (c, i) => {
+    const apostrophe = isLetter(all[i - 1]) && isLetter(all[i + 1]);
+    if (isBlankLine(all, i)) [double, single] = [false, false];
+    else if (c === "“") double = true;
+    else if (c === "”") double = false;
+    else if (c === '"') double = !double;
+    else if (c === "‘") single = true;
+    else if (c === "’" && !apostrophe) single = false;
+    // What stands before tells nothing: a dash comes before either. What an opening mark opens begins right after it.
+    else if (c === "'" && !apostrophe)
+      single = /[\p{L}\p{N}]/u.test(all[i + 1] ?? "") && /[\s\p{Pd}\p{Ps}"“]/u.test(all[i - 1] ?? " ");
+    return Number(double || single);
+  });
+}
+
+/** Characters since the last at which something ends, up to `most`. */
+function sinceLast(all: readonly string[], endsAt: (index: number) => boolean, most: number): Float32Array {
+  let count = 0;
+  return Float32Array.from(all, (_, i) => (count = endsAt(i) ? 0 : Math.min(most, count + 1)));
+}
+
+/** `most` where a sentence ends, one less for each character before it. */
+function nearnessOfEnd(all: readonly string[], most: number): Float32Array {
+  const nearness = new Float32Array(all.length);
+  let now = 0;
+  for (let i = all.length - 1; i >= 0; i--) nearness[i] = now = /[.!?]/.test(all[i]!) ? most : Math.max(0, now - 1);
+  return nearness;
+}
+
+const PART = /^\[?(?:chapter|book|part|volume|canto|letter|stave|act|scene)\s+(?:the\s+\w+|\d+|[ivxlc]+)\b/i;
+const LATIN = /^(?:actus|sc(?:o?e)?na)\s+\w+/i;
+const CAPITALS = /^(?=.*\p{Lu}.*\p{Lu})\P{Ll}+$/u;
+const LONGEST_HEADING = 70;
+
+/** Lines that are headings, as [from, to) in characters: "CHAPTER IV. The Rabbit", "Scene 2", or capitals between blank lines. */
+export function headings(all: readonly string[]): readonly (readonly [from: number, to: number])[] {
+  const found: [number, number][] = [];
+  let from = 0;
+  let before = "";
+  const lines = all.join("").split("\n");
+  lines.forEach((line, i) => {
+    const words = line.trim();
+    const length = [...line.trimEnd()].length;
+    const indent = length - [...words].length;
+    const alone = before === "" && words.length > 0 && words.length <= LONGEST_HEADING;
+    if (alone && (PART.test(words) || LATIN.test(words) || (CAPITALS.test(words) && (lines[i + 1] ?? "").trim() === "")))
+      found.push([from + indent, from + length]);
+    from += [...line].length + 1;
+    before = words;
+  });
+  return found;
+}
+
+function inHeading(all: readonly string[]): Float32Array {
+  const inside = new Float32Array(all.length);
+  for (const [from, to] of headings(all)) inside.fill(1, from, to);
+  return inside;
+}
+
+/** Characters after the last heading, up to 400; as many before the first one, which nobody has seen. */
+function sinceHeading(all: readonly string[]): Float32Array {
+  const most = 400;
+  const since = new Float32Array(all.length).fill(most);
+  for (const [from, to] of headings(all)) for (let i = from; i < all.length; i++) since[i] = Math.min(most, Math.max(0, i - to));
+  return since;
+}
