@@ -1,9 +1,10 @@
 // Computes what the views show, beside the training worker, so that neither the page nor training waits for it.
 import * as Comlink from "comlink";
 import { CharTokenizer } from "../data/tokenizer.ts";
-import { connectivity, principalPlane, type Connectivity, type Projection } from "./analysis.ts";
 import { tryMemory } from "./memory-training.ts";
 import { breakModel, type BreakageName, type Breakdown } from "./breakage.ts";
+import { characterMap, shownCharacters, type CharacterMap, type ShownCharacters, type SpaceName } from "./character-map.ts";
+import { connectivity, type Connectivity } from "./connectivity.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { ofUntrained, readable } from "./snapshot.ts";
 import { gradientByLag, traceModel, type Trace } from "./trace.ts";
@@ -46,9 +47,11 @@ const inspector = {
       Array.from(gradientByLag(model, tokenizerOf(snapshot).encode(read), lags));
     return { now: flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
   },
-  /** The characters' learned vectors on the plane that shows most of their differences. */
-  embeddings({ config, stateDict }: ModelSnapshot): Projection {
-    return principalPlane(stateDict["embedding.weight"]!, config.vocabSize, config.embeddingSize);
+  /** Where the characters lie, now and in the untrained model; how often they come is counted in a text. */
+  async characters(snapshot: ModelSnapshot, space: SpaceName, text: string): Promise<CharacterMaps> {
+    const shown = shownCharacters(snapshot.config.vocabSize, tokenizerOf(snapshot).encode(text));
+    const map = (model: ModelSnapshot): CharacterMap => characterMap(model, space, shown);
+    return { ...shown, now: map(snapshot), untrained: await ofUntrained(snapshot, `map ${space}`, text, map) };
   },
   /** What every unit does over the first `shown` characters of a text, and what it follows best over more of it. */
   async units(snapshot: ModelSnapshot, text: string, shown: number): Promise<UnitsReading> {
@@ -74,6 +77,11 @@ export interface GradientFlow {
   /** ‖∂L/∂h(t − k)‖ by lag k. */
   readonly now: readonly number[];
   readonly untrained: readonly number[];
+}
+
+export interface CharacterMaps extends ShownCharacters {
+  readonly now: CharacterMap;
+  readonly untrained: CharacterMap;
 }
 
 export interface UnitsReading extends UnitReport {

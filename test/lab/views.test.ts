@@ -15,9 +15,11 @@ import {
   Recurrent,
   type LanguageModelConfig,
 } from "../../src/index.ts";
-import { connectivity, principalPlane } from "../../src/lab/analysis.ts";
 import { breakModel, BROKEN_STEPS, entropyOf, type BreakageName } from "../../src/lab/breakage.ts";
+import { alignedWith, characterMap, groupOf, principalPlane, shownCharacters } from "../../src/lab/character-map.ts";
+import { connectivity } from "../../src/lab/connectivity.ts";
 import { FEATURES, headings } from "../../src/lab/features.ts";
+import { visible } from "../../src/lab/format.ts";
 import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/memory-tasks.ts";
 import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/memory-training.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
@@ -310,10 +312,93 @@ describe("what the views compute", () => {
       [0, 2, 0, 0],
     ] as const;
     const rows = Array.from({ length: 20 }, (_, v) => a.map((x, e) => x * Math.cos(v) + b[e]! * Math.sin(v) + 7)).flat();
-    const { explained, points } = principalPlane(rows, 20, 4);
+    const even = Array.from({ length: 20 }, () => 1);
+    const { explained, points } = principalPlane(rows, 20, 4, even);
     expect(explained[0] + explained[1]).toBeCloseTo(1, 5);
     expect(explained[0]).toBeGreaterThan(explained[1]);
-    expect(Math.max(...points)).toBeLessThan(5.6);
+    const centred = (f: (v: number) => number): number[] => {
+      const values = Array.from({ length: 20 }, (_, v) => f(v));
+      const mean = values.reduce((sum, x) => sum + x, 0) / 20;
+      return values.map((x) => x - mean);
+    };
+    // The two directions are those of a and b, nearly: the cosine and sine of 0 to 19 hardly correlate.
+    const axis = (k: number): number[] => Array.from({ length: 20 }, (_, v) => points[2 * v + k]!);
+    const alike = (x: readonly number[], y: readonly number[]): number =>
+      x.reduce((sum, value, v) => sum + value * y[v]!, 0) / Math.hypot(...x) / Math.hypot(...y);
+    expect(
+      Math.abs(
+        alike(
+          axis(0),
+          centred((v) => 5 * Math.cos(v)),
+        ),
+      ),
+    ).toBeGreaterThan(0.999);
+    expect(
+      Math.abs(
+        alike(
+          axis(1),
+          centred((v) => 2 * Math.sin(v)),
+        ),
+      ),
+    ).toBeGreaterThan(0.999);
+    // Distances in the plane are those in the space.
+    for (const [v, w] of [
+      [0, 1],
+      [3, 17],
+      [9, 12],
+    ] as const)
+      expect(Math.hypot(points[2 * v]! - points[2 * w]!, points[2 * v + 1]! - points[2 * w + 1]!)).toBeCloseTo(
+        Math.hypot(5 * (Math.cos(v) - Math.cos(w)), 2 * (Math.sin(v) - Math.sin(w))),
+        3,
+      );
+    // A row that counts for nothing changes nothing, wherever it lies.
+    const withOne = principalPlane([...rows, 90, -50, 3, 7], 21, 4, [...even, 0]);
+    Array.from(points).forEach((x, i) => expect(withOne.points[i]).toBeCloseTo(x, 3));
+  });
+
+  it("turns and mirrors a map to where it was", () => {
+    const points = Float32Array.from({ length: 24 }, (_, i) => Math.sin(3.1 * i) * (i % 2 ? 1 : 3));
+    for (const mirror of [1, -1]) {
+      const turned = points.map((_, i) => {
+        const [x, y] = [points[i & ~1]!, points[i | 1]! * mirror];
+        return i & 1 ? Math.sin(2) * x + Math.cos(2) * y : Math.cos(2) * x - Math.sin(2) * y;
+      });
+      Array.from(alignedWith(turned, points)).forEach((x, i) => expect(x).toBeCloseTo(points[i]!, 5));
+    }
+  });
+
+  it("knows groups of characters, also of other scripts", () => {
+    const found = (text: string): readonly string[] => [...new Set([...text].map(groupOf))];
+    expect(found("aeéüиα")).toEqual(["vowels"]);
+    expect(found("bñж二あשि")).toEqual(["other letters"]);
+    expect(found("AZÉБΩ")).toEqual(["capitals"]);
+    expect(found("07٣")).toEqual(["digits"]);
+    expect(found("; \n—“")).toEqual(["spaces and punctuation"]);
+  });
+
+  it("says which characters are near each other, in each of the three spaces", async () => {
+    const snapshot = await snapshotOf({ cell: "gru" });
+    const { embeddingSize: E, hiddenSize: H, vocabSize: V } = snapshot.config;
+    const shown = shownCharacters(V, tokens);
+    expect(String.fromCodePoint(snapshot.tokenizer.codePoints[shown.tokens[0]!]!)).toBe(" ");
+    // Vowels are put at one place, far from all others.
+    const vowels = [..."aeiouy"].map((c) => tokenizer.encode(c)[0]!);
+    const own = snapshot.stateDict["embedding.weight"]!.slice();
+    const head = snapshot.stateDict["head.weight"]!.slice();
+    vowels.forEach((token, i) => {
+      own.fill(5 + 0.01 * i, token * E, (token + 1) * E);
+      head.fill(5 + 0.01 * i, token * H, (token + 1) * H);
+    });
+    const planted = { ...snapshot, stateDict: { ...snapshot.stateDict, "embedding.weight": own, "head.weight": head } };
+    for (const space of ["read", "own", "expected"] as const) {
+      const { cohesion, nearest, explained, points } = characterMap(planted, space, shown);
+      expect(cohesion.vowels!, space).toBeLessThan(0.1);
+      expect(cohesion["other letters"]!, space).toBeGreaterThan(0.1);
+      expect(nearest[shown.tokens.indexOf(vowels[0]!)]!.every((v) => vowels.includes(shown.tokens[v]!))).toBe(true);
+      expect(points).toHaveLength(2 * V);
+      expect(explained).toBeGreaterThan(0.3);
+      expect(Math.abs(characterMap(snapshot, space, shown).cohesion.vowels! - 1), space).toBeLessThan(0.25);
+    }
   });
 
   it.each([
@@ -515,6 +600,26 @@ describe("what the views show of a trained race", () => {
   it("maps the embeddings, says that one-hot has none, and breaks a model in named ways", async () => {
     await show("embeddings");
     expect(await page.locator("svg.map").first().locator("text").count()).toBe(tokenizer.size);
+    const shown = shownCharacters(tokenizer.size, tokenizer.encode(longer));
+    const fresh = await untrained(snapshots.LSTM!);
+    for (const space of ["read", "expected"] as const) {
+      await page.locator(".view select").selectOption(space);
+      await page.waitForSelector(`[data-space="${space}"]`);
+      const [now, before] = [snapshots.LSTM!, fresh].map((model) => characterMap(model, space, shown));
+      for (const [name, { cohesion, nearest }] of [
+        ["now", now!],
+        ["untrained", before!],
+      ] as const) {
+        for (const group of ["vowels", "capitals"] as const)
+          expect(await page.locator(`[data-cohesion="${group} ${name}"]`).innerText()).toBe(cohesion[group]!.toFixed(2));
+        const e = shown.tokens.indexOf(tokenizer.encode("e")[0]!);
+        const near = nearest[e]!.map((v) => visible(tokenizer.characters[shown.tokens[v]!]!)).join(" ");
+        expect(await page.locator(`[data-nearest="e ${name}"]`).textContent()).toBe(near);
+      }
+      // What the view says is learned.
+      for (const group of ["vowels", "other letters", "capitals"] as const)
+        expect(now!.cohesion[group]!, `${space} ${group}`).toBeLessThan(before!.cohesion[group]! - 0.02);
+    }
     await page
       .getByRole("radio", { name: /One-hot RNN/ })
       .last()

@@ -1,152 +1,252 @@
-import { visible } from "../format.ts";
+import { useRef, useState } from "preact/hooks";
+import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../character-map.ts";
+import { count, visible } from "../format.ts";
 import { inspector } from "../inspector.ts";
 import { Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
-const [WIDTH, HEIGHT, MARGIN] = [640, 440, 26];
+const [WIDTH, HEIGHT, MARGIN] = [640, 470, 24];
+/** Centres of characters that are nearer than this are moved apart. */
+const APART = 21;
 
-const GROUPS = [
-  { name: "vowels", shape: "circle", is: (c: string) => /[aeiouy]/.test(c) },
-  { name: "other letters", shape: "square", is: (c: string) => /\p{Ll}/u.test(c) },
-  { name: "capitals", shape: "diamond", is: (c: string) => /\p{Lu}/u.test(c) },
-  { name: "digits", shape: "triangle", is: (c: string) => /\p{N}/u.test(c) },
-  { name: "spaces and punctuation", shape: "none", is: () => true },
-] as const;
-const groupOf = (character: string): number => GROUPS.findIndex(({ is }) => is(character));
+const SPACES: Readonly<Record<SpaceName, string>> = {
+  read: "as the gates read them, W_ih · E",
+  own: "their own vectors, E",
+  expected: "as they are expected, W_head",
+};
 
-function Content({ snapshots, chosen }: ViewProps) {
+function Content({ snapshots, chosen, book }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const oneHot = snapshot.config.input === "one-hot";
+  const [space, setSpace] = useState<SpaceName>("read");
   const { value, problem } = useComputed(
-    async () => (oneHot ? undefined : { ...(await inspector.embeddings(snapshot)), points2: snapshot.tokenizer.codePoints }),
-    [snapshot],
+    async () =>
+      oneHot
+        ? undefined
+        : { ...(await inspector.characters(snapshot, space, book)), points: snapshot.tokenizer.codePoints, space, snapshot },
+    [snapshot, space, book],
   );
+  // What the map was turned like last, so that it does not turn while it forms.
+  const last = useRef<{ readonly key: string; readonly points: Float32Array } | undefined>(undefined);
   if (oneHot)
     return (
       <p>
         This network has no embedding: every character is a vector of zeros with a single 1, and every two of them are equally far
-        apart. It is told nothing about which characters are alike, and has nowhere to put what it finds out but its recurrent
-        weights. Choose another model above.
+        apart. It is told nothing about which characters are alike, and has nowhere to put what it finds out but the weights of
+        its units. Choose another model above.
       </p>
     );
-  if (!value) return <Waiting problem={problem}>Looking for the plane…</Waiting>;
-  const characters = value.points2.map((point) => String.fromCodePoint(point));
-  const xs = characters.map((_, i) => value.points[2 * i]!);
-  const ys = characters.map((_, i) => value.points[2 * i + 1]!);
-  const scaled = (values: readonly number[], size: number): readonly number[] => {
-    const [least, most] = [Math.min(...values), Math.max(...values)];
-    return values.map((x) => MARGIN + ((x - least) / Math.max(1e-9, most - least)) * (size - 2 * MARGIN));
-  };
-  const [left, top] = [scaled(xs, WIDTH), scaled(ys, HEIGHT)];
-  const part = ((value.explained[0] + value.explained[1]) * 100).toFixed(0);
+  if (!value || value.tokens.length === 0) return <Waiting problem={problem}>Looking for the plane…</Waiting>;
+  const characters = value.tokens.map((token) => String.fromCodePoint(value.points[token]!));
+  const key = JSON.stringify([value.snapshot.preset, value.space, value.tokens]);
+  const now = alignedWith(value.now.points, last.current?.key === key ? last.current.points : value.untrained.points);
+  last.current = { key, points: now };
   return (
-    <div class="columns wide-first">
-      <div>
-        <svg
-          class="map"
-          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-          role="img"
-          aria-label={`Map of ${characters.length} characters; the table beside it lists the nearest neighbours of each group.`}
-        >
-          {characters.map((character, i) => (
-            <g
-              key={character}
-              class={`group-${groupOf(character)}`}
-              transform={`translate(${left[i]!.toFixed(1)} ${top[i]!.toFixed(1)})`}
-            >
-              <Mark shape={GROUPS[groupOf(character)]!.shape} />
-              <text>{visible(character)}</text>
-            </g>
+    <>
+      <label>
+        Characters{" "}
+        <select class="inline" value={space} onChange={(event) => setSpace(event.currentTarget.value as SpaceName)}>
+          {(Object.keys(SPACES) as SpaceName[]).map((name) => (
+            <option key={name} value={name}>
+              {SPACES[name]}
+            </option>
           ))}
-        </svg>
+        </select>
+      </label>
+      <div class="maps" data-space={value.space}>
+        <Drawing title={`Now, at step ${count(value.snapshot.step)}`} characters={characters} parts={value.parts} points={now} />
+        <Drawing title="Untrained" characters={characters} parts={value.parts} points={value.untrained.points} />
       </div>
-      <div>
-        <ul class="groups">
-          {GROUPS.map(({ name, shape }, i) => (
-            <li key={name}>
-              <svg viewBox="-14 -14 28 28" class={`map group-${i}`} aria-hidden="true">
-                <g class={`group-${i}`}>
-                  <Mark shape={shape} />
-                </g>
-              </svg>
-              {name}
-            </li>
-          ))}
-        </ul>
-        <p class="small">
-          The two directions hold {part} % of all differences. Mean distance inside a group against that to the rest, 1 where the
-          group is nothing special:
-        </p>
-        <table>
-          <tbody>
-            {GROUPS.map(({ name }, i) => {
-              const ratio = cohesion(snapshot.stateDict["embedding.weight"]!, snapshot.config.embeddingSize, characters, i);
-              return (
-                <tr key={name}>
-                  <th scope="row">{name}</th>
-                  <td class="number" data-cohesion={name}>
-                    {ratio === undefined ? "–" : ratio.toFixed(2)}
-                  </td>
+      <p class="small muted">
+        The planes hold {percent(value.now.explained)} of all differences now and {percent(value.untrained.explained)} untrained.
+        Small and grey: fewer than {1000 * RARE} in 1,000 characters, hardly trained. Characters that would cover each other are
+        moved apart.
+      </p>
+      <div class="columns">
+        <Cohesion now={value.now.cohesion} untrained={value.untrained.cohesion} />
+        <details>
+          <summary>The nearest neighbours of each character</summary>
+          <div class="scroll" tabIndex={0} role="region" aria-label="The nearest neighbours of each character">
+            <table>
+              <thead>
+                <tr>
+                  <th scope="col">Character</th>
+                  <th scope="col">Now</th>
+                  <th scope="col">Untrained</th>
                 </tr>
-              );
-            })}
+              </thead>
+              <tbody>
+                {characters.map((character, v) =>
+                  value.parts[v]! < RARE ? null : (
+                    <tr key={character}>
+                      <th scope="row">
+                        <code>{visible(character)}</code>
+                      </th>
+                      {[value.now, value.untrained].map(({ nearest }, i) => (
+                        <td key={i} data-nearest={`${character} ${i === 0 ? "now" : "untrained"}`}>
+                          <code>{nearest[v]!.map((w) => visible(characters[w]!)).join(" ")}</code>
+                        </td>
+                      ))}
+                    </tr>
+                  ),
+                )}
+              </tbody>
+            </table>
+          </div>
+        </details>
+      </div>
+    </>
+  );
+}
+
+const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
+
+interface DrawingProps {
+  readonly title: string;
+  readonly characters: readonly string[];
+  readonly parts: readonly number[];
+  readonly points: Float32Array;
+}
+
+function Drawing({ title, characters, parts, points }: DrawingProps) {
+  const places = spreadOut(points);
+  // Frequent ones are drawn over rare ones.
+  const order = characters.map((_, i) => characters.length - 1 - i);
+  return (
+    <figure class="map-figure">
+      <figcaption>{title}</figcaption>
+      <svg
+        class="map"
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        role="img"
+        aria-label={`${title}: a map of ${characters.length} characters. The tables below tell how near they lie.`}
+      >
+        {order.map((v) => {
+          const group = groupOf(characters[v]!);
+          return (
+            <g
+              key={characters[v]}
+              class={`group-${GROUPS.indexOf(group)}${parts[v]! < RARE ? " rare" : ""}`}
+              transform={`translate(${places[v]!.x.toFixed(1)} ${places[v]!.y.toFixed(1)})`}
+            >
+              <Mark group={group} />
+              <text>{visible(characters[v]!)}</text>
+            </g>
+          );
+        })}
+      </svg>
+    </figure>
+  );
+}
+
+/** Places on the drawing, one scale for both axes, so that distances are what they look like. */
+function spreadOut(points: Float32Array): readonly { x: number; y: number }[] {
+  const [xs, ys] = [points.filter((_, i) => i % 2 === 0), points.filter((_, i) => i % 2 === 1)];
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const scale = Math.min(
+    (WIDTH - 2 * MARGIN) / Math.max(1e-9, right - left),
+    (HEIGHT - 2 * MARGIN) / Math.max(1e-9, bottom - top),
+  );
+  const places = Array.from(xs, (x, v) => ({
+    x: WIDTH / 2 + (x - (left + right) / 2) * scale,
+    y: HEIGHT / 2 + (ys[v]! - (top + bottom) / 2) * scale,
+  }));
+  for (let round = 0; round < 30; round++)
+    places.forEach((a, i) => {
+      for (const b of places.slice(0, i)) {
+        const [dx, dy] = [a.x - b.x, a.y - b.y];
+        const far = Math.hypot(dx, dy);
+        if (far >= APART) continue;
+        // Two at the same place part along the line.
+        const [ux, uy] = far > 0 ? [dx / far, dy / far] : [1, 0];
+        const push = (APART - far) / 4;
+        a.x += ux * push;
+        a.y += uy * push;
+        b.x -= ux * push;
+        b.y -= uy * push;
+      }
+    });
+  const within = (x: number, most: number): number => Math.min(most - MARGIN / 2, Math.max(MARGIN / 2, x));
+  return places.map(({ x, y }) => ({ x: within(x, WIDTH), y: within(y, HEIGHT) }));
+}
+
+type Cohesions = Readonly<Record<GroupName, number | undefined>>;
+
+function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) {
+  return (
+    <div>
+      <div class="scroll" tabIndex={0} role="region" aria-label="How close the groups are">
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">Distance inside the group to that outside</th>
+              <th scope="col" class="number">
+                Now
+              </th>
+              <th scope="col" class="number">
+                Untrained
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {GROUPS.filter((name) => now[name] !== undefined).map((name) => (
+              <tr key={name}>
+                <th scope="row" class="group">
+                  <svg viewBox="-14 -14 28 28" class="map" aria-hidden="true">
+                    <g class={`group-${GROUPS.indexOf(name)}`}>
+                      <Mark group={name} />
+                    </g>
+                  </svg>{" "}
+                  {name}
+                </th>
+                {[now, untrained].map((cohesion, i) => (
+                  <td class="number" key={i} data-cohesion={`${name} ${i === 0 ? "now" : "untrained"}`}>
+                    {cohesion[name]!.toFixed(2)}
+                  </td>
+                ))}
+              </tr>
+            ))}
           </tbody>
         </table>
       </div>
+      <p class="small muted">
+        In all dimensions, not only on the plane; 1 where a group is nothing special, less where its characters lie together.
+        Frequent characters count more.
+      </p>
     </div>
   );
 }
 
-function Mark({ shape }: { shape: (typeof GROUPS)[number]["shape"] }) {
-  switch (shape) {
-    case "circle":
+function Mark({ group }: { group: GroupName }) {
+  switch (group) {
+    case "vowels":
       return <circle r="11" />;
-    case "square":
+    case "other letters":
       return <rect x="-10" y="-10" width="20" height="20" rx="3" />;
-    case "diamond":
+    case "capitals":
       return <polygon points="0,-13 13,0 0,13 -13,0" />;
-    case "triangle":
+    case "digits":
       return <polygon points="0,-13 13,10 -13,10" />;
-    case "none":
+    case "spaces and punctuation":
       return null;
   }
-}
-
-/** Mean distance between members of a group over that from them to all others, in the whole space. */
-function cohesion(weights: Float32Array, E: number, characters: readonly string[], group: number): number | undefined {
-  let [inside, insideCount, outside, outsideCount] = [0, 0, 0, 0];
-  characters.forEach((a, i) => {
-    if (groupOf(a) !== group) return;
-    characters.forEach((b, j) => {
-      if (i === j) return;
-      let square = 0;
-      for (let e = 0; e < E; e++) square += (weights[i * E + e]! - weights[j * E + e]!) ** 2;
-      if (groupOf(b) === group) {
-        inside += Math.sqrt(square);
-        insideCount++;
-      } else {
-        outside += Math.sqrt(square);
-        outsideCount++;
-      }
-    });
-  });
-  return insideCount > 0 && outsideCount > 0 ? inside / insideCount / (outside / outsideCount) : undefined;
 }
 
 const view: View = {
   title: "The map of characters",
   intro: (
     <>
-      With an embedding each character has a vector that is learned along with everything else. Characters that behave alike drift
-      together: vowels, capitals, punctuation. This is the plane through them that shows the most of their differences; train on
-      and watch it form.
+      With an embedding each character has a vector that is learned along with everything else. It begins at a random place, and
+      most of it stays random: what the gates read of it changes more, and vowels, other letters and capitals draw together there.
+      Clearest is how characters are expected: those that come in the same places are alike. This is the plane that shows the most
+      of the differences; train on and watch it form.
     </>
   ),
   equation: (
     <>
-      x<sub>t</sub> = E[character], e<sub>v</sub> ↦ (u₁ · e<sub>v</sub>, u₂ · e<sub>v</sub>)
-      <small>u₁, u₂: the principal directions of the rows of E; one-hot input has E = I</small>
+      x<sub>t</sub> = E[character], W<sub>ih</sub> x<sub>t</sub> ↦ (u₁ · W<sub>ih</sub> x<sub>t</sub>, u₂ · W<sub>ih</sub> x
+      <sub>t</sub>)<small>u₁, u₂: the principal directions; one-hot input has E = I</small>
     </>
   ),
   uses: "nothing",
