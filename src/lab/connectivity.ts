@@ -2,7 +2,7 @@
 import { Recurrent } from "../models/recurrent.ts";
 import { openDevice } from "../runtime/device.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-import { traceModel } from "./trace.ts";
+import { readModel } from "./trace.ts";
 
 export interface Connectivity {
   /** ‖∂ logit / ∂ x‖ for each character up to the position. */
@@ -18,7 +18,7 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
   const { vocabSize: V, hiddenSize: H, embeddingSize: E, input, cell, numLayers, resetAfter, nonlinearity } = config;
   const seen = tokens.subarray(0, at + 1);
   const T = seen.length;
-  const { probabilities } = traceModel(snapshot, seen);
+  const { probabilities } = readModel(snapshot, seen);
   const row = probabilities.subarray((T - 1) * V);
   const guess = row.indexOf(Math.max(...row));
   const inputSize = input === "embedding" ? E : V;

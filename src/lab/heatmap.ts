@@ -1,4 +1,5 @@
 // Paints a matrix as an image of one pixel a cell, which the style sheet scales up with sharp edges.
+import { signal } from "@preact/signals";
 
 export interface Matrix {
   readonly rows: number;
@@ -39,11 +40,14 @@ const SCALES: Readonly<Record<HeatKind, { readonly light: Scale; readonly dark: 
   },
 };
 
-export const isDark = (): boolean => matchMedia("(prefers-color-scheme: dark)").matches;
+const darkness = matchMedia("(prefers-color-scheme: dark)");
+/** Whether the page is dark: what is painted must be painted again when that changes. */
+export const dark = signal(darkness.matches);
+darkness.addEventListener("change", () => (dark.value = darkness.matches));
 
 /** A value's colour; beyond the limit it is that of the limit. */
-export function heatColour(value: number, kind: HeatKind, limit: number, dark: boolean): readonly [number, number, number] {
-  const scale = SCALES[kind][dark ? "dark" : "light"];
+export function heatColour(value: number, kind: HeatKind, limit: number): readonly [number, number, number] {
+  const scale = SCALES[kind][dark.value ? "dark" : "light"];
   const part = kind === "signed" ? (value / limit + 1) / 2 : value / limit;
   const at = Math.min(1, Math.max(0, part)) * 2;
   const [from, to] = at < 1 ? [scale[0], scale[1]] : [scale[1], scale[2]];
@@ -52,17 +56,13 @@ export function heatColour(value: number, kind: HeatKind, limit: number, dark: b
   return [mix(0), mix(1), mix(2)];
 }
 
-export const heatCss = (value: number, kind: HeatKind, limit: number, dark: boolean): string =>
-  `rgb(${heatColour(value, kind, limit, dark).join(" ")})`;
-
 export function paintHeatmap(canvas: HTMLCanvasElement, { rows, columns, values }: Matrix, kind: HeatKind, limit: number): void {
   canvas.width = Math.max(1, columns);
   canvas.height = Math.max(1, rows);
   const context = canvas.getContext("2d")!;
   const image = context.createImageData(canvas.width, canvas.height);
-  const dark = isDark();
   for (let i = 0; i < rows * columns; i++) {
-    const [r, g, b] = heatColour(values[i]!, kind, limit, dark);
+    const [r, g, b] = heatColour(values[i]!, kind, limit);
     image.data.set([r, g, b, 255], i * 4);
   }
   context.putImageData(image, 0, 0);

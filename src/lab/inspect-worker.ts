@@ -7,7 +7,7 @@ import { characterMap, shownCharacters, type CharacterMap, type ShownCharacters,
 import { connectivity, type Connectivity } from "./connectivity.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { ofUntrained, readable } from "./snapshot.ts";
-import { gradientByLag, traceModel, type Trace } from "./trace.ts";
+import { gradientByLag, readModel, type Trace } from "./trace.ts";
 import { reportUnits, type UnitReport } from "./units.ts";
 
 /** Characters that are read of a longer text, at most. */
@@ -18,21 +18,21 @@ const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fr
 
 const inspector = {
   /** Reads a passage, after a line break, and says what the model expected at each of its characters. */
-  predictions(
-    snapshot: ModelSnapshot,
-    passage: string,
-  ): { readonly probabilities: Float32Array; readonly surprise: Float32Array } {
+  predictions(snapshot: ModelSnapshot, passage: string): Predictions {
     const tokenizer = tokenizerOf(snapshot);
     const tokens = tokenizer.encode(passage);
     const start = tokenizer.characters.includes("\n") ? tokenizer.encode("\n")[0]! : 0;
-    const { probabilities } = traceModel(snapshot, [start, ...tokens.slice(0, -1)]);
+    const { probabilities } = readModel(snapshot, [start, ...tokens.slice(0, -1)]);
     const V = tokenizer.size;
     const surprise = Float32Array.from(tokens, (token, t) => -Math.log2(Math.max(1e-12, probabilities[t * V + token]!)));
-    return Comlink.transfer({ probabilities, surprise }, [probabilities.buffer, surprise.buffer]);
+    return Comlink.transfer({ probabilities, surprise, after: tokenizer.characters[start]! }, [
+      probabilities.buffer,
+      surprise.buffer,
+    ]);
   },
   /** Every gate and state over a passage. */
   trace(snapshot: ModelSnapshot, passage: string): Trace {
-    const trace = traceModel(snapshot, tokenizerOf(snapshot).encode(passage));
+    const trace = readModel(snapshot, tokenizerOf(snapshot).encode(passage));
     const { probabilities, sums, values } = trace;
     const arrays = [probabilities, sums.input, sums.state, ...Object.values(values)];
     return Comlink.transfer(
@@ -72,6 +72,15 @@ const inspector = {
     breakModel(snapshot, name, tokenizerOf(snapshot), text),
 };
 export type Inspector = typeof inspector;
+
+export interface Predictions {
+  /** [T, V] */
+  readonly probabilities: Float32Array;
+  /** [T], in bits */
+  readonly surprise: Float32Array;
+  /** What was read before the first character: a line break, if the book has one. */
+  readonly after: string;
+}
 
 export interface GradientFlow {
   /** ‖∂L/∂h(t − k)‖ by lag k. */

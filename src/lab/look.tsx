@@ -1,6 +1,8 @@
 // The Look inside tab: chooses a view, a model and a passage, and keeps what the views look at up to date.
 import { batch, computed, signal } from "@preact/signals";
+import { Component, type ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
+import { quoted } from "./passage-text.tsx";
 import { place } from "./place.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { PRESET_TITLES } from "./settings.ts";
@@ -40,6 +42,10 @@ const position = signal(0.02);
 const typed = signal("");
 const passage = signal("");
 const book = signal("");
+/** Characters of the visitor's own passage that the book lacks. */
+const leftOut = signal<readonly string[]>([]);
+/** Names of views whose files did not come. */
+const missing = signal<readonly string[]>([]);
 const view = signal<{ readonly name: string; readonly view: View } | undefined>(undefined);
 
 let refreshing = false;
@@ -79,6 +85,7 @@ async function findPassage(taken?: readonly ModelSnapshot[]): Promise<void> {
     if (taken) snapshots.value = taken;
     book.value = clean(around);
     passage.value = clean(wanted);
+    leftOut.value = typed.value ? [...new Set(wanted)].filter((character) => !known.has(character)) : [];
   });
 }
 
@@ -93,7 +100,10 @@ export function LookTab() {
   const present = run.value?.id;
   useEffect(() => {
     if (!name) return;
-    void FILES[`./views/${name}.tsx`]!().then((module) => (view.value = { name, view: module.default }));
+    void FILES[`./views/${name}.tsx`]!().then(
+      (module) => (view.value = { name, view: module.default }),
+      () => (missing.value = [...missing.value, name]),
+    );
   }, [name]);
   useEffect(() => {
     snapshots.value = [];
@@ -136,8 +146,15 @@ function NoModel() {
 function Stage({ name }: { name: string | undefined }) {
   const shown = view.value;
   const snapshot = snapshots.value[chosen.value];
+  if (name && shown?.name !== name && missing.value.includes(name))
+    return (
+      <p class="problem" role="alert">
+        This view could not be loaded. Reload the page to try again.
+      </p>
+    );
   if (!shown || shown.name !== name || !snapshot) return <p class="muted">Looking…</p>;
-  const { title, intro, equation, uses, Content } = shown.view;
+  const { title, intro, equation, uses, showsAll, topLayer, Content } = shown.view;
+  const { numLayers } = snapshot.config;
   return (
     <section
       class="card view"
@@ -152,12 +169,48 @@ function Stage({ name }: { name: string | undefined }) {
         <div class="equation">{equation}</div>
       </div>
       <div class="pickers">
-        <ModelPicker />
+        {!showsAll && <ModelPicker />}
         {uses !== "nothing" && <PassagePicker own={uses === "passage"} />}
       </div>
-      <Content snapshots={snapshots.value} chosen={chosen.value} passage={passage.value} book={book.value} />
+      {leftOut.value.length > 0 && uses === "passage" && (
+        <p class="small" role="status">
+          This book has no {leftOut.value.map(quoted).join(", ")}: left out of your passage.
+        </p>
+      )}
+      {topLayer && numLayers > 1 && (
+        <p class="small muted">
+          These models have {numLayers} layers; what is shown is the top one, which the guess is made from.
+        </p>
+      )}
+      {uses === "passage" && passage.value === "" ? (
+        <p class="muted">There is nothing to read yet.</p>
+      ) : (
+        <Guarded key={name}>
+          <Content snapshots={snapshots.value} chosen={chosen.value} passage={passage.value} book={book.value} />
+        </Guarded>
+      )}
     </section>
   );
+}
+
+/** Shows what went wrong in a view instead of the view; the page around it stays. */
+class Guarded extends Component<{ children: ComponentChildren }, { problem?: string | undefined }> {
+  /** With another model or passage it may be well again. */
+  override componentWillReceiveProps(): void {
+    this.setState({ problem: undefined });
+  }
+  override componentDidCatch(error: unknown): void {
+    this.setState({ problem: error instanceof Error ? error.message : String(error) });
+  }
+  render() {
+    const { problem } = this.state;
+    if (problem === undefined) return this.props.children;
+    return (
+      <p class="problem" role="alert">
+        This view failed: {problem}
+      </p>
+    );
+  }
 }
 
 function ModelPicker() {

@@ -19,8 +19,8 @@ export function PassageText({ text, label, chosen, onChoose, colour, describe }:
     const moves: Readonly<Record<string, number>> = {
       ArrowLeft: chosen - 1,
       ArrowRight: chosen + 1,
-      ArrowUp: chosen - 20,
-      ArrowDown: chosen + 20,
+      ArrowUp: nextLine(event.currentTarget as HTMLElement, chosen, -1),
+      ArrowDown: nextLine(event.currentTarget as HTMLElement, chosen, 1),
       Home: 0,
       End: last,
     };
@@ -62,6 +62,22 @@ export function PassageText({ text, label, chosen, onChoose, colour, describe }:
       })}
     </div>
   );
+}
+
+/** The character above or below one, as the lines are broken now. */
+function nextLine(text: HTMLElement, from: number, direction: 1 | -1): number {
+  const places = Array.from(text.children, (child) => child.getBoundingClientRect());
+  const start = places[from];
+  if (!start) return from;
+  let best = from;
+  for (let i = from + direction, line: number | undefined; places[i]; i += direction) {
+    const { top, left } = places[i]!;
+    if (Math.abs(top - start.top) < start.height / 2) continue;
+    line ??= top;
+    if (Math.abs(top - line) >= start.height / 2) break;
+    if (best === from || Math.abs(left - start.left) < Math.abs(places[best]!.left - start.left)) best = i;
+  }
+  return best;
 }
 
 /** Black or white, whichever is easier to read on a colour. */

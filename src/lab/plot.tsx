@@ -27,6 +27,8 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {
   const values = lines.flatMap(({ y }) => y.filter((value) => value > least));
   const top = Math.ceil(Math.log10(Math.max(...values, least * 10)));
   const bottom = Math.max(Math.log10(least), Math.floor(Math.log10(Math.min(...values, 10 ** top))));
+  // What lies lower is drawn along the axis.
+  const cut = lines.some(({ y }) => y.some((value) => value < 10 ** bottom));
   const [first, last] = [x[0] ?? 0, x.at(-1) ?? 1];
   const toX = (value: number): number => LEFT + ((value - first) / Math.max(1e-9, last - first)) * (WIDTH - LEFT - RIGHT);
   const toY = (value: number): number => {
@@ -47,6 +49,7 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {
         <g key={decade}>
           <line class="grid" x1={LEFT} x2={WIDTH - RIGHT} y1={toY(10 ** decade)} y2={toY(10 ** decade)} />
           <text class="tick end" x={LEFT - 8} y={toY(10 ** decade) + 4}>
+            {decade === bottom && cut ? "≤ " : ""}
             {decade >= -2 && decade <= 3 ? String(10 ** decade) : `1e${decade}`}
           </text>
         </g>

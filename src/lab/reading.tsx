@@ -1,6 +1,7 @@
 // What the views of a passage share: the model's trace of it, and the choice of a position and of a unit.
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
+import type { HeatKind } from "./heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "./passage-text.tsx";
 import type { Trace } from "./trace.ts";
@@ -19,6 +20,17 @@ export interface Reading {
   readonly position: number;
   readonly unit: number;
   readonly look: (position: number, unit?: number) => void;
+}
+
+/** What the colours behind characters mean, from one end to the other. */
+export function ColourScale({ kind, from, to }: { kind: HeatKind; from: string; to: string }) {
+  return (
+    <div class="scale">
+      <span>{from}</span>
+      <i class={kind} />
+      <span>{to}</span>
+    </div>
+  );
 }
 
 /** The chosen model's trace of the passage, once it is there. */

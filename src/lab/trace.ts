@@ -79,6 +79,14 @@ export function traceModel({ config, stateDict }: ModelSnapshot, tokens: ArrayLi
   return { steps: T, units: H, values, sums, probabilities };
 }
 
+/** Reads as traceModel does. @throws GatewiseError E_DATA if the model has outgrown all numbers, as nothing could be shown. */
+export function readModel(snapshot: ModelSnapshot, tokens: ArrayLike<number>): Trace {
+  const trace = traceModel(snapshot, tokens);
+  const wrong = [...Object.values(trace.values), trace.probabilities].some((values) => !values.every(Number.isFinite));
+  if (wrong) throw new GatewiseError("E_DATA", "the model's states are not finite numbers any more: there is nothing to see");
+  return trace;
+}
+
 /** The candidate's part of the state, where the reset gate acts before the product: W_hn (r ⊙ h) + b_hn. */
 function resetBefore(
   stateDict: ModelSnapshot["stateDict"],
@@ -122,7 +130,7 @@ function softmax(logits: Float64Array): Float64Array {
 export function gradientByLag(snapshot: ModelSnapshot, tokens: ArrayLike<number>, lags: number, count = 8): Float64Array {
   if (tokens.length < lags + 3)
     throw new GatewiseError("E_DATA", `a text of ${tokens.length} characters: a lag of ${lags} needs at least ${lags + 3}`);
-  const trace = traceModel(snapshot, tokens);
+  const trace = readModel(snapshot, tokens);
   const { vocabSize: V, hiddenSize: H } = snapshot.config;
   const head = snapshot.stateDict["head.weight"]!;
   const means = new Float64Array(lags + 1);

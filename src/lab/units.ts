@@ -1,7 +1,7 @@
 // What units keep track of: the correlation of each with each thing in the text. In the inspector's worker.
 import { FEATURES } from "./features.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-import { traceModel } from "./trace.ts";
+import { readModel } from "./trace.ts";
 
 export interface Follower {
   readonly unit: number;
@@ -21,7 +21,7 @@ const BEST = 3;
 
 /** Reads a text and ranks the units, features that are followed best first. */
 export function reportUnits(snapshot: ModelSnapshot, characters: readonly string[], tokens: ArrayLike<number>): UnitReport {
-  const { values, steps, units } = traceModel(snapshot, tokens);
+  const { values, steps, units } = readModel(snapshot, tokens);
   const state = values.c ?? values.h!;
   const features = Object.entries(FEATURES).map(([name, feature]) => ({
     name,

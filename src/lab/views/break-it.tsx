@@ -89,18 +89,20 @@ function progress({ losses, entropy }: Breakdown): string {
   return `the loss stayed at ${nats(last)}; a text without any order gives no less than ${nats(entropy)}`;
 }
 
-const [WIDTH, HEIGHT] = [300, 120];
-const [LEFT, RIGHT, TOP, BOTTOM] = [30, 6, 8, 18];
+const [WIDTH, HEIGHT] = [330, 120];
+const [LEFT, RIGHT, TOP, BOTTOM] = [28, 74, 8, 18];
 
-/** The loss by step; as high as three times that of guessing, beyond which the line runs along the upper edge. */
+/** The loss by step; as high as twice that of guessing, beyond which the line runs along the upper edge. */
 function Spark({ result: { losses, guessing, entropy } }: { result: Breakdown }) {
-  const most = Math.max(1, 3 * guessing);
+  const most = Math.max(1, 2 * guessing);
   const toX = (step: number): number => LEFT + (step / BROKEN_STEPS) * (WIDTH - LEFT - RIGHT);
   const toY = (loss: number): number => TOP + (1 - Math.min(1, loss / most)) * (HEIGHT - TOP - BOTTOM);
   const highest = Math.max(...losses);
   const words = `Loss from ${nats(losses[0]!)} to ${nats(losses.at(-1)!)} in ${losses.length} steps, ${nats(highest)} at most`;
-  // Two lines that lie close are one to the eye.
-  const apart = toY(entropy) - toY(guessing) > 12;
+  const guides = [
+    { name: "guessing", loss: guessing, y: toY(guessing) },
+    { name: "frequency", loss: entropy, y: Math.max(toY(entropy), toY(guessing) + 11) },
+  ];
   return (
     <svg class="spark" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={words}>
       {[0, most].map((loss) => (
@@ -108,30 +110,27 @@ function Spark({ result: { losses, guessing, entropy } }: { result: Breakdown })
           {loss.toFixed(1)}
         </text>
       ))}
-      {[0, BROKEN_STEPS].map((step) => (
-        <text class={step === 0 ? "" : "end"} key={step} x={toX(step)} y={HEIGHT - 5}>
-          {step === 0 ? "0" : `${step} steps`}
-        </text>
-      ))}
-      <path d={`M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`} />
-      <line x1={LEFT} x2={WIDTH - RIGHT} y1={toY(guessing)} y2={toY(guessing)} />
-      <text class="end" x={WIDTH - RIGHT} y={toY(guessing) - 3}>
-        guessing, {guessing.toFixed(2)}
+      <text x={LEFT} y={HEIGHT - 5}>
+        0
       </text>
-      {apart && (
-        <>
-          <line x1={LEFT} x2={WIDTH - RIGHT} y1={toY(entropy)} y2={toY(entropy)} />
-          <text class="end" x={WIDTH - RIGHT} y={toY(entropy) + 10}>
-            by frequency, {entropy.toFixed(2)}
-          </text>
-        </>
-      )}
-      <polyline points={losses.map((loss, i) => `${toX(i + 1).toFixed(1)},${toY(loss).toFixed(1)}`).join(" ")} />
+      <text class="end" x={WIDTH - RIGHT} y={HEIGHT - 5}>
+        {BROKEN_STEPS} steps
+      </text>
       {highest > most && (
-        <text x={LEFT + 5} y={TOP + 9}>
-          up to {nats(highest)}
+        <text class="middle" x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 5}>
+          cut, up to {nats(highest)}
         </text>
       )}
+      <path d={`M${LEFT} ${TOP}V${HEIGHT - BOTTOM}H${WIDTH - RIGHT}`} />
+      {guides.map(({ name, loss, y }) => (
+        <g key={name}>
+          <line x1={LEFT} x2={WIDTH - RIGHT} y1={toY(loss)} y2={toY(loss)} />
+          <text x={WIDTH - RIGHT + 5} y={y + 3}>
+            {name} {loss.toFixed(2)}
+          </text>
+        </g>
+      ))}
+      <polyline points={losses.map((loss, i) => `${toX(i + 1).toFixed(1)},${toY(loss).toFixed(1)}`).join(" ")} />
     </svg>
   );
 }

@@ -116,26 +116,28 @@ function Drawing({ title, characters, parts, points }: DrawingProps) {
   return (
     <figure class="map-figure">
       <figcaption>{title}</figcaption>
-      <svg
-        class="map"
-        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-        role="img"
-        aria-label={`${title}: a map of ${characters.length} characters. The tables below tell how near they lie.`}
-      >
-        {order.map((v) => {
-          const group = groupOf(characters[v]!);
-          return (
-            <g
-              key={characters[v]}
-              class={`group-${GROUPS.indexOf(group)}${parts[v]! < RARE ? " rare" : ""}`}
-              transform={`translate(${places[v]!.x.toFixed(1)} ${places[v]!.y.toFixed(1)})`}
-            >
-              <Mark group={group} />
-              <text>{visible(characters[v]!)}</text>
-            </g>
-          );
-        })}
-      </svg>
+      <div class="scroll" tabIndex={0} role="region" aria-label={`Map of characters: ${title}`}>
+        <svg
+          class="map"
+          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          role="img"
+          aria-label={`${title}: a map of ${characters.length} characters. The tables below tell how near they lie.`}
+        >
+          {order.map((v) => {
+            const group = groupOf(characters[v]!);
+            return (
+              <g
+                key={characters[v]}
+                class={`group-${GROUPS.indexOf(group)}${parts[v]! < RARE ? " rare" : ""}`}
+                transform={`translate(${places[v]!.x.toFixed(1)} ${places[v]!.y.toFixed(1)})`}
+              >
+                <Mark group={group} />
+                <text>{visible(characters[v]!)}</text>
+              </g>
+            );
+          })}
+        </svg>
+      </div>
     </figure>
   );
 }
@@ -180,7 +182,7 @@ function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) 
         <table>
           <thead>
             <tr>
-              <th scope="col">Distance inside the group to that outside</th>
+              <th scope="col">Group</th>
               <th scope="col" class="number">
                 Now
               </th>
@@ -211,8 +213,8 @@ function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) 
         </table>
       </div>
       <p class="small muted">
-        In all dimensions, not only on the plane; 1 where a group is nothing special, less where its characters lie together.
-        Frequent characters count more.
+        Mean distance of its characters to each other, in parts of that to all others: 1 where a group is nothing special, less
+        where it draws together. In all dimensions, not only on the plane; frequent characters count more.
       </p>
     </div>
   );
@@ -237,10 +239,10 @@ const view: View = {
   title: "The map of characters",
   intro: (
     <>
-      With an embedding each character has a vector that is learned along with everything else. It begins at a random place, and
-      most of it stays random: what the gates read of it changes more, and vowels, other letters and capitals draw together there.
-      Clearest is how characters are expected: those that come in the same places are alike. This is the plane that shows the most
-      of the differences; train on and watch it form.
+      With an embedding each character has a vector that is learned along with everything else. It begins at a random place and
+      stays near it for long; what the gates read of it changes sooner, and there vowels, other letters and capitals draw
+      together. Clearest is how characters are expected: those that come in the same places are alike. The map is the plane that
+      shows the most of the differences; train on and watch it form.
     </>
   ),
   equation: (

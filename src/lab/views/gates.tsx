@@ -1,7 +1,8 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import { paintHeatmap, type HeatKind } from "../heatmap.ts";
+import { fixed } from "../format.ts";
+import { dark, paintHeatmap, type HeatKind } from "../heatmap.ts";
 import { quoted } from "../passage-text.tsx";
-import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
+import { ColourScale, ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
 import type { Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -21,7 +22,7 @@ const kindOf = (name: string): HeatKind => ("ifozr".includes(name) ? "part" : "s
 const ORDERS = ["as they are", "by mean", "by how much they change"] as const;
 type Order = (typeof ORDERS)[number];
 
-/** The units in the order asked for, by what `values` [T, H] do over the passage. */
+/** The units in the order asked for, by what one gate's or state's values [T, H] do over the passage. */
 function sortUnits(values: Float32Array, { steps, units }: Trace, order: Order): readonly number[] {
   const indices = Array.from({ length: units }, (_, j) => j);
   if (order === ORDERS[0]) return indices;
@@ -38,10 +39,14 @@ function sortUnits(values: Float32Array, { steps, units }: Trace, order: Order):
 
 function Content(props: ViewProps) {
   const [order, setOrder] = useState<Order>("as they are");
+  const [wantedGate, setGate] = useState("f");
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
   const { trace, characters, position, unit, look } = reading;
   const names = Object.keys(trace.values);
+  // The gate that keeps what is held, where there is one.
+  const gate = [wantedGate, "f", "z", "h"].find((name) => names.includes(name))!;
+  const rows = sortUnits(trace.values[gate]!, trace, order);
   return (
     <>
       <ReadingText reading={reading} />
@@ -54,12 +59,24 @@ function Content(props: ViewProps) {
             ))}
           </select>
         </label>
+        {order !== ORDERS[0] && (
+          <label>
+            of{" "}
+            <select class="inline" value={gate} onChange={(event) => setGate(event.currentTarget.value)}>
+              {names.map((name) => (
+                <option key={name} value={name}>
+                  {TITLES[name]}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <p class="values" data-value="gates">
           at {quoted(characters[position]!)}, unit {unit}:{" "}
           {names.map((name) => (
             <span key={name}>
-              {name} = {trace.values[name]![position * trace.units + unit]!.toFixed(2)}
+              {name} = {fixed(trace.values[name]![position * trace.units + unit]!, 2)}
             </span>
           ))}
         </p>
@@ -70,7 +87,7 @@ function Content(props: ViewProps) {
             key={name}
             name={name}
             trace={trace}
-            order={order}
+            rows={rows}
             position={position}
             unit={unit}
             characters={characters}
@@ -91,54 +108,59 @@ function usualMost(values: Float32Array): number {
 interface HeatProps {
   readonly name: string;
   readonly trace: Trace;
-  readonly order: Order;
+  /** The unit in each row: the same in all heatmaps. */
+  readonly rows: readonly number[];
   readonly position: number;
   readonly unit: number;
   readonly characters: readonly string[];
   readonly onPoint: (t: number, unit: number) => void;
 }
 
-function Heat({ name, trace, order, position, unit, characters, onPoint }: HeatProps) {
+function Heat({ name, trace, rows, position, unit, characters, onPoint }: HeatProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
-  const sorted = sortUnits(values, trace, order);
-  const limit = name === "c" ? Math.max(1, usualMost(values)) : 1;
+  // Only gates are bound to 1: a cell counts, and so may a state without a squashing function.
+  const limit = kindOf(name) === "part" ? 1 : Math.max(1, usualMost(values));
   useEffect(() => {
     const turned = new Float32Array(values.length);
-    sorted.forEach((j, row) => {
+    rows.forEach((j, row) => {
       for (let t = 0; t < trace.steps; t++) turned[row * trace.steps + t] = values[t * trace.units + j]!;
     });
     paintHeatmap(canvas.current!, { rows: trace.units, columns: trace.steps, values: turned }, kindOf(name), limit);
-  }, [trace, name, order]);
+  }, [trace, name, rows.join(), dark.value]);
   const point = (event: PointerEvent): void => {
     const box = canvas.current!.getBoundingClientRect();
     const t = Math.floor(((event.clientX - box.left) / box.width) * trace.steps);
     const row = Math.floor(((event.clientY - box.top) / box.height) * trace.units);
-    if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) onPoint(t, sorted[row]!);
+    if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) onPoint(t, rows[row]!);
   };
   const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   return (
     <figure class="heat-figure">
       <figcaption>
-        {TITLES[name]} <span class="muted">mean {mean.toFixed(2)}</span>
+        {TITLES[name]} <span class="muted">mean {fixed(mean, 2)}</span>
       </figcaption>
       <div class="heat-frame">
         <canvas
           ref={canvas}
           class="heat"
           role="img"
-          aria-label={`${TITLES[name]}: ${trace.units} units over ${trace.steps} characters, mean ${mean.toFixed(2)}; at ${quoted(characters[position]!)} unit ${unit} is ${values[position * trace.units + unit]!.toFixed(2)}`}
+          aria-label={`${TITLES[name]}: ${trace.units} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(characters[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
           style={{ height: `${Math.min(192, Math.max(96, trace.units * 2))}px` }}
           onPointerMove={point}
           onPointerDown={point}
         />
         <i class="cursor" style={{ left: `${(position / trace.steps) * 100}%`, width: `${100 / trace.steps}%` }} />
+        <i
+          class="cursor row-cursor"
+          style={{ top: `${(rows.indexOf(unit) / trace.units) * 100}%`, height: `${100 / trace.units}%` }}
+        />
       </div>
-      <div class="scale">
-        <span>{kindOf(name) === "part" ? "0" : `−${limit.toFixed(limit === 1 ? 0 : 1)}`}</span>
-        <i class={kindOf(name)} />
-        <span>{limit.toFixed(limit === 1 ? 0 : 1)}</span>
-      </div>
+      <ColourScale
+        kind={kindOf(name)}
+        from={kindOf(name) === "part" ? "0" : fixed(-limit, limit === 1 ? 0 : 1)}
+        to={fixed(limit, limit === 1 ? 0 : 1)}
+      />
     </figure>
   );
 }
@@ -147,9 +169,9 @@ const view: View = {
   title: "The gates over a text",
   intro: (
     <>
-      Left to right the passage, top to bottom the units of the network. A forget gate near 1 keeps what its unit holds, one near
-      0 lets go of it: look for stripes, where all units reset at once, at spaces, quotation marks and line ends. A plain RNN has
-      no gates; there the state changes at every character.
+      Left to right the passage, top to bottom the units of the network; the frame marks the chosen unit and character. A forget
+      gate near 1 keeps what its unit holds, one near 0 lets go of it: look for stripes, where many units reset at once, at
+      spaces, quotation marks and line ends. A plain RNN has no gates; there the state changes at every character.
     </>
   ),
   equation: (
@@ -162,6 +184,7 @@ const view: View = {
     </>
   ),
   uses: "passage",
+  topLayer: true,
   Content,
 };
 export default view;

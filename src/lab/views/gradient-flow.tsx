@@ -29,14 +29,14 @@ function Content({ snapshots, book }: ViewProps) {
   return (
     <>
       <LogPlot
-        label={`Norm of the gradient by lag: ${summary}. All values are in the table.`}
+        label={`Norm of the gradient by lag: ${summary}. The table has more of the values.`}
         x={lags}
         lines={lines}
         xTitle="characters back, k"
         yTitle="gradient norm"
         least={LEAST}
       />
-      <p class="small muted">bold: now · thin: before the first step</p>
+      <p class="small muted">bold: now · thin: the same network untrained</p>
       <div class="scroll" tabIndex={0} role="region" aria-label="Gradient norms as a table">
         <table>
           <thead>
@@ -79,8 +79,9 @@ const view: View = {
   intro: (
     <>
       To learn that a character long ago matters now, the error made now must reach it. On its way back it is multiplied once a
-      character: by W<sub>hh</sub> and a slope below 1 in a plain RNN, where it fades away exponentially. Gates give it another
-      way, where it is only multiplied by f or z, which the network can hold near 1.
+      character: in a plain RNN by W<sub>hh</sub> and a slope of at most 1, so that it fades away or grows exponentially. Gates
+      give it another way, where it is only multiplied by z or f, which the network can hold near 1. The curves show what reaches
+      h; what reaches the cell of an LSTM by way of f comes on top.
     </>
   ),
   equation: (
@@ -89,11 +90,15 @@ const view: View = {
       <small>
         RNN: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − h<sub>t</sub>²) W<sub>hh</sub>
         <br />
-        LSTM: ∂c<sub>t</sub>/∂c<sub>t−1</sub> ≈ diag(f<sub>t</sub>)
+        GRU: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(z<sub>t</sub>) + what goes through the gates
+        <br />
+        LSTM: ∂c<sub>t</sub>/∂c<sub>t−1</sub> = diag(f<sub>t</sub>) + what goes through h and the gates
       </small>
     </>
   ),
   uses: "book",
+  showsAll: true,
+  topLayer: true,
   Content,
 };
 export default view;

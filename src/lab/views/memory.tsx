@@ -3,29 +3,28 @@ import { useState } from "preact/hooks";
 import type { PresetName } from "../../models/config.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
-import { heatColour, isDark } from "../heatmap.ts";
+import { heatColour } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
 import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { PRESET_NAMES, PRESET_TITLES } from "../settings.ts";
 import { ModelKey } from "../setup.tsx";
-import { Waiting } from "../reading.tsx";
+import { ColourScale, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const [at, setAt] = useState(70);
-  const characters = [...passage];
-  const position = Math.min(at, characters.length - 1);
+  const position = Math.min(at, [...passage].length - 1);
   const { value, problem } = useComputed(
     async () => ({ ...(await inspector.connectivity(snapshot, passage, position)), passage, position }),
     [snapshot, passage, position],
   );
-  if (!value || characters.length === 0) return <Waiting problem={problem}>Following the prediction back…</Waiting>;
+  if (!value) return <Waiting problem={problem}>Following the prediction back…</Waiting>;
+  const characters = [...value.passage];
   const most = Math.max(1e-12, ...value.influence);
   const part = (i: number): number => (value.influence[i] ?? 0) / most;
-  const dark = isDark();
   const guess = String.fromCodePoint(snapshot.tokenizer.codePoints[value.guess]!);
   // How many of the last characters make up nine tenths of all influence.
   const total = value.influence.reduce((sum, x) => sum + x, 0);
@@ -37,9 +36,9 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
       <PassageText
         text={value.passage}
         label="Position in the passage"
-        chosen={position}
+        chosen={Math.min(position, characters.length - 1)}
         onChoose={setAt}
-        colour={(i) => (i <= value.position ? heatColour(Math.sqrt(part(i)), "part", 1, dark) : undefined)}
+        colour={(i) => (i <= value.position ? heatColour(Math.sqrt(part(i)), "part", 1) : undefined)}
         describe={(i) =>
           `${quoted(characters[i]!)}, ${i <= value.position ? `${(100 * part(i)).toFixed(0)} percent of the strongest influence` : "not read yet"}`
         }
@@ -53,23 +52,76 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
             .map(visible)
             .join("")}
         </code>{" "}
-        the model expects <b>{quoted(guess)}</b> ({(100 * value.probability).toFixed(0)} %). Nine tenths of what moves this guess
-        lie in the last{" "}
-        <b>
-          <output data-value="reach">{reach}</output> characters
-        </b>
-        .
+        the model expects <b>{quoted(guess)}</b> ({(100 * value.probability).toFixed(0)} %).{" "}
+        {total > 0 ? (
+          <>
+            Nine tenths of what moves this guess lie in the last{" "}
+            <b>
+              <output data-value="reach">{reach}</output> {reach === 1 ? "character" : "characters"}
+            </b>
+            .
+          </>
+        ) : (
+          "Nothing that it has read moves this guess."
+        )}
       </p>
+      <ColourScale kind="part" from="0" to="strongest" />
       <p class="small muted">Colours show the square root, so that small influences stay visible.</p>
+      {total > 0 && <Strongest influence={value.influence} characters={characters} />}
       <MemoryTasks />
     </>
+  );
+}
+
+const STRONGEST = 8;
+
+/** The characters that moved a guess most, in numbers. */
+function Strongest({ influence, characters }: { influence: Float32Array; characters: readonly string[] }) {
+  const last = influence.length - 1;
+  const order = Array.from(influence, (_, i) => i)
+    .sort((a, b) => influence[b]! - influence[a]!)
+    .slice(0, STRONGEST);
+  const most = influence[order[0]!]!;
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="What moved this guess most">
+      <table class="narrow" data-table="strongest">
+        <thead>
+          <tr>
+            <th scope="col">Moved it most</th>
+            {order.map((i) => (
+              <th scope="col" class="number" key={i}>
+                <code>{visible(characters[i]!)}</code>
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          <tr>
+            <th scope="row">characters back</th>
+            {order.map((i) => (
+              <td class="number" key={i}>
+                {last - i}
+              </td>
+            ))}
+          </tr>
+          <tr>
+            <th scope="row">of the strongest</th>
+            {order.map((i) => (
+              <td class="number" key={i}>
+                {((100 * influence[i]!) / most).toFixed(0)} %
+              </td>
+            ))}
+          </tr>
+        </tbody>
+      </table>
+    </div>
   );
 }
 
 const TASKS = Object.keys(MEMORY_TASKS) as readonly MemoryTaskName[];
 
 const task = signal<MemoryTaskName>("recall");
-/** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is half a minute's work. */
+/** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is a quarter of a minute's work. */
 const results = signal<Readonly<Record<string, readonly number[]>>>({});
 /** What is being trained at this moment. */
 const trying = signal<{ readonly preset: PresetName; readonly lag: number } | undefined>(undefined);
@@ -147,7 +199,7 @@ function MemoryTasks() {
           {!now ? "Try their memory" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted" role="status">
-          {now ? `Training: ${PRESET_TITLES[now.preset]}, ${now.lag} characters` : "about half a minute"}
+          {now ? `Training: ${PRESET_TITLES[now.preset]}, ${now.lag} characters` : "about a quarter of a minute"}
         </span>
       </div>
       {failed.value && <p class="problem">{failed.value}</p>}
@@ -214,8 +266,8 @@ const view: View = {
   intro: (
     <>
       Choose a character. The colour behind each one before it says how much a small change of it would move the model’s first
-      guess at what comes next: its memory, as far as it is used here. A plain RNN hardly looks further than a word back; gated
-      networks can hold on to a quotation mark or a name.
+      guess at what comes next: its memory, as far as it is used here. After a short training all four kinds look back some three
+      to seven characters, for little more decides what comes next. How far each can look if it must, the test below shows.
     </>
   ),
   equation: (

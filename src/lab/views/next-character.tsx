@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
 import { visible } from "../format.ts";
-import { heatColour, isDark } from "../heatmap.ts";
+import { heatColour } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
-import { Waiting } from "../reading.tsx";
+import { ColourScale, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -29,7 +29,6 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
   const truth = characters[position]!;
   const surprise = value.surprise[position]!;
   const mean = value.surprise.reduce((sum, bits) => sum + bits, 0) / value.surprise.length;
-  const dark = isDark();
   const rank = row.reduce(
     (better, probability) => better + Number(probability > row[value.points.indexOf(truth.codePointAt(0)!)]!),
     1,
@@ -43,12 +42,14 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
           label="Position in the passage"
           chosen={position}
           onChoose={setAt}
-          colour={(i) => heatColour(value.surprise[i]!, "part", MOST_SURPRISE, dark)}
+          colour={(i) => heatColour(value.surprise[i]!, "part", MOST_SURPRISE)}
           describe={(i) => `${quoted(characters[i]!)}, surprise ${value.surprise[i]!.toFixed(1)} bits`}
         />
+        <ColourScale kind="part" from="0" to={`${MOST_SURPRISE} bits or more`} />
         <p class="small muted">
-          The stronger the colour, the less the model expected the character. Over this passage it pays{" "}
-          <output data-value="mean">{mean.toFixed(2)}</output> bits a character; choose one by pointing or with the arrow keys.
+          The stronger the colour, the less the model expected the character. It begins to read at {quoted(value.after)}, which is
+          not shown. Over this passage it pays <output data-value="mean">{mean.toFixed(2)}</output> bits a character; choose one
+          by pointing or with the arrow keys.
         </p>
       </div>
       <div>

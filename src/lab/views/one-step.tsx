@@ -29,9 +29,9 @@ function diagram(
   const at = (name: string, step = t): number => (step < 0 ? 0 : values[name]![step * units + unit]!);
   const gates = sums.input.length / (values.h!.length || 1);
   const sum = (of: "input" | "state", gate: number): number => sums[of][(t * gates + gate) * units + unit]!;
-  const added = (name: string, gate: number, reset = ""): string => {
+  const added = (name: string, gate: number): string => {
     const state = sum("state", gate);
-    return `${name}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${reset}${Math.abs(state).toFixed(1)})`;
+    return `${name}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
   };
   if (values.c) {
     const [i, f, g, o] = [at("i"), at("f"), at("g"), at("o")];
@@ -62,38 +62,71 @@ function diagram(
     };
   }
   if (values.z) {
-    const [r, z, n] = [at("r"), at("z"), at("n")];
+    const [r, z, n, before] = [at("r"), at("z"), at("n"), at("h", t - 1)];
+    const [input, state] = [sum("input", 2), sum("state", 2)];
+    // The reset gate acts on what all units give, or on each of them before.
+    const path: Diagram = resetAfter
+      ? {
+          boxes: [
+            { name: "U h", at: [0, 2], value: state, note: "from all units" },
+            { name: "r ⊙ U h", at: [1, 2], value: r * state, note: "let through" },
+            { name: "r", at: [1, 3], value: r, note: "look back?", from: added("σ", 0) },
+          ],
+          wires: [
+            ["h before", "U h"],
+            ["U h", "r ⊙ U h"],
+            ["r", "r ⊙ U h"],
+            ["r ⊙ U h", "n"],
+          ],
+        }
+      : {
+          boxes: [
+            { name: "r ⊙ h", at: [0, 2], value: r * before, note: "let through" },
+            { name: "U (r ⊙ h)", at: [1, 2], value: state, note: "from all units" },
+            { name: "r", at: [0, 3], value: r, note: "look back?", from: added("σ", 0) },
+          ],
+          wires: [
+            ["h before", "r ⊙ h"],
+            ["r", "r ⊙ h"],
+            ["r ⊙ h", "U (r ⊙ h)"],
+            ["U (r ⊙ h)", "n"],
+          ],
+        };
     return {
       boxes: [
-        { name: "h before", at: [0, 0], value: at("h", t - 1), note: "what it held" },
+        { name: "h before", at: [0, 0], value: before, note: "what it held" },
         { name: "z", at: [1, 1], value: z, note: "keep?", from: added("σ", 1) },
-        { name: "z ⊙ h", at: [1, 0], value: z * at("h", t - 1), note: "kept" },
-        { name: "r", at: [3, 2], value: r, note: "look back?", from: added("σ", 0) },
-        { name: "n", at: [2, 2], value: n, note: "candidate", from: added("tanh", 2, resetAfter ? "r·" : "") },
+        { name: "z ⊙ h", at: [1, 0], value: z * before, note: "kept" },
+        { name: "n", at: [2, 2], value: n, note: "candidate" },
+        { name: "W x", at: [2, 3], value: input, note: "from the input" },
         { name: "(1 − z) ⊙ n", at: [2, 1], value: (1 - z) * n, note: "written" },
         { name: "h", at: [2, 0], value: at("h"), note: "what it holds" },
+        ...path.boxes,
       ],
       wires: [
         ["h before", "z ⊙ h"],
         ["z", "z ⊙ h"],
         ["z ⊙ h", "h"],
-        ["r", "n"],
+        ["W x", "n"],
         ["n", "(1 − z) ⊙ n"],
         ["z", "(1 − z) ⊙ n"],
         ["(1 − z) ⊙ n", "h"],
+        ...path.wires,
       ],
     };
   }
   return {
     boxes: [
-      { name: "from the input", at: [0, 0], value: sum("input", 0), note: "W x + b" },
-      { name: "from all units", at: [1, 1], value: sum("state", 0), note: "W h before + b" },
+      { name: "W x", at: [0, 0], value: sum("input", 0), note: "from the input" },
+      { name: "h before", at: [0, 1], value: at("h", t - 1), note: "its own, of all" },
+      { name: "U h", at: [1, 1], value: sum("state", 0), note: "from all units" },
       { name: "a", at: [1, 0], value: sum("input", 0) + sum("state", 0), note: "the sum" },
       { name: "h", at: [2, 0], value: at("h"), note: `${nonlinearity} a` },
     ],
     wires: [
-      ["from the input", "a"],
-      ["from all units", "a"],
+      ["W x", "a"],
+      ["h before", "U h"],
+      ["U h", "a"],
       ["a", "h"],
     ],
   };
@@ -103,21 +136,25 @@ function Content(props: ViewProps) {
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
   const { trace, characters, position, unit, look } = reading;
-  const { boxes, wires } = diagram(trace, props.snapshots[props.chosen]!.config, position, unit);
+  const { config } = props.snapshots[props.chosen]!;
+  const { boxes, wires } = diagram(trace, config, position, unit);
   const words = boxes.map(({ name, value: number }) => `${name} ${fixed(number, 2)}`).join(", ");
   const rows = 1 + Math.max(...boxes.map(({ at: [, row] }) => row));
   return (
     <>
       <ReadingText reading={reading} />
       <div class="row small">
-        <button type="button" onClick={() => look(position - 1)}>
+        <button type="button" aria-disabled={position === 0} onClick={() => look(position - 1)}>
           ← Step back
         </button>
-        <button type="button" onClick={() => look(position + 1)}>
+        <button type="button" aria-disabled={position === characters.length - 1} onClick={() => look(position + 1)}>
           Next step →
         </button>
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
-        <span class="muted">reads {quoted(characters[position]!)}</span>
+        <span class="muted">
+          reads {quoted(characters[position]!)}; in brackets what comes from{" "}
+          {config.numLayers > 1 ? "the layer below" : "the character"}, then from the states before
+        </span>
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="The cell’s diagram">
         <svg
@@ -201,17 +238,24 @@ const view: View = {
     <>
       The same numbers as in the heatmaps, for one unit and one character, on their way through the cell. Step through the
       passage: in an LSTM the upper line carries the cell’s value along, and only the gates touch it. Below each gate stands what
-      it adds up, from the character and from the state before; lines are as thick as what flows through them is large.
+      it adds up; lines are as thick as what flows through them is large.
     </>
   ),
   equation: (
     <>
-      c = f ⊙ c + i ⊙ g, h = o ⊙ tanh(c)
+      LSTM: c<sub>t</sub> = f ⊙ c<sub>t−1</sub> + i ⊙ g, h<sub>t</sub> = o ⊙ tanh(c<sub>t</sub>)
       <br />
-      GRU: h = (1 − z) ⊙ n + z ⊙ h · RNN: h = tanh(a)
+      GRU: n = tanh(W x<sub>t</sub> + r ⊙ U h<sub>t−1</sub>),
+      <br />h<sub>t</sub> = (1 − z) ⊙ n + z ⊙ h<sub>t−1</sub>
+      <br />
+      RNN: h<sub>t</sub> = tanh(W x<sub>t</sub> + U h<sub>t−1</sub>)
+      <small>
+        i, f, o, r, z = σ(W x<sub>t</sub> + U h<sub>t−1</sub>), g with tanh; each with weights of its own, and a bias
+      </small>
     </>
   ),
   uses: "passage",
+  topLayer: true,
   Content,
 };
 export default view;

@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
 import { count, fixed } from "../format.ts";
-import { heatColour, isDark } from "../heatmap.ts";
+import { heatColour } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
-import { UnitInput, Waiting } from "../reading.tsx";
+import { ColourScale, UnitInput, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -25,7 +25,6 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   const valueAt = (t: number): number => value.values[t * value.units + shown]!;
   let limit = 0.05;
   for (let t = 0; t < characters.length; t++) limit = Math.max(limit, Math.abs(valueAt(t)));
-  const dark = isDark();
   return (
     <div class="columns">
       <div>
@@ -41,14 +40,10 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           label="Position in the text"
           chosen={position}
           onChoose={setAt}
-          colour={(i) => heatColour(valueAt(i), "signed", limit, dark)}
+          colour={(i) => heatColour(valueAt(i), "signed", limit)}
           describe={(i) => `${quoted(characters[i]!)}, ${fixed(valueAt(i), 2)}`}
         />
-        <div class="scale">
-          <span>−{limit.toFixed(1)}</span>
-          <i class="signed" />
-          <span>{limit.toFixed(1)}</span>
-        </div>
+        <ColourScale kind="signed" from={fixed(-limit, 1)} to={fixed(limit, 1)} />
       </div>
       <div>
         <h3>Who follows what</h3>
@@ -124,6 +119,7 @@ const view: View = {
     </>
   ),
   uses: "book",
+  topLayer: true,
   Content,
 };
 export default view;

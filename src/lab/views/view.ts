@@ -19,5 +19,9 @@ export interface View {
   readonly equation: ComponentChildren;
   /** What of the text it shows, and so which choices it needs. */
   readonly uses: "passage" | "book" | "nothing";
+  /** Whether it shows all models side by side, and not a chosen one. */
+  readonly showsAll?: boolean;
+  /** Whether what it shows of a model with several layers is the top one. */
+  readonly topLayer?: boolean;
   readonly Content: ComponentType<ViewProps>;
 }
