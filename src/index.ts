@@ -27,6 +27,7 @@ export {
   sameText,
   saveCheckpoint,
   type Checkpoint,
+  type Intervals,
   type TrainingProgress,
 } from "./training/checkpoint.ts";
 export {

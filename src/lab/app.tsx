@@ -27,7 +27,10 @@ const TABS: readonly Tab[] = [
 function BenchTab() {
   const element = useRef<HTMLDivElement>(null);
   useEffect(() => {
-    void BENCH!().then(({ mountBench }) => mountBench(element.current!));
+    BENCH!().then(
+      ({ mountBench }) => mountBench(element.current!),
+      () => (status.value = "The bench could not be loaded; reload the page."),
+    );
   }, []);
   return (
     <section class="prose">

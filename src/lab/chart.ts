@@ -32,6 +32,8 @@ const variable = (element: Element, name: string): string => getComputedStyle(el
 export function makeLossChart(container: HTMLElement): LossChart {
   let chart: uPlot | undefined;
   let shape = "";
+  /** Whether something came while there was no room to draw it: on another tab of the page. */
+  let missed = false;
   let last: { curves: readonly Curve[]; options: ChartOptions } | undefined;
 
   const rebuild = (): void => {
@@ -39,8 +41,7 @@ export function makeLossChart(container: HTMLElement): LossChart {
     if (last) update(last.curves, last.options);
   };
   const resized = new ResizeObserver(() => {
-    // It may have been hidden when there was first something to draw.
-    if (container.clientWidth > 0 && container.clientWidth !== chart?.width) rebuild();
+    if (container.clientWidth > 0 && (missed || container.clientWidth !== chart?.width)) rebuild();
   });
   resized.observe(container);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
@@ -48,7 +49,8 @@ export function makeLossChart(container: HTMLElement): LossChart {
 
   function update(curves: readonly Curve[], options: ChartOptions): void {
     last = { curves, options };
-    if (container.clientWidth === 0) return;
+    missed = container.clientWidth === 0;
+    if (missed) return;
     const aligned = alignCurves(curves, options.unit === "bits" ? 1 / Math.LN2 : 1);
     const data: uPlot.AlignedData = [aligned.x, ...aligned.curves.flatMap(({ raw, smooth, val }) => [raw, smooth, val])];
     const wanted = JSON.stringify([options, curves.map(({ label, preset }) => [label, preset])]);

@@ -1,7 +1,6 @@
 // What the page and its training worker say to each other. Commands go over Comlink; what happens comes back over one
 // port, numbers as transferred arrays, so that neither side ever waits for the other.
-import type { LanguageModelConfig } from "../models/config.ts";
-import type { PresetName } from "../models/config.ts";
+import type { LanguageModelConfig, PresetName } from "../models/config.ts";
 import type { StateDict } from "../models/parameters.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
 import type { Sampling, Settings } from "./settings.ts";
@@ -84,7 +83,8 @@ export interface Log {
 }
 
 export type LabEvent =
-  | { readonly event: "phase"; readonly phase: Phase; readonly message?: string }
+  /** Quiet: it follows from a command whose answer says more. */
+  | { readonly event: "phase"; readonly phase: Phase; readonly message?: string; readonly quiet?: boolean }
   /** Rows of a lane, from its row number `from`; what the page has from there on is replaced. */
   | { readonly event: "points" | "evaluations"; readonly lane: number; readonly from: number; readonly values: Float32Array }
   | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number }
@@ -96,6 +96,8 @@ export type LabEvent =
   | { readonly event: "unsaved"; readonly message: string }
   | { readonly event: "device"; readonly device: DeviceInfo; readonly message: string }
   | { readonly event: "notice"; readonly message: string }
+  /** The check begins, perhaps anew after a loss of the device. */
+  | { readonly event: "check-begins" }
   | { readonly event: "check"; readonly result: CheckResult };
 
 /** A model as the views look at it: plain data, computed on elsewhere. */

@@ -205,7 +205,7 @@ export function writeAddress(settings: Settings, sampling: Sampling): string {
   for (const field of NUMBER_NAMES) query.set(NUMBERS[field].flag, String(settings[field]));
   query.set("temperature", String(sampling.temperature));
   query.set("top-k", String(sampling.topK));
-  if (sampling.prompt) query.set("prompt", sampling.prompt);
+  query.set("prompt", sampling.prompt);
   return `?${query}`;
 }
 

@@ -75,15 +75,15 @@ const CLAIM_PATIENCE = 1500;
 
 /**
  * Keeps a run for this page alone: two that train it would overwrite each other's files. Returns how to let go of it,
- * or nothing if another page has it.
+ * or nothing if another page has it. Where the browser refuses locks it refuses files too, and there is nothing to keep.
  */
 export function claimRun(id: string): Promise<(() => void) | undefined> {
-  // Without locks, on pages that are not secure, there are no files either.
-  if (!("locks" in navigator)) return Promise.resolve(() => {});
+  const free = (): void => {};
+  if (!("locks" in navigator)) return Promise.resolve(free);
   return new Promise((resolve) => {
     const held = (): Promise<void> => new Promise((release) => resolve(release));
     navigator.locks
       .request(`gatewise-${id}`, { signal: AbortSignal.timeout(CLAIM_PATIENCE) }, held)
-      .catch(() => resolve(undefined));
+      .catch((error: unknown) => resolve((error as Error).name === "TimeoutError" ? undefined : free));
   });
 }

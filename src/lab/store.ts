@@ -1,7 +1,7 @@
 // What the page knows, as signals, and what it can ask the training worker to do.
 import { batch, computed, effect, signal } from "@preact/signals";
 import * as Comlink from "comlink";
-import { get, set, update } from "idb-keyval";
+import { get, update } from "idb-keyval";
 import * as v from "valibot";
 import type { PresetName } from "../models/config.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
@@ -22,7 +22,6 @@ import {
 } from "./protocol.ts";
 import {
   defaultsFor,
-  NUMBERS,
   PRESET_NAMES,
   PRESET_TITLES,
   RACE,
@@ -126,7 +125,7 @@ function hear(event: LabEvent): void {
       phase.value = event.phase;
       if (event.message) status.value = event.message;
       // What came back says so itself.
-      else if (before !== event.phase && before !== "recovering") announcePhase(event.phase);
+      else if (!event.quiet && before !== event.phase && before !== "recovering") announcePhase(event.phase);
       break;
     }
     case "points":
@@ -161,6 +160,9 @@ function hear(event: LabEvent): void {
     case "notice":
       status.value = event.message;
       break;
+    case "check-begins":
+      checkResults.value = [];
+      break;
     case "check":
       checkResults.value = [...checkResults.value, event.result];
   }
@@ -170,7 +172,8 @@ const titleOf = (lane: number): string => PRESET_TITLES[curves[lane]!.preset];
 
 /** Steps that all models have done; one that stopped for good holds up nothing. */
 export function stepsDone(): number {
-  const steps = curves.map(({ points }) => lastStep(points, STEP_FIELDS));
+  // A checkpoint that was opened has steps, and no log of them.
+  const steps = curves.map(({ points }, i) => lastStep(points, STEP_FIELDS) || (run.value?.lanes[i]?.step ?? 0));
   const going = steps.filter((_, i) => lanes.value[i]?.stopped === undefined);
   return Math.min(...(going.length > 0 ? going : [Math.max(0, ...steps)]));
 }
@@ -213,14 +216,16 @@ export async function begin(): Promise<void> {
   sampling.value = { ...SAMPLING, ...asked.sampling };
   if (asked.ignored.length > 0)
     status.value = `Not understood in the address, and left at its default: ${asked.ignored.join(", ")}.`;
-  runs.value = await stored;
-  const id = await onStage();
-  const last = runs.value.find((summary) => summary.id === id);
-  const same = last && Object.entries(asked.settings).every(([name, value]) => last.settings[name as keyof Settings] === value);
-  if (last && same && device.value && (await restore(last.id, asked.sampling))) return;
-  const { data } = settings.value;
-  if (data === "own") status.value = "This address is of a text of somebody’s own, which it does not hold: open or paste it.";
-  await loadText({ book: data === "own" ? "alice" : data }, asked.settings.valFraction === undefined);
+  runs.value = (await stored) ?? [];
+  await command(async () => {
+    const id = await onStage();
+    const last = runs.value.find((summary) => summary.id === id);
+    const same = last && Object.entries(asked.settings).every(([name, value]) => last.settings[name as keyof Settings] === value);
+    if (last && same && device.value && (await restore(last.id, asked.sampling))) return;
+    const { data } = settings.value;
+    if (data === "own") status.value = "This address is of a text of somebody’s own, which it does not hold: open or paste it.";
+    await loadText({ book: data === "own" ? "alice" : data }, asked.settings.valFraction === undefined);
+  });
 }
 
 /** Opens a device; without WebGPU the CPU, and says why. */
@@ -294,8 +299,9 @@ function show(info: RunInfo, logs: readonly Log[] = []): void {
       stopped: undefined,
     }));
     settings.value = info.settings;
-    savedAt.value = undefined;
-    unsaved.value = undefined;
+    textProblem.value = undefined;
+    // What has steps already came from the disk, or went there at once.
+    savedAt.value = stepsDone() || undefined;
     // Its curves are on the stage now.
     showRun(info.id, []);
   });
@@ -314,6 +320,7 @@ function enter({ id, settings: used, text: read, lanes: models }: RunInfo, name:
     models: models.map(({ preset, step }) => ({ preset, step, best: null, rate: null })),
   };
   changeRuns((table) => [line, ...table]);
+  for (const old of runs.value.slice(MOST_RUNS)) void forget(old.id);
 }
 
 async function create(): Promise<boolean> {
@@ -354,7 +361,7 @@ export const train = (): Promise<void> =>
 export const trainFurther = (): Promise<void> =>
   command(async () => {
     const { settings: used } = run.value!;
-    const totalSteps = Math.min(NUMBERS.totalSteps.most, 2 * used.totalSteps);
+    const totalSteps = 2 * used.totalSteps;
     await worker.extend(totalSteps);
     run.value = { ...run.value!, settings: { ...used, totalSteps } };
     settings.value = run.value.settings;
@@ -414,13 +421,16 @@ export async function restore(id: string, asked: Partial<Sampling> = {}): Promis
     sampling.value = { ...result.sampling, ...asked };
     text.value = result.run.text;
     show(result.run, result.logs);
-    const step = Math.min(...result.run.lanes.map((lane) => lane.step));
-    status.value = `Restored “${summary.name}” at step ${step.toLocaleString("en")}.`;
+    status.value = `Restored “${summary.name}” at step ${stepsDone().toLocaleString("en")}.`;
   });
   void worker.setSampling(sampling.value);
   return true;
 }
-export const openRun = (id: string): Promise<void> => command(() => restore(id));
+export const openRun = (id: string): Promise<void> =>
+  command(async () => {
+    await textLoad;
+    await restore(id);
+  });
 
 export const openCheckpoint = (file: File): Promise<void> =>
   command(async () => {
@@ -451,8 +461,10 @@ async function tryStorage<T>(task: () => Promise<T>): Promise<T | undefined> {
 /** The run that this tab shows comes back after a reload; a new tab begins with the one that was shown last. */
 function rememberStage(id: string | undefined): void {
   void tryStorage(async () => {
+    const before = sessionStorage.getItem(STAGE);
     sessionStorage.setItem(STAGE, id ?? "");
-    await set(STAGE, id);
+    // A tab that has left its run leaves alone what another one shows.
+    await update(STAGE, (last) => id ?? (last === before ? undefined : last));
   });
 }
 const onStage = (): Promise<unknown> => tryStorage(async () => sessionStorage.getItem(STAGE) ?? (await get(STAGE)));
@@ -462,14 +474,13 @@ const onStage = (): Promise<unknown> => tryStorage(async () => sessionStorage.ge
 const validRuns = (stored: unknown): readonly RunSummary[] =>
   Array.isArray(stored) ? stored.filter((entry): entry is RunSummary => v.is(RunSummarySchema, entry)) : [];
 
-const loadRuns = async (): Promise<readonly RunSummary[]> => validRuns(await tryStorage(() => get(RUNS)));
+/** Undefined where there is no storage. */
+const loadRuns = (): Promise<readonly RunSummary[] | undefined> => tryStorage(async () => validRuns(await get(RUNS)));
 
 /** Changes the table, here and on the disk, where another tab may have changed other lines of it. */
 function changeRuns(change: (table: readonly RunSummary[]) => readonly RunSummary[]): void {
-  const next = change(runs.value);
-  for (const old of next.slice(MOST_RUNS)) void worker.remove(old.id);
-  runs.value = next.slice(0, MOST_RUNS);
-  void tryStorage(() => update(RUNS, (stored) => change(validRuns(stored)).slice(0, MOST_RUNS)));
+  runs.value = change(runs.value);
+  void tryStorage(() => update(RUNS, (stored) => change(validRuns(stored))));
 }
 
 /** Brings the present run's line in the table up to date. */
@@ -492,13 +503,15 @@ export function renameRun(id: string, name: string): void {
 }
 
 export async function removeRun(id: string): Promise<void> {
-  if (run.value?.id === id) return;
-  if (!(await worker.remove(id))) {
-    status.value = "This run is open in another tab.";
-    return;
-  }
+  if (!(await forget(id))) status.value = "This run is open in another tab.";
+}
+
+/** Deletes a run, unless a page has it open. */
+async function forget(id: string): Promise<boolean> {
+  if (!(await worker.remove(id))) return false;
   showRun(id, []);
   changeRuns((table) => table.filter((line) => line.id !== id));
+  return true;
 }
 
 function showRun(id: string, shown: readonly Curve[]): void {
@@ -526,5 +539,5 @@ export async function compareRun({ id, name, models }: RunSummary): Promise<void
 // A page that is left in the middle of a run leaves it saved; one that is come back to may find the table changed.
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden" && training.value) void worker.save();
-  if (document.visibilityState === "visible") void loadRuns().then((table) => table.length > 0 && (runs.value = table));
+  if (document.visibilityState === "visible") void loadRuns().then((table) => (runs.value = table ?? runs.value));
 });

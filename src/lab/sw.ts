@@ -22,13 +22,12 @@ const FILES: { readonly shell: readonly string[]; readonly books: readonly strin
 /** Other pages of the same server have caches of their own. */
 const OURS = `gatewise-lab ${scope.registration.scope} `;
 const SHELL = `${OURS}__VERSION__`;
-/** They do not change from version to version. */
-const BOOKS = `${OURS}books`;
+/** They stay from version to version, as long as they are the same. */
+const BOOKS = `${OURS}__BOOKS__`;
 
 scope.addEventListener("install", (event) => {
-  const files = [...FILES.shell, ...FILES.books.filter((book) => /alice/.test(book))];
   // From the server itself: what the browser's own cache holds may be of another version.
-  const fresh = files.map((file) => new Request(file, { cache: "reload" }));
+  const fresh = FILES.shell.map((file) => new Request(file, { cache: "reload" }));
   event.waitUntil(caches.open(SHELL).then((cache) => cache.addAll(fresh)));
 });
 

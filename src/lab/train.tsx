@@ -167,7 +167,13 @@ async function downloadCheckpoint(lane: number): Promise<void> {
 /** Always there, so that nothing moves when a run begins. */
 function CheckpointLine() {
   if (!run.value)
-    return <p class="row small checkpoints muted">Runs are saved in this browser as they go, and restored after a reload.</p>;
+    return (
+      <p class="row small checkpoints muted">
+        {unsaved.value
+          ? "This browser keeps no files for the lab: download what you want to keep."
+          : "Runs are saved in this browser as they go, and restored after a reload."}
+      </p>
+    );
   return (
     <div class="row small checkpoints">
       <span class={`saved ${unsaved.value ? "problem" : "muted"}`}>
@@ -516,7 +522,8 @@ function RunRow({ summary }: { summary: RunSummary }) {
           class="name"
           type="text"
           aria-label="Name of the run"
-          value={name}
+          key={name}
+          defaultValue={name}
           maxLength={80}
           onChange={(event) => renameRun(id, event.currentTarget.value)}
         />

@@ -2,7 +2,7 @@
 // while a run trains, whatever else wants the device waits for a moment between two steps.
 import * as Comlink from "comlink";
 import { GatewiseError } from "../errors.ts";
-import type { LanguageModelConfig, PresetName } from "../models/config.ts";
+import { PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { openDevice, type Device } from "../runtime/device.ts";
 import { loadCheckpoint, sameText } from "../training/checkpoint.ts";
 import { checkGradients } from "../training/gradient-check.ts";
@@ -20,7 +20,7 @@ import {
   type Result,
   type RunInfo,
 } from "./protocol.ts";
-import { presetsOf, SAMPLING, type Sampling, type Settings } from "./settings.ts";
+import { NUMBER_NAMES, presetsOf, SAMPLING, type NumberName, type Sampling, type Settings } from "./settings.ts";
 import { claimRun, readLog, readRun, readRunFile, removeRun, writeRun, writeRunFile } from "./storage.ts";
 import { loadText, type LoadedText } from "./texts.ts";
 
@@ -46,7 +46,7 @@ interface Run {
   lanes: Lane[];
   /** Lets go of the run's files, which until then are this page's alone. */
   readonly release: () => void;
-  /** Whether a text of the visitor's own is on the disk: a checkpoint is of no use without it. */
+  /** Whether the text can be had again, from the disk if it is the visitor's own: no checkpoint is of use without it. */
   textKept: boolean;
 }
 
@@ -64,9 +64,9 @@ let checkAbort: AbortController | undefined;
 
 const post = (event: LabEvent, transfer: Transferable[] = []): void => port?.postMessage(event, transfer);
 
-function setPhase(next: Phase, message?: string): void {
+function setPhase(next: Phase, message?: string, quiet = false): void {
   phase = next;
-  post({ event: "phase", phase, ...(message !== undefined && { message }) });
+  post({ event: "phase", phase, quiet, ...(message !== undefined && { message }) });
 }
 
 // --- one thing at a time on the device --------------------------------------------------------------------------------
@@ -111,6 +111,13 @@ function attempt<T extends object>(task: () => Promise<T>): Promise<Result<T>> {
     }
   });
 }
+
+/** The same for a task that answers nothing. */
+const perform = (task: () => Promise<void>): Promise<Result<object>> =>
+  attempt(async () => {
+    await task();
+    return {};
+  });
 
 // --- the device -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +191,7 @@ async function recoverFrom(lost: Device): Promise<boolean> {
       post({ event: "notice", message: `Try ${tries} of ${TRIES} to open the device again: ${messageOf(error)}` });
     }
   }
-  const kept = run ? " Your run is saved; it can go on on the CPU." : "";
+  const kept = run ? " Your run can go on on the CPU, from its last snapshot." : "";
   setPhase("lost", `The graphics device was lost and did not come back.${kept}`);
   return false;
 }
@@ -197,9 +204,9 @@ function restingPhase(): Phase {
   return run.lanes.every((lane) => lane.failure !== undefined) ? "failed" : "done";
 }
 
-function rest(): void {
+function rest(quiet = false): void {
   const next = restingPhase();
-  setPhase(next, next === "failed" ? run?.lanes[0]?.failure : undefined);
+  setPhase(next, next === "failed" ? run?.lanes[0]?.failure : undefined, quiet);
 }
 
 /** Opens a device and puts the run on it, as it was last saved. */
@@ -208,7 +215,7 @@ async function reopen(choice: DeviceChoice): Promise<void> {
   await open(choice);
   if (!run) return;
   const { settings, text, lanes } = run;
-  run.lanes = await makeLanes(
+  const made = makeLanes(
     lanes.map(({ preset }) => preset),
     (preset, i) => {
       const old = lanes[i]!;
@@ -221,6 +228,14 @@ async function reopen(choice: DeviceChoice): Promise<void> {
       return lane;
     },
   );
+  try {
+    run.lanes = await made;
+  } catch (error) {
+    // A device that does not hold the run is none for it.
+    device?.dispose();
+    device = undefined;
+    throw error;
+  }
   run.lanes.forEach((lane, i) => {
     const { points, evaluations } = wholeLog(lane);
     post({ event: "points", lane: i, from: 0, values: points });
@@ -390,13 +405,17 @@ const evaluationsName = (preset: PresetName): string => `${preset}.evaluations`;
 /** Takes a snapshot of every model and writes it to the disk: the log first, which may be longer than the checkpoint. */
 async function saveRun(): Promise<void> {
   const current = requireRun();
-  const { id, lanes, text } = current;
-  for (const lane of lanes.filter(({ failure }) => failure === undefined)) {
+  for (const lane of current.lanes.filter(({ failure }) => failure === undefined)) {
     await takeSnapshot(lane);
     reportFailure(lane);
   }
+  await keep(current);
+}
+
+/** Writes what there is of a run to the disk. */
+async function keep(current: Run): Promise<void> {
+  const { id, lanes, text } = current;
   const kept = lanes.filter(({ snapshot }) => snapshot !== undefined);
-  if (kept.length === 0) return;
   try {
     if (!current.textKept) await writeRunFile(id, "text.txt", text.text);
     current.textKept = true;
@@ -406,6 +425,7 @@ async function saveRun(): Promise<void> {
       await writeRunFile(id, checkpointName(preset), snapshot!.bytes);
     }
     await describeRun();
+    if (kept.length === 0) return;
     const sound = kept.filter(({ failure }) => failure === undefined);
     const steps = (sound.length > 0 ? sound : kept).map(({ snapshot }) => snapshot!.step);
     post({ event: "saved", step: Math.min(...steps) });
@@ -460,10 +480,14 @@ function describe({ id, settings, text, lanes }: Run): RunInfo {
 }
 
 /** Options of the command line for what a checkpoint says and the page has no field for. */
-function flagsOf({ model: { config }, trainer: { options } }: Lane): string[] {
+function flagsOf({ preset, model: { config }, trainer: { options } }: Lane): string[] {
   const flags = [];
+  if (config.input !== PRESETS[preset].input) flags.push(`--input ${config.input}`);
   if (!config.resetAfter) flags.push("--gru-reset before");
   if (config.nonlinearity !== "tanh") flags.push(`--nonlinearity ${config.nonlinearity}`);
+  if (config.forgetBias !== undefined) flags.push(`--forget-bias ${config.forgetBias}`);
+  if (config.orthogonal) flags.push("--orthogonal");
+  if (config.precision !== "f32") flags.push(`--precision ${config.precision}`);
   if (options.loss !== "all") flags.push(`--loss ${options.loss}`);
   if (options.state !== "carry") flags.push(`--state ${options.state}`);
   if (options.momentum > 0) flags.push(`--momentum ${options.momentum}`);
@@ -486,14 +510,16 @@ function putOnStage(next: Omit<Run, "textKept">): { readonly run: RunInfo } {
   dropRun();
   run = { ...next, textKept: next.text.info.data !== "own" };
   loaded = next.text;
-  rest();
+  rest(true);
   return { run: describe(run) };
 }
 
-/** Makes a run of its own of models that were just made. */
+/** Makes a run of its own of models that were just made, and keeps it at once: it may be left before the first step. */
 async function newRun(settings: Settings, text: LoadedText, lanes: Lane[]): Promise<{ readonly run: RunInfo }> {
   const id = `run-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6).toString(36)}`;
-  return putOnStage({ id, settings, text, lanes, release: (await claimRun(id)) ?? (() => {}) });
+  const result = putOnStage({ id, settings, text, lanes, release: (await claimRun(id)) ?? (() => {}) });
+  await keep(requireRun());
+  return result;
 }
 
 /** The preset that a configuration is closest to. */
@@ -536,10 +562,9 @@ const worker: LabWorker = {
     if (phase !== "training") return;
     // The page hears of it when it has the last numbers.
     phase = "paused";
-    await attempt(async () => {
+    await perform(async () => {
       report();
       await saveRun();
-      return {};
     });
     if (phase === "paused") rest();
   },
@@ -548,14 +573,11 @@ const worker: LabWorker = {
     run.settings = { ...run.settings, totalSteps };
     for (const lane of run.lanes) lane.finished = lane.trainer.step >= totalSteps;
     await exclusive(describeRun).catch(() => {});
-    rest();
+    rest(true);
   },
   step: async () => {
     if (!run || phase === "training") return;
-    await attempt(async () => {
-      await singleStep();
-      return {};
-    });
+    await perform(singleStep);
   },
   reset: async () => {
     // Ends a stretch of training, if one is under way.
@@ -570,11 +592,7 @@ const worker: LabWorker = {
   sample: async () => {
     if (!run) return;
     if (phase === "training" && requestSample) requestSample();
-    else
-      await attempt(async () => {
-        await sampleAll();
-        return {};
-      });
+    else await perform(sampleAll);
   },
   recover: async (choice) => {
     await exclusive(async () => {
@@ -631,11 +649,7 @@ const worker: LabWorker = {
       return { ...result, notice };
     }),
   save: async () => {
-    if (run)
-      await attempt(async () => {
-        await saveRun();
-        return {};
-      });
+    if (run) await perform(saveRun);
   },
   restore: (id) =>
     attempt(async () => {
@@ -690,6 +704,7 @@ const worker: LabWorker = {
     checkAbort = new AbortController();
     const { signal } = checkAbort;
     return attempt(async () => {
+      post({ event: "check-begins" });
       const report = await checkGradients(requireDevice(), {
         quick,
         signal,
@@ -707,25 +722,11 @@ function laneAt(index: number): Lane {
   return lane;
 }
 
-/** A lane's settings as the page's fields, where it has them. */
-function settingsOf({ model, trainer }: Lane) {
-  const { hiddenSize, embeddingSize, numLayers, dropout } = model.config;
-  const { batchSize, seqLen, totalSteps, learningRate, warmupSteps, clip, weightDecay, valFraction, evalInterval, seed } =
-    trainer.options;
-  const { optimizer, schedule } = trainer.options;
-  const numbers = {
-    batchSize,
-    seqLen,
-    totalSteps,
-    learningRate,
-    warmupSteps,
-    clip,
-    weightDecay,
-    valFraction,
-    evalInterval,
-    seed,
-  };
-  return { hiddenSize, embeddingSize, numLayers, dropout, optimizer, schedule, ...numbers };
+/** A lane's settings as the page's fields. */
+function settingsOf({ model: { config }, trainer: { options } }: Lane) {
+  const all = { ...config, ...options };
+  const numbers = Object.fromEntries(NUMBER_NAMES.map((name) => [name, all[name]])) as Record<NumberName, number>;
+  return { ...numbers, optimizer: options.optimizer, schedule: options.schedule };
 }
 
 Comlink.expose(worker);

@@ -13,7 +13,7 @@ import { Trainer, type TrainerOptions } from "./trainer.ts";
 const FORMAT = "gatewise";
 const VERSION = "1";
 
-/** How often a run tells, looks and keeps; no number of it depends on them. */
+/** How often a run tells, samples and keeps; what it learns does not depend on them. */
 export type Intervals = Partial<Pick<TrainingOptions, "logInterval" | "sampleInterval" | "checkpointInterval">>;
 
 /** Where a run stands. */

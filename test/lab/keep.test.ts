@@ -75,6 +75,13 @@ it("brings back the run that was on the stage, however it came there, and none t
   await page.reload();
   await untilStatus(page, /Restored “LSTM/);
   expect(await page.locator(".sliders b").first().innerText()).toBe("1.20");
+  for (const prompt of ["Alice", ""]) {
+    await page.getByLabel("Prompt").fill(prompt);
+    await page.waitForFunction((words) => new URLSearchParams(location.search).get("prompt") === words, prompt);
+    await page.reload();
+    await untilStatus(page, /Restored “LSTM/);
+    expect(await page.getByLabel("Prompt").inputValue()).toBe(prompt);
+  }
 
   await button(page, "New run").click();
   await untilStatus(page, /Ready for a new run/);
@@ -82,13 +89,19 @@ it("brings back the run that was on the stage, however it came there, and none t
   await ready(page);
   expect(await button(page, "Train").isVisible()).toBe(true);
   expect(await names(page)).toEqual(["GRU · 16 units", "LSTM · 16 units"]);
+  // Left before anything of it was saved, a run begins anew.
+  await page.getByRole("radio", { name: /^One-hot RNN/ }).check();
+  await button(page, "Train").click();
+  await untilStep(page, 1);
+  await page.reload();
+  await untilStatus(page, /Restored “One-hot RNN · 16 units” at step \d+/);
   expect(problems).toEqual([]);
   await context.close();
 });
 
 it("leaves a run to the tab that has it, and loses none of the other tab's", async () => {
   const context = await newContext(browser);
-  const first = (await openPage(context, site.url + query({ ...SMALL, steps: "4000" }))).page;
+  const first = (await openPage(context, site.url + query({ ...SMALL, steps: "200000", "eval-every": "0" }))).page;
   await ready(first);
   await button(first, "Train").click();
   await untilStep(first, 5);
@@ -192,6 +205,7 @@ it("says why a file is no text and no checkpoint, and goes on with what it had",
 it("trains all the same where the browser keeps nothing, and says so", async () => {
   const context = await newContext(browser, { serviceWorkers: "block" });
   const refuse = `Object.defineProperty(globalThis, "indexedDB", { value: { open() { throw new DOMException("no", "SecurityError"); } } });
+    navigator.locks.request = () => Promise.reject(new DOMException("no", "SecurityError"));
     navigator.storage.getDirectory = () => Promise.reject(new DOMException("storage is off", "SecurityError"));`;
   await context.addInitScript(refuse);
   await context.route(/assets\/worker-.*\.js/, async (route) => {

@@ -1,3 +1,7 @@
+import { existsSync, readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { extname, join } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Browser, Page } from "playwright";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -9,6 +13,7 @@ import {
   launchBrowser,
   newContext,
   openPage,
+  outDir,
   query,
   ready,
   serveLab,
@@ -36,13 +41,13 @@ async function withBrowser(options: { webGpu?: boolean }, test: (browser: Browse
 const untilSaved = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
 
-/** A GPU that will be gone for good: the browser offers an adapter once and never again. */
-async function pageWithOneAdapter(browser: Browser): Promise<Page> {
+/** A page whose browser offers an adapter only when `offers`, a condition on how often it was `asked` before, is met. */
+async function pageWithAdapters(browser: Browser, offers: string): Promise<Page> {
   const context = await newContext(browser, { serviceWorkers: "block" });
   await context.route(/assets\/worker-.*\.js/, async (route) => {
     const response = await route.fetch();
     const once = `{ const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = 0;
-      gpu.requestAdapter = (options) => (asked++ === 0 ? ask(options) : Promise.resolve(null)); }`;
+      gpu.requestAdapter = (options) => { const given = ${offers}; asked++; return given ? ask(options) : Promise.resolve(null); }; }`;
     await route.fulfill({ response, body: once + (await response.text()) });
   });
   const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0" }));
@@ -120,7 +125,7 @@ it("goes on from the last snapshot after the GPU process crashed, once and again
 
 it("offers the CPU when no device comes back after three tries, and loses nothing", () =>
   withBrowser({}, async (browser) => {
-    const page = await pageWithOneAdapter(browser);
+    const page = await pageWithAdapters(browser, "asked === 0");
     await button(page, "Train").click();
     await untilStep(page, 60);
     await button(page, "Pause").click();
@@ -148,7 +153,7 @@ it("offers the CPU when no device comes back after three tries, and loses nothin
 
 it("keeps a checkpoint to download and a way on while there is no device, also for a new run", () =>
   withBrowser({}, async (browser) => {
-    const page = await pageWithOneAdapter(browser);
+    const page = await pageWithAdapters(browser, "asked === 0");
     await button(page, "Train").click();
     await untilStep(page, 60);
     await untilSaved(page);
@@ -162,6 +167,24 @@ it("keeps a checkpoint to download and a way on while there is no device, also f
     await untilPhase(page, "idle");
     await button(page, "Train").click();
     await untilStep(page, 5);
+  }));
+
+it("stays paused if that was asked for while the device was away", () =>
+  withBrowser({}, async (browser) => {
+    const page = await pageWithAdapters(browser, "asked === 0 || asked > 1");
+    await button(page, "Train").click();
+    await untilStep(page, 60);
+    await untilSaved(page);
+    const cdp = await browser.newBrowserCDPSession();
+    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await untilPhase(page, "recovering", 10_000);
+    // It waits, and says so, but takes the press.
+    await page.locator("#go").click({ force: true });
+    await untilPhase(page, "paused", 20_000);
+    expect(await page.locator(".status").innerText()).toMatch(/is back\. The run is back at the last snapshot, at step \d+/);
+    const step = await stepShown(page);
+    await page.waitForTimeout(500);
+    expect(await stepShown(page)).toBe(step);
   }));
 
 it("stops at numbers that are not finite and says at which step", () =>
@@ -199,3 +222,65 @@ it("works offline once it was loaded, and asks no other host for anything", () =
     expect(foreign).toEqual([]);
     expect(problems).toEqual([]);
   }));
+
+it("leaves an open page its version's files when there is a new one, which comes when the page was closed", () =>
+  withBrowser({}, async (browser) => {
+    const server = await serveFiles();
+    try {
+      const context = await newContext(browser);
+      const { page, problems } = await openPage(context, server.url);
+      await ready(page);
+      await page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+      await page.waitForFunction(() => navigator.serviceWorker.controller !== null);
+      server.version = 2;
+      await page.evaluate(async () => void (await (await navigator.serviceWorker.ready).update()));
+      await page.waitForFunction(async () => (await navigator.serviceWorker.ready).waiting !== null);
+      // A view that was never shown: the server has it no more.
+      await button(page, "Step").click();
+      await untilStep(page, 1);
+      await page.evaluate(() => void (location.hash = "look/gates"));
+      await page.waitForSelector("canvas.heat");
+      expect(problems).toEqual([]);
+      await page.close();
+      const next = await context.newPage();
+      // The new worker takes over once the browser has noticed that the old page is gone.
+      await expect
+        .poll(
+          async () => {
+            await next.goto("about:blank");
+            await next.goto(server.url);
+            return next.title();
+          },
+          { timeout: 10_000 },
+        )
+        .toBe("The next lab");
+    } finally {
+      await server.close();
+    }
+  }));
+
+/** The built page on a plain server, and as version 2 another one in its place: without the first one's views. */
+async function serveFiles(): Promise<{ url: string; version: number; close(): Promise<void> }> {
+  const types: Readonly<Record<string, string>> = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css" };
+  const site = { url: "", version: 1, close: () => new Promise<void>((done) => void server.close(() => done())) };
+  const server = createServer((request, response) => {
+    const name = request.url!.replace(/\?.*/, "").replace(/\/$/, "/index.html");
+    const file = join(outDir, name);
+    if (!existsSync(file) || (site.version === 2 && /gates-/.test(name))) return void response.writeHead(404).end();
+    let content: Buffer | string = readFileSync(file);
+    if (site.version === 2 && name === "/index.html")
+      content = content.toString().replace(/<title>.*<\/title>/, "<title>The next lab</title>");
+    // Without the view that is gone, in a list of another version.
+    if (site.version === 2 && name === "/sw.js")
+      content = content
+        .toString()
+        .replace(/[\\"]+assets\/gates-[^"\\]*[\\"]+,/, "")
+        .replace(/[0-9a-f]{16}/, "0123456789abcdef");
+    // The page itself may lie in the browser's own cache, as on many a host; the rest must come from the worker's.
+    const control = name === "/index.html" ? "max-age=600" : "no-store";
+    response.writeHead(200, { "content-type": types[extname(name)] ?? "text/plain", "cache-control": control }).end(content);
+  });
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
+  site.url = `http://localhost:${(server.address() as AddressInfo).port}/`;
+  return site;
+}
