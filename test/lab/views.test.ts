@@ -13,17 +13,19 @@ import {
   makeEvaluator,
   openDevice,
   Recurrent,
+  saveCheckpoint,
+  Trainer,
   type LanguageModelConfig,
 } from "../../src/index.ts";
 import { breakModel, BROKEN_STEPS, entropyOf, type BreakageName } from "../../src/lab/breakage.ts";
 import { alignedWith, characterMap, groupOf, principalPlane, shownCharacters } from "../../src/lab/character-map.ts";
 import { connectivity } from "../../src/lab/connectivity.ts";
 import { FEATURES, headings } from "../../src/lab/features.ts";
-import { visible } from "../../src/lab/format.ts";
+import { fixed, visible } from "../../src/lab/format.ts";
 import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/memory-tasks.ts";
 import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/memory-training.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
-import { gradientByLag, traceModel } from "../../src/lab/trace.ts";
+import { gradientByLag, traceModel, type Trace } from "../../src/lab/trace.ts";
 import { followers, reportUnits } from "../../src/lab/units.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
 
@@ -56,7 +58,7 @@ async function untrained(snapshot: ModelSnapshot): Promise<ModelSnapshot> {
   return { ...snapshot, stateDict: await model.stateDict() };
 }
 
-/** ‖∂L/∂h(t − k)‖ by the library's own layer: forward to t − k, then k steps on from there and back. */
+/** ‖∂L/∂h(t − k)‖ of the top layer by the library's own: forward to t − k, then k steps on from there and back. */
 async function referenceFlow(
   { config, stateDict }: ModelSnapshot,
   tokens: Uint32Array,
@@ -64,10 +66,9 @@ async function referenceFlow(
   shown: readonly number[],
 ): Promise<number[]> {
   const { cell, hiddenSize: H, vocabSize: V, embeddingSize: E, input, numLayers, resetAfter, nonlinearity } = config;
-  if (numLayers !== 1) throw new Error("one layer");
   const device = await openDevice({ prefer: "cpu", precision: "float64" });
   const inputSize = input === "embedding" ? E : V;
-  const layer = Recurrent.create(device, { cell, inputSize, hiddenSize: H, resetAfter, nonlinearity });
+  const layer = Recurrent.create(device, { cell, inputSize, hiddenSize: H, numLayers, resetAfter, nonlinearity });
   layer.loadStateDict(
     Object.fromEntries(
       Object.entries(stateDict).flatMap(([name, values]) => (name.startsWith("rnn.") ? [[name.slice(4), values]] : [])),
@@ -81,6 +82,7 @@ async function referenceFlow(
     }
     return x;
   };
+  const top = (states: Float32Array): Float32Array => states.subarray((numLayers - 1) * H);
   const norm = (values: ArrayLike<number>): number => Math.hypot(...Array.from(values));
   const means = shown.map(() => 0);
   const count = 8;
@@ -90,7 +92,7 @@ async function referenceFlow(
     const { hN } = await layer.forward(inputs(0, end + 1), { T: end + 1, B: 1 });
     const logits = Array.from({ length: V }, (_, v) => {
       let sum = stateDict["head.bias"]![v]!;
-      for (let j = 0; j < H; j++) sum += stateDict["head.weight"]![v * H + j]! * hN[j]!;
+      for (let j = 0; j < H; j++) sum += stateDict["head.weight"]![v * H + j]! * top(hN)[j]!;
       return sum;
     });
     const most = Math.max(...logits);
@@ -111,7 +113,7 @@ async function referenceFlow(
       await layer.forward(inputs(start, end + 1), { T: lag, B: 1, h0: before.hN, c0: before.cN });
       const dOutput = new Float64Array(lag * H);
       dOutput.set(dh, (lag - 1) * H);
-      means[s]! += norm((await layer.backward(dOutput)).dh0) / count;
+      means[s]! += norm(top((await layer.backward(dOutput)).dh0)) / count;
     }
   }
   device.dispose();
@@ -124,6 +126,9 @@ const FORMS: readonly (readonly [string, Partial<LanguageModelConfig>])[] = [
   ["GRU", { cell: "gru" }],
   ["GRU, reset before", { cell: "gru", resetAfter: false }],
   ["LSTM", { cell: "lstm" }],
+  ["two layers of LSTM", { cell: "lstm", numLayers: 2 }],
+  ["two layers of GRU, reset before", { cell: "gru", numLayers: 2, resetAfter: false }],
+  ["two layers of ReLU RNN", { cell: "rnn", numLayers: 2, nonlinearity: "relu" }],
 ];
 
 /** A number as the page writes it, with a true minus sign. */
@@ -132,20 +137,17 @@ const numberIn = (text: string): number => Number(/[−-]?[\d.]+/.exec(text)![0]
 describe("what the views compute", () => {
   const tokens = tokenizer.encode(book.slice(0, 200));
 
-  it.each([...FORMS, ["two layers", { cell: "lstm", numLayers: 2 }] as const])(
-    "reads as the model does: %s",
-    async (_name, config) => {
-      const snapshot = await snapshotOf(config);
-      const { probabilities } = traceModel(snapshot, tokens);
-      let loss = 0;
-      for (let t = 0; t + 1 < tokens.length; t++) loss -= Math.log(probabilities[t * tokenizer.size + tokens[t + 1]!]!);
-      const device = await openDevice({ prefer: "cpu", precision: "float64" });
-      const model = LanguageModel.create(device, snapshot.config);
-      model.loadStateDict(snapshot.stateDict);
-      const evaluator = await makeEvaluator(model, tokens, { batchSize: 1, seqLen: 50 });
-      expect(Math.abs(loss / (tokens.length - 1) - (await evaluator.evaluate()).loss)).toBeLessThan(1e-6);
-    },
-  );
+  it.each(FORMS)("reads as the model does: %s", async (_name, config) => {
+    const snapshot = await snapshotOf(config);
+    const { probabilities } = traceModel(snapshot, tokens);
+    let loss = 0;
+    for (let t = 0; t + 1 < tokens.length; t++) loss -= Math.log(probabilities[t * tokenizer.size + tokens[t + 1]!]!);
+    const device = await openDevice({ prefer: "cpu", precision: "float64" });
+    const model = LanguageModel.create(device, snapshot.config);
+    model.loadStateDict(snapshot.stateDict);
+    const evaluator = await makeEvaluator(model, tokens, { batchSize: 1, seqLen: 50 });
+    expect(Math.abs(loss / (tokens.length - 1) - (await evaluator.evaluate()).loss)).toBeLessThan(1e-6);
+  });
 
   it.each(FORMS)("follows gradients back as the library does: %s", async (_name, config) => {
     const snapshot = await snapshotOf(config);
@@ -155,13 +157,14 @@ describe("what the views compute", () => {
     shown.forEach((lag, i) => expect(Math.abs(flow[lag]! / expected[i]! - 1), `lag ${lag}`).toBeLessThan(1e-4));
   });
 
-  it("finds how each character moves the guess, as small changes of it do", async () => {
-    const snapshot = await snapshotOf({ cell: "lstm" });
-    const { influence, guess } = await connectivity(snapshot, tokens, 30);
+  it.each(FORMS)("finds how each character moves the guess, as small changes of it do: %s", async (_name, config) => {
+    const snapshot = await snapshotOf(config);
+    const { influence, guess, probability } = await connectivity(snapshot, tokens, 30);
     expect(influence).toHaveLength(31);
-    const { embeddingSize: E, hiddenSize: H } = snapshot.config;
+    const { embeddingSize: E, hiddenSize: H, vocabSize: V, input, cell, numLayers, resetAfter, nonlinearity } = snapshot.config;
     const device = await openDevice({ prefer: "cpu", precision: "float64" });
-    const layer = Recurrent.create(device, { cell: "lstm", inputSize: E, hiddenSize: H });
+    const inputSize = input === "one-hot" ? V : E;
+    const layer = Recurrent.create(device, { cell, inputSize, hiddenSize: H, numLayers, resetAfter, nonlinearity });
     layer.loadStateDict(
       Object.fromEntries(
         Object.entries(snapshot.stateDict).flatMap(([name, values]) =>
@@ -170,19 +173,30 @@ describe("what the views compute", () => {
       ),
     );
     const logit = async (s: number, e: number, change: number): Promise<number> => {
-      const x = Float64Array.from(
-        { length: 31 * E },
-        (_, i) => snapshot.stateDict["embedding.weight"]![tokens[Math.floor(i / E)]! * E + (i % E)]!,
-      );
-      x[s * E + e]! += change;
+      const x = Float64Array.from({ length: 31 * inputSize }, (_, i) => {
+        const [token, at] = [tokens[Math.floor(i / inputSize)]!, i % inputSize];
+        return input === "one-hot" ? Number(token === at) : snapshot.stateDict["embedding.weight"]![token * E + at]!;
+      });
+      x[s * inputSize + e]! += change;
       const { hN } = await layer.forward(x, { T: 31, B: 1 });
-      return Array.from(hN).reduce((sum, h, j) => sum + h * snapshot.stateDict["head.weight"]![guess * H + j]!, 0);
+      const top = hN.subarray((numLayers - 1) * H);
+      return Array.from(top).reduce((sum, h, j) => sum + h * snapshot.stateDict["head.weight"]![guess * H + j]!, 0);
     };
     for (const s of [30, 28, 20]) {
       const slopes = [];
-      for (let e = 0; e < E; e++) slopes.push(((await logit(s, e, 1e-5)) - (await logit(s, e, -1e-5))) / 2e-5);
-      expect(Math.abs(influence[s]! / Math.hypot(...slopes) - 1), `at ${s}`).toBeLessThan(1e-4);
+      for (let e = 0; e < inputSize; e++) slopes.push(((await logit(s, e, 1e-5)) - (await logit(s, e, -1e-5))) / 2e-5);
+      expect(Math.abs(influence[s]! / Math.hypot(...slopes) - 1), `at ${s}`).toBeLessThan(1e-3);
     }
+    const row = traceModel(snapshot, tokens).probabilities.subarray(30 * V, 31 * V);
+    expect(probability).toBe(Math.max(...row));
+    expect(row[guess]).toBe(probability);
+  });
+
+  it("says so when a model has outgrown all numbers", async () => {
+    const snapshot = await snapshotOf({ cell: "rnn", nonlinearity: "relu" });
+    const weights = Object.entries(snapshot.stateDict).map(([name, values]) => [name, values.map((x) => Math.abs(x) * 1e30)]);
+    const outgrown = { ...snapshot, stateDict: Object.fromEntries(weights) };
+    await expect(connectivity(outgrown, tokens, 100)).rejects.toThrow(/not finite/);
   });
 
   it("refuses a text that is too short for its lags", async () => {
@@ -478,11 +492,18 @@ describe("what the views show of a trained race", () => {
     await browser?.close();
     await site?.close();
   });
-  const show = async (view: string): Promise<void> => {
-    await page.evaluate((name) => void (location.hash = `look/${name}`), view);
-    await page.waitForSelector(`[data-view="${view}"]`);
-    await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"));
+  const show = async (view: string, on = page): Promise<void> => {
+    await on.evaluate((name) => void (location.hash = `look/${name}`), view);
+    await on.waitForSelector(`[data-view="${view}"]`);
+    await on.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"));
   };
+  /** The gates and states that the view of the gates names. */
+  const gatesShown = async (on = page): Promise<Record<string, string>> =>
+    Object.fromEntries(
+      (await on.locator('[data-value="gates"] span').allTextContents()).map((text) => text.split(" = ") as [string, string]),
+    );
+  const valuesAt = (trace: Trace, t: number, unit: number): Record<string, string> =>
+    Object.fromEntries(Object.entries(trace.values).map(([name, values]) => [name, fixed(values[t * trace.units + unit]!, 2)]));
   const passageShown = (): string => {
     const around = alice.slice(FROM, FROM + 320);
     return around
@@ -504,13 +525,21 @@ describe("what the views show of a trained race", () => {
       ["LSTM", "lstm"],
     ] as const) {
       rows[preset] = await read(`${preset} now`);
-      const expected = await referenceFlow(snapshots[title]!, tokenizer.encode(book), 40, shown);
-      rows[preset].forEach((value, i) =>
-        expect(Math.abs(value / expected[i]! - 1), `${title} at ${shown[i]}`).toBeLessThan(1e-3),
-      );
+      for (const [name, model] of [
+        ["now", snapshots[title]!],
+        ["untrained", await untrained(snapshots[title]!)],
+      ] as const) {
+        const values = await read(`${preset} ${name}`);
+        expect(values).toHaveLength(shown.length);
+        const expected = await referenceFlow(model, tokenizer.encode(book), 40, shown);
+        values.forEach((value, i) =>
+          expect(Math.abs(value / expected[i]! - 1), `${title} ${name} at ${shown[i]}`).toBeLessThan(1e-3),
+        );
+      }
     }
     expect(rows.lstm![5]!).toBeGreaterThan(rows["one-hot-rnn"]![5]!);
-    expect(await read("lstm untrained")).not.toEqual(rows.lstm);
+    // It shows all models: there is none to choose.
+    expect(await page.locator(".view .segments").count()).toBe(0);
   });
 
   it("shows the probabilities and gates of the model that was trained", async () => {
@@ -527,33 +556,110 @@ describe("what the views show of a trained race", () => {
     expect(parseFloat(await page.locator(".bars .value").first().innerText())).toBeCloseTo(100 * Math.max(...row), 0);
     await show("gates");
     const trace = traceModel(snapshot, tokens);
-    const shown = await page.locator('[data-value="gates"]').innerText();
-    for (const name of ["i", "f", "g", "o", "c", "h"]) {
-      const value = Number(new RegExp(`\\b${name} = (-?[\\d.]+)`).exec(shown)![1]);
-      expect(Math.abs(value - trace.values[name]![24 * 32]!), name).toBeLessThan(0.006);
+    expect(await gatesShown()).toEqual(valuesAt(trace, 24, 0));
+    const heat = async (index: number): Promise<{ width: number; height: number; red: number[] }> =>
+      page
+        .locator("canvas.heat")
+        .nth(index)
+        .evaluate((canvas: HTMLCanvasElement) => {
+          const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
+          const red = Array.from({ length: data.length / 4 }, (_, i) => data[4 * i]!);
+          return { width: canvas.width, height: canvas.height, red };
+        });
+    // The heatmap's pixels follow the values: the lightest forget gate is the smallest, the darkest the largest.
+    const f = trace.values.f!;
+    const pixel = (index: number): number => (index % 32) * 160 + Math.floor(index / 32);
+    const { width, height, red } = await heat(1);
+    expect([width, height]).toEqual([160, 32]);
+    expect(Math.max(...red) - Math.min(...red)).toBeGreaterThan(150);
+    expect(red[pixel(f.indexOf(Math.min(...f)))]).toBe(Math.max(...red));
+    expect(red[pixel(f.indexOf(Math.max(...f)))]).toBe(Math.min(...red));
+    for (const index of [77, 1234, 4321]) {
+      const expected = f[index]! < 0.5 ? 250 - 90 * 2 * f[index]! : 160 - 152 * (2 * f[index]! - 1);
+      expect(Math.abs(red[pixel(index)]! - expected)).toBeLessThan(1.01);
     }
-    // The heatmap's pixels follow the values: the lightest forget gate is the smallest.
-    const colours = await page
-      .locator("canvas.heat")
-      .nth(1)
-      .evaluate((canvas: HTMLCanvasElement) => {
-        const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
-        return {
-          width: canvas.width,
-          height: canvas.height,
-          red: Array.from({ length: data.length / 4 }, (_, i) => data[4 * i]!),
-        };
-      });
-    expect([colours.width, colours.height]).toEqual([160, 32]);
-    const least = trace.values.f!.indexOf(Math.min(...trace.values.f!));
-    expect(colours.red[(least % 32) * 160 + Math.floor(least / 32)]).toBe(Math.max(...colours.red));
+  });
+
+  it("sorts all heatmaps alike, and shows the value that is pointed at or chosen by keyboard", async () => {
+    await show("gates");
+    const trace = traceModel(snapshots.LSTM!, tokenizer.encode(passageShown()));
+    const f = trace.values.f!;
+    const means = Array.from({ length: 32 }, (_, j) => f.filter((_value, i) => i % 32 === j).reduce((sum, x) => sum + x, 0));
+    const order = means.map((_, j) => j).sort((a, b) => means[b]! - means[a]!);
+    await page.getByLabel("Order of the units").selectOption("by mean");
+    for (const index of [1, 4]) {
+      // The third row of the forget gate's heatmap, and of the cell's, is the same unit.
+      const box = (await page.locator("canvas.heat").nth(index).boundingBox())!;
+      await page.mouse.move(box.x + (box.width * 50.5) / 160, box.y + (box.height * 2.5) / 32);
+      await page.waitForFunction(
+        (unit) => document.querySelector('[data-value="gates"]')!.textContent.includes(`unit ${unit}:`),
+        order[2],
+      );
+      expect(await gatesShown()).toEqual(valuesAt(trace, 50, order[2]!));
+    }
+    await page.getByLabel("Unit", { exact: true }).focus();
+    await page.keyboard.press("ControlOrMeta+a");
+    await page.keyboard.type("7");
+    expect(await gatesShown()).toEqual(valuesAt(trace, 50, 7));
+    await page.locator(".passage-text").focus();
+    await page.keyboard.press("ArrowLeft");
+    expect(await gatesShown()).toEqual(valuesAt(trace, 49, 7));
+    await page.keyboard.press("ArrowDown");
+    const below = Number(await page.locator(".passage-text").getAttribute("aria-valuenow"));
+    const places = await page
+      .locator(".passage-text span")
+      .evaluateAll((spans) => spans.map((span) => span.getBoundingClientRect().toJSON() as DOMRect));
+    expect(places[below]!.top).toBeGreaterThan(places[49]!.top);
+    expect(Math.abs(places[below]!.left - places[49]!.left)).toBeLessThan(places[49]!.width);
+    await page.keyboard.press("End");
+    expect(await gatesShown()).toEqual(valuesAt(trace, 159, 7));
+    await page.getByRole("radio", { name: /GRU/ }).last().check();
+    await page.waitForFunction(() => document.querySelectorAll("canvas.heat").length === 4);
+    expect(await gatesShown()).toEqual(valuesAt(traceModel(snapshots.GRU!, tokenizer.encode(passageShown())), 159, 7));
+    await page.getByRole("radio", { name: /LSTM/ }).last().check();
   });
 
   it("shows one step whose numbers obey the cell's equation, units that follow something, and a memory", async () => {
     await show("one-step");
-    const box = async (name: string): Promise<number> => numberIn((await page.locator(`[data-box="${name}"]`).textContent())!);
-    expect(Math.abs((await box("f ⊙ c")) + (await box("i ⊙ g")) - (await box("c")))).toBeLessThan(0.02);
-    expect(Math.abs((await box("o")) * (await box("tanh c")) - (await box("h")))).toBeLessThan(0.02);
+    const box = async (name: string): Promise<string | null> => page.locator(`[data-box="${name}"]`).textContent();
+    const tokensShown = tokenizer.encode(passageShown());
+    const lstm = traceModel(snapshots.LSTM!, tokensShown);
+    const at = (trace: Trace, name: string, t: number): number => trace.values[name]![t * 32]!;
+    for (const name of ["i", "f", "g", "o", "c", "h"]) expect(await box(name), name).toBe(fixed(at(lstm, name, 24), 2));
+    expect(await box("c before")).toBe(fixed(at(lstm, "c", 23), 2));
+    expect(await box("f ⊙ c")).toBe(fixed(at(lstm, "f", 24) * at(lstm, "c", 23), 2));
+    expect(await box("i ⊙ g")).toBe(fixed(at(lstm, "i", 24) * at(lstm, "g", 24), 2));
+    expect(await box("tanh c")).toBe(fixed(Math.tanh(at(lstm, "c", 24)), 2));
+    // What a gate adds up is what its sigmoid is of.
+    const logit = (p: number): number => Math.log(p / (1 - p));
+    const sum = (await page
+      .locator(".cell g", { has: page.locator('[data-box="f"]') })
+      .locator(".sum")
+      .textContent())!;
+    const [input, state] = /\((−?[\d.]+) ([+−] [\d.]+)\)/
+      .exec(sum)!
+      .slice(1)
+      .map((text) => Number(text.replace("−", "-").replace(" ", "")));
+    expect(Math.abs(input! + state! - logit(at(lstm, "f", 24)))).toBeLessThan(0.11);
+    await button(page, "Next step →").click();
+    expect(await box("c before")).toBe(fixed(at(lstm, "c", 24), 2));
+    await page.locator(".passage-text").focus();
+    await page.keyboard.press("Home");
+    expect(await box("c before")).toBe("0.00");
+    expect(await page.getByRole("button", { name: "← Step back", disabled: true }).count()).toBe(1);
+    await page.getByRole("radio", { name: /GRU/ }).last().check();
+    await page.waitForSelector('[data-box="r ⊙ U h"]');
+    await page.locator(".passage-text").focus();
+    await page.keyboard.press("ArrowRight");
+    const gru = traceModel(snapshots.GRU!, tokensShown);
+    for (const name of ["r", "z", "n", "h"]) expect(await box(name), name).toBe(fixed(at(gru, name, 1), 2));
+    const [w, u] = [gru.sums.input[(3 + 2) * 32]!, gru.sums.state[(3 + 2) * 32]!];
+    expect([await box("W x"), await box("U h"), await box("r ⊙ U h")]).toEqual(
+      [w, u, at(gru, "r", 1) * u].map((x) => fixed(x, 2)),
+    );
+    expect(Math.tanh(w + at(gru, "r", 1) * u)).toBeCloseTo(at(gru, "n", 1), 5);
+    await page.getByRole("radio", { name: /LSTM/ }).last().check();
+    await page.waitForSelector('[data-box="f ⊙ c"]');
     await show("units");
     const characters = [...longer];
     const tokens = tokenizer.encode(characters.join(""));
@@ -571,7 +677,20 @@ describe("what the views show of a trained race", () => {
     // Some of it is learned.
     expect(expected.some(({ name, best }) => Math.abs(best[0]!.correlation) > Math.abs(before.get(name)!) + 0.1)).toBe(true);
     await show("memory");
-    expect(Number(await page.locator('[data-value="reach"]').innerText())).toBeGreaterThan(1);
+    const { influence } = await connectivity(snapshots.LSTM!, tokenizer.encode(passageShown()), 70);
+    const order = Array.from(influence, (_, i) => i).sort((a, b) => influence[b]! - influence[a]!);
+    const cells = (row: number): Promise<string[]> =>
+      page.locator('[data-table="strongest"] tr').nth(row).locator("td").allTextContents();
+    expect(await cells(1)).toEqual(order.slice(0, 8).map((i) => String(70 - i)));
+    expect(await cells(2)).toEqual(
+      order.slice(0, 8).map((i) => `${((100 * influence[i]!) / influence[order[0]!]!).toFixed(0)} %`),
+    );
+    const total = influence.reduce((sum, x) => sum + x, 0);
+    const reached = influence.findIndex((_, i) => influence.subarray(i + 1).reduce((sum, x) => sum + x, 0) < 0.9 * total);
+    const reach = Number(await page.locator('[data-value="reach"]').innerText());
+    expect(reach).toBe(influence.length - reached);
+    expect(reach).toBeGreaterThan(1);
+    expect(reach).toBeLessThan(12);
     await button(page, "Try their memory").click();
     await page.waitForFunction(() => /Training: GRU/.test(document.querySelector(".view [role=status]")?.textContent ?? ""));
     const row = (preset: string): Promise<string[]> =>
@@ -634,5 +753,90 @@ describe("what the views show of a trained race", () => {
     expect(await page.locator('[data-breakage="clipped"] .good').innerText()).toMatch(/Learning/);
     expect(await page.locator('[data-breakage="unclipped"] .bad').innerText()).toMatch(/Diverged/);
     expect(problems).toEqual([]);
+  });
+
+  it("reads a passage of the visitor's own, and says which characters the book lacks", async () => {
+    await show("next-character");
+    await page.getByLabel("or your own").fill("Zwölf Katzen 日本");
+    await page.getByText("This book has no “ö”, “日”, “本”: left out of your passage.").waitFor();
+    await page.waitForFunction(() => document.querySelector(".passage-text")!.textContent.includes("Zwlf"));
+    expect((await page.locator(".passage-text").textContent())!.replaceAll(/[\u200b]/g, "").replaceAll("\u00a0", " ")).toBe(
+      "Zwlf Katzen ",
+    );
+    for (const view of ["next-character", "gates", "one-step", "memory"]) {
+      await show(view);
+      await page.getByLabel("or your own").fill("日本");
+      await page.getByText("There is nothing to read yet.").waitFor();
+      await page.getByLabel("or your own").fill("it");
+      await page.waitForSelector(".passage-text");
+    }
+    await page.getByLabel("or your own").fill("");
+    expect(problems).toEqual([]);
+  });
+
+  it("looks into a model of another form: two layers, without tanh", async () => {
+    const device = await openDevice({ prefer: "cpu" });
+    const model = LanguageModel.create(device, {
+      cell: "rnn",
+      nonlinearity: "relu",
+      numLayers: 2,
+      hiddenSize: 20,
+      embeddingSize: 9,
+      vocabSize: tokenizer.size,
+      seed: 5,
+    });
+    const trainer = Trainer.create(model, tokenizer.encode(alice), {
+      batchSize: 4,
+      seqLen: 16,
+      learningRate: 1e-2,
+      logInterval: 0,
+      evalInterval: 0,
+      sampleInterval: 0,
+      checkpointInterval: 0,
+      tokenizer,
+    });
+    for (let run = trainer.run({ maxSteps: 30 }), last = await run.next(); !last.done; last = await run.next());
+    const file = {
+      name: "other.safetensors",
+      mimeType: "application/octet-stream",
+      buffer: Buffer.from(await saveCheckpoint(trainer)),
+    };
+    const context = await newContext(browser);
+    const other = await openPage(context, site.url);
+    await ready(other.page);
+    await other.page.getByLabel("Open a checkpoint").setInputFiles(file);
+    await untilPhase(other.page, "paused");
+    const snapshot = { ...(await snapshotOf({})), config: model.config, stateDict: await model.stateDict() };
+    await show("gates", other.page);
+    const trace = traceModel(snapshot, tokenizer.encode(passageShown()));
+    expect(await gatesShown(other.page)).toEqual(valuesAt(trace, 24, 0));
+    expect(await other.page.locator(".view").innerText()).toMatch(/These models have 2 layers; what is shown is the top one/);
+    await show("one-step", other.page);
+    expect(await other.page.locator('[data-box="h"]').textContent()).toBe(fixed(trace.values.h![24 * 20]!, 2));
+    const [w, u] = [trace.sums.input[24 * 20]!, trace.sums.state[24 * 20]!];
+    expect(await other.page.locator('[data-box="a"]').textContent()).toBe(fixed(w + u, 2));
+    expect(await other.page.locator(".view").innerText()).toMatch(/what comes from the layer below/);
+    await show("gradient-flow", other.page);
+    const row = other.page.locator('[data-flow$=" now"] td');
+    const values = await row.evaluateAll((cells) => cells.map((cell) => Number((cell as HTMLElement).dataset.value)));
+    const expected = await referenceFlow(snapshot, tokenizer.encode(book), 40, [0, 1, 5]);
+    expected.forEach((value, i) => expect(Math.abs(values[i]! / value - 1)).toBeLessThan(1e-3));
+    expect(other.problems).toEqual([]);
+    await context.close();
+  });
+
+  it("says so when the file of a view does not come", async () => {
+    const context = await newContext(browser, { serviceWorkers: "block" });
+    await context.route(/assets\/units-.*\.js/, (route) => route.abort());
+    const other = await openPage(context, site.url + query({ ...SMALL, steps: "4" }));
+    await ready(other.page);
+    await button(other.page, "Train").click();
+    await untilPhase(other.page, "done");
+    await other.page.evaluate(() => void (location.hash = "look/units"));
+    await other.page.getByText("This view could not be loaded.").waitFor();
+    await other.page.evaluate(() => void (location.hash = "look/gates"));
+    await other.page.waitForSelector('[data-view="gates"] canvas');
+    expect(other.problems.filter((problem) => !/ERR_FAILED/.test(problem))).toEqual([]);
+    await context.close();
   });
 });
