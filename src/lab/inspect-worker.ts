@@ -1,10 +1,10 @@
 // Computes what the views show, beside the training worker, so that neither the page nor training waits for it.
 import * as Comlink from "comlink";
 import { CharTokenizer } from "../data/tokenizer.ts";
-import { tryMemory } from "./memory-training.ts";
 import { breakModel, type BreakageName, type Breakdown } from "./breakage.ts";
 import { characterMap, shownCharacters, type CharacterMap, type ShownCharacters, type SpaceName } from "./character-map.ts";
 import { connectivity, type Connectivity } from "./connectivity.ts";
+import { tryMemory } from "./memory-training.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { ofUntrained, readable } from "./snapshot.ts";
 import { gradientByLag, readModel, type Trace } from "./trace.ts";

@@ -587,24 +587,26 @@ describe("what the views show of a trained race", () => {
     const means = Array.from({ length: 32 }, (_, j) => f.filter((_value, i) => i % 32 === j).reduce((sum, x) => sum + x, 0));
     const order = means.map((_, j) => j).sort((a, b) => means[b]! - means[a]!);
     await page.getByLabel("Order of the units").selectOption("by mean");
-    for (const index of [1, 4]) {
-      // The third row of the forget gate's heatmap, and of the cell's, is the same unit.
-      const box = (await page.locator("canvas.heat").nth(index).boundingBox())!;
-      await page.mouse.move(box.x + (box.width * 50.5) / 160, box.y + (box.height * 2.5) / 32);
-      await page.waitForFunction(
-        (unit) => document.querySelector('[data-value="gates"]')!.textContent.includes(`unit ${unit}:`),
-        order[2],
-      );
-      expect(await gatesShown()).toEqual(valuesAt(trace, 50, order[2]!));
+    // The same row of the forget gate's heatmap and of the cell's would be the same unit.
+    for (const [index, row, t] of [
+      [1, 2, 40],
+      [4, 20, 50],
+    ] as const) {
+      const canvas = page.locator("canvas.heat").nth(index);
+      await canvas.scrollIntoViewIfNeeded();
+      const box = (await canvas.boundingBox())!;
+      await page.mouse.move(box.x + (box.width * (t + 0.5)) / 160, box.y + (box.height * (row + 0.5)) / 32);
+      await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, t, order[row]!));
     }
     await page.getByLabel("Unit", { exact: true }).focus();
     await page.keyboard.press("ControlOrMeta+a");
     await page.keyboard.type("7");
-    expect(await gatesShown()).toEqual(valuesAt(trace, 50, 7));
+    await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, 50, 7));
     await page.locator(".passage-text").focus();
     await page.keyboard.press("ArrowLeft");
-    expect(await gatesShown()).toEqual(valuesAt(trace, 49, 7));
+    await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, 49, 7));
     await page.keyboard.press("ArrowDown");
+    await page.waitForFunction(() => document.querySelector(".passage-text")!.getAttribute("aria-valuenow") !== "49");
     const below = Number(await page.locator(".passage-text").getAttribute("aria-valuenow"));
     const places = await page
       .locator(".passage-text span")
@@ -612,10 +614,10 @@ describe("what the views show of a trained race", () => {
     expect(places[below]!.top).toBeGreaterThan(places[49]!.top);
     expect(Math.abs(places[below]!.left - places[49]!.left)).toBeLessThan(places[49]!.width);
     await page.keyboard.press("End");
-    expect(await gatesShown()).toEqual(valuesAt(trace, 159, 7));
+    await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, 159, 7));
     await page.getByRole("radio", { name: /GRU/ }).last().check();
     await page.waitForFunction(() => document.querySelectorAll("canvas.heat").length === 4);
-    expect(await gatesShown()).toEqual(valuesAt(traceModel(snapshots.GRU!, tokenizer.encode(passageShown())), 159, 7));
+    await expect.poll(() => gatesShown()).toEqual(valuesAt(traceModel(snapshots.GRU!, tokenizer.encode(passageShown())), 159, 7));
     await page.getByRole("radio", { name: /LSTM/ }).last().check();
   });
 
@@ -642,17 +644,17 @@ describe("what the views show of a trained race", () => {
       .map((text) => Number(text.replace("−", "-").replace(" ", "")));
     expect(Math.abs(input! + state! - logit(at(lstm, "f", 24)))).toBeLessThan(0.11);
     await button(page, "Next step →").click();
-    expect(await box("c before")).toBe(fixed(at(lstm, "c", 24), 2));
+    await expect.poll(() => box("c before")).toBe(fixed(at(lstm, "c", 24), 2));
     await page.locator(".passage-text").focus();
     await page.keyboard.press("Home");
-    expect(await box("c before")).toBe("0.00");
+    await expect.poll(() => box("c before")).toBe("0.00");
     expect(await page.getByRole("button", { name: "← Step back", disabled: true }).count()).toBe(1);
     await page.getByRole("radio", { name: /GRU/ }).last().check();
     await page.waitForSelector('[data-box="r ⊙ U h"]');
     await page.locator(".passage-text").focus();
     await page.keyboard.press("ArrowRight");
     const gru = traceModel(snapshots.GRU!, tokensShown);
-    for (const name of ["r", "z", "n", "h"]) expect(await box(name), name).toBe(fixed(at(gru, name, 1), 2));
+    for (const name of ["r", "z", "n", "h"]) await expect.poll(() => box(name)).toBe(fixed(at(gru, name, 1), 2));
     const [w, u] = [gru.sums.input[(3 + 2) * 32]!, gru.sums.state[(3 + 2) * 32]!];
     expect([await box("W x"), await box("U h"), await box("r ⊙ U h")]).toEqual(
       [w, u, at(gru, "r", 1) * u].map((x) => fixed(x, 2)),

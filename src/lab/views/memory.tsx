@@ -66,7 +66,9 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
         )}
       </p>
       <ColourScale kind="part" from="0" to="strongest" />
-      <p class="small muted">Colours show the square root, so that small influences stay visible.</p>
+      <p class="small muted">
+        Colours show the square root, so that small influences stay visible. Reading begins with this passage.
+      </p>
       {total > 0 && <Strongest influence={value.influence} characters={characters} />}
       <MemoryTasks />
     </>
@@ -255,7 +257,7 @@ function MemoryTable() {
       </div>
       <p class="small muted">
         Each column: part of the answers that are wholly right. One network of each kind, one try: another start may move the end
-        of a row by a column.
+        of a row by a column or two.
       </p>
     </>
   );
