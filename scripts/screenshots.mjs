@@ -42,6 +42,10 @@ try {
     for (const view of colorScheme === "light" || quick ? views : views.slice(0, 2)) {
       await page.evaluate((hash) => void (location.hash = hash), view);
       await page.waitForSelector(`[data-view="${view.split("/")[1]}"]`);
+      if (view.endsWith("memory")) {
+        await page.getByRole("button", { name: "Try their memory" }).click();
+        await page.waitForFunction(() => document.body.textContent?.includes("Try their memory"), null, { timeout: 120_000 });
+      }
       if (view.endsWith("break-it")) await page.getByRole("button", { name: "Break it, four ways" }).click();
       await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"), null, { timeout: 120_000 });
       await page.waitForTimeout(500);

@@ -239,10 +239,10 @@ const view: View = {
   title: "The map of characters",
   intro: (
     <>
-      With an embedding each character has a vector that is learned along with everything else. It begins at a random place and
-      stays near it for long; what the gates read of it changes sooner, and there vowels, other letters and capitals draw
-      together. Clearest is how characters are expected: those that come in the same places are alike. The map is the plane that
-      shows the most of the differences; train on and watch it form.
+      With an embedding each character has a vector that is learned along with everything else. It stays near its random beginning
+      for long, but what the gates read of it soon draws vowels, other letters and capitals together; clearest of all are the rows
+      of W<sub>head</sub>, which say where a character is expected. The map is the plane that shows most of their differences:
+      train on and watch it form.
     </>
   ),
   equation: (

@@ -268,8 +268,8 @@ const view: View = {
   intro: (
     <>
       Choose a character. The colour behind each one before it says how much a small change of it would move the model’s first
-      guess at what comes next: its memory, as far as it is used here. After a short training all four kinds look back some three
-      to seven characters, for little more decides what comes next. How far each can look if it must, the test below shows.
+      guess at what comes next: its memory, as far as it is used here. After a short training that is a few characters, for little
+      more decides what comes next; how far each kind can look back if it must, the test below shows.
     </>
   ),
   equation: (

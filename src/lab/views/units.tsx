@@ -26,7 +26,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   let limit = 0.05;
   for (let t = 0; t < characters.length; t++) limit = Math.max(limit, Math.abs(valueAt(t)));
   return (
-    <div class="columns">
+    <div class="columns even">
       <div>
         <div class="row head">
           <h3>Unit {shown} reads</h3>
