@@ -8,6 +8,7 @@ import { PRESET_NAMES } from "../src/models/config.ts";
 import "./bench.css";
 import type { FromWorker, ToWorker } from "./worker.ts";
 import workerUrl from "./worker.ts?worker&url";
+import { Scroll } from "../src/lab/scroll.tsx";
 
 const TITLES: Readonly<Record<Section, string>> = {
   kernels: "Kernels",
@@ -282,7 +283,7 @@ function Share({ value }: { value: number }) {
 
 function Table({ caption, head, rows }: { caption: string; head: readonly string[]; rows: readonly (readonly unknown[])[] }) {
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={caption}>
+    <Scroll label={caption}>
       <table>
         <caption>{caption}</caption>
         <thead>
@@ -304,6 +305,6 @@ function Table({ caption, head, rows }: { caption: string; head: readonly string
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }

@@ -2,13 +2,13 @@
 // characters on the map, D numbers each.
 import type { ModelSnapshot } from "./protocol.ts";
 
-/** Groups of characters; each is of the first that it fits. */
+/** Groups of characters; each is of the first that it fits. й and ў are written as vowels with a mark, and are none. */
 const GROUP_TESTS = {
-  vowels: /^[aeiouyаеёиоуыэюяіїαεηιοωυ]/u,
+  vowels: /^(?!и\u0306|у\u0306)[aeiouyæœøıаеёиоуыэюяієαεηιοωυ]/u,
   "other letters": /^(?!\p{Lu})[\p{L}\p{M}]/u,
   capitals: /^\p{Lu}/u,
   digits: /^\p{N}/u,
-  "spaces and punctuation": /^/u,
+  "spaces and signs": /^/u,
 };
 export type GroupName = keyof typeof GROUP_TESTS;
 export const GROUPS = Object.keys(GROUP_TESTS) as readonly GroupName[];
@@ -53,7 +53,7 @@ export function shownCharacters(vocabulary: number, text: ArrayLike<number>): Sh
   return { tokens, parts: tokens.map((token) => counts[token]! / Math.max(1, text.length)) };
 }
 
-/** Puts the shown characters on their plane; frequent ones count more, because rare ones are still where chance put them. */
+/** Puts the shown characters of a model with embeddings on their plane; frequent ones count more, because rare ones are still where chance put them. */
 export function characterMap(snapshot: ModelSnapshot, space: SpaceName, { tokens, parts }: ShownCharacters): CharacterMap {
   const rows = tokens.map((token) => vectorOf(snapshot, space, token));
   const weights = parts.map((part) => Math.sqrt(part + 1e-4));
@@ -78,11 +78,9 @@ export function characterMap(snapshot: ModelSnapshot, space: SpaceName, { tokens
 }
 
 function vectorOf({ config, stateDict }: ModelSnapshot, space: SpaceName, token: number): Float64Array {
-  const { embeddingSize: E, hiddenSize: H, vocabSize: V, input } = config;
+  const { embeddingSize: E, hiddenSize: H } = config;
   if (space === "expected") return Float64Array.from(stateDict["head.weight"]!.subarray(token * H, (token + 1) * H));
   const weight = stateDict["rnn.weight_ih_l0"]!;
-  const columns = input === "one-hot" ? V : E;
-  if (input === "one-hot") return Float64Array.from({ length: weight.length / columns }, (_, j) => weight[j * columns + token]!);
   const own = stateDict["embedding.weight"]!.subarray(token * E, (token + 1) * E);
   if (space === "own") return Float64Array.from(own);
   return Float64Array.from({ length: weight.length / E }, (_, j) => own.reduce((sum, x, e) => sum + weight[j * E + e]! * x, 0));

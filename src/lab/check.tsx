@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import type { CheckResult } from "../training/gradient-check.ts";
 import { duration } from "./format.ts";
 import { checkResults, device, status, worker } from "./store.ts";
+import { Scroll } from "./scroll.tsx";
 
 const TITLES: Readonly<Record<CheckResult["part"], string>> = {
   probe: "What drivers get wrong",
@@ -86,7 +87,7 @@ function CheckTable({ part, results }: { part: CheckResult["part"]; results: rea
           {results.filter(({ passed }) => passed).length} of {results.length} passed
         </span>
       </summary>
-      <div class="scroll" tabIndex={0} role="region" aria-label={TITLES[part]}>
+      <Scroll label={TITLES[part]}>
         <table>
           <thead>
             <tr>
@@ -115,7 +116,7 @@ function CheckTable({ part, results }: { part: CheckResult["part"]; results: rea
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </details>
   );
 }

@@ -13,25 +13,39 @@ export const FEATURES: Readonly<Record<string, Feature>> = {
   "nearness of the sentence’s end": (all) => nearnessOfEnd(all, 20),
   "a capital letter": (all) => Float32Array.from(all, (c) => Number(/\p{Lu}/u.test(c))),
   "position in the paragraph": (all) => sinceLast(all, (i) => isBlankLine(all, i), 200),
-  "in a chapter’s heading": inHeading,
-  "position after a chapter’s heading": sinceHeading,
+  "in a heading": inHeading,
+  "position after a heading": sinceHeading,
 };
 
-/** Quotation marks of both kinds, straight or curly; an apostrophe is none. A blank line ends what was left open. */
+/** Words whose first letters an apostrophe stands for. */
+const ELISION = /^(?:t(?:is|was|were|will|would)|em|gainst|gins|twixt|tween|bout|cause|til)\b/i;
+/** A straight mark opens nothing unless another one closes it within so many characters and the same paragraph. */
+const LONGEST_QUOTATION = 2000;
+const OPENS = /[“„«「『‘]/;
+const CLOSES: Readonly<Record<string, string>> = { "“": "”", "„": "“”", "«": "»", "「": "」", "『": "』", "‘": "’" };
+
+/** Quotation marks, straight or curly, of many languages; an apostrophe is none. A blank line ends what was left open. */
 function insideQuotes(all: readonly string[]): Float32Array {
-  let [double, single] = [false, false];
+  const isApostrophe = (i: number): boolean =>
+    /['‘’]/.test(all[i]!) && ((isLetter(all[i - 1]) && isLetter(all[i + 1])) || ELISION.test(all.slice(i + 1, i + 8).join("")));
+  // Straight marks that open look like those that close: but they have a word right after them, and none right before.
+  const canOpen = (i: number): boolean =>
+    /[\s\p{Pd}\p{Ps}\p{Pi}"']/u.test(all[i - 1] ?? " ") && /[^\s\p{Pd}]/u.test(all[i + 1] ?? " ");
+  const canClose = (i: number): boolean => !/['"]/.test(all[i]!) || /\S/.test(all[i - 1] ?? " ");
+  const isClosed = (from: number): boolean => {
+    for (let i = from + 1; i < Math.min(all.length, from + LONGEST_QUOTATION) && !isBlankLine(all, i); i++)
+      if (all[i] === all[from] && !isApostrophe(i) && !canOpen(i)) return true;
+    return false;
+  };
+  // Those that are open, the innermost last; a mark closes the nearest of its kind with all inside it.
+  const open: string[] = [];
   return Float32Array.from(all, (c, i) => {
-    const apostrophe = isLetter(all[i - 1]) && isLetter(all[i + 1]);
-    if (isBlankLine(all, i)) [double, single] = [false, false];
-    else if (c === "“") double = true;
-    else if (c === "”") double = false;
-    else if (c === '"') double = !double;
-    else if (c === "‘") single = true;
-    else if (c === "’" && !apostrophe) single = false;
-    // What stands before tells nothing: a dash comes before either. What an opening mark opens begins right after it.
-    else if (c === "'" && !apostrophe)
-      single = /[\p{L}\p{N}]/u.test(all[i + 1] ?? "") && /[\s\p{Pd}\p{Ps}"“]/u.test(all[i - 1] ?? " ");
-    return Number(double || single);
+    const closes = open.map((mark) => (CLOSES[mark] ?? mark).includes(c)).lastIndexOf(true);
+    if (isBlankLine(all, i)) open.length = 0;
+    else if (isApostrophe(i)) return Number(open.length > 0);
+    else if (closes >= 0 && canClose(i)) open.length = closes;
+    else if (OPENS.test(c) || (/['"]/.test(c) && canOpen(i) && isClosed(i))) open.push(c);
+    return Number(open.length > 0);
   });
 }
 
@@ -45,7 +59,8 @@ function sinceLast(all: readonly string[], endsAt: (index: number) => boolean, m
 function nearnessOfEnd(all: readonly string[], most: number): Float32Array {
   const nearness = new Float32Array(all.length);
   let now = 0;
-  for (let i = all.length - 1; i >= 0; i--) nearness[i] = now = /[.!?]/.test(all[i]!) ? most : Math.max(0, now - 1);
+  for (let i = all.length - 1; i >= 0; i--)
+    nearness[i] = now = /\p{Sentence_Terminal}/u.test(all[i]!) ? most : Math.max(0, now - 1);
   return nearness;
 }
 

@@ -29,7 +29,7 @@ const NAMES = ORDER.filter((name) => `./views/${name}.tsx` in FILES);
 const PASSAGE_LENGTH = 160;
 /** Characters that the views of a whole book are sure to get where it has as many, and those that they get at most. */
 const [BOOK_LEAST, BOOK_LENGTH] = [3000, 12_000];
-/** Milliseconds between two looks at a model that trains. */
+/** Milliseconds between two looks at a model that trains, at least. */
 const REFRESH = 3000;
 
 const snapshots = signal<readonly ModelSnapshot[]>([]);
@@ -49,10 +49,17 @@ const missing = signal<readonly string[]>([]);
 const view = signal<{ readonly name: string; readonly view: View } | undefined>(undefined);
 
 let refreshing = false;
+/** Whether it was asked for again meanwhile. */
+let again = false;
 async function refresh(): Promise<void> {
   const id = run.value?.id;
-  if (refreshing || id === undefined) return;
+  if (id === undefined) return;
+  if (refreshing) {
+    again = true;
+    return;
+  }
   refreshing = true;
+  again = false;
   try {
     const taken: ModelSnapshot[] = [];
     for (let lane = 0; lane < lanes.value.length; lane++) {
@@ -67,8 +74,8 @@ async function refresh(): Promise<void> {
   } finally {
     refreshing = false;
   }
-  // Another run came in the meantime: its models are wanted.
-  if (run.value?.id !== id) await refresh();
+  // The run has ended, say, or another one came: the models are not what they were.
+  if (again || run.value?.id !== id) await refresh();
 }
 
 /** Shows the passage that is asked for, and newer models with it: never one without the other. */
@@ -100,10 +107,15 @@ export function LookTab() {
   const present = run.value?.id;
   useEffect(() => {
     if (!name) return;
+    // A file that comes late must not take the place of a view that was chosen since.
+    let gone = false;
     void FILES[`./views/${name}.tsx`]!().then(
-      (module) => (view.value = { name, view: module.default }),
+      (module) => gone || (view.value = { name, view: module.default }),
       () => (missing.value = [...missing.value, name]),
     );
+    return () => {
+      gone = true;
+    };
   }, [name]);
   useEffect(() => {
     snapshots.value = [];
@@ -113,8 +125,22 @@ export function LookTab() {
   useEffect(() => {
     void refresh();
     if (!moving) return;
-    const timer = setInterval(() => document.visibilityState === "visible" && void refresh(), REFRESH);
-    return () => clearInterval(timer);
+    let timer = 0;
+    const lookAfter = (milliseconds: number): void => {
+      timer = window.setTimeout(() => void lookAgain(), milliseconds);
+    };
+    const lookAgain = async (): Promise<void> => {
+      const begun = performance.now();
+      // What is still being computed is not asked for again.
+      if (document.visibilityState === "visible" && pending.value === 0) await refresh();
+      // Large models take their time to be read: that may be a small part of all.
+      if (timer > 0) lookAfter(Math.max(REFRESH, 10 * (performance.now() - begun)));
+    };
+    lookAfter(REFRESH);
+    return () => {
+      clearTimeout(timer);
+      timer = 0;
+    };
   }, [moving, phase.value]);
 
   return (

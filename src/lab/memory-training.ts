@@ -7,7 +7,6 @@ import type { StateDict } from "../models/parameters.ts";
 import { openDevice } from "../runtime/device.ts";
 import { Trainer } from "../training/trainer.ts";
 import { ASKED, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, memoryText, type MemoryTaskName } from "./memory-tasks.ts";
-import { snapshotOf } from "./snapshot.ts";
 import { traceModel } from "./trace.ts";
 
 /** B, streams side by side; blocks in each. */
@@ -78,13 +77,13 @@ export async function tryMemory(preset: PresetName, name: MemoryTaskName, lag: n
 }
 
 /**
- * Part of new questions whose answer is right to the last character. The model reads the right characters before each one of
+ * Part of questions that it was not trained on, as far as there are others, whose answer is right to the last character. The model reads the right characters before each one of
  * an answer; fed with its own it would do as well, because up to its first mistake the two are the same.
  */
 async function examine(model: LanguageModel, tokenizer: CharTokenizer, name: MemoryTaskName, lag: number): Promise<number> {
   const [question, answer] = lengths(name, lag);
   const tokens = tokenizer.encode(memoryText(name, lag, ASKED, 2));
-  const { probabilities } = traceModel(await snapshotOf(model, tokenizer), tokens);
+  const { probabilities } = traceModel({ config: model.config, stateDict: await model.stateDict() }, tokens);
   const expected = (t: number): number => {
     const row = probabilities.subarray((t - 1) * tokenizer.size, t * tokenizer.size);
     return row.indexOf(Math.max(...row));

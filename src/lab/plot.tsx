@@ -1,5 +1,6 @@
 // A small line plot as SVG: for the views, whose curves are short.
 import type { PresetName } from "../models/config.ts";
+import { Scroll } from "./scroll.tsx";
 
 export interface PlotLine {
   readonly label: string;
@@ -44,40 +45,42 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {
     HEIGHT - BOTTOM,
   );
   return (
-    <svg class="plot" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
-      {decades.map((decade) => (
-        <g key={decade}>
-          <line class="grid" x1={LEFT} x2={WIDTH - RIGHT} y1={toY(10 ** decade)} y2={toY(10 ** decade)} />
-          <text class="tick end" x={LEFT - 8} y={toY(10 ** decade) + 4}>
-            {decade === bottom && cut ? "≤ " : ""}
-            {decade >= -2 && decade <= 3 ? String(10 ** decade) : `1e${decade}`}
+    <Scroll label={`${yTitle} by ${xTitle}`}>
+      <svg class="plot" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
+        {decades.map((decade) => (
+          <g key={decade}>
+            <line class="grid" x1={LEFT} x2={WIDTH - RIGHT} y1={toY(10 ** decade)} y2={toY(10 ** decade)} />
+            <text class="tick end" x={LEFT - 8} y={toY(10 ** decade) + 4}>
+              {decade === bottom && cut ? "≤ " : ""}
+              {decade >= -2 && decade <= 3 ? String(10 ** decade) : `1e${decade}`}
+            </text>
+          </g>
+        ))}
+        {ticks.map((tick) => (
+          <text class="tick middle" key={tick} x={toX(tick)} y={HEIGHT - BOTTOM + 18}>
+            {tick}
           </text>
-        </g>
-      ))}
-      {ticks.map((tick) => (
-        <text class="tick middle" key={tick} x={toX(tick)} y={HEIGHT - BOTTOM + 18}>
-          {tick}
+        ))}
+        <text class="tick middle" x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 6}>
+          {xTitle}
         </text>
-      ))}
-      <text class="tick middle" x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 6}>
-        {xTitle}
-      </text>
-      <text class="tick middle" transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`}>
-        {yTitle}
-      </text>
-      {lines.map(({ label: name, preset, y, past }) => (
-        <polyline
-          key={`${name}${past ? " past" : ""}`}
-          class={`curve ${preset}${past ? " past" : ""}`}
-          points={y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`).join(" ")}
-        />
-      ))}
-      {names.map(({ line, y }) => (
-        <text key={line.label} class={`name ${line.preset}`} x={WIDTH - RIGHT + 8} y={y + 4}>
-          {line.label}
+        <text class="tick middle" transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`}>
+          {yTitle}
         </text>
-      ))}
-    </svg>
+        {lines.map(({ label: name, preset, y, past }) => (
+          <polyline
+            key={`${name}${past ? " past" : ""}`}
+            class={`curve ${preset}${past ? " past" : ""}`}
+            points={y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`).join(" ")}
+          />
+        ))}
+        {names.map(({ line, y }) => (
+          <text key={line.label} class={`name ${line.preset}`} x={WIDTH - RIGHT + 8} y={y + 4}>
+            {line.label}
+          </text>
+        ))}
+      </svg>
+    </Scroll>
   );
 }
 

@@ -1,15 +1,8 @@
-// Snapshots that the inspector's worker makes itself: of small models that a view trains, and of models before training.
-import type { CharTokenizer } from "../data/tokenizer.ts";
+// What the inspector's worker makes of a snapshot: the same model with fresh weights, and how much of a text it may read.
 import { parameterCount } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { openDevice } from "../runtime/device.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-
-/** A model as it is now, to be traced. */
-export async function snapshotOf(model: LanguageModel, tokenizer: CharTokenizer): Promise<ModelSnapshot> {
-  const stateDict = await model.stateDict();
-  return { preset: "lstm", step: 0, seed: 1, config: model.config, stateDict, tokenizer: tokenizer.toJSON() };
-}
 
 /** The same model untrained, with the weights that its seed gives. */
 async function freshSnapshot(snapshot: ModelSnapshot): Promise<ModelSnapshot> {
@@ -22,9 +15,9 @@ async function freshSnapshot(snapshot: ModelSnapshot): Promise<ModelSnapshot> {
   }
 }
 
-/** Multiplications that a view may cost: about a second. */
+/** Multiplications that reading a text may take: about a second. A hundred characters are read in any case. */
 const WORK = 1e9;
-const LEAST_READ = 300;
+const LEAST_READ = 100;
 
 /** The beginning of a text, as much of it as reading does not take long: fewer characters for larger models. */
 export function readable({ config }: ModelSnapshot, text: string, most: number): readonly string[] {

@@ -18,8 +18,11 @@ export interface Trace {
 /** Gates that a cell saves, by name, in PyTorch's order of its weights. */
 const GATES = { rnn: [], gru: ["r", "z", "n"], lstm: ["i", "f", "g", "o"] } as const;
 
+/** A model's configuration and weights: all that reading takes. */
+export type Readable = Pick<ModelSnapshot, "config" | "stateDict">;
+
 /** Reads tokens from a zero state. */
-export function traceModel({ config, stateDict }: ModelSnapshot, tokens: ArrayLike<number>): Trace {
+export function traceModel({ config, stateDict }: Readable, tokens: ArrayLike<number>): Trace {
   const { cell, hiddenSize: H, numLayers: L, vocabSize: V, embeddingSize: E, input } = config;
   const names = GATES[cell];
   const G = Math.max(1, names.length);

@@ -48,6 +48,7 @@ import {
   worker,
   type RunSummary,
 } from "./store.ts";
+import { Scroll } from "./scroll.tsx";
 
 const chartOptions = signal<ChartOptions>({ unit: "nats", logarithmic: false });
 
@@ -316,7 +317,7 @@ function CurveRows() {
     return undefined;
   };
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="The curves as a table">
+    <Scroll label="The curves as a table">
       <table>
         <thead>
           <tr>
@@ -347,7 +348,7 @@ function CurveRows() {
           ))}
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
@@ -462,9 +463,9 @@ function Samples() {
             </h3>
             {stopped && <p class="problem">{stopped}</p>}
             {sample?.note && <p class="muted">{sample.note}</p>}
-            <div class="text scroll" tabIndex={0} role="region" aria-label={`Text by ${PRESET_TITLES[preset]}`}>
+            <Scroll label={`Text by ${PRESET_TITLES[preset]}`} of="text">
               {sample?.text.replace(/^\n+/, "") ?? "…"}
-            </div>
+            </Scroll>
           </article>
         ))}
       </div>
@@ -479,7 +480,7 @@ function Runs() {
   return (
     <section class="card runs" aria-labelledby="runs-title">
       <h2 id="runs-title">Runs</h2>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Table of runs">
+      <Scroll label="Table of runs">
         <table>
           <thead>
             <tr>
@@ -505,7 +506,7 @@ function Runs() {
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </section>
   );
 }

@@ -1,6 +1,7 @@
 // What a view shows is computed elsewhere and comes later: the hook that asks for it again whenever it must.
 import { signal, type Signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
+import { answered } from "./inspector.ts";
 
 /** Views whose newest question is not answered yet. */
 export const pending = signal(0);
@@ -31,7 +32,7 @@ export function useComputed<T>(
         const ask = state.next;
         state.next = undefined;
         try {
-          state.result.value = { value: await ask(), problem: undefined };
+          state.result.value = { value: await answered(ask()), problem: undefined };
         } catch (error) {
           state.result.value = { value: undefined, problem: error instanceof Error ? error.message : String(error) };
         }

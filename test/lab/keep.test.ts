@@ -1,37 +1,12 @@
 // What the page keeps: runs that come back, also where two tabs, odd checkpoints or a browser without storage meet.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Page } from "playwright";
+import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
-import {
-  button,
-  launchBrowser,
-  newContext,
-  openPage,
-  query,
-  ready,
-  serveLab,
-  SMALL,
-  stepShown,
-  untilPhase,
-  untilStep,
-} from "./lab.ts";
+import { button, newContext, openPage, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
 
-let site: Awaited<ReturnType<typeof serveLab>>;
-let browser: Browser;
-let folder: string;
-beforeAll(async () => {
-  [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
-  folder = mkdtempSync(join(tmpdir(), "gatewise-lab-"));
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const lab = useLab();
 
 const statusOf = (page: Page): Promise<string> => page.locator(".status").innerText();
 const untilStatus = (page: Page, pattern: RegExp): Promise<unknown> =>
@@ -52,8 +27,8 @@ async function trainToEnd(page: Page): Promise<void> {
 }
 
 it("brings back the run that was on the stage, however it came there, and none that was reset", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "10" }));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "10" }));
   await trainToEnd(page);
   await button(page, "Train further").click();
   await untilStep(page, 12);
@@ -100,19 +75,19 @@ it("brings back the run that was on the stage, however it came there, and none t
 });
 
 it("leaves a run to the tab that has it, and loses none of the other tab's", async () => {
-  const context = await newContext(browser);
-  const first = (await openPage(context, site.url + query({ ...SMALL, steps: "200000", "eval-every": "0" }))).page;
+  const context = await newContext(lab.browser);
+  const first = (await openPage(context, lab.url + query({ ...SMALL, steps: "200000", "eval-every": "0" }))).page;
   await ready(first);
   await button(first, "Train").click();
   await untilStep(first, 5);
   await first.waitForFunction(() => /Saved/.test(document.querySelector(".saved")?.textContent ?? ""));
 
-  const second = (await openPage(context, site.url)).page;
+  const second = (await openPage(context, lab.url)).page;
   await untilStatus(second, /“LSTM · 16 units” could not be restored: it is open in another tab/);
   await ready(second);
   await button(second, "Delete LSTM · 16 units").click();
   await untilStatus(second, /open in another tab/);
-  await second.goto(site.url + query({ ...SMALL, preset: "gru", steps: "10" }));
+  await second.goto(lab.url + query({ ...SMALL, preset: "gru", steps: "10" }));
   await trainToEnd(second);
   // The first tab writes its own line of the table again.
   await button(first, "Pause").click();
@@ -127,8 +102,8 @@ it("leaves a run to the tab that has it, and loses none of the other tab's", asy
 });
 
 it("keeps the run on the stage when another one cannot be opened", async () => {
-  const context = await newContext(browser);
-  const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "10" }));
+  const context = await newContext(lab.browser);
+  const { page } = await openPage(context, lab.url + query({ ...SMALL, steps: "10" }));
   await trainToEnd(page);
   await button(page, "New run").click();
   await page.getByRole("radio", { name: /^GRU/ }).check();
@@ -154,14 +129,14 @@ it("keeps the run on the stage when another one cannot be opened", async () => {
 
 it("opens a checkpoint of sizes that the form does not offer, and brings it back after a reload", async () => {
   const args = ["train", "--data", "alice", "--hidden", "8", "--embedding", "4", "--layers", "5", "--batch", "300", "--seq", "4"];
-  const out = join(folder, "odd");
+  const out = join(lab.folder, "odd");
   execFileSync(
     process.execPath,
     [join(root, "dist/cli.js"), ...args, "--loss", "last", "--steps", "2", "--val", "0", "--out", out, "--device", "cpu"],
     { stdio: "ignore" },
   );
-  const context = await newContext(browser, { permissions: ["clipboard-read", "clipboard-write"] });
-  const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "4" }));
+  const context = await newContext(lab.browser, { permissions: ["clipboard-read", "clipboard-write"] });
+  const { page } = await openPage(context, lab.url + query({ ...SMALL, steps: "4" }));
   await ready(page);
   await page.getByLabel("Open a checkpoint").setInputFiles(join(out, "checkpoint-2.safetensors"));
   await untilStatus(page, /Opened at step 2/);
@@ -176,8 +151,8 @@ it("opens a checkpoint of sizes that the form does not offer, and brings it back
 });
 
 it("says why a file is no text and no checkpoint, and goes on with what it had", async () => {
-  const context = await newContext(browser);
-  const { page } = await openPage(context, site.url + query(SMALL));
+  const context = await newContext(lab.browser);
+  const { page } = await openPage(context, lab.url + query(SMALL));
   await ready(page);
   const give = (label: string, name: string, buffer: Buffer): Promise<void> =>
     page.getByLabel(label).setInputFiles({ name, mimeType: "application/octet-stream", buffer });
@@ -195,7 +170,7 @@ it("says why a file is no text and no checkpoint, and goes on with what it had",
   // A long text is validated on as much as tells enough.
   await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
   expect(await page.getByLabel("Validation part").inputValue()).toBe("0.02");
-  await page.goto(`${site.url}?data=kjv-bible`);
+  await page.goto(`${lab.url}?data=kjv-bible`);
   await page.waitForFunction(() => (document.querySelector(".facts")?.textContent ?? "").startsWith("4,"));
   await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
   expect(await page.getByLabel("Validation part").inputValue()).toBe("0.0046");
@@ -203,7 +178,7 @@ it("says why a file is no text and no checkpoint, and goes on with what it had",
 });
 
 it("trains all the same where the browser keeps nothing, and says so", async () => {
-  const context = await newContext(browser, { serviceWorkers: "block" });
+  const context = await newContext(lab.browser, { serviceWorkers: "block" });
   const refuse = `Object.defineProperty(globalThis, "indexedDB", { value: { open() { throw new DOMException("no", "SecurityError"); } } });
     navigator.locks.request = () => Promise.reject(new DOMException("no", "SecurityError"));
     navigator.storage.getDirectory = () => Promise.reject(new DOMException("storage is off", "SecurityError"));`;
@@ -212,7 +187,7 @@ it("trains all the same where the browser keeps nothing, and says so", async () 
     const response = await route.fetch();
     await route.fulfill({ response, body: `{ ${refuse} }` + (await response.text()) });
   });
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "10" }));
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "10" }));
   await trainToEnd(page);
   expect(await page.locator(".saved").innerText()).toMatch(/keeps no files for the lab \(storage is off\)/);
   await button(page, "New run").click();

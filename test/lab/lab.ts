@@ -1,10 +1,12 @@
 // The built page on a server of its own, and a browser to look at it.
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { chromium, type Browser, type BrowserContext, type BrowserContextOptions, type Page } from "playwright";
 import { preview, type PreviewServer } from "vite";
+import { afterAll, beforeAll } from "vitest";
 import { browserVariables, cache, readEnvironment, root } from "../../scripts/environment.mjs";
 
 export const outDir = join(cache, "lab");
@@ -44,6 +46,33 @@ export function launchBrowser({ webGpu = true } = {}): Promise<Browser> {
     env: browserVariables(environment),
     headless: true,
   });
+}
+
+/** The page's address, a browser, and a folder for files, for all tests of a file. */
+export function useLab(): { readonly url: string; readonly browser: Browser; readonly folder: string } {
+  let site: Awaited<ReturnType<typeof serveLab>>;
+  let browser: Browser;
+  let folder: string;
+  beforeAll(async () => {
+    [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
+    folder = mkdtempSync(join(tmpdir(), "gatewise-lab-"));
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await site?.close();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return {
+    get url() {
+      return site.url;
+    },
+    get browser() {
+      return browser;
+    },
+    get folder() {
+      return folder;
+    },
+  };
 }
 
 /** A fresh profile. Its language is given, because browsers under LANG=C name one that Intl does not know. */

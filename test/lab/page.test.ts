@@ -3,8 +3,7 @@ import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { AxeBuilder } from "@axe-core/playwright";
 import fc from "fast-check";
-import type { Browser } from "playwright";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import {
   NUMBER_NAMES,
   NUMBERS,
@@ -15,30 +14,9 @@ import {
   SAMPLING,
 } from "../../src/lab/settings.ts";
 import * as v from "valibot";
-import {
-  button,
-  launchBrowser,
-  newContext,
-  openPage,
-  outDir,
-  query,
-  ready,
-  serveLab,
-  SMALL,
-  stepShown,
-  untilPhase,
-  untilStep,
-} from "./lab.ts";
+import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
 
-let site: Awaited<ReturnType<typeof serveLab>>;
-let browser: Browser;
-beforeAll(async () => {
-  [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-});
+const lab = useLab();
 
 it("loads at most 150 KB of gzipped JavaScript, books and worker apart", () => {
   const assets = join(outDir, "assets");
@@ -53,9 +31,9 @@ const VIEWS = ["next-character", "gates", "gradient-flow", "units", "memory", "o
 
 /** What is wrong on any tab and view, at any width. */
 async function problemsIn(colorScheme: "light" | "dark"): Promise<string[]> {
-  const context = await newContext(browser, { colorScheme });
+  const context = await newContext(lab.browser, { colorScheme });
   const settings = { ...SMALL, preset: "race", steps: "12", "eval-every": "4" };
-  const { page, problems } = await openPage(context, site.url + query(settings));
+  const { page, problems } = await openPage(context, lab.url + query(settings));
   await ready(page);
   await button(page, "Train").click();
   await untilPhase(page, "done");
@@ -68,9 +46,7 @@ async function problemsIn(colorScheme: "light" | "dark"): Promise<string[]> {
     if (place.startsWith("look/")) {
       await page.waitForSelector(`[data-view="${place.slice(5)}"]`);
       if (place === "look/break-it") await button(page, "Break it, four ways").click();
-      await page.waitForFunction(
-        () => !document.querySelector(".computing") && !document.querySelector(".view button[disabled]"),
-      );
+      await page.waitForFunction(() => !document.querySelector(".computing, .view [aria-busy=true]"));
     }
     for (const width of [320, 768, 1280]) {
       await page.setViewportSize({ width, height: 900 });
@@ -90,8 +66,8 @@ it("has no accessibility violation in light and dark, nor scrolls sideways, at a
 });
 
 it("can be worked by keyboard alone: from the book to a run that is paused, a sample and the next tab", async () => {
-  const context = await newContext(browser);
-  const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "4000" }));
+  const context = await newContext(lab.browser);
+  const { page } = await openPage(context, lab.url + query({ ...SMALL, steps: "4000" }));
   await ready(page);
   const tabTo = async (matches: () => boolean, most = 60): Promise<void> => {
     for (let i = 0; i < most; i++) {
@@ -134,8 +110,8 @@ it("can be worked by keyboard alone: from the book to a run that is paused, a sa
 });
 
 it("shows a text full of markup as text, and makes no element of it", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "400", temperature: "0.2" }));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "400", temperature: "0.2" }));
   await ready(page);
   const markup = `<img src=x onerror="document.title='broken'"><script>document.title='broken'</script>\n`.repeat(60);
   await button(page, "Paste a text").click();
@@ -161,8 +137,8 @@ it("shows a text full of markup as text, and makes no element of it", async () =
 });
 
 it("strips Project Gutenberg's header from a dropped book and says what it is", async () => {
-  const context = await newContext(browser);
-  const { page } = await openPage(context, site.url);
+  const context = await newContext(lab.browser);
+  const { page } = await openPage(context, lab.url);
   await ready(page);
   const body = "Once upon a time there was a caf\u00e9 at the end of the street.\n".repeat(20);
   const book = `\uFEFFThe licence\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n${body}\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nmore licence`;
@@ -201,10 +177,10 @@ it("takes from an address only what is in range, whatever it says", async () => 
       expect(again.settings).toEqual(whole);
     }),
   );
-  const context = await newContext(browser);
+  const context = await newContext(lab.browser);
   const { page, problems } = await openPage(
     context,
-    `${site.url}?hidden=99999999&lr=-1&preset=%3Cimg%3E&steps=1e9&data=../../etc&seq=abc#look/nothing`,
+    `${lab.url}?hidden=99999999&lr=-1&preset=%3Cimg%3E&steps=1e9&data=../../etc&seq=abc#look/nothing`,
   );
   await page.getByRole("tab", { name: "Train" }).click();
   await ready(page);
@@ -217,7 +193,7 @@ it("takes from an address only what is in range, whatever it says", async () => 
   expect(await page.getByLabel("Hidden units").inputValue()).toBe("64");
   for (let i = 0; i < 100; i++) {
     const fuzzed = fc.sample(fc.array(fc.tuple(keys, values), { minLength: 1, maxLength: 5 }), { numRuns: 1, seed: i })[0]!;
-    await page.goto(`${site.url}?${new URLSearchParams(fuzzed)}`, { waitUntil: "commit" });
+    await page.goto(`${lab.url}?${new URLSearchParams(fuzzed)}`, { waitUntil: "commit" });
     await page.waitForSelector("#go");
     if (i % 10 > 0) continue;
     // The form shows what of it is valid, and the run's own values for the rest.
@@ -234,9 +210,30 @@ it("takes from an address only what is in range, whatever it says", async () => 
   await context.close();
 });
 
+it("shows the view that was chosen last, whichever file comes when", async () => {
+  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const { page } = await openPage(context, lab.url + query({ ...SMALL, steps: "4" }));
+  await context.route(/assets\/gates-/, async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    await route.continue();
+  });
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  await page.getByRole("tab", { name: "Look inside" }).click();
+  await page.waitForSelector('[data-view="next-character"]');
+  await page.getByRole("link", { name: "Gates over text" }).click();
+  await page.getByRole("link", { name: "Next character" }).click();
+  await page.waitForTimeout(1200);
+  expect(await page.locator(".view").getAttribute("data-view")).toBe("next-character");
+  await page.getByRole("link", { name: "Gates over text" }).click();
+  await page.waitForSelector("canvas.heat");
+  await context.close();
+});
+
 it("goes on measuring while another tab is shown, and draws the curves of a run that came back unseen", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "10" }));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "10" }));
   await ready(page);
   await button(page, "Train").click();
   await untilPhase(page, "done");
@@ -270,8 +267,8 @@ it("goes on measuring while another tab is shown, and draws the curves of a run 
 });
 
 it("checks this device's gradients, tensor by tensor", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, `${site.url}#check`);
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, `${lab.url}#check`);
   await page.waitForFunction(() => document.querySelector<HTMLButtonElement>("#panel-check .primary")?.disabled === false);
   await button(page, "Check this device").click();
   await page.waitForSelector(".verdict.good", { timeout: 100_000 });

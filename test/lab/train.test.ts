@@ -1,39 +1,26 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Browser, Page } from "playwright";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Page } from "playwright";
+import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import {
   button,
   curvesOf,
   downloaded,
-  launchBrowser,
   newContext,
   openPage,
   query,
   ready,
-  serveLab,
   SMALL,
   stepShown,
   untilPhase,
   untilStep,
+  useLab,
 } from "./lab.ts";
 
-let site: Awaited<ReturnType<typeof serveLab>>;
-let browser: Browser;
-let folder: string;
-beforeAll(async () => {
-  [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
-  folder = mkdtempSync(join(tmpdir(), "gatewise-lab-"));
-});
-afterAll(async () => {
-  await browser?.close();
-  await site?.close();
-  rmSync(folder, { recursive: true, force: true });
-});
+const lab = useLab();
 
 interface Frames {
   readonly count: number;
@@ -74,8 +61,8 @@ async function watchFrames(page: Page, milliseconds: number): Promise<Frames> {
 }
 
 it("draws its first loss within 5 s of Train and writes within 20 s, and the page keeps its frames meanwhile", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, `${site.url}?steps=6000`);
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, `${lab.url}?steps=6000`);
   await ready(page);
   expect(await page.locator(".device").innerText()).toMatch(/WebGPU$/);
   const pressed = Date.now();
@@ -102,8 +89,8 @@ it("draws its first loss within 5 s of Train and writes within 20 s, and the pag
 });
 
 it("races the four presets on the same batches", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, preset: "race", steps: "40" }));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, preset: "race", steps: "40" }));
   await ready(page);
   await button(page, "Train").click();
   await untilPhase(page, "done");
@@ -125,16 +112,16 @@ it("races the four presets on the same batches", async () => {
 const LONG = { ...SMALL, steps: "300", "eval-every": "100", batch: "16", seq: "32" };
 
 it("continues after pause and reload bit for bit", async () => {
-  const unbroken = await newContext(browser);
-  const one = await openPage(unbroken, site.url + query(LONG));
+  const unbroken = await newContext(lab.browser);
+  const one = await openPage(unbroken, lab.url + query(LONG));
   await ready(one.page);
   await button(one.page, "Train").click();
   await untilPhase(one.page, "done");
   const expected = await curvesOf(one.page);
   await unbroken.close();
 
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query(LONG));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query(LONG));
   await ready(page);
   await button(page, "Step").click();
   await untilStep(page, 1);
@@ -163,7 +150,7 @@ it("continues after pause and reload bit for bit", async () => {
 const cli = (...args: string[]): { event: string; step: number; loss: number }[] =>
   execFileSync(process.execPath, [join(root, "dist/cli.js"), ...args, "--json", "--device", "cpu"], {
     encoding: "utf8",
-    cwd: folder,
+    cwd: lab.folder,
   })
     .trim()
     .split("\n")
@@ -172,8 +159,8 @@ const lossesOf = (events: { event: string; step: number; loss: number }[]): numb
   events.filter(({ event }) => event === "step").map(({ loss }) => loss);
 
 it("shares its checkpoints with the command line, both ways", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "30" }));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "30" }));
   await ready(page);
   await button(page, "Train").click();
   await untilPhase(page, "done");
@@ -183,16 +170,16 @@ it("shares its checkpoints with the command line, both ways", async () => {
   // The command line logs and keeps as it does by itself, not as the page does.
   expect([kept.logInterval, kept.checkpointInterval]).toEqual([10, 250]);
   expect(await page.locator(".status").innerText()).toMatch(/--resume \S+\.safetensors --data alice --steps 60$/);
-  const file = join(folder, "page.safetensors");
+  const file = join(lab.folder, "page.safetensors");
   writeFileSync(file, bytes);
   const options = ["--steps", "40", "--log-every", "1", "--eval-every", "0", "--checkpoint-every", "0"];
-  const resumed = lossesOf(cli("train", "--resume", file, "--data", "alice", "--out", join(folder, "a"), ...options));
+  const resumed = lossesOf(cli("train", "--resume", file, "--data", "alice", "--out", join(lab.folder, "a"), ...options));
   expect(resumed).toHaveLength(10);
 
   // What the command line saved at step 40 goes on here, as it goes on there.
-  const saved = join(folder, "a", "checkpoint-40.safetensors");
-  const expected = lossesOf(cli("train", "--resume", saved, "--out", join(folder, "b"), "--data", "alice", "--steps", "45"));
-  const next = loadCheckpoint(readFileSync(join(folder, "b", "checkpoint-45.safetensors")));
+  const saved = join(lab.folder, "a", "checkpoint-40.safetensors");
+  const expected = lossesOf(cli("train", "--resume", saved, "--out", join(lab.folder, "b"), "--data", "alice", "--steps", "45"));
+  const next = loadCheckpoint(readFileSync(join(lab.folder, "b", "checkpoint-45.safetensors")));
   await button(page, "New run").click();
   await page.getByLabel("Open a checkpoint").setInputFiles(saved);
   await page.waitForFunction(() => /Opened at step 40; it continues/.test(document.querySelector(".status")?.textContent ?? ""));
@@ -210,8 +197,8 @@ it("shares its checkpoints with the command line, both ways", async () => {
 });
 
 it("exports the curves as CSV and PNG and the text as .txt, and names and compares runs", async () => {
-  const context = await newContext(browser);
-  const { page, problems } = await openPage(context, site.url + query({ ...SMALL, steps: "20" }));
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "20" }));
   await ready(page);
   await button(page, "Train").click();
   await untilPhase(page, "done");

@@ -1,6 +1,7 @@
-import { useState } from "preact/hooks";
+import { signal } from "@preact/signals";
 import { BROKEN_STEPS, type BreakageName, type Breakdown } from "../breakage.ts";
-import { inspector } from "../inspector.ts";
+import { answered, inspector } from "../inspector.ts";
+import type { ModelSnapshot } from "../protocol.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const TITLES: Readonly<Record<BreakageName, string>> = {
@@ -14,32 +15,42 @@ const TITLES: Readonly<Record<BreakageName, string>> = {
 const NAMES = Object.keys(TITLES) as readonly BreakageName[];
 
 type Result = Breakdown | "running" | { readonly problem: string };
-/** By model and breakage. */
-type Results = Readonly<Partial<Record<string, Result>>>;
+/** By model and breakage; outlives the view, as it goes on while another one is shown. */
+const results = signal<Readonly<Partial<Record<string, Result>>>>({});
+const running = signal(false);
+const cancelled = signal(false);
+
+async function breakIt(snapshot: ModelSnapshot, book: string): Promise<void> {
+  running.value = true;
+  cancelled.value = false;
+  const note = (name: BreakageName, result: Result): void => {
+    results.value = { ...results.value, [`${snapshot.preset} ${name}`]: result };
+  };
+  for (const name of NAMES) {
+    if (cancelled.value) break;
+    note(name, "running");
+    note(
+      name,
+      await answered(inspector.breakModel(snapshot, name, book)).catch((error: unknown) => ({
+        problem: error instanceof Error ? error.message : String(error),
+      })),
+    );
+  }
+  running.value = false;
+}
 
 function Content({ snapshots, chosen, book }: ViewProps) {
-  const [results, setResults] = useState<Results>({});
   const snapshot = snapshots[chosen]!;
-  const running = Object.values(results).includes("running");
-  const run = async (): Promise<void> => {
-    let known = results;
-    const note = (name: BreakageName, result: Result): void =>
-      setResults((known = { ...known, [`${snapshot.preset} ${name}`]: result }));
-    for (const name of NAMES) {
-      note(name, "running");
-      note(
-        name,
-        await inspector
-          .breakModel(snapshot, name, book)
-          .catch((error: unknown) => ({ problem: error instanceof Error ? error.message : String(error) })),
-      );
-    }
-  };
   return (
     <>
       <div class="row">
-        <button type="button" class="primary" aria-disabled={running} onClick={() => running || void run()}>
-          {running ? "Breaking…" : "Break it, four ways"}
+        <button
+          type="button"
+          class="primary"
+          aria-disabled={cancelled.value && running.value}
+          onClick={() => (running.value ? (cancelled.value = true) : void breakIt(snapshot, book))}
+        >
+          {!running.value ? "Break it, four ways" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted">
           New networks of the chosen kind with 24 units, {BROKEN_STEPS} steps each on the CPU; your run is left alone.
@@ -49,7 +60,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         {NAMES.map((name) => (
           <article key={name} data-breakage={name}>
             <h3>{TITLES[name]}</h3>
-            <Outcome result={results[`${snapshot.preset} ${name}`]} />
+            <Outcome result={results.value[`${snapshot.preset} ${name}`]} />
           </article>
         ))}
       </div>
@@ -148,8 +159,8 @@ const view: View = {
     <>
       g ← g · min(1, clip / ‖g‖)
       <small>
-        clipping; and tanh′(a) = 1 − tanh²(a), which is 0.0002 at a = 5. Loss in nats: guessing gives ln V, and knowing how often
-        each character comes the entropy of the passage.
+        clipping; and tanh′(a) = 1 − tanh²(a), which is 0.0002 at a = 5. Loss in nats: guessing gives ln V, and knowing only how
+        often each character comes gives the entropy of single characters.
       </small>
     </>
   ),

@@ -5,6 +5,7 @@ import { inspector } from "../inspector.ts";
 import { Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
+import { Scroll } from "../scroll.tsx";
 
 const [WIDTH, HEIGHT, MARGIN] = [640, 470, 24];
 /** Centres of characters that are nearer than this are moved apart. */
@@ -34,7 +35,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
       <p>
         This network has no embedding: every character is a vector of zeros with a single 1, and every two of them are equally far
         apart. It is told nothing about which characters are alike, and has nowhere to put what it finds out but the weights of
-        its units. Choose another model above.
+        its units.{snapshots.length > 1 && " Choose another model above."}
       </p>
     );
   if (!value || value.tokens.length === 0) return <Waiting problem={problem}>Looking for the plane…</Waiting>;
@@ -62,12 +63,14 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         The planes hold {percent(value.now.explained)} of all differences now and {percent(value.untrained.explained)} untrained.
         Small and grey: fewer than {1000 * RARE} in 1,000 characters, hardly trained. Characters that would cover each other are
         moved apart.
+        {value.tokens.length < snapshot.config.vocabSize &&
+          ` Of ${count(snapshot.config.vocabSize)} characters these are the ${value.tokens.length} most frequent.`}
       </p>
       <div class="columns">
         <Cohesion now={value.now.cohesion} untrained={value.untrained.cohesion} />
         <details>
           <summary>The nearest neighbours of each character</summary>
-          <div class="scroll" tabIndex={0} role="region" aria-label="The nearest neighbours of each character">
+          <Scroll label="The nearest neighbours of each character">
             <table>
               <thead>
                 <tr>
@@ -93,7 +96,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
                 )}
               </tbody>
             </table>
-          </div>
+          </Scroll>
         </details>
       </div>
     </>
@@ -116,7 +119,7 @@ function Drawing({ title, characters, parts, points }: DrawingProps) {
   return (
     <figure class="map-figure">
       <figcaption>{title}</figcaption>
-      <div class="scroll" tabIndex={0} role="region" aria-label={`Map of characters: ${title}`}>
+      <Scroll label={`Map of characters: ${title}`}>
         <svg
           class="map"
           viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
@@ -137,7 +140,7 @@ function Drawing({ title, characters, parts, points }: DrawingProps) {
             );
           })}
         </svg>
-      </div>
+      </Scroll>
     </figure>
   );
 }
@@ -176,9 +179,10 @@ function spreadOut(points: Float32Array): readonly { x: number; y: number }[] {
 type Cohesions = Readonly<Record<GroupName, number | undefined>>;
 
 function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) {
+  const known = GROUPS.filter((name) => now[name] !== undefined);
   return (
     <div>
-      <div class="scroll" tabIndex={0} role="region" aria-label="How close the groups are">
+      <Scroll label="How close the groups are">
         <table>
           <thead>
             <tr>
@@ -192,7 +196,12 @@ function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) 
             </tr>
           </thead>
           <tbody>
-            {GROUPS.filter((name) => now[name] !== undefined).map((name) => (
+            {known.length === 0 && (
+              <tr>
+                <td colSpan={3}>No group has two characters and others beside it.</td>
+              </tr>
+            )}
+            {known.map((name) => (
               <tr key={name}>
                 <th scope="row" class="group">
                   <svg viewBox="-14 -14 28 28" class="map" aria-hidden="true">
@@ -211,7 +220,7 @@ function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) 
             ))}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       <p class="small muted">
         Mean distance of its characters to each other, in parts of that to all others: 1 where a group is nothing special, less
         where it draws together. In all dimensions, not only on the plane; frequent characters count more.
@@ -230,7 +239,7 @@ function Mark({ group }: { group: GroupName }) {
       return <polygon points="0,-13 13,0 0,13 -13,0" />;
     case "digits":
       return <polygon points="0,-13 13,10 -13,10" />;
-    case "spaces and punctuation":
+    case "spaces and signs":
       return null;
   }
 }
@@ -247,8 +256,11 @@ const view: View = {
   ),
   equation: (
     <>
-      x<sub>t</sub> = E[character], W<sub>ih</sub> x<sub>t</sub> ↦ (u₁ · W<sub>ih</sub> x<sub>t</sub>, u₂ · W<sub>ih</sub> x
-      <sub>t</sub>)<small>u₁, u₂: the principal directions; one-hot input has E = I</small>
+      v ↦ (u₁ · v, u₂ · v)
+      <small>
+        u₁, u₂: the principal directions; v = W<sub>ih</sub> x with x = E[character], or x itself, or the character’s row of W
+        <sub>head</sub>. One-hot input has E = I.
+      </small>
     </>
   ),
   uses: "nothing",

@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fixed } from "../format.ts";
 import { dark, paintHeatmap, type HeatKind } from "../heatmap.ts";
 import { quoted } from "../passage-text.tsx";
@@ -120,7 +120,8 @@ function Heat({ name, trace, rows, position, unit, characters, onPoint }: HeatPr
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
   // Only gates are bound to 1: a cell counts, and so may a state without a squashing function.
-  const limit = kindOf(name) === "part" ? 1 : Math.max(1, usualMost(values));
+  const limit = useMemo(() => (kindOf(name) === "part" ? 1 : Math.max(1, usualMost(values))), [values]);
+  const mean = useMemo(() => values.reduce((sum, value) => sum + value, 0) / values.length, [values]);
   useEffect(() => {
     const turned = new Float32Array(values.length);
     rows.forEach((j, row) => {
@@ -134,7 +135,6 @@ function Heat({ name, trace, rows, position, unit, characters, onPoint }: HeatPr
     const row = Math.floor(((event.clientY - box.top) / box.height) * trace.units);
     if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) onPoint(t, rows[row]!);
   };
-  const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
   return (
     <figure class="heat-figure">
       <figcaption>

@@ -4,9 +4,10 @@ import { PRESET_TITLES } from "../settings.ts";
 import { Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
+import { Scroll } from "../scroll.tsx";
 
 const LAGS = 40;
-/** Beyond this nothing can be learned from a gradient. */
+/** Where the axis ends. */
 const LEAST = 1e-9;
 const lags = Array.from({ length: LAGS + 1 }, (_, k) => k);
 const SHOWN = [0, 1, 5, 10, 20, 30, 40];
@@ -36,8 +37,8 @@ function Content({ snapshots, book }: ViewProps) {
         yTitle="gradient norm"
         least={LEAST}
       />
-      <p class="small muted">bold: now · thin: the same network untrained</p>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Gradient norms as a table">
+      <p class="small muted">bold: now · thin: the same network with fresh weights</p>
+      <Scroll label="Gradient norms as a table">
         <table>
           <thead>
             <tr>
@@ -69,7 +70,7 @@ function Content({ snapshots, book }: ViewProps) {
             )}
           </tbody>
         </table>
-      </div>
+      </Scroll>
     </>
   );
 }
@@ -88,9 +89,10 @@ const view: View = {
     <>
       ‖∂L<sub>t</sub> / ∂h<sub>t−k</sub>‖
       <small>
-        RNN: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − h<sub>t</sub>²) W<sub>hh</sub>
+        RNN: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − h<sub>t</sub>²) W<sub>hh</sub>; with ReLU diag(h<sub>t</sub> &gt; 0) W
+        <sub>hh</sub>
         <br />
-        GRU: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(z<sub>t</sub>) + what goes through the gates
+        GRU: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(z<sub>t</sub>) + what goes through the gates and n
         <br />
         LSTM: ∂c<sub>t</sub>/∂c<sub>t−1</sub> = diag(f<sub>t</sub>) + what goes through h and the gates
       </small>

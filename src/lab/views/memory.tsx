@@ -4,7 +4,7 @@ import type { PresetName } from "../../models/config.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
 import { heatColour } from "../heatmap.ts";
-import { inspector } from "../inspector.ts";
+import { answered, inspector } from "../inspector.ts";
 import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { PRESET_NAMES, PRESET_TITLES } from "../settings.ts";
@@ -12,6 +12,7 @@ import { ModelKey } from "../setup.tsx";
 import { ColourScale, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
+import { Scroll } from "../scroll.tsx";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
   const snapshot = snapshots[chosen]!;
@@ -85,7 +86,7 @@ function Strongest({ influence, characters }: { influence: Float32Array; charact
     .slice(0, STRONGEST);
   const most = influence[order[0]!]!;
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="What moved this guess most">
+    <Scroll label="What moved this guess most">
       <table class="narrow" data-table="strongest">
         <thead>
           <tr>
@@ -116,7 +117,7 @@ function Strongest({ influence, characters }: { influence: Float32Array; charact
           </tr>
         </tbody>
       </table>
-    </div>
+    </Scroll>
   );
 }
 
@@ -143,7 +144,7 @@ async function tryMemories(name: MemoryTaskName): Promise<void> {
       let stateDict: StateDict | undefined;
       for (const lag of MEMORY_LAGS) {
         trying.value = { preset, lag };
-        const result = await inspector.tryMemory(preset, name, lag, stateDict);
+        const result = await answered(inspector.tryMemory(preset, name, lag, stateDict));
         if (cancelled.value) return;
         stateDict = result.stateDict;
         results.value = { ...results.value, [key]: [...(results.value[key] ?? []), result.right] };
@@ -213,7 +214,7 @@ function MemoryTasks() {
 function MemoryTable() {
   return (
     <>
-      <div class="scroll" tabIndex={0} role="region" aria-label="The test of memory">
+      <Scroll label="The test of memory">
         <table>
           <thead>
             <tr>
@@ -254,7 +255,7 @@ function MemoryTable() {
             })}
           </tbody>
         </table>
-      </div>
+      </Scroll>
       <p class="small muted">
         Each column: part of the answers that are wholly right. One network of each kind, one try: another start may move the end
         of a row by a column or two.

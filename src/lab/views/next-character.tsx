@@ -29,10 +29,8 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
   const truth = characters[position]!;
   const surprise = value.surprise[position]!;
   const mean = value.surprise.reduce((sum, bits) => sum + bits, 0) / value.surprise.length;
-  const rank = row.reduce(
-    (better, probability) => better + Number(probability > row[value.points.indexOf(truth.codePointAt(0)!)]!),
-    1,
-  );
+  const own = row[value.points.indexOf(truth.codePointAt(0)!)]!;
+  const rank = row.reduce((better, probability) => better + Number(probability > own), 1);
   return (
     <div class="columns">
       <div>

@@ -4,6 +4,7 @@ import { quoted } from "../passage-text.tsx";
 import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
 import type { Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
+import { Scroll } from "../scroll.tsx";
 
 interface Box {
   readonly name: string;
@@ -156,7 +157,7 @@ function Content(props: ViewProps) {
           {config.numLayers > 1 ? "the layer below" : "the character"}, then from the states before
         </span>
       </div>
-      <div class="scroll" tabIndex={0} role="region" aria-label="The cell’s diagram">
+      <Scroll label="The cell’s diagram">
         <svg
           class="cell"
           viewBox={`0 0 ${WIDTH} ${rows * ROW}`}
@@ -174,7 +175,7 @@ function Content(props: ViewProps) {
             <BoxShape key={box.name} box={box} />
           ))}
         </svg>
-      </div>
+      </Scroll>
     </>
   );
 }
@@ -245,10 +246,10 @@ const view: View = {
     <>
       LSTM: c<sub>t</sub> = f ⊙ c<sub>t−1</sub> + i ⊙ g, h<sub>t</sub> = o ⊙ tanh(c<sub>t</sub>)
       <br />
-      GRU: n = tanh(W x<sub>t</sub> + r ⊙ U h<sub>t−1</sub>),
+      GRU: n = tanh(W x<sub>t</sub> + r ⊙ U h<sub>t−1</sub>), or with U (r ⊙ h<sub>t−1</sub>),
       <br />h<sub>t</sub> = (1 − z) ⊙ n + z ⊙ h<sub>t−1</sub>
       <br />
-      RNN: h<sub>t</sub> = tanh(W x<sub>t</sub> + U h<sub>t−1</sub>)
+      RNN: h<sub>t</sub> = tanh(W x<sub>t</sub> + U h<sub>t−1</sub>), or max(0, ·)
       <small>
         i, f, o, r, z = σ(W x<sub>t</sub> + U h<sub>t−1</sub>), g with tanh; each with weights of its own, and a bias
       </small>

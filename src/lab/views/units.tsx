@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { count, fixed } from "../format.ts";
 import { heatColour } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
@@ -6,6 +6,7 @@ import { PassageText, quoted } from "../passage-text.tsx";
 import { ColourScale, UnitInput, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
+import { Scroll } from "../scroll.tsx";
 
 /** Characters that are coloured; the ranking reads more. */
 const SHOWN = 900;
@@ -13,13 +14,16 @@ const SHOWN = 900;
 function Content({ snapshots, chosen, book }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const [unit, setUnit] = useState<number | undefined>(undefined);
+  const first = useRef<number | undefined>(undefined);
   const [at, setAt] = useState(0);
   const { value, problem } = useComputed(
     async () => ({ ...(await inspector.units(snapshot, book, SHOWN)), book }),
     [snapshot, book],
   );
   if (!value || value.steps === 0) return <Waiting problem={problem}>Reading…</Waiting>;
-  const shown = Math.min(unit ?? value.features[0]!.best[0]?.unit ?? 0, value.units - 1);
+  // Until one is chosen it stays the one that was shown first, whoever follows best now.
+  first.current ??= value.features[0]!.best[0]?.unit ?? 0;
+  const shown = Math.min(unit ?? first.current, value.units - 1);
   const characters = [...value.book].slice(0, Math.min(SHOWN, value.steps));
   const position = Math.min(at, characters.length - 1);
   const valueAt = (t: number): number => value.values[t * value.units + shown]!;
@@ -47,7 +51,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
       </div>
       <div>
         <h3>Who follows what</h3>
-        <div class="scroll" tabIndex={0} role="region" aria-label="Units by what they follow">
+        <Scroll label="Units by what they follow">
           <table>
             <thead>
               <tr>
@@ -90,10 +94,10 @@ function Content({ snapshots, chosen, book }: ViewProps) {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
         <p class="small muted">
           Over {count(value.steps)} characters from here. Untrained: the best of any unit, whatever its sign, in the same network
-          before training.
+          with fresh weights.
         </p>
       </div>
     </div>
