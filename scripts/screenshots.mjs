@@ -33,6 +33,7 @@ try {
     await page.waitForFunction(() => document.querySelector("#go")?.textContent === "Train" && !document.querySelector("#go")?.hasAttribute("disabled"));
     await page.getByRole("button", { name: "Train", exact: true }).click();
     await page.waitForSelector('.status[data-phase="done"]', { state: "attached", timeout: 600_000 });
+    await page.getByLabel("Close-up").check();
     await page.waitForTimeout(800);
     await shoot(page, `train-${colorScheme}`);
     await page.getByRole("tab", { name: "Look inside" }).click();

@@ -3,11 +3,13 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import type { PresetName } from "../models/config.ts";
-import { alignCurves, type Curve } from "./curves.ts";
+import { alignCurves, laterRange, type AlignedCurves, type Curve } from "./curves.ts";
 
 export interface ChartOptions {
   readonly unit: "nats" | "bits";
   readonly logarithmic: boolean;
+  /** Whether the scale fits the later part of the curves, and the fall at their beginning runs out of it. */
+  readonly closeUp: boolean;
 }
 
 export interface LossChart {
@@ -35,6 +37,7 @@ export function makeLossChart(container: HTMLElement): LossChart {
   /** Whether something came while there was no room to draw it: on another tab of the page. */
   let missed = false;
   let last: { curves: readonly Curve[]; options: ChartOptions } | undefined;
+  let drawn: AlignedCurves | undefined;
 
   const rebuild = (): void => {
     shape = "";
@@ -52,11 +55,16 @@ export function makeLossChart(container: HTMLElement): LossChart {
     missed = container.clientWidth === 0;
     if (missed) return;
     const aligned = alignCurves(curves, options.unit === "bits" ? 1 / Math.LN2 : 1);
+    drawn = aligned;
     const data: uPlot.AlignedData = [aligned.x, ...aligned.curves.flatMap(({ raw, smooth, val }) => [raw, smooth, val])];
     const wanted = JSON.stringify([options, curves.map(({ label, preset }) => [label, preset])]);
     if (!chart || wanted !== shape) {
       chart?.destroy();
-      chart = new uPlot(chartOptions(container, curves, options), data, container);
+      chart = new uPlot(
+        chartOptions(container, curves, options, () => drawn && laterRange(drawn)),
+        data,
+        container,
+      );
       // Its canvas is an image to whoever cannot see it; the table beside it has the numbers.
       chart.root.setAttribute("aria-hidden", "true");
       shape = wanted;
@@ -76,7 +84,12 @@ export function makeLossChart(container: HTMLElement): LossChart {
   };
 }
 
-function chartOptions(container: HTMLElement, curves: readonly Curve[], { unit, logarithmic }: ChartOptions): uPlot.Options {
+function chartOptions(
+  container: HTMLElement,
+  curves: readonly Curve[],
+  { unit, logarithmic, closeUp }: ChartOptions,
+  later: () => readonly [number, number] | undefined,
+): uPlot.Options {
   const width = container.clientWidth;
   const labelled = width >= NARROW && curves.length <= 8;
   const [ink, faint, grid] = ["--ink-2", "--ink-3", "--line"].map((name) => variable(container, name)) as [
@@ -97,7 +110,8 @@ function chartOptions(container: HTMLElement, curves: readonly Curve[], { unit, 
       x: { time: false, range: (_u, least, most) => [Math.min(1, least), Math.max(most, 10)] },
       y: {
         distr: logarithmic ? 3 : 1,
-        range: (_u, least, most) => {
+        range: (_u, dataLeast, dataMost) => {
+          const [least, most] = (closeUp && later()) || [dataLeast, dataMost];
           if (!Number.isFinite(least) || !Number.isFinite(most)) return [1, 5];
           const room = logarithmic ? 1.05 : 0;
           const margin = Math.max(0.05, (most - least) * 0.06);

@@ -62,6 +62,13 @@ export function alignCurves(curves: readonly Curve[], scale = 1): AlignedCurves 
   };
 }
 
+/** The least and most of what is smoothed or validated in the last three quarters: where curves that began alike part. */
+export function laterRange({ x, curves }: AlignedCurves): readonly [least: number, most: number] | undefined {
+  const values = curves.flatMap(({ smooth, val }) => [...smooth.slice(x.length / 4), ...val.slice(x.length / 4)]);
+  const known = values.filter((value) => value !== null);
+  return known.length > 0 ? [Math.min(...known), Math.max(...known)] : undefined;
+}
+
 export const lastStep = (rows: readonly number[], fields: number): number => rows[rows.length - fields] ?? 0;
 
 /** The last loss, smoothed as the curve is. */

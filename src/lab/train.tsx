@@ -50,7 +50,7 @@ import {
 } from "./store.ts";
 import { Scroll } from "./scroll.tsx";
 
-const chartOptions = signal<ChartOptions>({ unit: "nats", logarithmic: false });
+const chartOptions = signal<ChartOptions>({ unit: "nats", logarithmic: false, closeUp: false });
 
 export function TrainTab() {
   return (
@@ -226,7 +226,7 @@ function Curves() {
       made.dispose();
     };
   }, []);
-  const { unit, logarithmic } = chartOptions.value;
+  const { unit, logarithmic, closeUp } = chartOptions.value;
   return (
     <section class="card curves" aria-labelledby="curves-title">
       <div class="row head">
@@ -252,6 +252,14 @@ function Curves() {
             onChange={(event) => (chartOptions.value = { ...chartOptions.value, logarithmic: event.currentTarget.checked })}
           />
           Logarithmic
+        </label>
+        <label class="check" title="Fits the scale to the last three quarters, where the curves part">
+          <input
+            type="checkbox"
+            checked={closeUp}
+            onChange={(event) => (chartOptions.value = { ...chartOptions.value, closeUp: event.currentTarget.checked })}
+          />
+          Close-up
         </label>
         <span class="spacer" />
         <Exports chart={chart} />

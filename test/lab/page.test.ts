@@ -13,6 +13,7 @@ import {
   defaultsFor,
   SAMPLING,
 } from "../../src/lab/settings.ts";
+import { alignCurves, laterRange } from "../../src/lab/curves.ts";
 import * as v from "valibot";
 import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
 
@@ -231,6 +232,18 @@ it("shows the view that was chosen last, whichever file comes when", async () =>
   await context.close();
 });
 
+it("fits a close-up to the last three quarters of the smoothed and validated curves", () => {
+  const curve = (losses: readonly number[], evaluations: number[]) =>
+    ({ label: "", preset: "lstm", points: losses.flatMap((loss, i) => [i + 1, loss, 1, 0.1]), evaluations }) as const;
+  expect(laterRange(alignCurves([]))).toBeUndefined();
+  const flat = curve([9, 2, 2, 2, 2, 2, 2, 2], [8, 1.5, 0.5]);
+  const { curves } = alignCurves([flat]);
+  const [least, most] = laterRange(alignCurves([flat]))!;
+  expect(least).toBe(1.5);
+  expect(most).toBe(curves[0]!.smooth[2]);
+  expect(most).toBeLessThan(9);
+});
+
 it("goes on measuring while another tab is shown, and draws the curves of a run that came back unseen", async () => {
   const context = await newContext(lab.browser);
   const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "10" }));
@@ -250,6 +263,11 @@ it("goes on measuring while another tab is shown, and draws the curves of a run 
   await page.getByRole("tab", { name: "Train" }).click();
   await page.waitForSelector(".chart canvas");
   // What came while the chart was out of sight is drawn when it is back: drawing all of it anew changes nothing.
+  const whole = await page.locator(".chart").screenshot();
+  await page.getByLabel("Close-up").check();
+  await page.waitForTimeout(600);
+  expect(whole.equals(await page.locator(".chart").screenshot())).toBe(false);
+  await page.getByLabel("Close-up").uncheck();
   await button(page, "Train further").click();
   await page.getByRole("tab", { name: "Check" }).click();
   await untilPhase(page, "done");
