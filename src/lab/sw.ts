@@ -64,7 +64,8 @@ async function answer(request: Request): Promise<Response> {
   [page.search, page.pathname] = ["", page.pathname.replace(/\/index\.html$/, "/")];
   const wanted = request.mode === "navigate" ? page : request;
   for (const name of [SHELL, BOOKS]) {
-    const kept = await (await caches.open(name)).match(wanted);
+    // Hosts say that files vary with headers, such as Origin, that a page sends and this worker did not: they do not.
+    const kept = await (await caches.open(name)).match(wanted, { ignoreVary: true });
     if (kept) return kept;
   }
   return fetch(request);

@@ -251,7 +251,7 @@ it("leaves an open page its version's files when there is a new one, which comes
             await next.goto(server.url);
             return next.title();
           },
-          { timeout: 10_000 },
+          { timeout: 30_000 },
         )
         .toBe("The next lab");
     } finally {
