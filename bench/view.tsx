@@ -2,13 +2,13 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { HIDDEN_SIZES, SECTIONS, toMarkdown, type Report, type Section } from "../src/bench/report.ts";
 import { describeSizes } from "../src/bench/training.ts";
+import { Scroll } from "../src/lab/scroll.tsx";
 import { scriptUrl } from "../src/lab/trusted.ts";
 import { LogPlot } from "../src/lab/plot.tsx";
 import { PRESET_NAMES } from "../src/models/config.ts";
 import "./bench.css";
 import type { FromWorker, ToWorker } from "./worker.ts";
 import workerUrl from "./worker.ts?worker&url";
-import { Scroll } from "../src/lab/scroll.tsx";
 
 const TITLES: Readonly<Record<Section, string>> = {
   kernels: "Kernels",

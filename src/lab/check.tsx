@@ -2,8 +2,8 @@
 import { signal } from "@preact/signals";
 import type { CheckResult } from "../training/gradient-check.ts";
 import { duration } from "./format.ts";
-import { checkResults, device, status, worker } from "./store.ts";
 import { Scroll } from "./scroll.tsx";
+import { checkResults, device, status, worker } from "./store.ts";
 
 const TITLES: Readonly<Record<CheckResult["part"], string>> = {
   probe: "What drivers get wrong",

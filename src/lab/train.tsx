@@ -15,6 +15,7 @@ import {
 import { download } from "./download.ts";
 import { bits, count, duration, rate } from "./format.ts";
 import { EVAL_FIELDS, STEP_FIELDS } from "./protocol.ts";
+import { Scroll } from "./scroll.tsx";
 import { dataArgument, PRESET_TITLES } from "./settings.ts";
 import { ModelKey, Setup } from "./setup.tsx";
 import {
@@ -48,7 +49,6 @@ import {
   worker,
   type RunSummary,
 } from "./store.ts";
-import { Scroll } from "./scroll.tsx";
 
 const chartOptions = signal<ChartOptions>({ unit: "nats", logarithmic: false, closeUp: false });
 

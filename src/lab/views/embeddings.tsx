@@ -3,9 +3,9 @@ import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } fr
 import { count, visible } from "../format.ts";
 import { inspector } from "../inspector.ts";
 import { Waiting } from "../reading.tsx";
+import { Scroll } from "../scroll.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
-import { Scroll } from "../scroll.tsx";
 
 const [WIDTH, HEIGHT, MARGIN] = [640, 470, 24];
 /** Centres of characters that are nearer than this are moved apart. */

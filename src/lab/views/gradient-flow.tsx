@@ -1,10 +1,10 @@
 import { inspector } from "../inspector.ts";
 import { LogPlot } from "../plot.tsx";
+import { Scroll } from "../scroll.tsx";
 import { PRESET_TITLES } from "../settings.ts";
 import { Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
-import { Scroll } from "../scroll.tsx";
 
 const LAGS = 40;
 /** Where the axis ends. */

@@ -7,12 +7,12 @@ import { heatColour } from "../heatmap.ts";
 import { answered, inspector } from "../inspector.ts";
 import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
+import { Scroll } from "../scroll.tsx";
 import { PRESET_NAMES, PRESET_TITLES } from "../settings.ts";
 import { ModelKey } from "../setup.tsx";
 import { ColourScale, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
-import { Scroll } from "../scroll.tsx";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
   const snapshot = snapshots[chosen]!;

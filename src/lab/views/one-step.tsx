@@ -2,9 +2,9 @@ import type { LanguageModelConfig } from "../../models/config.ts";
 import { fixed } from "../format.ts";
 import { quoted } from "../passage-text.tsx";
 import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
+import { Scroll } from "../scroll.tsx";
 import type { Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
-import { Scroll } from "../scroll.tsx";
 
 interface Box {
   readonly name: string;

@@ -4,9 +4,9 @@ import { heatColour } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { ColourScale, UnitInput, Waiting } from "../reading.tsx";
+import { Scroll } from "../scroll.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
-import { Scroll } from "../scroll.tsx";
 
 /** Characters that are coloured; the ranking reads more. */
 const SHOWN = 900;
