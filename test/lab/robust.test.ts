@@ -38,6 +38,12 @@ async function withBrowser(options: { webGpu?: boolean }, test: (browser: Browse
   }
 }
 
+/** An error of the browser's does not matter: what tells is what the page does. */
+async function crashGpu(browser: Browser): Promise<void> {
+  const cdp = await browser.newBrowserCDPSession();
+  await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+}
+
 const untilSaved = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
 
@@ -88,8 +94,7 @@ it("goes on from the last snapshot after the GPU process crashed, once and again
     await button(page, "Train").click();
     await untilStep(page, 40);
     await untilSaved(page);
-    const cdp = await browser.newBrowserCDPSession();
-    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await crashGpu(browser);
     await untilPhase(page, "recovering", 10_000);
     const crashed = Date.now();
     await untilPhase(page, "training", 20_000);
@@ -102,7 +107,7 @@ it("goes on from the last snapshot after the GPU process crashed, once and again
     // it may not know its new GPU process yet, and then crashes none.
     let lost = false;
     for (let crashes = 1; crashes < 4 && !lost; crashes++) {
-      await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+      await crashGpu(browser);
       lost = await untilPhase(page, "lost", 12_000).then(
         () => true,
         () => false,
@@ -135,8 +140,7 @@ it("offers the CPU when no device comes back after three tries, and loses nothin
     const before = (await curvesOf(page)).models[0]!.steps;
     await button(page, "Resume").click();
     await untilPhase(page, "training");
-    const cdp = await browser.newBrowserCDPSession();
-    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await crashGpu(browser);
     await untilPhase(page, "lost", 30_000);
     await button(page, "Go on on the CPU").click();
     await untilPhase(page, "paused", 20_000);
@@ -157,8 +161,7 @@ it("keeps a checkpoint to download and a way on while there is no device, also f
     await button(page, "Train").click();
     await untilStep(page, 60);
     await untilSaved(page);
-    const cdp = await browser.newBrowserCDPSession();
-    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await crashGpu(browser);
     await untilPhase(page, "lost", 30_000);
     const kept = loadCheckpoint(await downloaded(page, /checkpoint, download/)).training!.step;
     expect(kept).toBeGreaterThan(0);
@@ -175,8 +178,7 @@ it("stays paused if that was asked for while the device was away", () =>
     await button(page, "Train").click();
     await untilStep(page, 60);
     await untilSaved(page);
-    const cdp = await browser.newBrowserCDPSession();
-    await cdp.send("Browser.crashGpuProcess" as never).catch(() => {});
+    await crashGpu(browser);
     await untilPhase(page, "recovering", 10_000);
     // It waits, and says so, but takes the press.
     await page.locator("#go").click({ force: true });
