@@ -267,6 +267,7 @@ describe("what the views compute", () => {
     ["'Tis bitter cold, and 'twas so. ’Tis, ‘tis.", []],
     ["She said, 'and 'tis late.' Then--'twas dark.", ["'and 'tis late."]],
     ['a stray " mark, and "one" more', ['"one']],
+    ['say "never closed\n\nnext', []],
     ["Er sagte: „Nein!“ und «non», 「いや」.", ["„Nein!", "«non", "「いや"]],
     ["“He said ‘no.” And", ["“He said ‘no."]],
   ])("knows what is inside quotation marks: %s", (text, expected) => {
