@@ -127,10 +127,11 @@ export const rangeOf = ({ least, most, integer }: NumberField): string =>
 /** Whether a number is one that the field takes. */
 export const fits = (name: NumberName, value: number): boolean => v.is(NUMBER_SCHEMAS[name], value);
 
+const VAL_FRACTION = 0.1;
 /** Characters that tell the validation loss well enough; of a long book more would take longer than the training. */
 const ENOUGH_VALIDATION = 20_000;
 export const valFractionFor = (characters: number): number =>
-  characters * 0.1 <= ENOUGH_VALIDATION ? 0.1 : Number((ENOUGH_VALIDATION / characters).toPrecision(2));
+  characters * VAL_FRACTION <= ENOUGH_VALIDATION ? VAL_FRACTION : Number((ENOUGH_VALIDATION / characters).toPrecision(2));
 
 /** The sizes that an adapter handles well: each learns to write words within a minute or two. */
 export function defaultsFor(family: "gpu" | "software" | "cpu"): Settings {
@@ -144,7 +145,7 @@ export function defaultsFor(family: "gpu" | "software" | "cpu"): Settings {
     warmupSteps: 0,
     clip: 1,
     weightDecay: 0,
-    valFraction: 0.1,
+    valFraction: VAL_FRACTION,
     seed: 1,
   } as const;
   const gpu = { hiddenSize: 128, embeddingSize: 64, batchSize: 32, seqLen: 64, totalSteps: 2000, learningRate: 2e-3 };

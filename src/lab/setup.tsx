@@ -34,8 +34,14 @@ import { MOST_BYTES } from "./texts.ts";
 
 /** The fields in rows of two; the words come in between. */
 const BEFORE: readonly NumberName[] = [
-  ...(["hiddenSize", "embeddingSize", "numLayers", "dropout"] as const),
-  ...(["batchSize", "seqLen", "totalSteps", "seed"] as const),
+  "hiddenSize",
+  "embeddingSize",
+  "numLayers",
+  "dropout",
+  "batchSize",
+  "seqLen",
+  "totalSteps",
+  "seed",
 ];
 const AFTER: readonly NumberName[] = ["learningRate", "warmupSteps", "clip", "weightDecay", "valFraction", "evalInterval"];
 

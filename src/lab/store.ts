@@ -247,9 +247,7 @@ let textLoad: Promise<void> = Promise.resolve();
 /** The visitor's choice of a text; the address follows it. */
 export async function chooseText(source: TextSource): Promise<void> {
   // Whoever has set the validation part has meant it.
-  const load = loadText(source, settings.value.valFraction === valFractionFor(text.value?.characters ?? 0));
-  textLoad = load;
-  await load;
+  await (textLoad = loadText(source, settings.value.valFraction === valFractionFor(text.value?.characters ?? 0)));
   if (!textProblem.value) writeUrl();
 }
 

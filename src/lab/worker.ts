@@ -215,21 +215,20 @@ async function reopen(choice: DeviceChoice): Promise<void> {
   await open(choice);
   if (!run) return;
   const { settings, text, lanes } = run;
-  const made = makeLanes(
-    lanes.map(({ preset }) => preset),
-    (preset, i) => {
-      const old = lanes[i]!;
-      const lane = old.snapshot
-        ? laneFromCheckpoint(device!, preset, old.snapshot.bytes, text)
-        : newLane(device!, settings, preset, text);
-      setLog(lane, old.points, old.evaluations);
-      lane.failure = old.failure;
-      lane.finished = lane.trainer.step >= settings.totalSteps;
-      return lane;
-    },
-  );
   try {
-    run.lanes = await made;
+    run.lanes = await makeLanes(
+      lanes.map(({ preset }) => preset),
+      (preset, i) => {
+        const old = lanes[i]!;
+        const lane = old.snapshot
+          ? laneFromCheckpoint(device!, preset, old.snapshot.bytes, text)
+          : newLane(device!, settings, preset, text);
+        setLog(lane, old.points, old.evaluations);
+        lane.failure = old.failure;
+        lane.finished = lane.trainer.step >= settings.totalSteps;
+        return lane;
+      },
+    );
   } catch (error) {
     // A device that does not hold the run is none for it.
     device?.dispose();

@@ -185,23 +185,20 @@ const [BOX_WIDTH, BOX_HEIGHT] = [112, 74];
 const WIDTH = 5 * COLUMN;
 const centre = ({ at: [column, row] }: Box): readonly [number, number] => [(column + 0.5) * COLUMN, (row + 0.5) * ROW];
 
-/** From the edge of one box to that of the next in its row or column; as thick as what flows through it is large. */
+/** From one box to the edge of another in its row or column; as thick as what flows through it is large. */
 function Wire({ from, to }: { from: Box; to: Box }) {
   const [[x1, y1], [x2, y2]] = [centre(from), centre(to)];
   const [dx, dy] = [Math.sign(x2 - x1), Math.sign(y2 - y1)];
-  // A box of another row and column is met from below.
-  const x = dx !== 0 && dy === 0 ? x2 - (dx * BOX_WIDTH) / 2 : x2;
-  const y = dy !== 0 ? y2 - (dy * BOX_HEIGHT) / 2 : y2;
+  const [x, y] = [x2 - (dx * BOX_WIDTH) / 2, y2 - (dy * BOX_HEIGHT) / 2];
   const width = 1 + 4 * Math.min(1, Math.abs(from.value));
   const tip = 6 + width;
   const across = 3 + width / 2;
-  const along = dy === 0;
-  const corners = along
-    ? [x, y, x - dx * tip, y - across, x - dx * tip, y + across]
-    : [x, y, x - across, y - dy * tip, x + across, y - dy * tip];
+  // Where the line ends and the tip begins.
+  const [endX, endY] = [x - dx * tip, y - dy * tip];
+  const corners = [x, y, endX - dy * across, endY - dx * across, endX + dy * across, endY + dx * across];
   return (
     <g class="wire">
-      <line x1={x1} y1={y1} x2={along ? x - dx * tip : x} y2={along ? y : y - dy * tip} style={{ strokeWidth: `${width}px` }} />
+      <line x1={x1} y1={y1} x2={endX} y2={endY} style={{ strokeWidth: `${width}px` }} />
       <polygon points={corners.join(" ")} />
     </g>
   );
