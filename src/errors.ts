@@ -1,6 +1,7 @@
 /** What went wrong, as a word that programs can test. */
 export type ErrorCode =
   | "E_NO_WEBGPU"
+  | "E_DISPOSED"
   | "E_LIMIT"
   | "E_DEVICE_LOST"
   | "E_NAN_LOSS"

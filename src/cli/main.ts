@@ -34,6 +34,7 @@ const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
   E_DATA: USAGE,
   E_SHAPE: USAGE,
   E_BAD_CHECKPOINT: USAGE,
+  E_DISPOSED: FAILED,
   E_LIMIT: FAILED,
   E_SHADER: FAILED,
   E_NO_WEBGPU: 3,
