@@ -6,7 +6,7 @@ import type { EvalEvent, StepEvent } from "../training/events.ts";
 const PLAIN_INTERVAL = 10_000;
 /** Milliseconds between two drawings of the live line. */
 const LIVE_INTERVAL = 100;
-/** Weight of the past in the smoothed numbers. */
+/** Weight of the past in the smoothed loss. */
 const SMOOTHING = 0.9;
 
 let liveLine = false;
@@ -53,9 +53,9 @@ class Smooth {
 /** The progress of one run of training. */
 export class Progress {
   private readonly loss = new Smooth();
-  /** Milliseconds of a step. */
-  private readonly time = new Smooth();
   private shown = -Infinity;
+  /** The first step that was told of, and when: the time left is told by all the time since, pauses too. */
+  private first: { readonly step: number; readonly time: number } | undefined;
 
   constructor(
     private readonly totalSteps: number,
@@ -65,15 +65,17 @@ export class Progress {
 
   step({ step, loss, tokensPerSecond }: StepEvent): void {
     const smoothLoss = this.loss.add(loss);
-    const stepTime = this.time.add(this.charactersPerStep / tokensPerSecond);
     const now = performance.now();
+    this.first ??= { step, time: now };
+    const seconds = (now - this.first.time) / 1000;
+    const stepTime = seconds > 1 ? seconds / (step - this.first.step) : this.charactersPerStep / tokensPerSecond;
     const last = step === this.totalSteps;
     if (!last && now - this.shown < (process.stderr.isTTY ? LIVE_INTERVAL : PLAIN_INTERVAL)) return;
     this.shown = now;
     const line = [
       `${this.label}step ${String(step).padStart(String(this.totalSteps).length)}/${this.totalSteps}`,
       losses(smoothLoss),
-      `${rate(this.charactersPerStep / stepTime)} characters/s`,
+      `${rate(tokensPerSecond)} characters/s`,
       `${duration((this.totalSteps - step) * stepTime)} left`,
     ].join(" · ");
     if (process.stderr.isTTY) live(line);

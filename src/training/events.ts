@@ -17,6 +17,7 @@ export interface StepEvent {
   readonly step: number;
   /** Nats per predicted token, of this step's batch. */
   readonly loss: number;
+  /** Over about the last second of training; evaluations, samples and checkpoints do not count. */
   readonly tokensPerSecond: number;
   readonly learningRate: number;
   /** Global norm before clipping. */

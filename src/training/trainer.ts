@@ -10,6 +10,7 @@ import type { Plan } from "../runtime/device.ts";
 import type { Tensor, TensorSpec } from "../runtime/tensor.ts";
 import type { EvalEvent, StepEvent, TrainingEvent } from "./events.ts";
 import { makeEvaluator, type Evaluation, type Evaluator } from "./evaluate.ts";
+import { LogQueue, throwIfNotFinite } from "./log-queue.ts";
 import { BETA1, BETA2, OPTIMIZERS, recordUpdate, type Moment } from "./optimizers.ts";
 import { trainingOptions, type TrainingOptions } from "./options.ts";
 import { learningRateAt } from "./schedule.ts";
@@ -29,8 +30,6 @@ const EXPLODED_LOGS = 3;
 /** Whether a loss is so high that no sound parameters give it. */
 export const isExploded = (loss: number, vocabSize: number): boolean =>
   !(loss <= EXPLODED_FACTOR * Math.max(Math.log(vocabSize), 1));
-/** Read-backs that may be under way before the loop waits for the oldest. */
-const MAX_PENDING_READS = 8;
 
 /**
  * Trains a language model by truncated backpropagation through time.
@@ -332,84 +331,6 @@ function makeHostBuffers({ batchSize: B, seqLen: T, loss }: TrainingOptions, con
   } catch (cause) {
     throw new GatewiseError("E_LIMIT", `batchSize ${B} × seqLen ${T} does not fit in memory; make them smaller`, { cause });
   }
-}
-
-interface PendingLog {
-  readonly step: number;
-  readonly learningRate: number;
-  readonly read: Promise<void>;
-  metrics: ArrayLike<number> | undefined;
-  arrived: number;
-}
-
-/** Logs whose numbers are still on their way from the device, in order. */
-class LogQueue {
-  private readonly pending: PendingLog[] = [];
-
-  constructor(
-    private lastTime: number,
-    private lastStep: number,
-    private readonly tokensPerStep: number,
-  ) {}
-
-  push(step: number, learningRate: number, values: Promise<ArrayLike<number>>): void {
-    const log: PendingLog = {
-      step,
-      learningRate,
-      metrics: undefined,
-      arrived: 0,
-      read: values.then((metrics) => {
-        log.metrics = metrics;
-        log.arrived = performance.now();
-      }),
-    };
-    // Whoever awaits `read` gets the error; until then it must not count as unhandled.
-    log.read.catch(() => {});
-    this.pending.push(log);
-  }
-
-  /** Waits for all logs, or only for the oldest if too many are under way. */
-  async settle(all: boolean): Promise<void> {
-    if (all) for (const log of this.pending) await log.read;
-    else if (this.pending.length > MAX_PENDING_READS) await this.pending[0]!.read;
-  }
-
-  /** The oldest log, if its numbers are here. @throws GatewiseError E_NAN_LOSS */
-  shift(): StepEvent | undefined {
-    const log = this.pending[0];
-    if (!log?.metrics) return undefined;
-    throwIfNotFinite(log.step, log.metrics);
-    this.pending.shift();
-    const tokens = (log.step - this.lastStep) * this.tokensPerStep;
-    const tokensPerSecond = tokens / Math.max(1e-6, (log.arrived - this.lastTime) / 1000);
-    this.lastTime = log.arrived;
-    this.lastStep = log.step;
-    return {
-      v: 1,
-      event: "step",
-      step: log.step,
-      loss: log.metrics[METRIC.loss]!,
-      tokensPerSecond,
-      learningRate: log.learningRate,
-      gradNorm: log.metrics[METRIC.norm]!,
-    };
-  }
-
-  /** Time that went into something else does not count against the rate. */
-  pausedFor(milliseconds: number): void {
-    this.lastTime += milliseconds;
-  }
-}
-
-/** After one gradient that is not finite the optimizer rests for good, so that a later, finite loss means nothing. */
-function throwIfNotFinite(step: number, metrics: ArrayLike<number>): void {
-  const [loss, norm] = [metrics[METRIC.loss]!, metrics[METRIC.norm]!];
-  if (metrics[METRIC.skipped] === 0 && Number.isFinite(loss) && Number.isFinite(norm)) return;
-  throw new GatewiseError(
-    "E_NAN_LOSS",
-    `by step ${step} a gradient was not finite (loss ${loss}, gradient norm ${norm} now); the parameters are those from ` +
-      "before it. Lower the learning rate, or clip the gradient",
-  );
 }
 
 /** The value, or undefined if waiting for it was aborted, whatever the reason that was given. */
