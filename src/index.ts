@@ -18,6 +18,7 @@ export { CharTokenizer } from "./data/tokenizer.ts";
 export { BOOKS, fetchText, findBook, stripGutenberg } from "./data/books.ts";
 export { Trainer, type TrainerOptions } from "./training/trainer.ts";
 export type { TrainingOptions } from "./training/options.ts";
+export { restartSchedule } from "./training/schedule.ts";
 export type * from "./training/events.ts";
 export { makeEvaluator, type Evaluation, type Evaluator } from "./training/evaluate.ts";
 export {
@@ -28,6 +29,7 @@ export {
   saveCheckpoint,
   type Checkpoint,
   type Intervals,
+  type ResumeNotice,
   type TrainingProgress,
 } from "./training/checkpoint.ts";
 export {

@@ -99,17 +99,20 @@ export interface RecurrentState {
   readonly c: Tensor | undefined;
 }
 
+/** The tensors of a state: h and, if the cell has one, c. */
+export function stateSpecs(config: LanguageModelConfig, B: number): readonly { name: string; shape: readonly number[] }[] {
+  const shape = [config.numLayers, B, config.hiddenSize];
+  return (cellOf(config).cellState ? ["state.h", "state.c"] : ["state.h"]).map((name) => ({ name, shape }));
+}
+
 /** Makes a state, all zero. `make` is a device's or a recorder's `tensor`. */
 export function makeState(
   make: (spec: { name: string; shape: readonly number[] }) => Tensor,
   config: LanguageModelConfig,
   B: number,
 ): RecurrentState {
-  const shape = [config.numLayers, B, config.hiddenSize];
-  return {
-    h: make({ name: "state.h", shape }),
-    c: cellOf(config).cellState ? make({ name: "state.c", shape }) : undefined,
-  };
+  const [h, c] = stateSpecs(config, B).map(make);
+  return { h: h!, c };
 }
 
 /** Records the copy of a state into h[0] and c[0] of every layer ("load"), or of h[T] and c[T] back ("store"). */

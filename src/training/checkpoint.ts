@@ -1,13 +1,16 @@
 // Checkpoints: one .safetensors file that PyTorch, the command line and the page all read.
-import { GatewiseError } from "../errors.ts";
+import { checkBytes, shown } from "../checks.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
-import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { GatewiseError } from "../errors.ts";
+import { languageModelConfig, parameterSpecs, type LanguageModelConfig } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
+import { stateSpecs } from "../models/pass.ts";
 import type { Device } from "../runtime/device.ts";
-import { sizeOf } from "../runtime/tensor.ts";
+import { OPTIMIZERS, type Moment } from "./optimizers.ts";
 import { trainingOptions, type TrainingOptions } from "./options.ts";
-import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from "./safetensors.ts";
+import { copyTensors, encodeSafeTensors, readHeader, repeatedKey, shownShape, type NamedTensor } from "./safetensors.ts";
+import { learningRateAt, reachedRate } from "./schedule.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 
 const FORMAT = "gatewise";
@@ -24,6 +27,8 @@ export interface TrainingProgress {
   readonly rngCounter: number;
   readonly dataCursor: number;
   readonly bestValLoss: number | null;
+  /** The step at which the optimizer's moments began from zero: above 0 where it replaced another. */
+  readonly momentsSince: number;
   /** Fingerprint of the text, so that a run resumed on another one can be told. */
   readonly data: { readonly tokens: number; readonly hash: number };
 }
@@ -45,7 +50,7 @@ export interface Checkpoint {
  * @throws GatewiseError E_NAN_LOSS if a gradient was not finite, E_CONFIG without a tokenizer
  */
 export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}): Promise<Uint8Array> {
-  const { model, options, step, bestValLoss } = trainer;
+  const { model, options, step, bestValLoss, momentsSince } = trainer;
   const { device } = model;
   const { tokenizer } = trainer.settings;
   if (!tokenizer) throw new GatewiseError("E_CONFIG", "saveCheckpoint: give the tokenizer to Trainer.create, { tokenizer }");
@@ -57,16 +62,19 @@ export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}
     }
   };
   await add(model.parameters, "");
-  for (const [moment, set] of Object.entries(trainer.moments)) await add(set, `optimizer.${moment}.`);
+  for (const [moment, set] of Object.entries(trainer.moments)) await add(set, momentPrefix(moment as Moment));
   for (const tensor of [trainer.state?.h, trainer.state?.c]) {
     if (tensor) tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
   }
-  const training: TrainingProgress = {
+  // Left out where nothing was replaced, as by the versions before there was such a field.
+  const since = momentsSince > 0 ? { momentsSince } : {};
+  const training: Omit<TrainingProgress, "momentsSince"> = {
     step,
     options: { ...options, ...intervals },
     rngCounter: step,
     dataCursor: step,
     bestValLoss: Number.isFinite(bestValLoss) ? bestValLoss : null,
+    ...since,
     data: fingerprint(trainer.tokens),
   };
   return encodeSafeTensors({
@@ -82,95 +90,178 @@ export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}
 }
 
 /**
- * Decodes a checkpoint and checks that it is whole.
+ * Decodes a checkpoint and checks that it is whole: that its header has the tensors that its configuration and its run
+ * ask for, each of its shape, is known before a tensor is copied.
  *
- * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong.
+ * @param file the file's bytes: a Uint8Array or other view, or an ArrayBuffer
+ * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong, E_DATA if these are no bytes.
  */
-export function loadCheckpoint(bytes: Uint8Array): Checkpoint {
-  const { tensors, metadata } = decodeSafeTensors(bytes);
+export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpoint {
+  const bytes = checkBytes("loadCheckpoint", file);
+  const { places, metadata } = readHeader(bytes);
   if (metadata.format !== FORMAT) {
-    throw new GatewiseError(
-      "E_BAD_CHECKPOINT",
-      `not a Gatewise checkpoint: its format is ${JSON.stringify(metadata.format ?? "unknown")}, expected "${FORMAT}"`,
-    );
+    throw bad(`not a Gatewise checkpoint: its format is ${shown(metadata.format ?? "unknown")}, expected "${FORMAT}"`);
   }
   if (metadata.version !== VERSION) {
-    throw new GatewiseError(
-      "E_BAD_CHECKPOINT",
-      `checkpoint of version ${metadata.version}, this Gatewise reads version ${VERSION}; use the newer Gatewise that wrote it`,
-    );
+    const version = metadata.version?.slice(0, 20);
+    throw bad(`checkpoint of version ${version}, this Gatewise reads version ${VERSION}; use the newer Gatewise that wrote it`);
   }
-  const parse = (key: string): unknown => {
-    try {
-      return JSON.parse(metadata[key] ?? "");
-    } catch (cause) {
-      throw new GatewiseError("E_BAD_CHECKPOINT", `the checkpoint's ${key} is missing or damaged`, { cause });
-    }
-  };
-  const checked = <T>(key: string, read: (value: any) => T): T => {
-    try {
-      return read(parse(key));
-    } catch (cause) {
-      if (cause instanceof GatewiseError && cause.code === "E_BAD_CHECKPOINT") throw cause;
-      throw new GatewiseError("E_BAD_CHECKPOINT", `the checkpoint's ${key} is damaged: ${(cause as Error).message}`, { cause });
-    }
-  };
-  const config = checked("config", languageModelConfig);
-  const tokenizer = checked("tokenizer", (value) => CharTokenizer.fromJSON(value));
-  if (tokenizer.size !== config.vocabSize) {
-    throw new GatewiseError(
-      "E_BAD_CHECKPOINT",
-      `the checkpoint's tokenizer has ${tokenizer.size} characters, its model ${config.vocabSize}`,
-    );
+  const config = readMetadata(metadata, "config", languageModelConfig);
+  const tokenizer = readMetadata(metadata, "tokenizer", (value) => CharTokenizer.fromJSON(value));
+  if (tokenizer.size !== config.vocabSize)
+    throw bad(`the checkpoint's tokenizer has ${tokenizer.size} characters, its model ${config.vocabSize}`);
+  const training = metadata.training === undefined ? undefined : readMetadata(metadata, "training", trainingProgress);
+  checkShapes(config, training, places);
+  return { config, tokenizer, tensors: copyTensors(bytes, places), training };
+}
+
+const bad = (message: string, cause?: unknown): GatewiseError => new GatewiseError("E_BAD_CHECKPOINT", message, { cause });
+
+/** Reads one entry of the metadata, which is JSON. `read` may throw whatever it likes at a value that it does not expect. */
+function readMetadata<T>(metadata: Readonly<Record<string, string>>, key: string, read: (value: any) => T): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(metadata[key] ?? "");
+  } catch (cause) {
+    throw bad(`the checkpoint's ${key} is missing or damaged`, cause);
   }
-  return {
-    config,
-    tokenizer,
-    tensors,
-    training: metadata.training === undefined ? undefined : checked("training", trainingProgress),
-  };
+  const twice = repeatedKey(metadata[key]!);
+  if (twice !== undefined) throw bad(`the checkpoint's ${key} has the name ${shown(twice)} twice`);
+  try {
+    return read(value);
+  } catch (cause) {
+    if (cause instanceof GatewiseError && cause.code === "E_BAD_CHECKPOINT") throw cause;
+    throw bad(`the checkpoint's ${key} is damaged: ${(cause as Error).message}`, cause);
+  }
 }
 
 function trainingProgress(value: TrainingProgress): TrainingProgress {
-  const check = (name: string, number: unknown, valid: boolean): void => {
-    if (!valid) throw new Error(`${name} is ${JSON.stringify(number)}`);
+  const check = (name: string, given: unknown, valid: boolean): void => {
+    if (!valid) throw new Error(`${name} is ${shown(given)}`);
   };
-  const { step, bestValLoss, data } = value;
-  check("step", step, Number.isInteger(step) && step >= 0);
+  check("it", value, typeof value === "object" && value !== null);
+  const { step, options, rngCounter, dataCursor, bestValLoss, momentsSince = 0, data, ...others } = value;
+  const integer = (name: string, given: unknown, most = Number.MAX_SAFE_INTEGER): void =>
+    check(name, given, Number.isInteger(given) && (given as number) >= 0 && (given as number) <= most);
+  for (const [name, given] of Object.entries(others)) check(`the unknown field ${shown(name)}`, given, false);
+  integer("step", step);
+  integer("rngCounter", rngCounter);
+  integer("dataCursor", dataCursor);
+  integer("momentsSince", momentsSince, step);
   check("bestValLoss", bestValLoss, bestValLoss === null || Number.isFinite(bestValLoss));
   check("data", data, Number.isInteger(data?.tokens) && Number.isInteger(data?.hash));
-  return { ...value, options: trainingOptions(value.options) };
+  check("options", options, typeof options === "object" && options !== null);
+  const { tokens, hash } = data;
+  return { step, options: trainingOptions(options), rngCounter, dataCursor, bestValLoss, momentsSince, data: { tokens, hash } };
 }
 
-/** The tensors of a checkpoint whose names begin with `prefix`, without it. */
-function withPrefix({ tensors }: Checkpoint, prefix: string): Record<string, Float32Array> {
-  const found = Object.entries(tensors).filter(([name]) => name.startsWith(prefix));
-  return Object.fromEntries(found.map(([name, { data }]) => [name.slice(prefix.length), data]));
+const momentPrefix = (moment: Moment): string => `optimizer.${moment}.`;
+
+/** The tensors of a model's file, and of its run's, with their shapes: they follow from the configuration. */
+function expectedShapes(
+  config: LanguageModelConfig,
+  training: TrainingProgress | undefined,
+): ReadonlyMap<string, readonly number[]> {
+  const parameters = parameterSpecs(config);
+  const shapes = new Map(parameters.map(({ name, shape }) => [name, shape]));
+  if (!training) return shapes;
+  const { optimizer, state, batchSize } = training.options;
+  for (const moment of OPTIMIZERS[optimizer].moments)
+    for (const { name, shape } of parameters) shapes.set(momentPrefix(moment) + name, shape);
+  if (state === "carry") for (const { name, shape } of stateSpecs(config, batchSize)) shapes.set(name, shape);
+  return shapes;
+}
+
+/** Tensors of each kind that an error lists. */
+const LISTED = 4;
+
+/** @throws GatewiseError E_BAD_CHECKPOINT unless the tensors are those expected: their names, and shapes, not only sizes */
+function checkShapes(
+  config: LanguageModelConfig,
+  training: TrainingProgress | undefined,
+  tensors: Readonly<Record<string, { readonly shape: readonly number[] }>>,
+): void {
+  const expected = expectedShapes(config, training);
+  const list = (found: readonly string[]): string =>
+    found.slice(0, LISTED).join(", ") + (found.length > LISTED ? ` and ${found.length - LISTED} more` : "");
+  const problems: string[] = [];
+  const missing: string[] = [];
+  for (const [name, shape] of expected) {
+    const got = Object.hasOwn(tensors, name) ? tensors[name]!.shape : undefined;
+    if (!got) missing.push(`"${name}" ${shownShape(shape)}`);
+    else if (got.join() !== shape.join()) problems.push(`"${name}" must be ${shownShape(shape)}, got ${shownShape(got)}`);
+  }
+  const leftOver = Object.keys(tensors).filter((name) => !expected.has(name));
+  const findings = [
+    ...(problems.length > 0 ? [list(problems)] : []),
+    ...(missing.length > 0 ? [`missing ${list(missing)}`] : []),
+    ...(leftOver.length > 0
+      ? [`left over ${list(leftOver.map((name) => `${shown(name)} ${shownShape(tensors[name]!.shape)}`))}`]
+      : []),
+  ];
+  if (findings.length > 0)
+    throw bad(
+      `the checkpoint does not hold the ${training ? "model and run" : "model"} that it describes: ${findings.join("; ")}`,
+    );
+}
+
+/** @throws GatewiseError E_BAD_CHECKPOINT that names the tensor, if one has a value that is NaN or infinite */
+function checkFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): void {
+  for (const name of names) {
+    const { data } = tensors[name]!;
+    const at = data.findIndex((value) => !Number.isFinite(value));
+    if (at >= 0)
+      throw bad(
+        `the checkpoint's "${name}" holds ${data[at]} at ${at}: it was damaged, or its run had diverged; use an earlier one`,
+      );
+  }
+}
+
+/** Whether a device can compute in a configuration's precision. */
+const hasPrecision = (device: Device, { precision }: LanguageModelConfig): boolean =>
+  precision === "f32" || !device.gpuDevice || device.gpuDevice.features.has("shader-f16");
+
+/**
+ * Makes the model of a checkpoint, with its weights. They are float32 whatever the precision it was trained in, so that
+ * a device without shader-f16 gets a model that computes in f32.
+ *
+ * @throws GatewiseError E_BAD_CHECKPOINT if tensors are not those of the configuration, or not finite; E_LIMIT
+ */
+export function modelFromCheckpoint(device: Device, { config, training, tensors }: Checkpoint): LanguageModel {
+  checkShapes(config, training, tensors);
+  const names = parameterSpecs(config).map(({ name }) => name);
+  checkFinite(tensors, names);
+  const model = LanguageModel.create(device, { ...config, ...(!hasPrecision(device, config) && { precision: "f32" }) });
+  model.loadStateDict(Object.fromEntries(names.map((name) => [name, tensors[name]!.data])));
+  return model;
 }
 
 /**
- * Makes the model of a checkpoint, with its weights.
+ * Refuses to train a checkpoint's model on in another precision than its run's without a word: f16 where the device
+ * has none.
  *
- * @throws GatewiseError E_BAD_CHECKPOINT if tensors are missing or of the wrong size, E_LIMIT
+ * @throws GatewiseError E_CONFIG
  */
-export function modelFromCheckpoint(device: Device, checkpoint: Checkpoint): LanguageModel {
-  const model = LanguageModel.create(device, checkpoint.config);
-  try {
-    const parameters = Object.entries(withPrefix(checkpoint, "")).filter(([name]) => !/^(optimizer|state)\./.test(name));
-    model.loadStateDict(Object.fromEntries(parameters));
-  } catch (cause) {
-    model.dispose();
-    throw new GatewiseError("E_BAD_CHECKPOINT", `the checkpoint does not hold its own model: ${(cause as Error).message}`, {
-      cause,
-    });
-  }
-  return model;
+export function checkPrecision({ config, device }: LanguageModel, { config: { precision } }: Checkpoint): void {
+  if (config.precision === precision) return;
+  throw new GatewiseError(
+    "E_CONFIG",
+    `this run was trained in ${precision}, and ${device.description} has no shader-f16; to train it on in f32, give ` +
+      '--precision f32 (in the library, a checkpoint whose config has precision: "f32")',
+  );
+}
+
+/** What a resumed run does in another way than the unbroken one, for people. */
+export interface ResumeNotice {
+  readonly about: "optimizer" | "learningRate" | "batchSize";
+  readonly message: string;
 }
 
 /**
  * Continues the run of a checkpoint, bit for bit if `tokens` are the same.
  *
- * @param overrides options to change; those that the data or the optimizer's state depend on are better left alone
+ * @param overrides options to change; another optimizer begins with moments of zero
+ * @param onNotice told of what such a change means for the run
  * @throws GatewiseError E_BAD_CHECKPOINT, E_CONFIG, E_DATA
  */
 export function resumeTrainer(
@@ -178,45 +269,63 @@ export function resumeTrainer(
   tokens: Uint32Array,
   checkpoint: Checkpoint,
   overrides: TrainerOptions = {},
+  onNotice: (notice: ResumeNotice) => void = () => {},
 ): Trainer {
-  const { training } = checkpoint;
-  if (!training)
-    throw new GatewiseError(
-      "E_BAD_CHECKPOINT",
-      "this checkpoint holds a model but no run; start a new run from it with --init-from",
-    );
-  const trainer = Trainer.create(model, tokens, { tokenizer: checkpoint.tokenizer, ...training.options, ...overrides });
+  const { training, tensors } = checkpoint;
+  if (!training) throw bad("this checkpoint holds a model but no run; start a new run from it with --init-from");
+  checkPrecision(model, checkpoint);
+  checkShapes(model.config, training, tensors);
+  checkFinite(tensors, expectedShapes(model.config, training).keys());
+  const { step, options: before } = training;
+  const trainer = Trainer.create(model, tokens, { tokenizer: checkpoint.tokenizer, ...before, ...overrides });
   try {
     const { device } = model;
-    for (const [moment, set] of Object.entries(trainer.moments)) {
-      const values = withPrefix(checkpoint, `optimizer.${moment}.`);
-      for (const [i, { name, shape }] of set.specs.entries()) {
-        const given = values[name];
-        if (given?.length !== sizeOf(shape)) {
-          const problem = given ? `has ${given.length} values` : "is missing";
-          throw new GatewiseError(
-            "E_BAD_CHECKPOINT",
-            `optimizer.${moment}.${name} [${shape.join(", ")}] ${problem}; was the run trained with another optimizer?`,
-          );
-        }
-        device.write(set.flat.parts[i]!, given);
-      }
-    }
-    for (const tensor of [trainer.state?.h, trainer.state?.c]) {
-      if (!tensor || training.options.state !== "carry") continue;
-      const values = checkpoint.tensors[tensor.name];
-      if (!values) throw new GatewiseError("E_BAD_CHECKPOINT", `the carried state ${tensor.name} is missing`);
-      // With another batch size the streams are others, which begin from zero.
-      if (values.shape.join() === tensor.shape.join()) device.write(tensor, values.data);
-    }
-    trainer.step = training.step;
+    const { options } = trainer;
+    trainer.step = step;
     trainer.bestValLoss = training.bestValLoss ?? Infinity;
+    if (options.optimizer === before.optimizer) {
+      trainer.momentsSince = training.momentsSince;
+      for (const [moment, set] of Object.entries(trainer.moments))
+        for (const [i, { name }] of set.specs.entries())
+          device.write(set.flat.parts[i]!, tensors[momentPrefix(moment as Moment) + name]!.data);
+    } else {
+      // A moment of one optimizer is not the other's, even where both have an m: a mean is no momentum.
+      trainer.momentsSince = step;
+    }
+    // With another batch size the streams are others, which begin from zero.
+    if (before.state === "carry" && options.batchSize === before.batchSize) {
+      for (const tensor of [trainer.state?.h, trainer.state?.c]) if (tensor) device.write(tensor, tensors[tensor.name]!.data);
+    }
+    for (const notice of resumeNotices(step, before, options)) onNotice(notice);
   } catch (error) {
     trainer.dispose();
     throw error;
   }
   return trainer;
 }
+
+function resumeNotices(step: number, before: TrainingOptions, now: TrainingOptions): readonly ResumeNotice[] {
+  const notices: ResumeNotice[] = [];
+  if (now.optimizer !== before.optimizer) {
+    const message = `the optimizer is ${now.optimizer} now, and was ${before.optimizer}: its moments begin from zero`;
+    notices.push({ about: "optimizer", message });
+  }
+  const [reached, next] = [reachedRate(step, before), learningRateAt(step, now)];
+  // A rate that was asked for is no surprise, one that follows from the schedule's new length is.
+  const replanned = learningRateAt(step, { ...now, learningRate: before.learningRate }) !== learningRateAt(step, before);
+  if (replanned && step > 0) {
+    const message = `the learning rate goes from ${short(reached)} at step ${step} to ${short(next)}, by the ${now.schedule} schedule over ${now.totalSteps} steps`;
+    notices.push({ about: "learningRate", message });
+  }
+  if (now.batchSize !== before.batchSize && before.state === "carry" && now.state === "carry") {
+    const message = `the batch is ${now.batchSize} now, and was ${before.batchSize}: the text is cut into other streams, whose state begins from zero`;
+    notices.push({ about: "batchSize", message });
+  }
+  return notices;
+}
+
+/** A rate as people read it. */
+const short = (rate: number): string => String(Number(rate.toPrecision(3)));
 
 /** Whether a text is the one that a checkpoint's run was trained on. */
 export const sameText = (checkpoint: Checkpoint, tokens: Uint32Array): boolean =>

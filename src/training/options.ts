@@ -15,6 +15,8 @@ export interface TrainingOptions {
   readonly weightDecay: number;
   readonly schedule: ScheduleName;
   readonly warmupSteps: number;
+  /** Step at which the schedule begins; `restartSchedule` gives a resumed run a new one. */
+  readonly scheduleStart: number;
   /** Steps over which the schedule runs; `run` may stop earlier or go on. */
   readonly totalSteps: number;
   /** Largest global norm of the gradient; 0 for no clipping. */
@@ -43,6 +45,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   weightDecay: 0,
   schedule: "constant",
   warmupSteps: 0,
+  scheduleStart: 0,
   totalSteps: 1000,
   clip: 1,
   loss: "all",
@@ -75,7 +78,15 @@ export function trainingOptions(given: Partial<TrainingOptions>): TrainingOption
   const oneOf = (name: keyof TrainingOptions, values: readonly string[]): void =>
     require(values.includes(options[name] as string), name, `one of ${values.join(", ")}`);
   for (const name of ["batchSize", "seqLen", "totalSteps"] as const) integer(name, 1);
-  for (const name of ["warmupSteps", "seed", "logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const)
+  for (const name of [
+    "warmupSteps",
+    "scheduleStart",
+    "seed",
+    "logInterval",
+    "evalInterval",
+    "sampleInterval",
+    "checkpointInterval",
+  ] as const)
     integer(name, 0);
   for (const name of ["weightDecay", "clip", "momentum"] as const) number(name, 0);
   require(Number.isFinite(options.learningRate) && options.learningRate > 0, "learningRate", "a number above 0");

@@ -1,6 +1,8 @@
 // The safetensors file format: 8 bytes of header length, a JSON header, then the tensors' bytes.
 // https://github.com/huggingface/safetensors describes it.
+import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { sizeOf } from "../runtime/tensor.ts";
 
 export interface NamedTensor {
   readonly shape: readonly number[];
@@ -43,68 +45,144 @@ export function encodeSafeTensors({ tensors, metadata }: SafeTensors): Uint8Arra
   return bytes;
 }
 
+/** A tensor as the header announces it: its shape, and where in the file its bytes lie. */
+export interface TensorPlace {
+  readonly shape: readonly number[];
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface SafeTensorsHeader {
+  readonly places: Readonly<Record<string, TensorPlace>>;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
 /**
  * Decodes a file of float32 tensors.
  *
  * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong with the bytes.
  */
 export function decodeSafeTensors(bytes: Uint8Array): SafeTensors {
-  const fail = (problem: string): never => {
-    throw new GatewiseError("E_BAD_CHECKPOINT", `not a whole .safetensors file: ${problem}`);
-  };
+  const { places, metadata } = readHeader(bytes);
+  return { tensors: copyTensors(bytes, places), metadata };
+}
+
+/** Copies the tensors out of a file, because a Float32Array cannot start at any byte. */
+export function copyTensors(bytes: Uint8Array, places: SafeTensorsHeader["places"]): SafeTensors["tensors"] {
+  return Object.fromEntries(
+    Object.entries(places).map(([name, { shape, from, to }]) => {
+      const data = new Float32Array((to - from) / 4);
+      new Uint8Array(data.buffer).set(bytes.subarray(from, to));
+      return [name, { shape, data }];
+    }),
+  );
+}
+
+const fail = (problem: string): never => {
+  throw new GatewiseError("E_BAD_CHECKPOINT", `not a whole .safetensors file: ${problem}`);
+};
+
+/**
+ * Reads what a file says of itself, and checks that its bytes hold all of it. No tensor is copied yet: whoever knows
+ * which shapes to expect can compare them first.
+ *
+ * @throws GatewiseError E_BAD_CHECKPOINT
+ */
+export function readHeader(bytes: Uint8Array): SafeTensorsHeader {
   if (bytes.length < HEADER_LENGTH_BYTES) fail(`${bytes.length} bytes, at least ${HEADER_LENGTH_BYTES} expected`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerLength = Number(view.getBigUint64(0, true));
-  if (headerLength > MAX_HEADER) fail(`its header claims ${headerLength} bytes; this is some other kind of file`);
+  if (headerLength > MAX_HEADER)
+    fail(otherKind(bytes) ?? `its header claims ${headerLength} bytes; this is some other kind of file`);
   const start = HEADER_LENGTH_BYTES + headerLength;
   if (start > bytes.length) fail(`cut short: the header needs ${start} bytes, the file has ${bytes.length}`);
   let header: Record<string, unknown>;
+  let twice: string | undefined;
   try {
-    header = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(HEADER_LENGTH_BYTES, start)));
+    const json = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(HEADER_LENGTH_BYTES, start));
+    header = JSON.parse(json);
+    twice = repeatedKey(json);
   } catch (cause) {
     throw new GatewiseError("E_BAD_CHECKPOINT", "not a .safetensors file: its header is not JSON", { cause });
   }
   if (typeof header !== "object" || header === null || Array.isArray(header)) fail("its header is no object");
-  const metadata: Record<string, string> = {};
-  const tensors: Record<string, NamedTensor> = {};
-  const places: [name: string, from: number, to: number][] = [];
-  for (const [name, value] of Object.entries(header)) {
-    if (name === "__metadata__") {
-      for (const [key, text] of Object.entries((value ?? {}) as object)) metadata[key] = String(text);
-      continue;
-    }
-    tensors[name] = decodeTensor(name, value, bytes, start, fail);
-    places.push([name, ...(value as { data_offsets: [number, number] }).data_offsets]);
-  }
+  if (twice !== undefined) fail(`its header has the name ${shown(twice)} twice`);
+  const { __metadata__: metadata = {}, ...tensors } = header;
+  const places = Object.fromEntries(
+    Object.entries(tensors).map(([name, value]) => [name, placeOf(name, value, start, bytes.length)]),
+  );
   // The format wants the bytes after the header covered once, with nothing between.
-  let end = 0;
-  for (const [name, from, to] of places.sort((a, b) => a[1] - b[1] || a[2] - b[2])) {
-    if (from !== end) fail(`tensor "${name}" begins at byte ${from} of the data, not at ${end}`);
+  let end = start;
+  for (const [name, { from, to }] of Object.entries(places).sort(([, a], [, b]) => a.from - b.from || a.to - b.to)) {
+    if (from !== end) fail(`tensor ${shown(name)} begins at byte ${from - start} of the data, not at ${end - start}`);
     end = to;
   }
-  if (start + end !== bytes.length) fail(`${bytes.length - start - end} bytes follow the last tensor`);
-  return { tensors, metadata };
+  if (end !== bytes.length) fail(`${bytes.length - end} bytes follow the last tensor`);
+  return { places, metadata: stringsOf(metadata) };
 }
 
-function decodeTensor(
-  name: string,
-  value: unknown,
-  bytes: Uint8Array,
-  start: number,
-  fail: (problem: string) => never,
-): NamedTensor {
+function stringsOf(metadata: unknown): Record<string, string> {
+  if (typeof metadata !== "object" || metadata === null || Array.isArray(metadata))
+    return fail(`its __metadata__ must be an object, got ${shown(metadata)}`);
+  for (const [key, text] of Object.entries(metadata))
+    if (typeof text !== "string") fail(`its metadata must be strings, ${shown(key)} is ${shown(text)}`);
+  return metadata as Record<string, string>;
+}
+
+function placeOf(name: string, value: unknown, start: number, fileLength: number): TensorPlace {
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
-  if (dtype !== "F32") return fail(`tensor "${name}" is ${String(dtype)}, only F32 is read`);
-  if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) return fail(`tensor "${name}" has no valid shape and place`);
+  const tensor = `tensor ${shown(name)}`;
+  if (dtype !== "F32")
+    return fail(`${tensor} is ${typeof dtype === "string" ? dtype.slice(0, 20) : shown(dtype)}, only F32 is read`);
+  if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) return fail(`${tensor} has no valid shape and place`);
   const [from, to] = offsets as [number, number];
-  const size = shape.reduce((a, b) => a * b, 1);
-  if (to - from !== 4 * size)
-    return fail(`tensor "${name}" [${shape.join(", ")}] should have ${4 * size} bytes, has ${to - from}`);
-  if (start + to > bytes.length)
-    return fail(`cut short: tensor "${name}" ends at byte ${start + to}, the file at ${bytes.length}`);
-  // A copy, because a Float32Array cannot start at any byte. (Not bytes.slice: Node's Buffer makes that a view.)
-  const first = bytes.byteOffset + start;
-  return { shape, data: new Float32Array(bytes.buffer.slice(first + from, first + to) as ArrayBuffer) };
+  const size = sizeOf(shape);
+  if (to - from !== 4 * size) return fail(`${tensor} ${shownShape(shape)} should have ${4 * size} bytes, has ${to - from}`);
+  if (start + to > fileLength) return fail(`cut short: ${tensor} ends at byte ${start + to}, the file at ${fileLength}`);
+  return { shape, from: start + from, to: start + to };
 }
 
-const isSizes = (value: unknown): value is number[] => Array.isArray(value) && value.every((n) => Number.isInteger(n) && n >= 0);
+const isSizes = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
+
+/** "[20, 5]"; of a damaged file's endless shape only its rank. */
+export const shownShape = (shape: readonly number[]): string =>
+  shape.length > 8 ? `of ${shape.length} axes` : `[${shape.join(", ")}]`;
+
+/** What a file is that is often taken for a .safetensors file, by its first bytes. */
+function otherKind(bytes: Uint8Array): string | undefined {
+  const begin = new TextDecoder("latin1").decode(bytes.subarray(0, 2048));
+  if (begin.startsWith("PK\x03\x04")) return "this is a ZIP archive, as PyTorch's .pt files are";
+  if (/^\s*\{/.test(begin) && begin.includes('"weight_map"'))
+    return "this is the index of a model in several files, and holds no tensors itself";
+  if (/^[\t\n\r\x20-\x7e]{8}/.test(begin))
+    return `it begins with the text ${shown(begin.slice(0, 24))}; this is some other kind of file`;
+  return undefined;
+}
+
+/**
+ * The first name that one object within `json`, which must be valid JSON, has twice. JSON.parse would keep the last in
+ * silence, other readers the first.
+ */
+export function repeatedKey(json: string): string | undefined {
+  /** The names so far of each object that is open; undefined for arrays. */
+  const open: (Set<string> | undefined)[] = [];
+  let string = "";
+  for (let i = 0; i < json.length; i++) {
+    const character = json[i]!;
+    if (character === "{") open.push(new Set());
+    else if (character === "[") open.push(undefined);
+    else if (character === "}" || character === "]") open.pop();
+    else if (character === '"') {
+      const begin = i;
+      while (json[++i] !== '"') if (json[i] === "\\") i++;
+      string = json.slice(begin, i + 1);
+    } else if (character === ":") {
+      // Parsed, because "\u0061" is "a".
+      const key = JSON.parse(string) as string;
+      if (open.at(-1)!.has(key)) return key;
+      open.at(-1)!.add(key);
+    }
+  }
+  return undefined;
+}

@@ -6,22 +6,27 @@ export type ScheduleName = (typeof SCHEDULES)[number];
 /** Part of the peak that the cosine schedule ends at. */
 const COSINE_FLOOR = 0.1;
 
+export interface Schedule {
+  readonly learningRate: number;
+  readonly schedule: ScheduleName;
+  readonly warmupSteps: number;
+  /** Step at which the schedule begins: above 0 where a resumed run was given a new one; 0 if left out. */
+  readonly scheduleStart?: number;
+  readonly totalSteps: number;
+}
+
 /**
  * The learning rate of step `step` (from 0) of `totalSteps`: a linear warm-up over the first `warmupSteps`, then
  * constant; or half a cosine from the peak to a tenth of it (Loshchilov & Hutter 2017); or "step", halved after each
- * quarter of the run.
+ * quarter of the run. All is counted from `scheduleStart`.
  */
 export function learningRateAt(
   step: number,
-  {
-    learningRate,
-    schedule,
-    warmupSteps,
-    totalSteps,
-  }: { learningRate: number; schedule: ScheduleName; warmupSteps: number; totalSteps: number },
+  { learningRate, schedule, warmupSteps, scheduleStart = 0, totalSteps }: Schedule,
 ): number {
-  if (step < warmupSteps) return (learningRate * (step + 1)) / warmupSteps;
-  const progress = Math.min(1, (step - warmupSteps) / Math.max(1, totalSteps - warmupSteps));
+  const done = step - scheduleStart;
+  if (done < warmupSteps) return (learningRate * (done + 1)) / warmupSteps;
+  const progress = Math.min(1, (done - warmupSteps) / Math.max(1, totalSteps - scheduleStart - warmupSteps));
   switch (schedule) {
     case "constant":
       return learningRate;
@@ -32,4 +37,18 @@ export function learningRateAt(
     default:
       throw new GatewiseError("E_CONFIG", `schedule must be one of ${SCHEDULES.join(", ")}, got ${String(schedule)}`);
   }
+}
+
+/** The rate of the last of `steps` steps. */
+export const reachedRate = (steps: number, schedule: Schedule): number => learningRateAt(Math.max(0, steps - 1), schedule);
+
+/**
+ * A new schedule over the steps that remain after `step`, for `resumeTrainer`: stretching the old one over more steps
+ * would raise the rate again half-way. "reached" begins at the rate that the run had come to, without a warm-up; "peak"
+ * at the old peak, with it (a warm restart).
+ */
+export function restartSchedule(step: number, options: Schedule, from: "reached" | "peak"): Partial<Schedule> {
+  return from === "peak"
+    ? { scheduleStart: step }
+    : { scheduleStart: step, learningRate: reachedRate(step, options), warmupSteps: 0 };
 }

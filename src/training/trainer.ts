@@ -42,6 +42,8 @@ export class Trainer {
   /** Steps done since the run's first. */
   step = 0;
   bestValLoss = Infinity;
+  /** Step at which the moments began from zero: Adam's bias corrections count from it. */
+  momentsSince = 0;
   readonly options: TrainingOptions;
   /** Optimizer moments, laid out as the parameters. */
   readonly moments: Readonly<Partial<Record<Moment, ParameterSet>>>;
@@ -57,7 +59,8 @@ export class Trainer {
   private plan: Plan | undefined;
   private pass: PassInputs | undefined;
   private evaluator: Evaluator | undefined;
-  private readonly host: HostBuffers;
+  /** Made with the plan: their size is the options' claim, which a checkpoint may make. */
+  private host!: HostBuffers;
   private explodedLogs = 0;
 
   private constructor(
@@ -67,7 +70,7 @@ export class Trainer {
   ) {
     const { device, config } = model;
     this.options = trainingOptions(settings);
-    const { batchSize: B, state, valFraction } = this.options;
+    const { batchSize: B, seqLen: T, state, valFraction } = this.options;
     const wrong = tokens.findIndex((token) => token >= config.vocabSize);
     if (wrong >= 0) {
       throw new GatewiseError(
@@ -77,9 +80,9 @@ export class Trainer {
     }
     const { train, val } = splitTokens(tokens, valFraction);
     this.batches = createBatches(train, this.options);
+    if (B * T > MAX_BATCH_TOKENS) throw tooLarge(B, T);
     this.valTokens = val;
     this.trainTokens = train.length;
-    this.host = makeHostBuffers(this.options, config);
     const allocated: Tensor[] = [];
     const make = (spec: TensorSpec): Tensor => {
       const tensor = device.tensor(spec);
@@ -120,6 +123,7 @@ export class Trainer {
     if (this.plan) return this.plan;
     const { model, options, gradients, metrics } = this;
     const { batchSize: B, seqLen: T, loss } = options;
+    this.host = makeHostBuffers(options, model.config);
     this.plan = await model.device.record("train", (recorder) => {
       this.pass = recordPass(recorder, model, { T, B, loss, state: this.state, rng: this.rng, gradients });
       const moments = Object.fromEntries(Object.entries(this.moments).map(([name, set]) => [name, set.flat.whole]));
@@ -151,8 +155,9 @@ export class Trainer {
     const restart = this.batches.fill(step, host.inputs, host.targets);
     sortByToken(host.inputs, model.config.vocabSize, host.order, host.starts);
     host.schedule[0] = learningRateAt(step, options);
-    host.schedule[1] = 1 - BETA1 ** (step + 1);
-    host.schedule[2] = 1 - BETA2 ** (step + 1);
+    const updates = step - this.momentsSince + 1;
+    host.schedule[1] = 1 - BETA1 ** updates;
+    host.schedule[2] = 1 - BETA2 ** updates;
     host.rng[0] = options.seed;
     host.rng[1] = step;
     device.write(pass!.inputs, host.inputs);
@@ -303,6 +308,12 @@ export class Trainer {
   }
 }
 
+/** T·B beyond which no device can bind the logits: 4 GiB at four characters. */
+const MAX_BATCH_TOKENS = 2 ** 28;
+
+const tooLarge = (B: number, T: number, cause?: unknown): GatewiseError =>
+  new GatewiseError("E_LIMIT", `batchSize ${B} × seqLen ${T} does not fit in memory; make them smaller`, { cause });
+
 /** Arrays that every step fills again. */
 interface HostBuffers {
   readonly inputs: Uint32Array;
@@ -329,7 +340,7 @@ function makeHostBuffers({ batchSize: B, seqLen: T, loss }: TrainingOptions, con
       firstTarget: loss === "all" ? 0 : (T - 1) * B,
     };
   } catch (cause) {
-    throw new GatewiseError("E_LIMIT", `batchSize ${B} × seqLen ${T} does not fit in memory; make them smaller`, { cause });
+    throw tooLarge(B, T, cause);
   }
 }
 

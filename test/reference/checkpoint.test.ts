@@ -333,60 +333,113 @@ describe("a file that is no whole checkpoint", async () => {
     expect(() => loadCheckpoint(other)).toThrow(/not a Gatewise checkpoint/);
   });
 
+  const values = (shape: number[]): NamedTensor => ({ shape, data: new Float32Array(shape.reduce((x, y) => x * y, 1)) });
   const tensors: [name: string, tensors: Record<string, NamedTensor>, message: RegExp][] = [
-    ["without a parameter", { "head.bias": gone }, /does not hold its own model: .*"head\.bias" \[\d+\] is missing/],
-    ["without the embedding", { "embedding.weight": gone }, /"embedding\.weight" \[\d+, 3\] is missing/],
+    ["without a parameter", { "head.bias": gone }, /the model and run that it describes: missing "head\.bias" \[\d+\]$/],
+    ["without the embedding", { "embedding.weight": gone }, /missing "embedding\.weight" \[\d+, 3\]$/],
     [
       "with a parameter of another size",
-      { "rnn.weight_hh_l1": { shape: [20, 4], data: new Float32Array(80) } },
-      /"rnn\.weight_hh_l1" must be \[20, 5\] \(100 values\), got 80 values/,
+      { "rnn.weight_hh_l1": values([20, 4]) },
+      /: "rnn\.weight_hh_l1" must be \[20, 5\], got \[20, 4\]$/,
     ],
     [
-      "with a layer too many",
-      { "rnn.weight_hh_l2": { shape: [20, 5], data: new Float32Array(100) } },
-      /unknown tensor "rnn\.weight_hh_l2"/,
+      "with a parameter of its size and another shape",
+      { "head.weight": values([5, V]) },
+      shapeError("head.weight", [V, 5], [5, V]),
+    ],
+    ["with a flattened parameter", { "head.weight": values([5 * V]) }, shapeError("head.weight", [V, 5], [5 * V])],
+    ["with a layer too many", { "rnn.weight_hh_l2": values([20, 5]) }, /: left over "rnn\.weight_hh_l2" \[20, 5\]$/],
+    ["without a moment", { "optimizer.v.head.bias": gone }, /: missing "optimizer\.v\.head\.bias" \[\d+\]$/],
+    [
+      "with a moment of another size",
+      { "optimizer.m.rnn.bias_ih_l0": values([3]) },
+      /"optimizer\.m\.rnn\.bias_ih_l0" must be \[20\], got \[3\]$/,
+    ],
+    [
+      "with a moment of another shape",
+      { "optimizer.v.rnn.weight_ih_l1": values([5, 20]) },
+      shapeError("optimizer.v.rnn.weight_ih_l1", [20, 5], [5, 20]),
+    ],
+    ["without its carried state", { "state.c": gone }, /: missing "state\.c" \[2, 3, 5\]$/],
+    ["with a state of another batch", { "state.h": values([3, 2, 5]) }, shapeError("state.h", [2, 3, 5], [3, 2, 5])],
+    [
+      "with the names of another program",
+      Object.fromEntries(
+        Object.entries(file.tensors).flatMap(([name, tensor]) => [
+          [name, gone],
+          [`lm.${name}`, tensor],
+        ]),
+      ),
+      /: missing "embedding\.weight" \[\d+, 3\], .* and 31 more; left over "lm\.embedding\.weight" \[\d+, 3\], .* and 31 more$/,
     ],
   ];
+  function shapeError(name: string, expected: readonly number[], got: readonly number[]): RegExp {
+    const text = `: "${name}" must be [${expected.join(", ")}], got [${got.join(", ")}]`;
+    return new RegExp(`${text.replaceAll(/[.[\]]/g, "\\$&")}$`);
+  }
   for (const [name, fields, message] of tensors) {
-    it(`gives no model, and leaves nothing behind: ${name}`, () => {
-      const checkpoint = loadCheckpoint(changed({}, fields));
-      const before = device.memory();
-      expect(() => modelFromCheckpoint(device, checkpoint)).toThrow(isBad);
-      expect(() => modelFromCheckpoint(device, checkpoint)).toThrow(message);
-      expect(device.memory()).toEqual(before);
+    it(`is refused: ${name}`, () => {
+      expect(() => loadCheckpoint(changed({}, fields))).toThrow(isBad);
+      expect(() => loadCheckpoint(changed({}, fields))).toThrow(message);
     });
   }
 
-  const runs: [
-    name: string,
-    metadata: Record<string, string | undefined>,
-    tensors: Record<string, NamedTensor>,
-    message: RegExp,
-  ][] = [
-    ["without any", { training: undefined }, {}, /this checkpoint holds a model but no run; start a new run from it/],
-    [
-      "without a moment",
-      {},
-      { "optimizer.v.head.bias": gone },
-      /optimizer\.v\.head\.bias \[\d+\] is missing; was the run trained with another optimizer\?/,
-    ],
-    [
-      "with a moment of another size",
-      {},
-      { "optimizer.m.rnn.bias_ih_l0": { shape: [3], data: new Float32Array(3) } },
-      /optimizer\.m\.rnn\.bias_ih_l0 \[20\] has 3 values/,
-    ],
-    ["without its carried state", {}, { "state.c": gone }, /the carried state state\.c is missing/],
-  ];
-  for (const [name, fields, changes, message] of runs) {
-    it(`gives a model but no run, and leaves nothing behind: ${name}`, () => {
-      const checkpoint = loadCheckpoint(changed(fields, changes));
-      const model = modelFromCheckpoint(device, checkpoint);
-      const before = device.memory();
-      expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(isBad);
-      expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(message);
-      expect(device.memory()).toEqual(before);
-      model.dispose();
+  it("gives no model where its contents were changed afterwards, and leaves nothing behind", () => {
+    const checkpoint = loadCheckpoint(bytes);
+    const before = device.memory();
+    const tensors = { ...checkpoint.tensors, "head.weight": values([5, V]) };
+    expect(() => modelFromCheckpoint(device, { ...checkpoint, tensors })).toThrow(isBad);
+    const config = { ...checkpoint.config, hiddenSize: 12_000 };
+    expect(() => modelFromCheckpoint(device, { ...checkpoint, config })).toThrow(
+      /"rnn\.weight_ih_l0" must be \[48000, 3\], got \[20, 3\], .* and \d+ more$/,
+    );
+    expect(device.memory()).toEqual(before);
+  });
+
+  it("holds a model alone if it says nothing of a run, which cannot be resumed", () => {
+    const own = Object.keys(file.tensors).filter((name) => /^(optimizer|state)\./.test(name));
+    expect(() => loadCheckpoint(changed({ training: undefined }))).toThrow(/describes: left over "optimizer\.m\.embedding/);
+    const checkpoint = loadCheckpoint(changed({ training: undefined }, Object.fromEntries(own.map((name) => [name, gone]))));
+    const model = modelFromCheckpoint(device, checkpoint);
+    const before = device.memory();
+    expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(isBad);
+    expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(
+      /this checkpoint holds a model but no run; start a new run from it/,
+    );
+    expect(device.memory()).toEqual(before);
+    model.dispose();
+  });
+
+  it("gives no run for a model of another configuration", () => {
+    const checkpoint = loadCheckpoint(bytes);
+    const model = LanguageModel.create(device, modelOptions({ cell: "gru" }));
+    const before = device.memory();
+    expect(() => resumeTrainer(model, tokens, checkpoint)).toThrow(/"rnn\.weight_ih_l0" must be \[15, 3\], got \[20, 3\]/);
+    expect(device.memory()).toEqual(before);
+    model.dispose();
+  });
+
+  for (const value of [NaN, Infinity, -Infinity]) {
+    it(`with ${value} in it is refused where it would be computed with, by the tensor's name, and can still be looked at`, () => {
+      for (const name of ["rnn.weight_hh_l1", "head.bias", "optimizer.v.head.weight", "state.c"]) {
+        const { shape, data } = file.tensors[name]!;
+        const spoilt = data.slice();
+        spoilt[3] = value;
+        const checkpoint = loadCheckpoint(changed({}, { [name]: { shape, data: spoilt } }));
+        const before = device.memory();
+        const use = (): void => {
+          const model = modelFromCheckpoint(device, checkpoint);
+          try {
+            resumeTrainer(model, tokens, checkpoint).dispose();
+          } finally {
+            model.dispose();
+          }
+        };
+        expect(use).toThrow(isBad);
+        expect(use).toThrow(`the checkpoint's "${name}" holds ${value} at 3`);
+        expect(device.memory()).toEqual(before);
+        if (/^(rnn|head)/.test(name)) expect(() => modelFromCheckpoint(device, checkpoint)).toThrow(isBad);
+      }
     });
   }
 

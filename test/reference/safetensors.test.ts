@@ -199,6 +199,8 @@ describe("a damaged file", () => {
   }
 
   const tensor = (fields: object): string => JSON.stringify({ a: { dtype: "F32", shape: [2], data_offsets: [0, 8], ...fields } });
+  /** Deeper than any stack: to go through it by recursion is a RangeError. */
+  const deep = "[".repeat(20_000) + "]".repeat(20_000);
   const cases: [name: string, file: Uint8Array, message: string][] = [
     ["some text", new TextEncoder().encode("Alice was beginning to get very tired"), "this is some other kind of file"],
     ["a header longer than the format allows", fileOf("{}", 0, 100_000_001), "its header claims 100000001 bytes"],
@@ -229,8 +231,79 @@ describe("a damaged file", () => {
       'tensor "b" begins at byte 0 of the data, not at 4',
     ],
     ["bytes after the last tensor", fileOf(tensor({}), 12), "4 bytes follow the last tensor"],
+    [
+      "a name twice",
+      fileOf('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', 4),
+      'its header has the name "a" twice',
+    ],
+    [
+      "a name twice, once written in another way",
+      fileOf(
+        '{"a\\"":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"\\u0061\\u0022":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}',
+        8,
+      ),
+      'its header has the name "a\\"" twice',
+    ],
+    ["metadata twice", fileOf('{"__metadata__":{"k":"v"},"__metadata__":{}}'), 'its header has the name "__metadata__" twice'],
+    ["one key of the metadata twice", fileOf('{"__metadata__":{"k":"v","x":"\\\\","k":"w"}}'), 'the name "k" twice'],
+    [
+      "a shape twice",
+      fileOf('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4],"shape":[1]}}', 4),
+      'its header has the name "shape" twice',
+    ],
+    ["a number in the metadata", fileOf('{"__metadata__":{"k":1}}'), 'its metadata must be strings, "k" is 1'],
+    ["an object in the metadata", fileOf('{"__metadata__":{"k":{"toString":1}}}'), '"k" is an object'],
+    ["nesting in the metadata", fileOf(`{"__metadata__":{"k":${deep}}}`), '"k" is an array of 1'],
+    ["a list for metadata", fileOf('{"__metadata__":["k"]}'), "its __metadata__ must be an object, got an array of 1"],
+    ["null for metadata", fileOf('{"__metadata__":null}'), "its __metadata__ must be an object, got null"],
+    ["an object for a dtype", fileOf('{"a":{"dtype":{"valueOf":1}}}'), 'tensor "a" is an object, only F32 is read'],
+    ["nesting for a dtype", fileOf(`{"a":{"dtype":${deep}}}`), 'tensor "a" is an array of 1, only F32 is read'],
+    [
+      "nesting for a shape",
+      fileOf(`{"a":{"dtype":"F32","shape":${deep},"data_offsets":[0,4]}}`, 4),
+      "has no valid shape and place",
+    ],
+    [
+      "an endless shape",
+      fileOf(tensor({ shape: Array(20000).fill(2) }), 8),
+      'tensor "a" of 20000 axes should have Infinity bytes',
+    ],
+    [
+      "the index of a model in several files",
+      new TextEncoder().encode(
+        '{\n  "metadata": {"total_size": 4},\n  "weight_map": {"a": "model-00001-of-00002.safetensors"}\n}\n',
+      ),
+      "not a whole .safetensors file: this is the index of a model in several files, and holds no tensors itself",
+    ],
+    [
+      "PyTorch's own format",
+      Uint8Array.of(0x50, 0x4b, 3, 4, 0, 0, 8, 8, 0, 0),
+      "not a whole .safetensors file: this is a ZIP archive, as PyTorch's .pt files are",
+    ],
+    [
+      "other JSON",
+      new TextEncoder().encode('{\n  "format": "gatewise-run"\n}\n'),
+      'it begins with the text "{\\n  \\"format\\": \\"gatewise-"; this is some other kind of file',
+    ],
     ["a place past the end", fileOf(tensor({ data_offsets: [4, 12] }), 8), 'cut short: tensor "a" ends at byte'],
   ];
+  it("may use the names of JavaScript's own objects: they are names like others", () => {
+    const header =
+      '{"__proto__":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"__proto__":"x","constructor":"y"}}';
+    const { tensors, metadata } = decodeSafeTensors(fileOf(header, 4));
+    expect(Object.keys(tensors)).toEqual(["__proto__"]);
+    expect(Object.entries(metadata)).toEqual([
+      ["__proto__", "x"],
+      ["constructor", "y"],
+    ]);
+  });
+
+  it("has a name twice only within one object", () => {
+    const entry = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}';
+    const header = `{"a":${entry},"b":${entry},"__metadata__":{"a":"{\\"a\\":1,\\"a\\":2}","b":"dtype"}}`;
+    expect(Object.keys(decodeSafeTensors(fileOf(header)).tensors)).toEqual(["a", "b"]);
+  });
+
   for (const [name, file, message] of cases) {
     it(`is refused for its reason: ${name}`, () => {
       expect(() => decodeSafeTensors(file)).toThrow(isBad);
