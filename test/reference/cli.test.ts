@@ -1,9 +1,9 @@
 // The command line as a user meets it: the built program, run as a process of its own, on the CPU.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 
 const CLI = resolve("dist/cli.js");
 const folder = mkdtempSync(join(tmpdir(), "gatewise-cli-"));
@@ -378,11 +378,14 @@ it("a killed process leaves every checkpoint whole, and nothing behind it runnin
     "killed/run",
   ];
   const child = spawn(process.execPath, [CLI, ...args], { cwd: folder, stdio: "ignore", detached: true });
-  await new Promise((done) => setTimeout(done, 900 + Math.random() * 300));
+  const run = join(folder, "killed/run");
+  const begun = (): boolean => existsSync(run) && readdirSync(run).some((name) => name.startsWith("checkpoint-"));
+  await vi.waitFor(() => expect(begun()).toBe(true), { timeout: 30_000 });
+  await new Promise((done) => setTimeout(done, Math.random() * 300));
   // The whole group: in a checkout the program may run itself again with the adapter's environment.
   process.kill(-child.pid!, "SIGKILL");
   await new Promise((done) => child.on("close", done));
-  const kept = readdirSync(join(folder, "killed/run")).filter((name) => name.startsWith("checkpoint-"));
+  const kept = readdirSync(run).filter((name) => name.startsWith("checkpoint-"));
   expect(kept.length).toBeGreaterThan(0);
   for (const name of kept) expect(gatewise("info", join("killed/run", name)).code).toBe(0);
 });
