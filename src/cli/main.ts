@@ -73,6 +73,13 @@ addTrainingFlags(command("train", "train a language model on a text"))
   .addOption(deviceOption())
   .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
   .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
+  .addOption(
+    new Option(
+      "--schedule-from <rate>",
+      "with --resume: a new schedule for the steps that remain, from the rate reached or from the peak; by default " +
+        "the old one goes on, stretched over --steps",
+    ).choices(["reached", "peak"]),
+  )
   .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
   .addOption(noTuneOption())
   .addOption(retuneOption())
