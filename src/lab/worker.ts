@@ -28,7 +28,7 @@ import { loadText, type LoadedText } from "./texts.ts";
 const REPORT_INTERVAL = 100;
 /** Snapshots and samples may take a part of the time, and come no more often than this, in milliseconds. */
 const SAVE_INTERVAL = 3000;
-/** The first snapshot comes early: what was not saved yet is lost with the device. */
+/** The first snapshot comes early, so long after the first step: what was not saved yet is lost with the device. */
 const FIRST_SAVE = 1500;
 const SAMPLE_INTERVAL = 4000;
 const FIRST_SAMPLE = 2500;
@@ -248,8 +248,14 @@ async function reopen(choice: DeviceChoice): Promise<void> {
 async function trainLoop(): Promise<void> {
   // A loop that has not noticed a pause yet takes up again.
   if (requestSample) return;
-  let saveAt = performance.now() + FIRST_SAVE;
-  let sampleAt = performance.now() + FIRST_SAMPLE;
+  // Compiling and tuning take their time: what is due counts from the first step.
+  let [saveAt, sampleAt] = [Infinity, Infinity];
+  const before = logged();
+  const due = (): number => {
+    if (saveAt === Infinity && logged() > before)
+      [saveAt, sampleAt] = [performance.now() + FIRST_SAVE, Math.min(sampleAt, performance.now() + FIRST_SAMPLE)];
+    return Math.min(saveAt, sampleAt);
+  };
   requestSample = () => {
     sampleAt = Math.min(sampleAt, performance.now() + 200);
     interrupt?.();
@@ -259,7 +265,7 @@ async function trainLoop(): Promise<void> {
     try {
       // Commands that came in the meantime go first: they are in the queue before this stretch.
       const resampled = await exclusive(async () => {
-        await stretch(() => Math.min(saveAt, sampleAt));
+        await stretch(due);
         report();
         if (performance.now() >= saveAt) {
           saveAt = performance.now() + (await timed(saveRun, SAVE_INTERVAL, SHARE.save));
@@ -278,6 +284,8 @@ async function trainLoop(): Promise<void> {
   requestSample = undefined;
 }
 let requestSample: (() => void) | undefined;
+
+const logged = (): number => requireRun().lanes.reduce((sum, { points }) => sum + points.length, 0);
 
 /** Does something and returns how long to wait until the next time, so that it takes no more than its share. */
 async function timed(task: () => Promise<void>, least: number, share: number): Promise<number> {
