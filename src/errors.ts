@@ -28,3 +28,7 @@ export class GatewiseError extends Error {
     super(message, options);
   }
 }
+
+/** The error for what is used after its dispose. */
+export const disposedError = (what: string): GatewiseError =>
+  new GatewiseError("E_DISPOSED", `${what} was disposed; make another`);

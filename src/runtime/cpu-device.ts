@@ -1,7 +1,7 @@
-import { GatewiseError } from "../errors.ts";
+import { disposedError, GatewiseError } from "../errors.ts";
 import type { Device, KernelTime, Plan } from "./device.ts";
-import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
-import { fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
+import { makeFlatTensors, makeTensor, Recorder, tensorsOf, type Command, type FlatTensors } from "./recorder.ts";
+import { fromStored, notHere, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
 
 /** Milliseconds of work after which the event loop may breathe. */
 const SLICE = 30;
@@ -33,7 +33,12 @@ export class CpuDevice implements Device {
   /** Over all plans: a long loop of short plans must let signals in too. */
   private lastBreath = performance.now();
 
-  constructor(private readonly precision: "float32" | "float64") {
+  private disposed = false;
+
+  constructor(
+    private readonly precision: "float32" | "float64",
+    readonly fallbackReason?: string,
+  ) {
     this.description = `CPU ${precision}`;
   }
 
@@ -49,7 +54,14 @@ export class CpuDevice implements Device {
     return flat;
   }
 
+  /** @throws GatewiseError E_DISPOSED, also for a tensor that is not on this device */
+  private check(tensor?: Tensor): void {
+    if (this.disposed) throw disposedError("this device");
+    if (tensor && !this.storages.has(tensor.storage)) throw notHere(tensor.name);
+  }
+
   private allocate(tensor: Tensor): void {
+    this.check();
     const { storage } = tensor;
     const Constructor = tensor.dtype === "u32" ? Uint32Array : this.precision === "float64" ? Float64Array : Float32Array;
     try {
@@ -65,28 +77,49 @@ export class CpuDevice implements Device {
   }
 
   free(...tensors: readonly Tensor[]): void {
-    for (const { storage } of tensors) {
-      storage.array = undefined;
-      this.storages.delete(storage);
-    }
+    // Those of another device are not this one's to free.
+    for (const { storage } of tensors) if (this.storages.delete(storage)) storage.array = undefined;
   }
 
   write(tensor: Tensor, values: NumberArray): void {
+    this.check(tensor);
     arrayOf(tensor).set(toStored(tensor, values));
   }
 
+  writeAll(writes: readonly (readonly [Tensor, NumberArray])[]): void {
+    this.check();
+    for (const [tensor, values] of writes) this.write(tensor, values);
+  }
+
   async read(tensor: Tensor): Promise<NumberArray> {
+    this.check(tensor);
     const dense = fromStored(tensor, arrayOf(tensor));
     return dense.buffer === tensor.storage.array!.buffer ? dense.slice() : dense;
   }
 
   async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
+    this.check();
     const recorder = new Recorder(this);
     build(recorder);
-    for (const tensor of recorder.tensors) this.allocate(tensor);
-    const steps = recorder.commands.map((command) => ({ command, run: executor(command) }));
+    try {
+      for (const tensor of recorder.tensors) this.allocate(tensor);
+    } catch (error) {
+      this.free(...recorder.tensors);
+      throw error;
+    }
+    const { commands } = recorder;
+    const touched = tensorsOf(commands);
+    // Emptied by dispose, so that the arrays can go.
+    let steps = commands.map((command) => ({ command, run: executor(command) }));
+    let disposed = false;
+    const check = (): void => {
+      this.check();
+      if (disposed) throw disposedError(`the plan "${name}"`);
+      for (const tensor of touched) this.check(tensor);
+    };
 
     const run = async (times?: Map<string, { count: number; milliseconds: number }>): Promise<void> => {
+      check();
       for (const { command, run: execute } of steps) {
         const begin = performance.now();
         execute();
@@ -99,12 +132,13 @@ export class CpuDevice implements Device {
         if (end - this.lastBreath > SLICE) {
           await breathe();
           this.lastBreath = performance.now();
+          check();
         }
       }
     };
     return {
       name,
-      dispatches: recorder.commands.filter((c) => c.kind === "dispatch").length,
+      dispatches: commands.filter((c) => c.kind === "dispatch").length,
       bytes: recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0),
       run: () => run(),
       runAndRead: async (tensor) => {
@@ -118,11 +152,17 @@ export class CpuDevice implements Device {
           .map(([kernel, time]): KernelTime => ({ kernel, ...time }))
           .sort((a, b) => b.milliseconds - a.milliseconds);
       },
-      dispose: () => this.free(...recorder.tensors),
+      dispose: () => {
+        disposed = true;
+        steps = [];
+        this.free(...recorder.tensors);
+      },
     };
   }
 
-  async finish(): Promise<void> {}
+  async finish(): Promise<void> {
+    this.check();
+  }
 
   memory(): { buffers: number; bytes: number } {
     let bytes = 0;
@@ -131,6 +171,7 @@ export class CpuDevice implements Device {
   }
 
   dispose(): void {
+    this.disposed = true;
     for (const storage of this.storages) storage.array = undefined;
     this.storages.clear();
   }

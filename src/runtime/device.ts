@@ -1,3 +1,4 @@
+import { checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Target } from "./kernel.ts";
@@ -14,7 +15,7 @@ export interface Plan {
   /** Bytes of the tensors that belong to the plan. */
   readonly bytes: number;
   /**
-   * Enqueues the whole list once. Resolves when the device is ready for more, which is usually at once: at most
+   * Enqueues the whole list once; after `dispose` E_DISPOSED, as all that follows. Resolves when the device is ready for more, which is usually at once: at most
    * two submits are in flight. It does not mean that the work is done; reading a tensor waits for that.
    */
   run(): Promise<void>;
@@ -32,11 +33,16 @@ export interface KernelTime {
   readonly milliseconds: number;
 }
 
-/** Where tensors live and plans run: a GPU through WebGPU, or the CPU through the kernels' references. */
+/**
+ * Where tensors live and plans run: a GPU through WebGPU, or the CPU through the kernels' references. After `dispose`
+ * everything but `free` and `memory` answers E_DISPOSED, as does what is asked of a tensor that was freed.
+ */
 export interface Device extends Target {
   readonly kind: "webgpu" | "cpu";
   /** For people: "llvmpipe (software) · WebGPU", "CPU float32". */
   readonly description: string;
+  /** Why this is not the device that was preferred: one line for people; undefined where it is. */
+  readonly fallbackReason?: string | undefined;
   /** The underlying GPUDevice; undefined on the CPU device. */
   readonly gpuDevice: GPUDevice | undefined;
   /** What was tuned; undefined where nothing is. */
@@ -51,6 +57,8 @@ export interface Device extends Target {
   free(...tensors: readonly Tensor[]): void;
   /** Writes dense values in logical order. */
   write(tensor: Tensor, values: NumberArray): void;
+  /** Writes several tensors, at less cost than one by one. */
+  writeAll(writes: readonly (readonly [Tensor, NumberArray])[]): void;
   /** Reads dense values in logical order, after everything enqueued before. */
   read(tensor: Tensor): Promise<NumberArray>;
 
@@ -58,7 +66,7 @@ export interface Device extends Target {
    * Records a plan. `build` lists the commands; then the tensors are checked and allocated, and the pipelines
    * compiled in parallel.
    *
-   * @throws GatewiseError E_LIMIT, E_SHADER, E_DEVICE_LOST
+   * @throws GatewiseError E_LIMIT, E_SHADER, E_DEVICE_LOST, E_DISPOSED
    */
   record(name: string, build: (recorder: Recorder) => void): Promise<Plan>;
   /** Resolves when everything enqueued is done. */
@@ -69,26 +77,76 @@ export interface Device extends Target {
   [Symbol.dispose](): void;
 }
 
+const KINDS = ["auto", "webgpu", "cpu"] as const;
+const PRECISIONS = ["float32", "float64"] as const;
+
 export interface OpenDeviceOptions extends WebGpuOptions {
-  /** Which device to open; by default WebGPU, which must be there. */
-  readonly prefer?: "webgpu" | "cpu";
+  /**
+   * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software
+   * adapter and then the CPU; the device's `fallbackReason` says why.
+   */
+  readonly prefer?: (typeof KINDS)[number];
   /** Number format of the CPU device. */
-  readonly precision?: "float32" | "float64";
+  readonly precision?: (typeof PRECISIONS)[number];
 }
+
+const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
+  prefer: KINDS,
+  precision: PRECISIONS,
+  powerPreference: ["low-power", "high-performance"],
+  tuning: ["on", "off", "again"],
+  tuningStore: undefined,
+  onTuning: undefined,
+  gpu: undefined,
+  gpuDevice: undefined,
+  openMilliseconds: undefined,
+  submitMilliseconds: undefined,
+  signal: undefined,
+};
 
 /**
  * Opens a device. In Node use `openNodeDevice` from "gatewise/node", which brings WebGPU along.
  *
- * @throws GatewiseError E_NO_WEBGPU when there is no WebGPU or no adapter; E_LIMIT when the adapter is too small.
+ * @throws GatewiseError E_NO_WEBGPU when there is no WebGPU, no adapter or no answer; E_LIMIT when the adapter is too
+ * small; E_CONFIG for an option that is none.
  * @example
  * const device = await openDevice();
  * const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
+  checkDeviceOptions(options);
   const { prefer = "webgpu", precision = "float32" } = options;
   if (prefer === "cpu") return new CpuDevice(precision);
-  if (prefer !== "webgpu") {
-    throw new GatewiseError("E_CONFIG", `openDevice: prefer must be "webgpu" or "cpu", got ${JSON.stringify(prefer)}`);
+  if (prefer === "webgpu") return requestWebGpuDevice(options);
+  let reason: string | undefined;
+  for (let tries = 0; tries < 2; tries++) {
+    try {
+      return await requestWebGpuDevice(options, reason);
+    } catch (error) {
+      reason ??= whyNotHere(error);
+      // One that does not answer would not answer again.
+      if (options.gpuDevice || /did not answer/.test(reason)) break;
+    }
   }
-  return requestWebGpuDevice(options);
+  return new CpuDevice(precision, reason);
+}
+
+/** @throws GatewiseError E_CONFIG */
+export function checkDeviceOptions(options: OpenDeviceOptions): void {
+  checkOptions("openDevice", options, Object.keys(OPTIONS));
+  for (const [name, values] of Object.entries(OPTIONS)) {
+    const value = options[name as keyof OpenDeviceOptions];
+    if (value === undefined) continue;
+    const known = values?.map((each) => JSON.stringify(each)).join(", ");
+    if (values && !values.includes(value))
+      throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be one of ${known}, got ${shown(value)}`);
+    if (name.endsWith("Milliseconds") && !((value as number) > 0))
+      throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be a number above 0, got ${shown(value)}`);
+  }
+}
+
+/** Why a kind of device cannot be had here; other errors are thrown on. */
+export function whyNotHere(error: unknown): string {
+  if (error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code)) return error.message;
+  throw error;
 }

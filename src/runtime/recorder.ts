@@ -196,6 +196,17 @@ export class Recorder {
 export const workOf = (commands: readonly Command[]): number =>
   commands.reduce((sum, command) => sum + (command.kind === "dispatch" ? command.work : 0), 0);
 
+/** The tensors that some commands touch, one for each storage. */
+export function tensorsOf(commands: readonly Command[]): readonly Tensor[] {
+  const found = new Map<TensorStorage, Tensor>();
+  for (const command of commands) {
+    const touched =
+      command.kind === "dispatch" ? command.tensors : command.kind === "copy" ? [command.from, command.to] : [command.tensor];
+    for (const tensor of touched) found.set(tensor.storage, tensor);
+  }
+  return [...found.values()];
+}
+
 /** The aliases of a shader that stand for f16, by the tensors that are bound. */
 function halvesOf({ kernel, name, halves = {} }: Entry, tensors: Readonly<Record<string, Tensor>>): readonly string[] {
   const found = new Set<string>();

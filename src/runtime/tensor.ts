@@ -44,6 +44,10 @@ export interface TensorStorage {
   array: NumberArray | undefined;
 }
 
+/** The error for a tensor that is used where it is not. */
+export const notHere = (name: string): GatewiseError =>
+  new GatewiseError("E_DISPOSED", `${name} is not on this device: it was freed, or made by another device`);
+
 /** `n` rounded up to a multiple of four: the row length of every padded axis. */
 export const pad4 = (n: number): number => Math.ceil(n / 4) * 4;
 

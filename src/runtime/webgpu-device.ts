@@ -1,22 +1,42 @@
-import { GatewiseError } from "../errors.ts";
+import { disposedError, GatewiseError } from "../errors.ts";
+import { checkGpuDevice, checkLimits, infoOfDevice, MAX_BINDINGS, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
 import type { Device, Plan } from "./device.ts";
+import { ErrorScopes, type Fault } from "./error-scopes.ts";
 import type { Entry, Family, Variant } from "./kernel.ts";
 import { fromHalf, toHalf } from "./half.ts";
 import { probeFamily } from "./probe.ts";
+import { copyMapped, Readbacks } from "./readbacks.ts";
 import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
 import { assembleShader, describeShaderMessage } from "./shader.ts";
 import { SubmitPacer } from "./submit-pacer.ts";
-import { bytesOf, fromStored, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
+import {
+  bytesOf,
+  fromStored,
+  notHere,
+  toStored,
+  type NumberArray,
+  type Tensor,
+  type TensorSpec,
+  type TensorStorage,
+} from "./tensor.ts";
 import { Tuner, type TunerOptions, type TuningProgress, type TuningStore } from "./tuner.ts";
-import { MAP_READ, STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
+import { STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
 import { WebGpuPlan } from "./webgpu-plan.ts";
 
 export interface WebGpuOptions {
-  /** A GPUDevice of the caller's own; Gatewise then neither destroys it nor asks for limits. */
+  /**
+   * A GPUDevice of the caller's own. Gatewise neither destroys it nor listens to its errors: what the caller does on it
+   * is the caller's own affair, and what Gatewise does is not seen by the caller's handlers.
+   */
   readonly gpuDevice?: GPUDevice;
   /** Where to ask for an adapter; by default `navigator.gpu`. */
   readonly gpu?: GPU;
+  /** "high-performance" by default. */
   readonly powerPreference?: GPUPowerPreference;
+  /** Milliseconds that an adapter and its device may take to come; 15,000 by default. */
+  readonly openMilliseconds?: number;
+  /** Ends the wait for a device. */
+  readonly signal?: AbortSignal;
   /** Milliseconds of GPU work that one submit should hold; 50 by default. */
   readonly submitMilliseconds?: number;
   /**
@@ -36,47 +56,30 @@ export interface Pipeline {
   readonly layout: GPUBindGroupLayout;
 }
 
-/** Storage buffers that one entry point may bind: WebGPU's guaranteed minimum, so that no adapter falls short. */
-export const MAX_BINDINGS = 8;
-/** Read-back buffers up to this size are kept for the next read. */
-const MAX_POOLED_BYTES = 1 << 20;
+/** How long an adapter may take, if nothing else is said; the GPU process of a browser starts in a few seconds. */
+const OPEN_MILLISECONDS = 15_000;
+/** How long the news of a loss may take after the call that failed by it. */
+const LOSS_MILLISECONDS = 100;
 
-export async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGpuDevice> {
-  if (options.gpuDevice) {
-    return withFamily(new WebGpuDevice(options.gpuDevice, options.gpuDevice.adapterInfo, options, false));
+/** @param instead why it is to be a software adapter */
+export async function requestWebGpuDevice(options: WebGpuOptions, instead?: string): Promise<WebGpuDevice> {
+  const { gpuDevice, openMilliseconds = OPEN_MILLISECONDS } = options;
+  if (gpuDevice !== undefined) checkGpuDevice(gpuDevice);
+  const { device, info } = gpuDevice
+    ? { device: gpuDevice, info: infoOfDevice(gpuDevice) }
+    : await requestGpuDevice({ ...options, software: instead !== undefined, deadline: performance.now() + openMilliseconds });
+  let opened: WebGpuDevice | undefined;
+  try {
+    checkLimits(device);
+    opened = new WebGpuDevice(device, info, options, gpuDevice === undefined, instead);
+    // Where kernels are tuned, an adapter whose name does not say that it is software is asked by a measurement.
+    if (opened.tuner && opened.family === "gpu") opened.family = await opened.tuner.family(() => probeFamily(opened!));
+    return opened;
+  } catch (error) {
+    if (opened) opened.dispose();
+    else if (!gpuDevice) device.destroy();
+    throw error;
   }
-  const gpu = options.gpu ?? globalThis.navigator?.gpu;
-  if (!gpu) {
-    throw new GatewiseError(
-      "E_NO_WEBGPU",
-      'no WebGPU here: use a browser that has it (Chrome or Edge 113+, Safari 26+, Firefox 141+), in Node import openNodeDevice from "gatewise/node", or open the CPU device with { prefer: "cpu" }',
-    );
-  }
-  const adapter = await gpu.requestAdapter({ powerPreference: options.powerPreference ?? "high-performance" });
-  if (!adapter) {
-    throw new GatewiseError(
-      "E_NO_WEBGPU",
-      'WebGPU is here but offers no adapter: update the graphics driver or enable hardware acceleration, or open the CPU device with { prefer: "cpu" }',
-    );
-  }
-  const { limits } = adapter;
-  const device = await adapter.requestDevice({
-    label: "gatewise",
-    requiredFeatures: (["timestamp-query", "shader-f16", "subgroups"] as const).filter((feature) =>
-      adapter.features.has(feature),
-    ),
-    requiredLimits: {
-      maxBufferSize: limits.maxBufferSize,
-      maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize,
-    },
-  });
-  return withFamily(new WebGpuDevice(device, adapter.info, options, true));
-}
-
-/** Where kernels are tuned, an adapter whose name does not say that it is software is asked by a measurement. */
-async function withFamily(device: WebGpuDevice): Promise<WebGpuDevice> {
-  if (device.tuner && device.family === "gpu") device.family = await device.tuner.family(() => probeFamily(device));
-  return device;
 }
 
 /** What the tuner is to do; undefined if it is to do nothing. */
@@ -100,7 +103,7 @@ function localStore(): TuningStore | undefined {
 }
 
 /** What the fastest variant may depend on. */
-function identityOf(info: GPUAdapterInfo, { limits, features }: GPUDevice): string {
+function identityOf(info: AdapterInfo, { limits, features }: GPUDevice): string {
   return JSON.stringify([
     info.vendor,
     info.architecture,
@@ -114,17 +117,17 @@ function identityOf(info: GPUAdapterInfo, { limits, features }: GPUDevice): stri
   ]);
 }
 
-function subgroupSizeOf({ subgroupMinSize, subgroupMaxSize }: GPUAdapterInfo, features: GPUSupportedFeatures): number {
+function subgroupSizeOf({ subgroupMinSize, subgroupMaxSize }: AdapterInfo, features: GPUSupportedFeatures): number {
   return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? (subgroupMinSize ?? 0) : 0;
 }
 
 /** Whether the adapter runs shaders on the CPU. */
-function isSoftware(info: GPUAdapterInfo): boolean {
+function isSoftware(info: AdapterInfo): boolean {
   const name = `${info.vendor} ${info.architecture} ${info.device} ${info.description}`;
   return info.isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software|basic render/i.test(name);
 }
 
-function describe(info: GPUAdapterInfo): string {
+function describe(info: AdapterInfo): string {
   const name = info.description || info.device || [info.vendor, info.architecture].filter(Boolean).join(" ") || "unknown adapter";
   return `${name}${isSoftware(info) ? " (software)" : ""} · WebGPU`;
 }
@@ -137,32 +140,35 @@ export class WebGpuDevice implements Device {
   readonly lost: Promise<string>;
   readonly pacer: SubmitPacer;
   readonly tuner: Tuner | undefined;
+  /** Every call of WebGPU that can go wrong is made through these. */
+  readonly scopes: ErrorScopes;
   private lostReason: string | undefined;
-  private firstError: GPUError | undefined;
+  private disposed = false;
   private readonly storages = new Set<TensorStorage>();
+  /** Buffers that are no tensors: params, read-backs, timestamps. */
+  private readonly helpers = new Set<GPUBuffer>();
+  private readonly readbacks: Readbacks;
   private readonly pipelines = new Map<string, Promise<Pipeline>>();
-  private readonly idleReadbacks = new Map<number, GPUBuffer[]>();
-  private readonly onError = (event: GPUUncapturedErrorEvent): void => {
-    event.preventDefault();
-    this.firstError ??= event.error;
-  };
-  private helperBuffers = 0;
-  private helperBytes = 0;
 
   constructor(
     readonly gpuDevice: GPUDevice,
-    info: GPUAdapterInfo,
+    info: AdapterInfo,
     options: WebGpuOptions,
     private readonly owned: boolean,
+    readonly fallbackReason?: string,
   ) {
     this.family = isSoftware(info) ? "software" : "gpu";
     this.subgroupSize = subgroupSizeOf(info, gpuDevice.features);
     this.description = describe(info);
+    this.scopes = new ErrorScopes(gpuDevice);
+    this.readbacks = new Readbacks(
+      (descriptor) => this.makeHelper(descriptor),
+      (buffer) => this.destroyHelper(buffer),
+    );
     this.pacer = new SubmitPacer(gpuDevice.queue, this.family, options.submitMilliseconds ?? 50);
     const tuning = tunerOptions(options);
     this.tuner = tuning && new Tuner(this, identityOf(info, gpuDevice), tuning);
     this.lost = gpuDevice.lost.then((loss) => (this.lostReason = loss.message || loss.reason));
-    gpuDevice.addEventListener("uncapturederror", this.onError);
   }
 
   tensor(spec: TensorSpec): Tensor {
@@ -179,7 +185,7 @@ export class WebGpuDevice implements Device {
 
   /** Checks every tensor against the limits first, so that a plan that does not fit leaves nothing behind. */
   allocate(tensors: readonly Tensor[]): void {
-    this.throwIfLost();
+    this.check();
     const { maxBufferSize, maxStorageBufferBindingSize } = this.gpuDevice.limits;
     const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     for (const { name, shape, storage } of tensors) {
@@ -190,25 +196,41 @@ export class WebGpuDevice implements Device {
         );
       }
     }
-    for (const { name, storage } of tensors) {
-      storage.buffer = this.gpuDevice.createBuffer({
-        label: name,
-        size: storage.bytes,
-        usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST,
-      });
-      this.storages.add(storage);
-    }
+    this.scopes.run(() => {
+      for (const { name, storage } of tensors) {
+        storage.buffer = this.gpuDevice.createBuffer({
+          label: name,
+          size: storage.bytes,
+          usage: USAGE.STORAGE | USAGE.COPY_SRC | USAGE.COPY_DST,
+        });
+        this.storages.add(storage);
+      }
+    });
   }
 
   free(...tensors: readonly Tensor[]): void {
     for (const { storage } of tensors) {
-      storage.buffer?.destroy();
+      // Those of another device are not this one's to free.
+      if (!this.storages.delete(storage)) continue;
+      storage.buffer!.destroy();
       storage.buffer = undefined;
-      this.storages.delete(storage);
     }
   }
 
+  /** Makes a buffer that is no tensor, which `memory` counts until it is destroyed. */
+  makeHelper(descriptor: GPUBufferDescriptor): GPUBuffer {
+    const buffer = this.scopes.run(() => this.gpuDevice.createBuffer(descriptor));
+    this.helpers.add(buffer);
+    return buffer;
+  }
+
+  destroyHelper(buffer: GPUBuffer): void {
+    buffer.destroy();
+    this.helpers.delete(buffer);
+  }
+
   write(tensor: Tensor, values: NumberArray): void {
+    this.check(tensor);
     const stored = toStored(tensor, values);
     const data =
       tensor.dtype === "f16"
@@ -216,114 +238,91 @@ export class WebGpuDevice implements Device {
         : stored instanceof Float64Array
           ? Float32Array.from(stored)
           : stored;
-    this.gpuDevice.queue.writeBuffer(
-      tensor.storage.buffer!,
-      tensor.offset * bytesOf(tensor.dtype),
-      data as GPUAllowSharedBufferSource,
-    );
+    const at = tensor.offset * bytesOf(tensor.dtype);
+    this.scopes.run(() => this.gpuDevice.queue.writeBuffer(tensor.storage.buffer!, at, data as GPUAllowSharedBufferSource));
+  }
+
+  writeAll(writes: readonly (readonly [Tensor, NumberArray])[]): void {
+    this.check();
+    this.scopes.run(() => {
+      for (const [tensor, values] of writes) this.write(tensor, values);
+    });
   }
 
   async read(tensor: Tensor): Promise<NumberArray> {
-    this.throwIfLost();
-    const encoder = this.gpuDevice.createCommandEncoder();
-    const arrived = this.encodeRead(encoder, tensor);
-    this.gpuDevice.queue.submit([encoder.finish()]);
-    return arrived();
+    this.check(tensor);
+    return this.scopes.run(() => {
+      const encoder = this.gpuDevice.createCommandEncoder();
+      const arrived = this.encodeRead(encoder, tensor);
+      this.gpuDevice.queue.submit([encoder.finish()]);
+      return arrived();
+    });
   }
 
   /** Encodes the copy of a tensor to the host; the function that it returns waits for it, and is called once submitted. */
   encodeRead(encoder: GPUCommandEncoder, tensor: Tensor): () => Promise<NumberArray> {
     const bytes = tensor.length * bytesOf(tensor.dtype);
-    const staging = this.takeReadback(bytes);
+    const staging = this.readbacks.take(bytes);
     encoder.copyBufferToBuffer(tensor.storage.buffer!, tensor.offset * bytesOf(tensor.dtype), staging, 0, bytes);
     return async () => {
+      let copied: ArrayBuffer;
       try {
-        await staging.mapAsync(MAP_READ, 0, bytes);
+        copied = await copyMapped(staging, bytes);
       } catch (cause) {
-        staging.destroy();
-        this.countHelper(-bytes);
-        // The promise of the loss may settle after the one that failed by it.
-        await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, 100))]);
-        this.throwIfFailed(cause);
-        throw cause;
+        this.destroyHelper(staging);
+        throw await this.failure(cause);
       }
-      const copied = staging.getMappedRange(0, bytes).slice(0);
+      if (!this.disposed) this.readbacks.give(staging);
+      await this.judge();
       const stored =
         tensor.dtype === "u32"
           ? new Uint32Array(copied)
           : tensor.dtype === "f16"
             ? Float32Array.from(new Uint16Array(copied), fromHalf)
             : new Float32Array(copied);
-      staging.unmap();
-      this.returnReadback(staging);
-      this.throwIfFailed();
       return fromStored(tensor, stored);
     };
   }
 
-  private takeReadback(bytes: number): GPUBuffer {
-    const idle = this.idleReadbacks.get(bytes)?.pop();
-    if (idle) return idle;
-    this.countHelper(bytes);
-    return this.gpuDevice.createBuffer({
-      label: "read-back",
-      size: bytes,
-      usage: USAGE.MAP_READ | USAGE.COPY_DST,
-    });
-  }
-
-  private returnReadback(staging: GPUBuffer): void {
-    if (staging.size > MAX_POOLED_BYTES) {
-      staging.destroy();
-      this.countHelper(-staging.size);
-      return;
-    }
-    const idle = this.idleReadbacks.get(staging.size);
-    if (idle) idle.push(staging);
-    else this.idleReadbacks.set(staging.size, [staging]);
-  }
-
   /** Lets go of the buffers that are kept for the next read. */
   dropReadbacks(): void {
-    for (const buffer of [...this.idleReadbacks.values()].flat()) {
-      this.countHelper(-buffer.size);
-      buffer.destroy();
-    }
-    this.idleReadbacks.clear();
-  }
-
-  /** Counts buffers that are no tensors: uniforms and read-backs; `bytes` negative when one goes. */
-  countHelper(bytes: number): void {
-    this.helperBuffers += Math.sign(bytes);
-    this.helperBytes += bytes;
+    this.readbacks.drop();
   }
 
   async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
-    this.throwIfLost();
+    this.check();
     let recorder = new Recorder(this, await this.tuner?.choices());
     build(recorder);
     if (this.tuner && recorder.choices.size > 0 && (await this.tuner.tune(recorder))) {
       recorder = new Recorder(this, await this.tuner.choices());
       build(recorder);
     }
-    const pipelines = await this.compileAll(recorder.commands);
-    this.gpuDevice.pushErrorScope("out-of-memory");
-    try {
-      this.allocate(recorder.tensors);
-    } finally {
-      const error = await this.gpuDevice.popErrorScope();
-      if (error) {
-        this.free(...recorder.tensors);
-        // eslint-disable-next-line no-unsafe-finally -- the allocation's own error, if any, is the same one
-        throw new GatewiseError("E_LIMIT", `${name}: out of GPU memory; make the model or the batch smaller (${error.message})`);
-      }
-    }
-    return new WebGpuPlan(this, name, recorder, pipelines);
+    return this.makePlan(name, recorder);
   }
 
   /** A plan of commands whose tensors are there already. */
-  async recordCommands(name: string, commands: Command[]): Promise<Plan> {
-    return new WebGpuPlan(this, name, { commands, tensors: [] }, await this.compileAll(commands));
+  recordCommands(name: string, commands: Command[]): Promise<Plan> {
+    return this.makePlan(name, { commands, tensors: [] });
+  }
+
+  private async makePlan(name: string, recorded: Pick<Recorder, "commands" | "tensors">): Promise<Plan> {
+    const pipelines = await this.compileAll(recorded.commands);
+    this.check();
+    let plan: WebGpuPlan | undefined;
+    try {
+      const { fault } = this.scopes.capture(() => {
+        this.allocate(recorded.tensors);
+        plan = new WebGpuPlan(this, name, recorded, pipelines);
+      });
+      const found = await fault;
+      if (found) throw await this.failure(found, name);
+      this.check();
+      return plan!;
+    } catch (error) {
+      plan?.dispose();
+      this.free(...recorded.tensors);
+      throw error instanceof GatewiseError ? error : await this.failure(error, name);
+    }
   }
 
   compileAll(commands: readonly Command[]): Promise<readonly (Pipeline | undefined)[]> {
@@ -350,76 +349,99 @@ export class WebGpuDevice implements Device {
     const accesses = Object.values(entry.bindings);
     if (accesses.length > MAX_BINDINGS) throw new Error(`${label}: ${accesses.length} tensors, at most ${MAX_BINDINGS}`);
     const code = assembleShader(entry, variant, halves);
-    device.pushErrorScope("validation");
-    const module = device.createShaderModule({ label, code });
-    const layout = device.createBindGroupLayout({
-      label,
-      entries: [
-        { binding: 0, visibility: STAGE_COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } },
-        ...accesses.map((access, i): GPUBindGroupLayoutEntry => ({
-          binding: i + 1,
-          visibility: STAGE_COMPUTE,
-          buffer: { type: access === "read" ? "read-only-storage" : "storage" },
-        })),
-      ],
+    const { value, fault } = this.scopes.capture(() => {
+      const module = device.createShaderModule({ label, code });
+      const layout = device.createBindGroupLayout({
+        label,
+        entries: [
+          { binding: 0, visibility: STAGE_COMPUTE, buffer: { type: "uniform", hasDynamicOffset: true } },
+          ...accesses.map((access, i): GPUBindGroupLayoutEntry => ({
+            binding: i + 1,
+            visibility: STAGE_COMPUTE,
+            buffer: { type: access === "read" ? "read-only-storage" : "storage" },
+          })),
+        ],
+      });
+      const pending = device.createComputePipelineAsync({
+        label,
+        layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+        compute: { module, entryPoint },
+      });
+      return { layout, pending: pending.catch((e: Error) => e), info: module.getCompilationInfo().catch(() => undefined) };
     });
-    const pending = device.createComputePipelineAsync({
-      label,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint },
-    });
-    const scope = device.popErrorScope();
-    const [pipeline, info, error] = await Promise.all([pending.catch((e: Error) => e), module.getCompilationInfo(), scope]);
-    const messages = info.messages.filter((m) => m.type === "error").map((m) => describeShaderMessage(entry, variant, m));
+    const { layout } = value;
+    const [pipeline, info, found] = await Promise.all([value.pending, value.info, fault]);
+    const messages = (info?.messages ?? [])
+      .filter((m) => m.type === "error")
+      .map((m) => describeShaderMessage(entry, variant, m));
     if (messages.length > 0) throw new GatewiseError("E_SHADER", messages.join("\n"));
-    if (pipeline instanceof Error) {
-      this.throwIfLost(pipeline);
-      throw new GatewiseError("E_SHADER", `${label}: ${pipeline.message}`, { cause: pipeline });
-    }
-    if (error) throw new GatewiseError("E_SHADER", `${label}: ${error.message}`);
-    return { pipeline, layout };
+    if (pipeline instanceof Error || found) throw await this.failure(found ?? pipeline, label);
+    return { pipeline: pipeline as GPUComputePipeline, layout };
   }
 
   async finish(): Promise<void> {
-    this.throwIfLost();
-    await this.gpuDevice.queue.onSubmittedWorkDone();
-    this.throwIfFailed();
+    this.check();
+    try {
+      await this.gpuDevice.queue.onSubmittedWorkDone();
+    } catch (cause) {
+      throw await this.failure(cause);
+    }
+    await this.judge();
   }
 
-  throwIfLost(cause?: unknown): void {
-    if (this.lostReason === undefined) return;
-    throw new GatewiseError("E_DEVICE_LOST", `the GPU device was lost: ${this.lostReason}`, { cause });
+  /** @throws GatewiseError E_DISPOSED, also for a tensor that is not on this device; E_DEVICE_LOST */
+  check(tensor?: Tensor): void {
+    if (this.disposed) throw disposedError("this device");
+    if (this.lostReason !== undefined) throw new GatewiseError("E_DEVICE_LOST", `the GPU device was lost: ${this.lostReason}`);
+    if (tensor && !this.storages.has(tensor.storage)) throw notHere(tensor.name);
   }
 
-  private throwIfFailed(cause?: unknown): void {
-    this.throwIfLost(cause);
-    const error = this.firstError;
-    if (!error) return;
-    this.firstError = undefined;
-    throw new GatewiseError(
-      error.constructor.name === "GPUOutOfMemoryError" ? "E_LIMIT" : "E_SHADER",
-      `WebGPU reported: ${error.message}`,
-      { cause },
-    );
+  /** Throws what went wrong so far, when WebGPU has judged all calls that were made. */
+  async judge(): Promise<void> {
+    const fault = await this.scopes.take();
+    this.check();
+    if (fault) throw await this.failure(fault);
+  }
+
+  /** What to throw for something that went wrong: above all the loss of the device, which fails every call by its own error. */
+  async failure(cause: unknown, where = "WebGPU"): Promise<GatewiseError> {
+    const { filter, message } = cause as Partial<Fault>;
+    if (this.lostReason === undefined && !this.disposed) {
+      await Promise.race([this.lost, new Promise((resolve) => setTimeout(resolve, LOSS_MILLISECONDS))]);
+    }
+    try {
+      this.check();
+    } catch (error) {
+      return error as GatewiseError;
+    }
+    // createBuffer throws a RangeError where there is no memory to map.
+    if (filter === "out-of-memory" || cause instanceof RangeError) {
+      return new GatewiseError("E_LIMIT", `${where}: out of GPU memory; make the model or the batch smaller (${message})`, {
+        cause,
+      });
+    }
+    return new GatewiseError("E_SHADER", `${where} reported: ${message}`, { cause });
   }
 
   memory(): { buffers: number; bytes: number } {
-    let bytes = this.helperBytes;
+    let bytes = 0;
     for (const storage of this.storages) bytes += storage.bytes;
-    return { buffers: this.storages.size + this.helperBuffers, bytes };
+    for (const buffer of this.helpers) bytes += buffer.size;
+    return { buffers: this.storages.size + this.helpers.size, bytes };
   }
 
   dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
     for (const storage of this.storages) {
-      storage.buffer?.destroy();
+      storage.buffer!.destroy();
       storage.buffer = undefined;
     }
     this.storages.clear();
-    this.dropReadbacks();
+    // Those of reads under way too: what awaits them gets E_DISPOSED.
+    for (const buffer of this.helpers) buffer.destroy();
+    this.helpers.clear();
     this.pipelines.clear();
-    this.helperBuffers = 0;
-    this.helperBytes = 0;
-    this.gpuDevice.removeEventListener("uncapturederror", this.onError);
     if (this.owned) this.gpuDevice.destroy();
   }
   [Symbol.dispose](): void {

@@ -1,8 +1,9 @@
 import type { KernelTime, Plan } from "./device.ts";
-import { GatewiseError } from "../errors.ts";
-import type { Command, DispatchCommand, Recorder } from "./recorder.ts";
-import { bytesOf, type NumberArray, type Tensor } from "./tensor.ts";
-import { MAP_READ, USAGE } from "./webgpu-constants.ts";
+import { disposedError, GatewiseError } from "../errors.ts";
+import { tensorsOf, type Command, type DispatchCommand, type Recorder } from "./recorder.ts";
+import { bytesOf, notHere, type NumberArray, type Tensor } from "./tensor.ts";
+import { USAGE } from "./webgpu-constants.ts";
+import { copyMapped } from "./readbacks.ts";
 import type { Pipeline, WebGpuDevice } from "./webgpu-device.ts";
 
 /** A dispatch with its WebGPU objects. */
@@ -23,7 +24,9 @@ export class WebGpuPlan implements Plan {
   readonly dispatches: number;
   readonly bytes: number;
   private readonly commands: readonly Command[];
+  /** The plan's own tensors. */
   private readonly tensors: readonly Tensor[];
+  private readonly touched: readonly Tensor[];
   private readonly ready: readonly (ReadyDispatch | undefined)[];
   private readonly uniforms: GPUBuffer;
   private readonly offsets: Uint32Array;
@@ -40,10 +43,11 @@ export class WebGpuPlan implements Plan {
   ) {
     this.commands = recorder.commands;
     this.tensors = recorder.tensors;
+    this.touched = tensorsOf(recorder.commands);
     this.dispatches = pipelines.filter(Boolean).length;
     this.bytes = recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0);
     const params = packParams(recorder.commands, device.gpuDevice.limits.minUniformBufferOffsetAlignment);
-    this.uniforms = device.gpuDevice.createBuffer({
+    this.uniforms = device.makeHelper({
       label: `${name} params`,
       size: params.bytes.byteLength,
       usage: USAGE.UNIFORM,
@@ -51,7 +55,6 @@ export class WebGpuPlan implements Plan {
     });
     new Uint8Array(this.uniforms.getMappedRange()).set(params.bytes);
     this.uniforms.unmap();
-    device.countHelper(this.uniforms.size);
     this.offsets = params.offsets;
     const bindGroups = new Map<string, GPUBindGroup>();
     this.ready = recorder.commands.map((command, i): ReadyDispatch | undefined => {
@@ -88,26 +91,43 @@ export class WebGpuPlan implements Plan {
   }
 
   async runAndRead(tensor: Tensor): Promise<NumberArray> {
-    const arrived = await this.submit(tensor);
-    return arrived!();
+    this.check();
+    this.device.check(tensor);
+    const { arrived } = await this.submit(tensor);
+    return arrived!;
+  }
+
+  /** @throws GatewiseError E_DISPOSED where the plan, the device or a tensor of the list is gone; E_DEVICE_LOST */
+  private check(): void {
+    this.device.check();
+    if (this.disposed) throw disposedError(`the plan "${this.name}"`);
+    for (const { name, storage } of this.touched) if (!storage.buffer) throw notHere(name);
   }
 
   /** Submits the list in parts; with the last one goes the copy of `read`, if any. */
-  private async submit(read?: Tensor): Promise<(() => Promise<NumberArray>) | undefined> {
+  private async submit(read?: Tensor): Promise<{ arrived?: Promise<NumberArray> }> {
     const { device } = this;
-    device.throwIfLost();
+    const { gpuDevice, pacer, scopes } = device;
+    this.check();
+    if (scopes.failed) await device.judge();
     this.cut();
-    let arrived: (() => Promise<NumberArray>) | undefined;
+    let arrived: Promise<NumberArray> | undefined;
     for (let part = 0; part + 1 < this.cuts.length; part++) {
-      await device.pacer.ready();
-      const encoder = device.gpuDevice.createCommandEncoder();
-      this.encode(encoder, this.cuts[part]!, this.cuts[part + 1]!);
-      if (read && part + 2 === this.cuts.length) arrived = device.encodeRead(encoder, read);
-      device.gpuDevice.queue.submit([encoder.finish()]);
-      device.pacer.submitted(this.cutWork[part]!);
+      await pacer.ready();
+      this.check();
+      scopes.run(() => {
+        const encoder = gpuDevice.createCommandEncoder();
+        this.encode(encoder, this.cuts[part]!, this.cuts[part + 1]!);
+        const copied = read && part + 2 === this.cuts.length ? device.encodeRead(encoder, read) : undefined;
+        gpuDevice.queue.submit([encoder.finish()]);
+        arrived = copied?.();
+      });
+      pacer.submitted(this.cutWork[part]!);
     }
-    await device.pacer.ready();
-    return arrived;
+    // Whoever awaits it gets its error; until then it must not count as unhandled.
+    arrived?.catch(() => {});
+    await pacer.ready();
+    return { ...(arrived && { arrived }) };
   }
 
   private encode(encoder: GPUCommandEncoder, from: number, to: number): void {
@@ -163,38 +183,30 @@ export class WebGpuPlan implements Plan {
   }
 
   async profile(): Promise<readonly KernelTime[]> {
-    const { gpuDevice } = this.device;
+    const { device } = this;
+    const { gpuDevice, scopes } = device;
+    this.check();
     if (!gpuDevice.features.has("timestamp-query")) {
       throw new GatewiseError("E_LIMIT", "this adapter has no timestamp-query, so kernels cannot be timed one by one");
     }
-    const querySet = gpuDevice.createQuerySet({ type: "timestamp", count: QUERIES });
+    const querySet = scopes.run(() => gpuDevice.createQuerySet({ type: "timestamp", count: QUERIES }));
     const usage = USAGE.QUERY_RESOLVE | USAGE.COPY_SRC;
-    const resolved = gpuDevice.createBuffer({ label: "timestamps", size: QUERIES * 8, usage });
-    const readable = gpuDevice.createBuffer({ size: QUERIES * 8, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+    const resolved = device.makeHelper({ label: "timestamps", size: QUERIES * 8, usage });
+    const readable = device.makeHelper({ size: QUERIES * 8, usage: USAGE.MAP_READ | USAGE.COPY_DST });
     const times = new Map<string, { count: number; milliseconds: number }>();
     try {
       for (let from = 0; from < this.commands.length; from += QUERIES / 2) {
         const to = Math.min(from + QUERIES / 2, this.commands.length);
-        const encoder = gpuDevice.createCommandEncoder();
-        for (let i = from; i < to; i++) {
-          const command = this.commands[i]!;
-          if (command.kind !== "dispatch") {
-            encodeTransfer(encoder, command);
-            continue;
-          }
-          const query = 2 * (i - from);
-          const pass = encoder.beginComputePass({
-            timestampWrites: { querySet, beginningOfPassWriteIndex: query, endOfPassWriteIndex: query + 1 },
-          });
-          pass.setPipeline(this.ready[i]!.pipeline);
-          this.encodeDispatch(pass, i, this.ready[i]!.bindGroup);
-          pass.end();
-        }
-        encoder.resolveQuerySet(querySet, 0, 2 * (to - from), resolved, 0);
-        encoder.copyBufferToBuffer(resolved, 0, readable, 0, 16 * (to - from));
-        gpuDevice.queue.submit([encoder.finish()]);
-        await readable.mapAsync(MAP_READ);
-        const stamps = new BigUint64Array(readable.getMappedRange());
+        this.check();
+        const copied = scopes.run(() => {
+          const encoder = gpuDevice.createCommandEncoder();
+          this.encodeTimed(encoder, querySet, from, to);
+          encoder.resolveQuerySet(querySet, 0, 2 * (to - from), resolved, 0);
+          encoder.copyBufferToBuffer(resolved, 0, readable, 0, 16 * (to - from));
+          gpuDevice.queue.submit([encoder.finish()]);
+          return copyMapped(readable, 16 * (to - from));
+        });
+        const stamps = new BigUint64Array(await copied);
         for (let i = from; i < to; i++) {
           const command = this.commands[i]!;
           if (command.kind !== "dispatch") continue;
@@ -203,14 +215,34 @@ export class WebGpuPlan implements Plan {
           const nanoseconds = Number(stamps[2 * (i - from) + 1]! - stamps[2 * (i - from)]!);
           times.set(key, { count: time.count + 1, milliseconds: time.milliseconds + nanoseconds / 1e6 });
         }
-        readable.unmap();
       }
+      await device.judge();
+    } catch (cause) {
+      throw cause instanceof GatewiseError ? cause : await device.failure(cause);
     } finally {
       querySet.destroy();
-      resolved.destroy();
-      readable.destroy();
+      device.destroyHelper(resolved);
+      device.destroyHelper(readable);
     }
     return [...times].map(([kernel, time]) => ({ kernel, ...time })).sort((a, b) => b.milliseconds - a.milliseconds);
+  }
+
+  /** Encodes some commands, each dispatch in a pass of its own with a timestamp before and after. */
+  private encodeTimed(encoder: GPUCommandEncoder, querySet: GPUQuerySet, from: number, to: number): void {
+    for (let i = from; i < to; i++) {
+      const command = this.commands[i]!;
+      if (command.kind !== "dispatch") {
+        encodeTransfer(encoder, command);
+        continue;
+      }
+      const query = 2 * (i - from);
+      const pass = encoder.beginComputePass({
+        timestampWrites: { querySet, beginningOfPassWriteIndex: query, endOfPassWriteIndex: query + 1 },
+      });
+      pass.setPipeline(this.ready[i]!.pipeline);
+      this.encodeDispatch(pass, i, this.ready[i]!.bindGroup);
+      pass.end();
+    }
   }
 
   private disposed = false;
@@ -218,8 +250,7 @@ export class WebGpuPlan implements Plan {
     if (this.disposed) return;
     this.disposed = true;
     this.device.free(...this.tensors);
-    this.device.countHelper(-this.uniforms.size);
-    this.uniforms.destroy();
+    this.device.destroyHelper(this.uniforms);
   }
 }
 
