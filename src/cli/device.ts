@@ -26,19 +26,27 @@ function showTuning(): (progress: TuningProgress) => void {
 }
 
 /**
- * Opens the device of --device: "auto" takes the CPU, and says so, where there is no WebGPU.
+ * Opens the device of --device: "auto" takes the next best one, and says why, where there is no WebGPU.
  *
- * @throws GatewiseError E_NO_WEBGPU for "webgpu" without an adapter
+ * @throws GatewiseError E_NO_WEBGPU for "webgpu" where no device comes, whatever the reason
  */
-async function openChosenDevice({ device: choice, tune = true, retune }: DeviceFlags): Promise<Device> {
-  if (choice === "cpu") return openNodeDevice({ prefer: "cpu" });
+async function openChosenDevice({ device: prefer, tune = true, retune }: DeviceFlags): Promise<Device> {
+  let device: Device;
   try {
-    return await openNodeDevice({ tuning: !tune ? "off" : retune ? "again" : "on", onTuning: showTuning() });
+    device = await openNodeDevice({ prefer, tuning: !tune ? "off" : retune ? "again" : "on", onTuning: showTuning() });
   } catch (error) {
-    if (choice === "webgpu" || !(error instanceof GatewiseError && error.code === "E_NO_WEBGPU")) throw error;
-    warn(`no WebGPU adapter, so this runs on the CPU, many times slower; "gatewise doctor" says what is missing`);
-    return openNodeDevice({ prefer: "cpu" });
+    if (!(error instanceof GatewiseError && ["E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
+    throw new GatewiseError("E_NO_WEBGPU", error.message, { cause: error });
   }
+  const { kind, description, fallbackReason } = device;
+  if (fallbackReason !== undefined) {
+    const instead =
+      kind === "cpu"
+        ? "no WebGPU adapter, so this runs on the CPU, many times slower"
+        : `no hardware adapter, so this runs on ${description}`;
+    warn(`${instead}; "gatewise doctor" says what is missing (${fallbackReason})`);
+  }
+  return device;
 }
 
 /** Calls `use` with the device that the flags ask for and lets go of it afterwards. */

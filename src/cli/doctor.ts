@@ -25,6 +25,7 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
   const findings: Finding[] = [{ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books()];
   let code = 0;
   let device: Device | undefined;
+  let failure: GatewiseError | undefined;
   try {
     device = await openNodeDevice();
     findings.push(...describe(device));
@@ -43,22 +44,24 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
     });
     if (!report.passed) code = CHECK_FAILED;
   } catch (error) {
+    if (!(error instanceof GatewiseError)) throw error;
     // What goes wrong on an adapter that is there is for main to report, with its own exit code.
-    if (!(error instanceof GatewiseError && error.code === "E_NO_WEBGPU")) throw error;
-    code = NO_ADAPTER;
+    if (device) failure = error;
+    else code = NO_ADAPTER;
     findings.push({
       name: "adapter",
       ok: false,
       text: error.message,
-      advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu",
+      ...(!device && { advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu" }),
     });
   } finally {
     device?.dispose();
   }
-  if (json) printJson({ v: 1, event: "doctor", ok: code === 0, findings });
+  if (json) printJson({ v: 1, event: "doctor", ok: code === 0 && !failure, findings });
   else
     for (const { name, ok, text, advice } of findings)
       print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
+  if (failure) throw failure;
   return code;
 }
 

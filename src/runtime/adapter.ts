@@ -33,7 +33,7 @@ export const NEEDED_LIMITS = {
 } as const satisfies Partial<Record<keyof GPUSupportedLimits, number>>;
 
 const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
-const CPU_ADVICE = 'or open the CPU device with { prefer: "cpu" }';
+export const CPU_ADVICE = 'or open the CPU device with { prefer: "cpu" }';
 
 /** Plain and whole, whatever the browser offers. */
 function infoFrom(info: Partial<GPUAdapterInfo> = {}, fallback = false) {

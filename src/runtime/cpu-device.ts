@@ -36,7 +36,7 @@ export class CpuDevice implements Device {
   private disposed = false;
 
   constructor(
-    private readonly precision: "float32" | "float64",
+    private readonly precision: "float32" | "float64" = "float32",
     readonly fallbackReason?: string,
   ) {
     this.description = `CPU ${precision}`;

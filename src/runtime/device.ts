@@ -1,5 +1,6 @@
 import { checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { CPU_ADVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Target } from "./kernel.ts";
 import type { FlatTensors, Recorder } from "./recorder.ts";
@@ -145,8 +146,8 @@ export function checkDeviceOptions(options: OpenDeviceOptions): void {
   }
 }
 
-/** Why a kind of device cannot be had here; other errors are thrown on. */
+/** Why a kind of device cannot be had here, without the advice to take the CPU; other errors are thrown on. */
 export function whyNotHere(error: unknown): string {
-  if (error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code)) return error.message;
-  throw error;
+  if (!(error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
+  return error.message.replace(`, ${CPU_ADVICE}`, "");
 }

@@ -23,12 +23,12 @@ export class ErrorScopes {
   capture<T>(calls: () => T): { readonly value: T; readonly fault: Promise<Fault | undefined> } {
     for (let i = FILTERS.length - 1; i >= 0; i--) this.gpuDevice.pushErrorScope(FILTERS[i]!);
     this.inside = true;
-    let fault: Promise<Fault | undefined> | undefined;
     try {
       const value = calls();
-      return { value, fault: (fault = this.close()) };
-    } finally {
-      fault ??= this.close();
+      return { value, fault: this.close() };
+    } catch (error) {
+      void this.close();
+      throw error;
     }
   }
 

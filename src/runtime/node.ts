@@ -2,7 +2,9 @@ import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { GatewiseError } from "../errors.ts";
-import { openDevice, type Device, type OpenDeviceOptions } from "./device.ts";
+import { CPU_ADVICE } from "./adapter.ts";
+import { CpuDevice } from "./cpu-device.ts";
+import { checkDeviceOptions, openDevice, whyNotHere, type Device, type OpenDeviceOptions } from "./device.ts";
 import type { TuningStore } from "./tuner.ts";
 
 /**
@@ -16,8 +18,16 @@ import type { TuningStore } from "./tuner.ts";
  * const device = await openNodeDevice();
  */
 export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<Device> {
+  checkDeviceOptions(options);
   if (options.prefer === "cpu" || options.gpuDevice || options.gpu) return openDevice(options);
-  return openDevice({ tuningStore: fileStore(), ...options, gpu: await nodeGpu() });
+  let gpu: GPU;
+  try {
+    gpu = await nodeGpu();
+  } catch (error) {
+    if (options.prefer !== "auto") throw error;
+    return new CpuDevice(options.precision, whyNotHere(error));
+  }
+  return openDevice({ tuningStore: fileStore(), ...options, gpu });
 }
 
 const holder = globalThis as { __gatewiseGpu?: GPU };
@@ -25,17 +35,16 @@ const holder = globalThis as { __gatewiseGpu?: GPU };
 /** Dawn's `navigator.gpu`, made once and kept for the life of the process: collected, it takes Node down with it. */
 async function nodeGpu(): Promise<GPU> {
   if (holder.__gatewiseGpu) return holder.__gatewiseGpu;
-  let dawn: typeof import("webgpu");
   try {
-    dawn = await import("webgpu");
+    const { create } = await import("webgpu");
+    return (holder.__gatewiseGpu = create([]));
   } catch (cause) {
     throw new GatewiseError(
       "E_NO_WEBGPU",
-      'Node has no WebGPU of its own: run "npm install webgpu", or use the CPU with { prefer: "cpu" }',
+      `Node has no WebGPU of its own, and the package "webgpu" cannot be loaded: run "npm install webgpu", ${CPU_ADVICE}`,
       { cause },
     );
   }
-  return (holder.__gatewiseGpu = dawn.create([]));
 }
 
 /** Where Gatewise keeps what it measured: $GATEWISE_CACHE, else gatewise/ in the user's cache folder. */

@@ -160,12 +160,14 @@ export class Trainer {
     host.schedule[2] = 1 - BETA2 ** updates;
     host.rng[0] = options.seed;
     host.rng[1] = step;
-    device.write(pass!.inputs, host.inputs);
-    device.write(pass!.targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets);
-    device.write(pass!.order, host.order);
-    device.write(pass!.starts, host.starts);
-    device.write(this.schedule, host.schedule);
-    device.write(this.rng, host.rng);
+    device.writeAll([
+      [pass!.inputs, host.inputs],
+      [pass!.targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets],
+      [pass!.order, host.order],
+      [pass!.starts, host.starts],
+      [this.schedule, host.schedule],
+      [this.rng, host.rng],
+    ]);
     if (restart && this.state) {
       device.write(this.state.h, host.zeroState);
       if (this.state.c) device.write(this.state.c, host.zeroState);
