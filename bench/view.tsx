@@ -19,22 +19,10 @@ const TITLES: Readonly<Record<Section, string>> = {
 };
 const STORED = "gatewise.";
 
-/** What earlier runs tuned on this device; nothing where the browser forbids the page its storage. */
+/** What earlier runs tuned on this device. */
 function savedTuning(): Record<string, string> {
-  try {
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(STORED));
-    return Object.fromEntries(names.map((name) => [name.slice(STORED.length), localStorage.getItem(name)!]));
-  } catch {
-    return {};
-  }
-}
-
-function saveTuning(name: string, text: string): void {
-  try {
-    localStorage.setItem(STORED + name, text);
-  } catch {
-    // Forbidden or full: the next run tunes anew.
-  }
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(STORED));
+  return Object.fromEntries(names.map((name) => [name.slice(STORED.length), localStorage.getItem(name)!]));
 }
 
 const rounded = (value: number): string =>
@@ -63,7 +51,7 @@ export function Bench() {
     };
     made.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => {
       if (data.type === "report") setReport(data.report);
-      else if (data.type === "save") saveTuning(data.name, data.text);
+      else if (data.type === "save") localStorage.setItem(STORED + data.name, data.text);
       else if (data.type === "end") end(data.problem ?? "Done.");
       else setProgress((before) => ({ what: data.what, done: Number.isNaN(data.done) ? (before?.done ?? 0) : data.done }));
     });
@@ -84,10 +72,8 @@ export function Bench() {
     setSections(next);
   };
   const copy = async (text: string, what: string): Promise<void> => {
-    await navigator.clipboard.writeText(text).then(
-      () => setMessage(`${what} copied.`),
-      () => setMessage("This browser did not allow copying."),
-    );
+    await navigator.clipboard.writeText(text);
+    setMessage(`${what} copied.`);
   };
 
   return (

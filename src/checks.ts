@@ -62,6 +62,31 @@ export function checkOptions(
   }
 }
 
+/** The names of an options object; the compiler sees to it that they are all and no others. */
+export const namesOf = <Options extends object>(names: { readonly [K in keyof Required<Options>]: true }): readonly string[] =>
+  Object.keys(names);
+
+/** Options without those that are undefined, which count as left out. */
+export const given = <Options extends object>(options: Options): Options =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
+
+/** @throws GatewiseError E_CONFIG unless `value` is one of `values` */
+export function checkOneOf(where: string, value: unknown, values: readonly unknown[]): void {
+  if (values.includes(value)) return;
+  throw new GatewiseError("E_CONFIG", `${where} must be one of ${values.join(", ")}, got ${shown(value)}`);
+}
+
+/** @throws GatewiseError E_CONFIG unless `value` is a number, not NaN, that is `ok`, which `expected` says in words */
+export function checkNumber(
+  where: string,
+  value: unknown,
+  ok: (value: number) => boolean,
+  expected: string,
+): asserts value is number {
+  if (typeof value === "number" && ok(value)) return;
+  throw new GatewiseError("E_CONFIG", `${where} must be ${expected}, got ${shown(value)}`);
+}
+
 /** @throws GatewiseError `code` unless `value` is an integer from `least` to `most` */
 export function checkInteger(
   where: string,
@@ -73,6 +98,16 @@ export function checkInteger(
   if (Number.isInteger(value) && (value as number) >= least && (value as number) <= most) return;
   const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`;
   throw new GatewiseError(code, `${where} must be an integer ${range}, got ${shown(value)}`);
+}
+
+/** Whether a value can be asked whether it was aborted. */
+export const isSignal = (value: unknown): value is AbortSignal =>
+  typeof (value as AbortSignal | undefined)?.throwIfAborted === "function";
+
+/** @throws GatewiseError E_CONFIG unless `value` is an AbortSignal, or left out */
+export function checkSignal(where: string, value: unknown): void {
+  if (value !== undefined && !isSignal(value))
+    throw new GatewiseError("E_CONFIG", `${where}: signal must be an AbortSignal, got ${shown(value)}`);
 }
 
 /** Seeds are 32 bits wide; larger ones would wrap round to another seed's run. @throws GatewiseError E_CONFIG */
@@ -98,6 +133,12 @@ export function checkNumbers(where: string, value: unknown): asserts value is Ar
   for (let i = 0; i < value.length; i++)
     if (typeof value[i] !== "number")
       throw new GatewiseError("E_SHAPE", `${where} must hold numbers only, got ${shown(value[i])} at ${i}`);
+}
+
+/** A copy of numbers as callers have them, in float64 if they are no floats. @throws GatewiseError E_SHAPE */
+export function copyNumbers(where: string, value: unknown): Float32Array | Float64Array {
+  checkNumbers(where, value);
+  return value instanceof Float32Array ? Float32Array.from(value) : Float64Array.from(value);
 }
 
 /**

@@ -4,10 +4,7 @@ import { App } from "./app.tsx";
 import { begin } from "./store.ts";
 import { scriptUrl } from "./trusted.ts";
 
-const lab = document.getElementById("lab")!;
-// The sentence for where this script does not come.
-lab.replaceChildren();
-render(<App />, lab);
+render(<App />, document.getElementById("lab")!);
 void begin();
 
 if (import.meta.env.PROD && "serviceWorker" in navigator) {

@@ -1,5 +1,4 @@
-// The page may load scripts of its own server only. Its policy (vite.config.ts) wants every address of one vouched for, and
-// lets nothing but this vouch: the name stands there too.
+// The page may load scripts of its own server only, and its policy (vite.config.ts) wants every address of one vouched for.
 interface TrustedTypes {
   createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown };
 }

@@ -1,5 +1,7 @@
 // The table of recurrent cells. A new cell is a shader, a kernel file and an entry here; the command line, the tests
 // and the benches follow by themselves.
+import { shown } from "../checks.ts";
+import { GatewiseError } from "../errors.ts";
 import { gru } from "../kernels/gru.ts";
 import { gruResetBefore } from "../kernels/gru-reset-before.ts";
 import { lstm } from "../kernels/lstm.ts";
@@ -34,7 +36,13 @@ export interface StepGradients {
   readonly dCarry: Tensor | undefined;
 }
 
+/** The options that only some cells have, each with its default. */
+const CELL_OPTIONS = { nonlinearity: "tanh", resetAfter: true, forgetBias: undefined } as const;
+type CellOption = keyof typeof CELL_OPTIONS;
+
 export interface Cell {
+  /** Which of them it has. */
+  readonly options: readonly CellOption[];
   /** The kernel that can do many steps in one dispatch; undefined if none can. */
   readonly sequences: string | undefined;
   /** G, the number of gates. */
@@ -53,6 +61,7 @@ export interface Cell {
 
 export const CELLS = {
   rnn: {
+    options: ["nonlinearity"],
     sequences: "rnn",
     gates: 1,
     savedGates: 0,
@@ -66,6 +75,7 @@ export const CELLS = {
       recorder.dispatch(rnn.backward, { dOutput, savedH: h, weight, dGates }, params),
   },
   gru: {
+    options: ["resetAfter"],
     sequences: "gru",
     gates: 3,
     savedGates: 4,
@@ -83,6 +93,7 @@ export const CELLS = {
       ),
   },
   "gru-reset-before": {
+    options: ["resetAfter"],
     sequences: undefined,
     gates: 3,
     savedGates: 3,
@@ -102,6 +113,7 @@ export const CELLS = {
     },
   },
   lstm: {
+    options: ["forgetBias"],
     sequences: "lstm",
     gates: 4,
     savedGates: 4,
@@ -123,3 +135,23 @@ export type CellName = (typeof CELL_NAMES)[number];
 /** The cell of a configuration. */
 export const cellOf = (config: { readonly cell: CellName; readonly resetAfter: boolean }): Cell =>
   CELLS[config.cell === "gru" && !config.resetAfter ? "gru-reset-before" : config.cell];
+
+/** Whether a cell has an option. */
+export const hasOption = (cell: CellName, option: CellOption): boolean =>
+  (CELLS[cell].options as readonly CellOption[]).includes(option);
+
+/** @throws GatewiseError E_CONFIG for an option, other than its default, that the cell does not have */
+export function checkCellOptions(
+  where: string,
+  config: { readonly cell: CellName } & { readonly [K in CellOption]?: unknown },
+): void {
+  for (const [option, fallback] of Object.entries(CELL_OPTIONS) as [CellOption, unknown][]) {
+    const value = config[option];
+    if (value === undefined || value === fallback || hasOption(config.cell, option)) continue;
+    const having = CELL_NAMES.filter((name) => hasOption(name, option)).join(", ");
+    throw new GatewiseError(
+      "E_CONFIG",
+      `${where}${option} must be left out with the cell ${config.cell}, got ${shown(value)}; it is an option of ${having}`,
+    );
+  }
+}

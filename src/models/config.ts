@@ -1,7 +1,7 @@
 // The configuration of a language model: its fields, defaults, presets and parameters.
-import { GatewiseError } from "../errors.ts";
+import { checkInteger, checkNumber, checkOneOf, checkOptions, given } from "../checks.ts";
 import { sizeOf } from "../runtime/tensor.ts";
-import { CELL_NAMES, cellOf, type CellName } from "./cells.ts";
+import { CELL_NAMES, cellOf, checkCellOptions, type CellName } from "./cells.ts";
 import { layerParameters, plainParameter, type ParameterSpec } from "./parameters.ts";
 
 export interface LanguageModelConfig {
@@ -48,9 +48,11 @@ export const LANGUAGE_MODEL_DEFAULTS = {
   dropout: 0,
   resetAfter: true,
   nonlinearity: "tanh",
+  forgetBias: undefined,
   orthogonal: false,
   precision: "f32",
-} as const satisfies Omit<LanguageModelConfig, "vocabSize">;
+} as const satisfies Required<Omit<LanguageModelConfig, "vocabSize" | "forgetBias">> & { forgetBias: undefined };
+const NAMES = ["vocabSize", ...Object.keys(LANGUAGE_MODEL_DEFAULTS)];
 
 /**
  * Fills in defaults and checks every field.
@@ -58,30 +60,19 @@ export const LANGUAGE_MODEL_DEFAULTS = {
  * @throws GatewiseError E_CONFIG naming the field, what it must be and what came.
  */
 export function languageModelConfig(options: Partial<LanguageModelConfig> & { readonly vocabSize: number }): LanguageModelConfig {
-  const config: LanguageModelConfig = { ...LANGUAGE_MODEL_DEFAULTS, ...options };
-  const fail = (field: keyof LanguageModelConfig, expected: string): never => {
-    throw new GatewiseError("E_CONFIG", `${field} must be ${expected}, got ${JSON.stringify(config[field])}`);
-  };
-  const oneOf = (field: keyof LanguageModelConfig, values: readonly unknown[]): void => {
-    if (!values.includes(config[field])) fail(field, `one of ${values.join(", ")}`);
-  };
-  const integer = (field: keyof LanguageModelConfig, most: number): void => {
-    const value = config[field];
-    if (!Number.isInteger(value) || (value as number) < 1 || (value as number) > most)
-      fail(field, `an integer from 1 to ${most}`);
-  };
-  oneOf("cell", CELL_NAMES);
-  oneOf("input", ["embedding", "one-hot"]);
-  oneOf("nonlinearity", ["tanh", "relu"]);
-  oneOf("resetAfter", [true, false]);
-  oneOf("orthogonal", [true, false]);
-  oneOf("precision", ["f32", "f16"]);
-  integer("vocabSize", 65536);
-  integer("embeddingSize", 65536);
-  integer("hiddenSize", 65536);
-  integer("numLayers", 64);
-  if (!(config.dropout >= 0 && config.dropout < 1)) fail("dropout", "at least 0 and less than 1");
-  if (config.forgetBias !== undefined && !Number.isFinite(config.forgetBias)) fail("forgetBias", "a number");
+  checkOptions("model", options, NAMES, { hidden: "hiddenSize", embedding: "embeddingSize", layers: "numLayers" });
+  const config: LanguageModelConfig = { ...LANGUAGE_MODEL_DEFAULTS, ...given(options ?? {}) };
+  checkOneOf("cell", config.cell, CELL_NAMES);
+  checkOneOf("input", config.input, ["embedding", "one-hot"]);
+  checkOneOf("nonlinearity", config.nonlinearity, ["tanh", "relu"]);
+  checkOneOf("resetAfter", config.resetAfter, [true, false]);
+  checkOneOf("orthogonal", config.orthogonal, [true, false]);
+  checkOneOf("precision", config.precision, ["f32", "f16"]);
+  for (const field of ["vocabSize", "embeddingSize", "hiddenSize"] as const) checkInteger(field, config[field], 1, 65536);
+  checkInteger("numLayers", config.numLayers, 1, 64);
+  checkNumber("dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
+  if (config.forgetBias !== undefined) checkNumber("forgetBias", config.forgetBias, Number.isFinite, "a number");
+  checkCellOptions("", config);
   return config;
 }
 
@@ -102,6 +93,6 @@ export function parameterSpecs(config: LanguageModelConfig): readonly ParameterS
   return specs;
 }
 
-/** Number of parameters of a model of this configuration. */
+/** Number of parameters of a model of this configuration. @throws GatewiseError E_CONFIG */
 export const parameterCount = (config: LanguageModelConfig): number =>
-  parameterSpecs(config).reduce((sum, { shape }) => sum + sizeOf(shape), 0);
+  parameterSpecs(languageModelConfig(config)).reduce((sum, { shape }) => sum + sizeOf(shape), 0);

@@ -1,5 +1,7 @@
+import { checkSeed, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import type { Device } from "../runtime/device.ts";
+import { checkDevice, type Device } from "../runtime/device.ts";
+import { Lifetime } from "../turns.ts";
 import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "./config.ts";
 import {
   initialValues,
@@ -15,22 +17,28 @@ import { sampleText, type SampleOptions, type TextCodec } from "./sample.ts";
 export type LanguageModelOptions = Partial<LanguageModelConfig> & { readonly vocabSize: number; readonly seed?: number };
 
 /**
- * A recurrent language model on a device.
+ * A recurrent language model on a device. What works on its parameters, be it a call of its own, an evaluation, or a
+ * trainer's step, is served in the order in which it was asked for; after `dispose` it answers E_DISPOSED.
  *
  * @example
  * const model = LanguageModel.create(device, { cell: "lstm", vocabSize: tokenizer.size, hiddenSize: 128, seed: 1 });
  */
 export class LanguageModel {
+  /** @internal Whose turn it is to work on the parameters. */
+  readonly life = new Lifetime("model");
+
   private constructor(
     readonly device: Device,
     readonly config: LanguageModelConfig,
     readonly parameters: ParameterSet,
   ) {}
 
-  /** @throws GatewiseError E_CONFIG, E_LIMIT */
+  /** @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
   static create(device: Device, options: LanguageModelOptions): LanguageModel {
-    const { seed = 1, ...rest } = options;
+    checkDevice("LanguageModel.create", device);
+    const { seed = 1, ...rest } = options ?? {};
     const config = languageModelConfig(rest);
+    checkSeed("seed", seed);
     if (config.precision === "f16" && device.gpuDevice && !device.gpuDevice.features.has("shader-f16")) {
       throw new GatewiseError("E_CONFIG", `precision must be "f32" here: ${device.description} has no shader-f16`);
     }
@@ -41,18 +49,20 @@ export class LanguageModel {
 
   /** The parameters under PyTorch's names, dense, in PyTorch's shapes. */
   stateDict(): Promise<StateDict> {
-    return readStateDict(this.device, this.parameters);
+    return this.life.serve("LanguageModel.stateDict", () => readStateDict(this.device, this.parameters));
   }
 
-  /** @throws GatewiseError E_SHAPE */
+  /** Changes the weights for all later calls. @throws GatewiseError E_SHAPE, E_DISPOSED */
   loadStateDict(values: Readonly<Record<string, ArrayLike<number>>>): void {
-    writeStateDict(this.device, this.parameters, values);
+    const write = writeStateDict(this.device, this.parameters, values);
+    this.life.order("LanguageModel.loadStateDict", write);
   }
 
   /**
    * Samples text, one step a character, the choice made on the device.
    *
-   * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options out of range.
+   * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options that are unknown or out of
+   * range, E_DISPOSED
    */
   sample(codec: TextCodec, options: SampleOptions = {}): Promise<string> {
     return sampleText(this, codec, options).then((texts) => texts[0]!);
@@ -62,10 +72,18 @@ export class LanguageModel {
     return parameterCount(this.config);
   }
 
+  /** Frees the parameters; a call that is being served ends first. */
   dispose(): void {
-    this.device.free(this.parameters.flat.whole);
+    this.life.dispose(() => this.device.free(this.parameters.flat.whole));
   }
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** @throws GatewiseError E_CONFIG unless `model` is a language model, E_DISPOSED */
+export function checkModel(where: string, model: unknown): asserts model is LanguageModel {
+  if (!(model instanceof LanguageModel))
+    throw new GatewiseError("E_CONFIG", `${where}: expected a LanguageModel, got ${shown(model)}`);
+  model.life.check(where);
 }

@@ -1,4 +1,5 @@
 // Parameters: their names and shapes (PyTorch's), how they lie on the device, and their initial values.
+import { copyNumbers, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { fillNormal, fillUniform } from "../random.ts";
 import type { Device } from "../runtime/device.ts";
@@ -27,6 +28,8 @@ export interface ParameterSet {
   readonly specs: readonly ParameterSpec[];
   readonly flat: FlatTensors;
   readonly byName: Readonly<Record<string, Tensor>>;
+  /** Counts the changes of the values, so that a backward pass can tell that they are not those of its forward pass. */
+  version: number;
 }
 
 export type StateDict = Record<string, Float32Array>;
@@ -36,7 +39,7 @@ export function makeParameterSet(device: Device, label: string, specs: readonly 
     label,
     specs.map((spec) => ({ ...spec.tensor, name: `${label}.${spec.name}` })),
   );
-  return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])) };
+  return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])), version: 0 };
 }
 
 /**
@@ -134,26 +137,35 @@ export async function readStateDict(device: Device, set: ParameterSet): Promise<
 }
 
 /**
- * Writes a state dict into a set; it must hold exactly the set's names.
+ * Checks and copies a state dict, which must hold exactly the set's names, and returns what writes it.
  *
  * @throws GatewiseError E_SHAPE naming the tensor that is missing, unknown or of another size; nothing is written then.
  */
-export function writeStateDict(device: Device, set: ParameterSet, values: Readonly<Record<string, ArrayLike<number>>>): void {
+export function writeStateDict(
+  device: Device,
+  set: ParameterSet,
+  values: Readonly<Record<string, ArrayLike<number>>>,
+): () => void {
+  if (typeof values !== "object" || values === null || values instanceof Promise)
+    throw new GatewiseError("E_SHAPE", `loadStateDict: expected an object of arrays by name, got ${shown(values)}`);
   const names = new Set(set.specs.map(({ name }) => name));
   for (const name of Object.keys(values)) {
     if (!names.has(name)) {
       throw new GatewiseError("E_SHAPE", `loadStateDict: unknown tensor "${name}"; this model has ${[...names].join(", ")}`);
     }
   }
-  for (const { name, shape } of set.specs) {
+  const copies = set.specs.map(({ name, shape }) => {
     const given = values[name];
-    if (!given) throw new GatewiseError("E_SHAPE", `loadStateDict: "${name}" [${shape.join(", ")}] is missing`);
-    if (given.length !== sizeOf(shape)) {
-      throw new GatewiseError(
-        "E_SHAPE",
-        `loadStateDict: "${name}" must be [${shape.join(", ")}] (${sizeOf(shape)} values), got ${given.length} values`,
-      );
-    }
-  }
-  for (const { name } of set.specs) device.write(set.byName[name]!, Float64Array.from(values[name]!));
+    if (given === undefined) throw new GatewiseError("E_SHAPE", `loadStateDict: "${name}" [${shape.join(", ")}] is missing`);
+    const copy = copyNumbers(`loadStateDict: "${name}"`, given);
+    if (copy.length === sizeOf(shape)) return copy;
+    throw new GatewiseError(
+      "E_SHAPE",
+      `loadStateDict: "${name}" must be [${shape.join(", ")}] (${sizeOf(shape)} values), got ${copy.length} values`,
+    );
+  });
+  return () => {
+    set.version++;
+    copies.forEach((copy, i) => device.write(set.flat.parts[i]!, copy));
+  };
 }

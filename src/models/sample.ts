@@ -1,10 +1,11 @@
 // Sampling: one time step a character, the state and the choice on the device, tokens read back in blocks.
+import { checkOptions, checkTokens, given, isSignal, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { CHOOSE, sample, sampleSettings } from "../kernels/sample.ts";
 import type { Plan } from "../runtime/device.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { cellOf } from "./cells.ts";
-import type { LanguageModel } from "./language-model.ts";
+import { checkModel, type LanguageModel } from "./language-model.ts";
 import { layerWeights, makeInputTable, makeState, recordHead, recordInputTable, recordLayerInput, recordState } from "./pass.ts";
 import { gateTensor, makeLayer, recordPack, recordStep, type Layer } from "./recurrent-layer.ts";
 
@@ -37,25 +38,79 @@ export interface SampleOptions {
 /** Characters between two read-backs. */
 const BLOCK = 64;
 
-/** Samples `count` texts; each begins with the prompt. */
+const DEFAULTS = {
+  prompt: "",
+  length: 300,
+  temperature: 0.8,
+  topK: 0,
+  topP: 1,
+  seed: 1,
+  count: 1,
+  signal: undefined,
+  onText: undefined,
+} as const satisfies Record<keyof SampleOptions, unknown>;
+type Settings = Required<Omit<SampleOptions, "signal" | "onText">> & Pick<SampleOptions, "signal" | "onText">;
+
+/** Fills in defaults and checks every option. @throws GatewiseError E_CONFIG */
+export function sampleSettingsOf(options: SampleOptions): Settings {
+  checkOptions("sample", options, Object.keys(DEFAULTS));
+  const settings: Settings = { ...DEFAULTS, ...given(options ?? {}) };
+  const { prompt, length, temperature, topK, topP, seed, count, signal, onText } = settings;
+  const integer = (value: number, least: number, most = Infinity): boolean =>
+    Number.isInteger(value) && value >= least && value <= most;
+  const check = (ok: boolean, name: keyof Settings, expected: string): void => {
+    if (!ok) throw new GatewiseError("E_CONFIG", `sample: expected ${expected}, got ${name} ${shown(settings[name])}`);
+  };
+  check(typeof prompt === "string", "prompt", "a string");
+  check(integer(length, 0), "length", "an integer of at least 0");
+  check(Number.isFinite(temperature) && temperature >= 0, "temperature", "a number of at least 0");
+  check(integer(topK, 0), "topK", "an integer of at least 1, or 0 for no limit");
+  check(Number.isFinite(topP) && topP > 0 && topP <= 1, "topP", "more than 0 and at most 1");
+  check(integer(count, 1, 65536), "count", "an integer from 1 to 65536");
+  check(integer(seed, 0, 2 ** 32 - 1), "seed", "an integer from 0 to 4294967295");
+  check(signal === undefined || isSignal(signal), "signal", "an AbortSignal");
+  check(onText === undefined || typeof onText === "function", "onText", "a function");
+  return settings;
+}
+
+/** @throws GatewiseError E_CONFIG unless `codec` is a tokenizer of the model's vocabulary */
+function checkCodec(codec: TextCodec, V: number): void {
+  if (typeof codec?.encode !== "function" || typeof codec.decode !== "function")
+    throw new GatewiseError("E_CONFIG", `sample: expected a tokenizer with size, encode and decode, got ${shown(codec)}`);
+  if (codec.size !== V)
+    throw new GatewiseError(
+      "E_CONFIG",
+      `sample: expected the model's own tokenizer, got tokenizer of ${shown(codec.size)} characters for a model of ${V}`,
+    );
+}
+
+/**
+ * Samples `count` texts; each begins with the prompt. While it draws, the model does nothing else: all characters come
+ * from the same weights.
+ *
+ * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options that are unknown or out of
+ * range, E_DISPOSED
+ */
 export async function sampleText(
   model: LanguageModel,
   codec: TextCodec,
   options: SampleOptions = {},
 ): Promise<readonly string[]> {
-  const { prompt = "", length = 300, temperature = 0.8, topK = 0, topP = 1, seed = 1, count = 1, signal, onText } = options;
-  check(
-    codec.size === model.config.vocabSize,
-    `tokenizer of ${codec.size} characters for a model of ${model.config.vocabSize}`,
-    "the model's own tokenizer",
-  );
-  check(Number.isInteger(length) && length >= 0, `length ${length}`, "an integer of at least 0");
-  check(temperature >= 0 && Number.isFinite(temperature), `temperature ${temperature}`, "a number of at least 0");
-  check(Number.isInteger(topK) && topK >= 0, `topK ${topK}`, "an integer of at least 1, or 0 for no limit");
-  check(topP > 0 && topP <= 1, `topP ${topP}`, "more than 0 and at most 1");
-  check(Number.isInteger(count) && count >= 1 && count <= 65536, `count ${count}`, "an integer from 1 to 65536");
-  check(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32, `seed ${seed}`, "an integer from 0 to 4294967295");
-  const promptTokens = codec.encode(prompt);
+  checkModel("sample", model);
+  const settings = sampleSettingsOf(options);
+  const V = model.config.vocabSize;
+  checkCodec(codec, V);
+  const prompt = checkTokens("sample: the prompt", codec.encode(settings.prompt), V).slice();
+  return model.life.serve("sample", () => drawTexts(model, codec, prompt, settings));
+}
+
+async function drawTexts(
+  model: LanguageModel,
+  codec: TextCodec,
+  promptTokens: Uint32Array,
+  { prompt, length, temperature, topK, topP, seed, count, signal, onText }: Settings,
+): Promise<readonly string[]> {
+  signal?.throwIfAborted();
   const texts = Array.from({ length: count }, () => prompt);
   if (length === 0) return texts;
   const lead = promptTokens.length > 0 ? promptTokens : Uint32Array.of(firstToken(codec));
@@ -140,12 +195,8 @@ async function recordSampling(model: LanguageModel, B: number): Promise<Sampling
 /** Where a text without a prompt begins: after a line break, if the model knows one. */
 function firstToken(codec: TextCodec): number {
   try {
-    return codec.encode("\n")[0]!;
+    return checkTokens("sample: a line break", codec.encode("\n"), codec.size)[0] ?? 0;
   } catch {
     return 0;
   }
-}
-
-function check(ok: boolean, got: string, expected: string): void {
-  if (!ok) throw new GatewiseError("E_CONFIG", `sample: expected ${expected}, got ${got}`);
 }

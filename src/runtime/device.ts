@@ -151,3 +151,9 @@ export function whyNotHere(error: unknown): string {
   if (!(error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
   return error.message.replace(`, ${CPU_ADVICE}`, "");
 }
+
+/** @throws GatewiseError E_CONFIG unless `device` is one, opened and awaited */
+export function checkDevice(where: string, device: unknown): asserts device is Device {
+  if (typeof (device as Device | undefined)?.flatTensors === "function") return;
+  throw new GatewiseError("E_CONFIG", `${where}: expected a device, as openDevice gives it, got ${shown(device)}`);
+}

@@ -1,14 +1,14 @@
 // Checkpoints: one .safetensors file that PyTorch, the command line and the page all read.
-import { checkBytes, shown } from "../checks.ts";
+import { checkBytes, checkOptions, checkTokens, given, namesOf, shown } from "../checks.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterSpecs, type LanguageModelConfig } from "../models/config.ts";
-import { LanguageModel } from "../models/language-model.ts";
+import { checkModel, LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
 import { stateSpecs } from "../models/pass.ts";
-import type { Device } from "../runtime/device.ts";
+import { checkDevice, type Device } from "../runtime/device.ts";
 import { OPTIMIZERS, type Moment } from "./optimizers.ts";
-import { trainingOptions, type TrainingOptions } from "./options.ts";
+import { checkTrainerOptions, trainingOptions, type TrainingOptions } from "./options.ts";
 import { copyTensors, encodeSafeTensors, readHeader, repeatedKey, shownShape, type NamedTensor } from "./safetensors.ts";
 import { learningRateAt, reachedRate } from "./schedule.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
@@ -42,19 +42,47 @@ export interface Checkpoint {
   readonly training: TrainingProgress | undefined;
 }
 
+const INTERVAL_NAMES = namesOf<Intervals>({ logInterval: true, sampleInterval: true, checkpointInterval: true });
+
 /**
- * Encodes a run as it stands, so that `resumeTrainer` continues it bit for bit (a float64 device is rounded to float32). The trainer must have been given its
- * tokenizer, and must not be in the middle of a step.
+ * Encodes a run as it stands, so that `resumeTrainer` continues it bit for bit (a float64 device is rounded to float32).
+ * While `run` works this is between two steps, after the evaluation that is due. The trainer must have been given its
+ * tokenizer.
  *
  * @param intervals written in place of the trainer's own, which may suit only the program that it runs in
- * @throws GatewiseError E_NAN_LOSS if a gradient was not finite, E_CONFIG without a tokenizer
+ * @throws GatewiseError E_NAN_LOSS if a gradient was not finite; E_CONFIG without a tokenizer, or with one that
+ * `loadCheckpoint` could not read; E_DISPOSED
  */
 export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}): Promise<Uint8Array> {
-  const { model, options, step, bestValLoss, momentsSince } = trainer;
-  const { device } = model;
-  const { tokenizer } = trainer.settings;
+  if (!(trainer instanceof Trainer))
+    throw new GatewiseError("E_CONFIG", `saveCheckpoint: expected a Trainer, got ${shown(trainer)}`);
+  checkOptions("saveCheckpoint", intervals, INTERVAL_NAMES);
+  const options = trainingOptions({ ...trainer.options, ...given(intervals) });
+  const tokenizer = readableTokenizer(trainer);
+  return trainer.life.serve("saveCheckpoint", () => encodeRun(trainer, options, tokenizer));
+}
+
+/** The trainer's tokenizer as JSON. @throws GatewiseError E_CONFIG if the checkpoint could not be read with it */
+function readableTokenizer({ settings: { tokenizer }, model: { config } }: Trainer): string {
   if (!tokenizer) throw new GatewiseError("E_CONFIG", "saveCheckpoint: give the tokenizer to Trainer.create, { tokenizer }");
-  await trainer.checkFinite();
+  try {
+    const json = JSON.stringify(tokenizer.toJSON());
+    const { size } = CharTokenizer.fromJSON(JSON.parse(json));
+    if (size === config.vocabSize) return json;
+    throw new Error(`it has ${size} tokens, the model ${config.vocabSize}`);
+  } catch (cause) {
+    throw new GatewiseError(
+      "E_CONFIG",
+      `saveCheckpoint: loadCheckpoint could not read a checkpoint with this tokenizer, only with a CharTokenizer of the model's size (${(cause as Error).message}); keep model.stateDict() and the tokenizer in files of your own`,
+      { cause },
+    );
+  }
+}
+
+async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: string): Promise<Uint8Array> {
+  const { model, step, bestValLoss, momentsSince } = trainer;
+  const { device } = model;
+  await trainer.readFinite();
   const tensors: Record<string, NamedTensor> = {};
   const add = async (set: ParameterSet, prefix: string): Promise<void> => {
     for (const [i, { name, shape }] of set.specs.entries()) {
@@ -70,7 +98,7 @@ export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}
   const since = momentsSince > 0 ? { momentsSince } : {};
   const training: Omit<TrainingProgress, "momentsSince"> = {
     step,
-    options: { ...options, ...intervals },
+    options,
     rngCounter: step,
     dataCursor: step,
     bestValLoss: Number.isFinite(bestValLoss) ? bestValLoss : null,
@@ -83,7 +111,7 @@ export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}
       format: FORMAT,
       version: VERSION,
       config: JSON.stringify(model.config),
-      tokenizer: JSON.stringify(tokenizer.toJSON()),
+      tokenizer,
       training: JSON.stringify(training),
     },
   });
@@ -217,6 +245,13 @@ function checkFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): v
   }
 }
 
+/** @throws GatewiseError E_CONFIG unless `checkpoint` is what loadCheckpoint gives */
+function checkDecoded(where: string, checkpoint: unknown): void {
+  const { config, tensors } = (checkpoint ?? {}) as Partial<Checkpoint>;
+  if (typeof config !== "object" || typeof tensors !== "object")
+    throw new GatewiseError("E_CONFIG", `${where}: expected a checkpoint, as loadCheckpoint gives it, got ${shown(checkpoint)}`);
+}
+
 /** Whether a device can compute in a configuration's precision. */
 const hasPrecision = (device: Device, { precision }: LanguageModelConfig): boolean =>
   precision === "f32" || !device.gpuDevice || device.gpuDevice.features.has("shader-f16");
@@ -227,7 +262,10 @@ const hasPrecision = (device: Device, { precision }: LanguageModelConfig): boole
  *
  * @throws GatewiseError E_BAD_CHECKPOINT if tensors are not those of the configuration, or not finite; E_LIMIT
  */
-export function modelFromCheckpoint(device: Device, { config, training, tensors }: Checkpoint): LanguageModel {
+export function modelFromCheckpoint(device: Device, checkpoint: Checkpoint): LanguageModel {
+  checkDevice("modelFromCheckpoint", device);
+  checkDecoded("modelFromCheckpoint", checkpoint);
+  const { config, training, tensors } = checkpoint;
   checkShapes(config, training, tensors);
   const names = parameterSpecs(config).map(({ name }) => name);
   checkFinite(tensors, names);
@@ -246,7 +284,7 @@ export function checkPrecision({ config, device }: LanguageModel, { config: { pr
   if (config.precision === precision) return;
   throw new GatewiseError(
     "E_CONFIG",
-    `this checkpoint was trained in ${precision}, and ${device.description} has no shader-f16; to train it on in f32, give ` +
+    `this run was trained in ${precision}, and ${device.description} has no shader-f16; to train it on in f32, give ` +
       '--precision f32 (in the library, a checkpoint whose config has precision: "f32")',
   );
 }
@@ -266,18 +304,21 @@ export interface ResumeNotice {
  */
 export function resumeTrainer(
   model: LanguageModel,
-  tokens: Uint32Array,
+  tokens: ArrayLike<number>,
   checkpoint: Checkpoint,
   overrides: TrainerOptions = {},
   onNotice: (notice: ResumeNotice) => void = () => {},
 ): Trainer {
+  checkModel("resumeTrainer", model);
+  checkDecoded("resumeTrainer", checkpoint);
+  checkTrainerOptions("resumeTrainer", overrides);
   const { training, tensors } = checkpoint;
   if (!training) throw bad("this checkpoint holds a model but no run; start a new run from it with --init-from");
   checkPrecision(model, checkpoint);
   checkShapes(model.config, training, tensors);
   checkFinite(tensors, expectedShapes(model.config, training).keys());
   const { step, options: before } = training;
-  const trainer = Trainer.create(model, tokens, { tokenizer: checkpoint.tokenizer, ...before, ...overrides });
+  const trainer = Trainer.create(model, tokens, { tokenizer: checkpoint.tokenizer, ...before, ...given(overrides) });
   try {
     const { device } = model;
     const { options } = trainer;
@@ -313,7 +354,7 @@ function resumeNotices(step: number, before: TrainingOptions, now: TrainingOptio
   const [reached, next] = [reachedRate(step, before), learningRateAt(step, now)];
   // A rate that was asked for is no surprise, one that follows from the schedule's new length is.
   const replanned = learningRateAt(step, { ...now, learningRate: before.learningRate }) !== learningRateAt(step, before);
-  if (replanned && step > 0 && short(next) !== short(reached)) {
+  if (replanned && step > 0) {
     const message = `the learning rate goes from ${short(reached)} at step ${step} to ${short(next)}, by the ${now.schedule} schedule over ${now.totalSteps} steps`;
     notices.push({ about: "learningRate", message });
   }
@@ -327,9 +368,13 @@ function resumeNotices(step: number, before: TrainingOptions, now: TrainingOptio
 /** A rate as people read it. */
 const short = (rate: number): string => String(Number(rate.toPrecision(3)));
 
-/** Whether a text is the one that a checkpoint's run was trained on. */
-export const sameText = (checkpoint: Checkpoint, tokens: Uint32Array): boolean =>
-  checkpoint.training !== undefined && JSON.stringify(fingerprint(tokens)) === JSON.stringify(checkpoint.training.data);
+/** Whether a text is the one that a checkpoint's run was trained on. @throws GatewiseError E_DATA, E_CONFIG */
+export function sameText(checkpoint: Checkpoint, tokens: ArrayLike<number>): boolean {
+  checkDecoded("sameText", checkpoint);
+  const { data } = checkpoint.training ?? {};
+  const { hash, tokens: count } = fingerprint(checkTokens("sameText", tokens, checkpoint.config.vocabSize));
+  return data?.hash === hash && data.tokens === count;
+}
 
 /** Length and FNV-1a hash of a text's tokens. */
 function fingerprint(tokens: Uint32Array): TrainingProgress["data"] {

@@ -1,10 +1,13 @@
+import { checkInteger, checkOptions, checkSignal, checkTokens, given } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
-import type { LanguageModel } from "../models/language-model.ts";
+import { checkModel, type LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import type { Plan } from "../runtime/device.ts";
 import { sizeOf, type Tensor } from "../runtime/tensor.ts";
+import { Lifetime } from "../turns.ts";
+import { TRAINING_DEFAULTS, type TrainingOptions } from "./options.ts";
 
 export interface Evaluation {
   /** Mean nats per token. */
@@ -18,8 +21,10 @@ export interface Evaluation {
 }
 
 export interface Evaluator {
+  /** @throws GatewiseError E_DISPOSED */
   evaluate(signal?: AbortSignal): Promise<Evaluation>;
   dispose(): void;
+  [Symbol.dispose](): void;
 }
 
 /** Characters that a stream should have at least, so that few of them are predicted without a past. */
@@ -27,15 +32,45 @@ const STREAM_LENGTH = 1024;
 
 /**
  * Records an evaluation of a model over a text: every token once, from a zero state that is carried along. It has
- * tensors of its own and leaves the training's alone.
+ * tensors of its own and leaves the training's alone; an evaluation during a run is of the weights between two steps.
  *
- * @throws GatewiseError E_DATA if there are less than two tokens
+ * @param tokens any array of integers; it is copied
+ * @param options batchSize and seqLen, as a trainer's
+ * @throws GatewiseError E_DATA if there are less than two tokens or one is not in the vocabulary, E_CONFIG, E_DISPOSED
  */
 export async function makeEvaluator(
   model: LanguageModel,
-  tokens: Uint32Array,
-  options: { batchSize: number; seqLen: number },
+  tokens: ArrayLike<number>,
+  options: Pick<TrainingOptions, "batchSize" | "seqLen">,
 ): Promise<Evaluator> {
+  checkModel("makeEvaluator", model);
+  checkOptions("makeEvaluator", options, Object.keys(TRAINING_DEFAULTS));
+  const { batchSize, seqLen } = { ...TRAINING_DEFAULTS, ...given(options ?? {}) };
+  checkInteger("makeEvaluator: batchSize", batchSize, 1);
+  checkInteger("makeEvaluator: seqLen", seqLen, 1);
+  const text = checkTokens("makeEvaluator: tokens", tokens, model.config.vocabSize).slice();
+  const life = new Lifetime("evaluator", model.life);
+  const evaluation = await life.serve("makeEvaluator", () => recordEvaluation(model, text, { batchSize, seqLen }));
+  const dispose = (): void => life.dispose(() => evaluation.dispose());
+  return {
+    async evaluate(signal) {
+      checkSignal("evaluate", signal);
+      return life.serve("Evaluator.evaluate", () => evaluation.evaluate(signal));
+    },
+    dispose,
+    [Symbol.dispose]: dispose,
+  };
+}
+
+/** An evaluation that does not wait for its turn: whoever runs it has taken the model's. */
+export type RecordedEvaluation = Pick<Evaluator, "evaluate" | "dispose">;
+
+/** @throws GatewiseError E_DATA if there are less than two tokens */
+export async function recordEvaluation(
+  model: LanguageModel,
+  tokens: Uint32Array,
+  options: { readonly batchSize: number; readonly seqLen: number },
+): Promise<RecordedEvaluation> {
   if (tokens.length < 2) {
     throw new GatewiseError(
       "E_DATA",

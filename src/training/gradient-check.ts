@@ -4,6 +4,7 @@ import { lstm } from "../kernels/lstm.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { METRIC, PARTIALS, reduce } from "../kernels/reduce.ts";
 import { rnn } from "../kernels/rnn.ts";
+import { hasOption } from "../models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { makeParameterSet, type ParameterSet } from "../models/parameters.ts";
@@ -180,7 +181,8 @@ export async function makePassHarness(
   options: { breakage?: Breakage | undefined; weights?: Readonly<Record<string, ArrayLike<number>>> } = {},
 ): Promise<PassHarness> {
   const { breakage } = options;
-  const model = LanguageModel.create(device, breakage === "reset-before" ? { ...config, resetAfter: false } : config);
+  const resetBefore = breakage === "reset-before" && hasOption(config.cell, "resetAfter");
+  const model = LanguageModel.create(device, resetBefore ? { ...config, resetAfter: false } : config);
   const weights =
     options.weights ??
     Object.fromEntries(

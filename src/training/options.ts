@@ -1,6 +1,9 @@
+import { checkInteger, checkNumber, checkOneOf, checkOptions, checkSeed, checkSignal, given, namesOf, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { sampleSettingsOf, type SampleOptions, type TextCodec } from "../models/sample.ts";
 import { OPTIMIZER_NAMES, type OptimizerName } from "./optimizers.ts";
 import { SCHEDULES, type ScheduleName } from "./schedule.ts";
+import type { Trainer } from "./trainer.ts";
 
 /** How to train. The command line's options carry the same names. */
 export interface TrainingOptions {
@@ -58,43 +61,82 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   checkpointInterval: 250,
 };
 
+const COUNTS = ["warmupSteps", "scheduleStart", "logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const;
+/** What the command line and other libraries call them. */
+const OTHER_NAMES = { lr: "learningRate", batch: "batchSize", seq: "seqLen", steps: "totalSteps" };
+
 /**
  * Fills in defaults and checks every field.
  *
  * @throws GatewiseError E_CONFIG naming the field, what it must be and what came.
  */
-export function trainingOptions(given: Partial<TrainingOptions>): TrainingOptions {
-  const options = { ...TRAINING_DEFAULTS };
-  for (const name of Object.keys(TRAINING_DEFAULTS) as (keyof TrainingOptions)[]) {
-    if (given[name] !== undefined) Object.assign(options, { [name]: given[name] });
-  }
-  const require = (ok: boolean, name: keyof TrainingOptions, expected: string): void => {
-    if (!ok) throw new GatewiseError("E_CONFIG", `${name} must be ${expected}, got ${JSON.stringify(options[name])}`);
+export function trainingOptions(options: Partial<TrainingOptions>): TrainingOptions {
+  checkOptions("training options", options, Object.keys(TRAINING_DEFAULTS), OTHER_NAMES);
+  const all: TrainingOptions = { ...TRAINING_DEFAULTS, ...given(options) };
+  const number = (name: keyof TrainingOptions, ok: (value: number) => boolean, expected: string): void =>
+    checkNumber(name, all[name], (value) => Number.isFinite(value) && ok(value), expected);
+  for (const name of ["batchSize", "seqLen", "totalSteps"] as const) checkInteger(name, all[name], 1);
+  for (const name of COUNTS) checkInteger(name, all[name], 0);
+  checkSeed("seed", all.seed);
+  for (const name of ["weightDecay", "clip", "momentum"] as const) number(name, (x) => x >= 0, "a number of at least 0");
+  number("learningRate", (x) => x > 0, "a number above 0");
+  number("momentum", (x) => x < 1, "less than 1");
+  number("valFraction", (x) => x >= 0 && x < 1, "at least 0 and less than 1");
+  checkOneOf("optimizer", all.optimizer, OPTIMIZER_NAMES);
+  checkOneOf("schedule", all.schedule, SCHEDULES);
+  checkOneOf("loss", all.loss, ["all", "last"]);
+  checkOneOf("state", all.state, ["carry", "zero"]);
+  return all;
+}
+
+export interface TrainerOptions extends Partial<TrainingOptions> {
+  /** The text's tokenizer: needed for samples while training and for checkpoints. */
+  readonly tokenizer?: TextCodec & { toJSON(): unknown };
+  /** How to sample while training. */
+  readonly sample?: Pick<SampleOptions, "prompt" | "length" | "temperature">;
+  /** Called every `checkpointInterval` steps; keeps the checkpoint and returns where, for the event. */
+  readonly onCheckpoint?: (trainer: Trainer, info: { readonly step: number; readonly best: boolean }) => Promise<string>;
+}
+
+/** What TrainerOptions has beside the training options. */
+type TrainerSettings = Omit<TrainerOptions, keyof TrainingOptions>;
+const TRAINER_NAMES = [
+  ...Object.keys(TRAINING_DEFAULTS),
+  ...namesOf<TrainerSettings>({ tokenizer: true, sample: true, onCheckpoint: true }),
+];
+const SAMPLE_NAMES = namesOf<NonNullable<TrainerOptions["sample"]>>({ prompt: true, length: true, temperature: true });
+export interface RunOptions {
+  /** Step to train up to, counted from the run's first; Infinity to train until the loop is left. */
+  readonly maxSteps: number;
+  readonly signal?: AbortSignal | undefined;
+  /**
+   * Wait for the numbers of each step that is logged before the next is begun, so that the trainer stands where the event
+   * says: for saving the parameters that had this loss. False by default, which is faster where the GPU is.
+   */
+  readonly exact?: boolean | undefined;
+}
+const RUN_NAMES = namesOf<RunOptions>({ maxSteps: true, signal: true, exact: true });
+
+/** Checks what is no training option, and the names of all. @throws GatewiseError E_CONFIG */
+export function checkTrainerOptions(where: string, options: TrainerOptions): void {
+  checkOptions(where, options, TRAINER_NAMES, OTHER_NAMES);
+  const { tokenizer, sample, onCheckpoint } = options;
+  checkOptions(`${where}: sample`, sample, SAMPLE_NAMES);
+  if (sample) sampleSettingsOf(sample);
+  const wrong = (name: string, expected: string, value: unknown): never => {
+    throw new GatewiseError("E_CONFIG", `${where}: ${name} must be ${expected}, got ${shown(value)}`);
   };
-  const integer = (name: keyof TrainingOptions, least: number): void =>
-    require(Number.isInteger(options[name]) && (options[name] as number) >= least, name, `an integer of at least ${least}`);
-  const number = (name: keyof TrainingOptions, least: number): void =>
-    require(Number.isFinite(options[name]) && (options[name] as number) >= least, name, `a number of at least ${least}`);
-  const oneOf = (name: keyof TrainingOptions, values: readonly string[]): void =>
-    require(values.includes(options[name] as string), name, `one of ${values.join(", ")}`);
-  for (const name of ["batchSize", "seqLen", "totalSteps"] as const) integer(name, 1);
-  for (const name of [
-    "warmupSteps",
-    "scheduleStart",
-    "seed",
-    "logInterval",
-    "evalInterval",
-    "sampleInterval",
-    "checkpointInterval",
-  ] as const)
-    integer(name, 0);
-  for (const name of ["weightDecay", "clip", "momentum"] as const) number(name, 0);
-  require(Number.isFinite(options.learningRate) && options.learningRate > 0, "learningRate", "a number above 0");
-  require(options.momentum < 1, "momentum", "less than 1");
-  require(options.valFraction >= 0 && options.valFraction < 1, "valFraction", "at least 0 and less than 1");
-  oneOf("optimizer", OPTIMIZER_NAMES);
-  oneOf("schedule", SCHEDULES);
-  oneOf("loss", ["all", "last"]);
-  oneOf("state", ["carry", "zero"]);
-  return options;
+  if (tokenizer !== undefined && typeof tokenizer?.encode !== "function") wrong("tokenizer", "a tokenizer", tokenizer);
+  if (onCheckpoint !== undefined && typeof onCheckpoint !== "function") wrong("onCheckpoint", "a function", onCheckpoint);
+}
+
+/** Fills in defaults and checks every field. @throws GatewiseError E_CONFIG */
+export function runOptions(options: RunOptions): RunOptions & { readonly exact: boolean } {
+  checkOptions("Trainer.run", options, RUN_NAMES, { steps: "maxSteps", totalSteps: "maxSteps" });
+  const { maxSteps, signal, exact = false }: RunOptions = options ?? {};
+  const countable = (n: number): boolean => n >= 0 && (n === Infinity || Number.isSafeInteger(n));
+  checkNumber("Trainer.run: maxSteps", maxSteps, countable, "an integer of at least 0, or Infinity");
+  checkSignal("Trainer.run", signal);
+  checkOneOf("Trainer.run: exact", exact, [true, false]);
+  return { maxSteps, signal, exact };
 }

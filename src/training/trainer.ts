@@ -1,28 +1,29 @@
+import { checkSignal, checkTokens } from "../checks.ts";
 import { createBatches, sortByToken, splitTokens, type Batches } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
-import type { LanguageModelConfig } from "../models/config.ts";
-import type { LanguageModel } from "../models/language-model.ts";
+import { checkModel, type LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import { makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
-import type { TextCodec } from "../models/sample.ts";
 import type { Plan } from "../runtime/device.ts";
-import type { Tensor, TensorSpec } from "../runtime/tensor.ts";
+import type { NumberArray, Tensor, TensorSpec } from "../runtime/tensor.ts";
+import { Lifetime } from "../turns.ts";
 import type { EvalEvent, StepEvent, TrainingEvent } from "./events.ts";
-import { makeEvaluator, type Evaluation, type Evaluator } from "./evaluate.ts";
+import { recordEvaluation, type Evaluation, type RecordedEvaluation } from "./evaluate.ts";
+import { makeHostBuffers, MAX_BATCH_TOKENS, tooLarge, type HostBuffers } from "./host-buffers.ts";
 import { LogQueue, throwIfNotFinite } from "./log-queue.ts";
 import { BETA1, BETA2, OPTIMIZERS, recordUpdate, type Moment } from "./optimizers.ts";
-import { trainingOptions, type TrainingOptions } from "./options.ts";
+import {
+  checkTrainerOptions,
+  runOptions,
+  trainingOptions,
+  type RunOptions,
+  type TrainerOptions,
+  type TrainingOptions,
+} from "./options.ts";
 import { learningRateAt } from "./schedule.ts";
 
-export interface TrainerOptions extends Partial<TrainingOptions> {
-  /** The text's tokenizer: needed for samples while training and for checkpoints. */
-  readonly tokenizer?: TextCodec & { toJSON(): unknown };
-  /** How to sample while training. */
-  readonly sample?: { readonly prompt?: string; readonly length?: number; readonly temperature?: number };
-  /** Called every `checkpointInterval` steps; keeps the checkpoint and returns where, for the event. */
-  readonly onCheckpoint?: (trainer: Trainer, info: { readonly step: number; readonly best: boolean }) => Promise<string>;
-}
+export type { RunOptions, TrainerOptions } from "./options.ts";
 
 /** Logs in a row with a loss this many times that of a uniform guess, ln V, that end a run as exploded. */
 const EXPLODED_FACTOR = 4;
@@ -39,6 +40,8 @@ export const isExploded = (loss: number, vocabSize: number): boolean =>
  * for await (const event of trainer.run({ maxSteps: 1000 })) if (event.event === "step") console.log(event.loss);
  */
 export class Trainer {
+  /** @internal Whose turn it is to work on the model's parameters: one step, one evaluation, one save. */
+  readonly life: Lifetime;
   /** Steps done since the run's first. */
   step = 0;
   bestValLoss = Infinity;
@@ -58,7 +61,8 @@ export class Trainer {
   private readonly valTokens: Uint32Array;
   private plan: Plan | undefined;
   private pass: PassInputs | undefined;
-  private evaluator: Evaluator | undefined;
+  private evaluation: RecordedEvaluation | undefined;
+  private running = false;
   /** Made with the plan: their size is the options' claim, which a checkpoint may make. */
   private host!: HostBuffers;
   private explodedLogs = 0;
@@ -69,15 +73,10 @@ export class Trainer {
     readonly settings: TrainerOptions,
   ) {
     const { device, config } = model;
-    this.options = trainingOptions(settings);
+    this.life = new Lifetime("trainer", model.life);
+    const { tokenizer: _, sample: __, onCheckpoint: ___, ...training } = settings;
+    this.options = trainingOptions(training);
     const { batchSize: B, seqLen: T, state, valFraction } = this.options;
-    const wrong = tokens.findIndex((token) => token >= config.vocabSize);
-    if (wrong >= 0) {
-      throw new GatewiseError(
-        "E_DATA",
-        `token ${tokens[wrong]} at ${wrong} is not in the model's vocabulary of ${config.vocabSize}; encode the text with the model's tokenizer`,
-      );
-    }
     const { train, val } = splitTokens(tokens, valFraction);
     this.batches = createBatches(train, this.options);
     if (B * T > MAX_BATCH_TOKENS) throw tooLarge(B, T);
@@ -110,12 +109,15 @@ export class Trainer {
   }
 
   /**
-   * Prepares training of `model` on `tokens`.
+   * Prepares training of `model` on `tokens`, any array of integers, which is copied.
    *
-   * @throws GatewiseError E_CONFIG for options out of range, E_DATA for a text too short or a token out of range, E_LIMIT if it does not fit.
+   * @throws GatewiseError E_CONFIG for options unknown or out of range, E_DATA for a text too short or a token out of
+   * range, E_LIMIT if it does not fit, E_DISPOSED.
    */
-  static create(model: LanguageModel, tokens: Uint32Array, options: TrainerOptions = {}): Trainer {
-    return new Trainer(model, tokens, options);
+  static create(model: LanguageModel, tokens: ArrayLike<number>, options: TrainerOptions = {}): Trainer {
+    checkModel("Trainer.create", model);
+    checkTrainerOptions("Trainer.create", options);
+    return new Trainer(model, checkTokens("Trainer.create", tokens, model.config.vocabSize).slice(), options);
   }
 
   /** Records the training step, once. */
@@ -148,8 +150,8 @@ export class Trainer {
     return this.plan?.dispatches;
   }
 
-  /** Enqueues one training step: uploads its batch and numbers, replays the plan. */
-  private async enqueueStep(plan: Plan): Promise<void> {
+  /** Enqueues one training step: uploads its batch and numbers, replays the plan. Returns the log that is on its way. */
+  private async enqueueStep(plan: Plan, logs: boolean): Promise<{ readonly metrics: Promise<NumberArray> } | undefined> {
     const { host, options, pass, model, step } = this;
     const { device } = model;
     const restart = this.batches.fill(step, host.inputs, host.targets);
@@ -172,27 +174,51 @@ export class Trainer {
       device.write(this.state.h, host.zeroState);
       if (this.state.c) device.write(this.state.c, host.zeroState);
     }
+    model.parameters.version++;
     await plan.run();
     this.step++;
+    return logs ? { metrics: device.read(this.metrics) } : undefined;
   }
 
   /**
    * Trains up to step `maxSteps`, counted from the run's first step, and yields what happens. Calling it again with
    * a larger number continues. Aborting ends it after the current step with an "end" event.
    *
+   * Numbers come back from the device while later steps are done: at a "step" event `trainer.step` may be some steps
+   * ahead of the event's. With `exact` it is not, nor is it at any other event.
+   *
    * @throws GatewiseError E_NAN_LOSS when the loss or gradient is not finite, or the loss exploded; the parameters
-   * are those from before. E_DEVICE_LOST when the GPU is gone.
+   * are those from before. E_DEVICE_LOST when the GPU is gone. E_CONFIG while another run of this trainer is under way.
+   * E_DISPOSED.
    */
-  async *run({
-    maxSteps,
-    signal,
-  }: {
-    maxSteps: number;
-    signal?: AbortSignal | undefined;
-  }): AsyncGenerator<TrainingEvent, void, void> {
+  run(options: RunOptions): AsyncGenerator<TrainingEvent, void, void> {
+    const { maxSteps, signal, exact } = runOptions(options);
+    return this.alone(this.events(maxSteps, signal, exact));
+  }
+
+  /** Two runs at once would each take part of the steps and tell of them as if they were all. */
+  private async *alone(events: AsyncGenerator<TrainingEvent, void, void>): AsyncGenerator<TrainingEvent, void, void> {
+    if (this.running)
+      throw new GatewiseError(
+        "E_CONFIG",
+        "Trainer.run: a run of this trainer is under way; let it end, or leave its loop, before the next",
+      );
+    this.running = true;
+    try {
+      yield* events;
+    } finally {
+      this.running = false;
+    }
+  }
+
+  private async *events(
+    maxSteps: number,
+    signal: AbortSignal | undefined,
+    exact: boolean,
+  ): AsyncGenerator<TrainingEvent, void, void> {
     const { options, model, settings } = this;
     const begun = performance.now();
-    const plan = await this.prepare();
+    const plan = await this.life.serve("Trainer.run", () => this.prepare());
     yield {
       v: 1,
       event: "start",
@@ -204,41 +230,43 @@ export class Trainer {
     };
     const logs = new LogQueue(performance.now(), this.step, options.batchSize * options.seqLen);
     let loss = NaN;
-    const due = (interval: number): boolean => interval > 0 && (this.step % interval === 0 || this.step === maxSteps);
-
     const stopped = (): boolean => signal?.aborted ?? false;
     while (this.step < maxSteps && !stopped()) {
-      await this.enqueueStep(plan);
-      if (due(options.logInterval)) logs.push(this.step, this.host.schedule[0]!, model.device.read(this.metrics));
+      const next = this.step + 1;
+      const due = (interval: number): boolean => interval > 0 && (next % interval === 0 || next === maxSteps);
       const evaluates = due(options.evalInterval) && this.valTokens.length > 1;
       const samples = due(options.sampleInterval) && settings.tokenizer !== undefined;
       const keeps = due(options.checkpointInterval) && settings.onCheckpoint !== undefined;
+      const stepping = this.life.serve("Trainer.run", () => this.enqueueStep(plan, due(options.logInterval)));
+      // Asked for at once, so that no save comes between the step and its evaluation, which no resumed run would make up
+      // for; and even when stopping.
+      const evaluating = evaluates ? this.life.serve("Trainer.run", () => this.evaluateStep()) : undefined;
+      evaluating?.catch(() => {}); // Awaited below, after the events of the step.
+      const log = await stepping;
+      if (log) logs.push(next, this.host.schedule[0]!, log.metrics);
       // The loop waits for a read-back only before it uses the parameters for something else.
-      await logs.settle(evaluates || samples || keeps || stopped() || this.step === maxSteps);
+      await logs.settle(exact || evaluates || samples || keeps || stopped() || next === maxSteps);
+      const paused = performance.now();
       for (let event = logs.shift(); event; event = logs.shift()) {
         this.checkLog(event);
         loss = event.loss;
         yield event;
       }
       if (!evaluates && !samples && !keeps) continue;
-      await this.checkFinite();
-      const paused = performance.now();
       let best = false;
-      if (evaluates) {
-        // Even when stopping: a resumed run would not make up for it, and could keep another best.
-        const event = this.evaluated(await this.evaluate());
+      if (evaluating) {
+        const event = await evaluating;
         best = event.best;
         yield event;
-      }
+      } else await this.checkFinite();
       if (samples) {
         const text = await unlessAborted(
           signal,
-          model.sample(settings.tokenizer!, { length: 200, seed: this.step, ...settings.sample, signal }),
+          model.sample(settings.tokenizer!, { length: 200, seed: next, ...settings.sample, signal }),
         );
-        if (text !== undefined) yield { v: 1, event: "sample", step: this.step, text };
+        if (text !== undefined) yield { v: 1, event: "sample", step: next, text };
       }
-      if (keeps)
-        yield { v: 1, event: "checkpoint", step: this.step, path: await settings.onCheckpoint!(this, { step: this.step, best }) };
+      if (keeps) yield { v: 1, event: "checkpoint", step: next, path: await settings.onCheckpoint!(this, { step: next, best }) };
       logs.pausedFor(performance.now() - paused);
     }
     // Aborted while whoever reads the events was busy: the numbers still on their way belong to steps that were done.
@@ -262,16 +290,25 @@ export class Trainer {
   }
 
   /**
-   * Loss and accuracy on the validation part; training goes on as if it had not happened.
+   * Loss and accuracy on the validation part; training goes on as if it had not happened. During a run it is of the
+   * weights between two steps.
    *
-   * @throws GatewiseError E_DATA if there is no validation part
+   * @throws GatewiseError E_DATA if there is no validation part, E_DISPOSED
    */
   async evaluate(signal?: AbortSignal): Promise<Evaluation> {
-    this.evaluator ??= await makeEvaluator(this.model, this.valTokens, this.options);
-    return this.evaluator.evaluate(signal);
+    checkSignal("Trainer.evaluate", signal);
+    return this.life.serve("Trainer.evaluate", () => this.evaluateNow(signal));
   }
 
-  private evaluated({ loss, bitsPerCharacter, accuracy }: Evaluation): EvalEvent {
+  private async evaluateNow(signal?: AbortSignal): Promise<Evaluation> {
+    this.evaluation ??= await recordEvaluation(this.model, this.valTokens, this.options);
+    return this.evaluation.evaluate(signal);
+  }
+
+  /** The run's own evaluation of the step just done. */
+  private async evaluateStep(): Promise<EvalEvent> {
+    await this.readFinite();
+    const { loss, bitsPerCharacter, accuracy } = await this.evaluateNow();
     const best = loss < this.bestValLoss;
     if (best) this.bestValLoss = loss;
     return { v: 1, event: "eval", step: this.step, valLoss: loss, valBpc: bitsPerCharacter, valAccuracy: accuracy, best };
@@ -288,61 +325,37 @@ export class Trainer {
     );
   }
 
-  /** The last line of defence before parameters are kept: no step so far had a gradient that was not finite. */
-  async checkFinite(): Promise<void> {
+  /**
+   * The last line of defence before parameters are kept: no step so far had a gradient that was not finite.
+   *
+   * @throws GatewiseError E_NAN_LOSS, E_DISPOSED
+   */
+  checkFinite(): Promise<void> {
+    return this.life.serve("Trainer.checkFinite", () => this.readFinite());
+  }
+
+  /** @internal `checkFinite` for whoever has the turn. */
+  async readFinite(): Promise<void> {
     throwIfNotFinite(this.step, await this.model.device.read(this.metrics));
   }
 
-  /** The gradients of the last step, under the parameters' names; before clipping. */
+  /** The gradients of the last step, under the parameters' names; before clipping. @throws GatewiseError E_DISPOSED */
   gradientDict(): Promise<StateDict> {
-    return readStateDict(this.model.device, this.gradients);
+    return this.life.serve("Trainer.gradientDict", () => readStateDict(this.model.device, this.gradients));
   }
 
+  /** Frees all but the model; a call that is being served ends first, and a run with E_DISPOSED. */
   dispose(): void {
-    this.plan?.dispose();
-    this.evaluator?.dispose();
-    const { device } = this.model;
-    for (const set of [this.gradients, ...Object.values(this.moments)]) device.free(set.flat.whole);
-    for (const tensor of [this.state?.h, this.state?.c, this.metrics, this.schedule, this.rng]) if (tensor) device.free(tensor);
+    this.life.dispose(() => {
+      this.plan?.dispose();
+      this.evaluation?.dispose();
+      const { device } = this.model;
+      for (const set of [this.gradients, ...Object.values(this.moments)]) device.free(set.flat.whole);
+      for (const tensor of [this.state?.h, this.state?.c, this.metrics, this.schedule, this.rng]) if (tensor) device.free(tensor);
+    });
   }
   [Symbol.dispose](): void {
     this.dispose();
-  }
-}
-
-/** T·B beyond which no device can bind the logits: 4 GiB at four characters. */
-const MAX_BATCH_TOKENS = 2 ** 28;
-
-const tooLarge = (B: number, T: number, cause?: unknown): GatewiseError =>
-  new GatewiseError("E_LIMIT", `batchSize ${B} × seqLen ${T} does not fit in memory; make them smaller`, { cause });
-
-/** Arrays that every step fills again. */
-interface HostBuffers {
-  readonly inputs: Uint32Array;
-  readonly targets: Uint32Array;
-  readonly order: Uint32Array;
-  readonly starts: Uint32Array;
-  readonly schedule: Float32Array;
-  readonly rng: Uint32Array;
-  readonly zeroState: Float32Array;
-  /** Where the targets that count begin: with loss "last", those of the last step. */
-  readonly firstTarget: number;
-}
-
-function makeHostBuffers({ batchSize: B, seqLen: T, loss }: TrainingOptions, config: LanguageModelConfig): HostBuffers {
-  try {
-    return {
-      inputs: new Uint32Array(T * B),
-      targets: new Uint32Array(T * B),
-      order: new Uint32Array(T * B),
-      starts: new Uint32Array(config.vocabSize + 1),
-      schedule: new Float32Array(4),
-      rng: new Uint32Array(4),
-      zeroState: new Float32Array(config.numLayers * B * config.hiddenSize),
-      firstTarget: loss === "all" ? 0 : (T - 1) * B,
-    };
-  } catch (cause) {
-    throw tooLarge(B, T, cause);
   }
 }
 

@@ -117,19 +117,26 @@ async function threeSteps(device: Device, model: LanguageModelOptions, settings:
   }
 }
 
-const validModel = fc.record({
-  cell: fc.constantFrom(...CELL_NAMES),
-  input: fc.constantFrom("embedding", "one-hot"),
-  vocabSize: fc.integer({ min: 2, max: 40 }),
-  embeddingSize: fc.integer({ min: 1, max: 9 }),
-  hiddenSize: fc.integer({ min: 1, max: 17 }),
-  numLayers: fc.integer({ min: 1, max: 3 }),
-  dropout: fc.constantFrom(0, 0.3),
-  resetAfter: fc.boolean(),
-  nonlinearity: fc.constantFrom("tanh", "relu"),
-  orthogonal: fc.boolean(),
-  seed: fc.integer({ min: 0, max: 1000 }),
-}) as fc.Arbitrary<LanguageModelOptions>;
+const validModel = fc
+  .record({
+    cell: fc.constantFrom(...CELL_NAMES),
+    input: fc.constantFrom("embedding", "one-hot"),
+    vocabSize: fc.integer({ min: 2, max: 40 }),
+    embeddingSize: fc.integer({ min: 1, max: 9 }),
+    hiddenSize: fc.integer({ min: 1, max: 17 }),
+    numLayers: fc.integer({ min: 1, max: 3 }),
+    dropout: fc.constantFrom(0, 0.3),
+    resetAfter: fc.boolean(),
+    nonlinearity: fc.constantFrom("tanh", "relu"),
+    orthogonal: fc.boolean(),
+    seed: fc.integer({ min: 0, max: 1000 }),
+  })
+  // A cell takes its own options only.
+  .map(({ resetAfter, nonlinearity, ...model }) => ({
+    ...model,
+    ...(model.cell === "gru" && { resetAfter }),
+    ...(model.cell === "rnn" && { nonlinearity }),
+  })) as fc.Arbitrary<LanguageModelOptions>;
 const validSettings = fc.record({
   batchSize: fc.integer({ min: 1, max: 9 }),
   seqLen: fc.integer({ min: 1, max: 12 }),

@@ -1,0 +1,195 @@
+// What the calls of a recurrent layer take and give, and how it is checked. Inputs are copied when the call is made, so
+// that it does not matter what becomes of the caller's arrays while the call waits for its turn.
+import { checkInteger, checkOneOf, checkOptions, copyNumbers, namesOf } from "../checks.ts";
+import { GatewiseError } from "../errors.ts";
+import { cellOf } from "./cells.ts";
+import type { RecurrentConfig } from "./recurrent-config.ts";
+
+export interface ForwardOptions {
+  /** Time steps and rows of the batch. */
+  readonly T: number;
+  readonly B: number;
+  /** Initial states [L·D, B, H]; zero by default. c0 for the LSTM only. */
+  readonly h0?: ArrayLike<number> | undefined;
+  readonly c0?: ArrayLike<number> | undefined;
+  /** Time steps of each row, 0 to T; later outputs are zero and hN is that of the row's own last step. */
+  readonly lengths?: ArrayLike<number> | undefined;
+  /** Whether dropout acts; false by default. */
+  readonly training?: boolean | undefined;
+}
+
+/** Results of a float64 device are Float64Arrays. */
+export interface ForwardResult {
+  /** [T, B, D·H] */
+  readonly output: Float32Array;
+  /** [L·D, B, H] */
+  readonly hN: Float32Array;
+  /** [L·D, B, H], LSTM only */
+  readonly cN: Float32Array | undefined;
+}
+
+export interface BackwardResult {
+  /** [T, B, inputSize] */
+  readonly dx: Float32Array;
+  /** [L·D, B, H] */
+  readonly dh0: Float32Array;
+  /** [L·D, B, H], LSTM only */
+  readonly dc0: Float32Array | undefined;
+  /** Under the parameters' names, in their shapes. */
+  readonly gradients: Readonly<Record<string, Float32Array>>;
+}
+
+/** Gradients of the final states. */
+export interface FinalGradients {
+  /** [L·D, B, H] */
+  readonly dhN?: ArrayLike<number> | undefined;
+  /** [L·D, B, H], LSTM only */
+  readonly dcN?: ArrayLike<number> | undefined;
+}
+
+/** The state of streams that are read step by step. */
+export interface StepState {
+  /** Streams side by side. */
+  readonly B: number;
+  /** [L, B, H]; zero by default. */
+  readonly h?: ArrayLike<number> | undefined;
+  /** [L, B, H], LSTM only */
+  readonly c?: ArrayLike<number> | undefined;
+}
+
+const FORWARD_NAMES = namesOf<ForwardOptions>({ T: true, B: true, h0: true, c0: true, lengths: true, training: true });
+const FINALS_NAMES = namesOf<FinalGradients>({ dhN: true, dcN: true });
+const STEP_NAMES = namesOf<StepState>({ B: true, h: true, c: true });
+
+type Floats = Float32Array | Float64Array;
+
+/** A forward call, checked and copied. */
+export interface ForwardInputs {
+  readonly T: number;
+  readonly B: number;
+  readonly x: Floats;
+  readonly h0: Floats | undefined;
+  readonly c0: Floats | undefined;
+  readonly lengths: readonly number[] | undefined;
+  readonly training: boolean;
+}
+
+/** A backward call, copied. */
+export interface BackwardInputs {
+  readonly dOutput: Floats;
+  readonly dhN: Floats | undefined;
+  readonly dcN: Floats | undefined;
+}
+
+type Shape = readonly (readonly [letter: string, n: number])[];
+
+function expectShape(where: string, values: ArrayLike<number>, shape: Shape): void {
+  const size = shape.reduce((product, [, n]) => product * n, 1);
+  if (values.length === size) return;
+  const letters = shape.map(([letter, n]) => `${letter}=${n}`).join(", ");
+  throw new GatewiseError("E_SHAPE", `${where} must be [${letters}], that is ${size} values, got ${values.length}`);
+}
+
+const stateShape = ({ numLayers, bidirectional, hiddenSize }: RecurrentConfig, B: number): Shape => [
+  ["L·D", numLayers * (bidirectional ? 2 : 1)],
+  ["B", B],
+  ["H", hiddenSize],
+];
+
+/** A copy of states [L·D, B, H] or of their gradients; those of the cell state only if there is one. */
+function copyState(
+  where: string,
+  config: RecurrentConfig,
+  B: number,
+  values: ArrayLike<number> | undefined,
+  ofCell = false,
+): Floats | undefined {
+  if (values === undefined) return undefined;
+  if (ofCell && !cellOf(config).cellState)
+    throw new GatewiseError("E_SHAPE", `${where} was given, but only the lstm has a cell state`);
+  const copy = copyNumbers(where, values);
+  expectShape(where, copy, stateShape(config, B));
+  return copy;
+}
+
+function copyInput(where: string, { inputSize }: RecurrentConfig, T: number, B: number, x: ArrayLike<number>): Floats {
+  checkInteger(`${where}: T`, T, 1);
+  checkInteger(`${where}: B`, B, 1);
+  const copy = copyNumbers(`${where}: x`, x);
+  expectShape(`${where}: x`, copy, [
+    ["T", T],
+    ["B", B],
+    ["inputSize", inputSize],
+  ]);
+  return copy;
+}
+
+function copyLengths(where: string, values: ArrayLike<number>, T: number, B: number): readonly number[] {
+  const lengths = Array.from(copyNumbers(where, values));
+  expectShape(where, lengths, [["B", B]]);
+  const bad = lengths.find((n) => !Number.isInteger(n) || n < 0 || n > T);
+  if (bad !== undefined) throw new GatewiseError("E_CONFIG", `${where} must be integers from 0 to T=${T}, got ${bad}`);
+  return lengths;
+}
+
+/** @throws GatewiseError E_SHAPE, E_CONFIG */
+export function forwardInputs(config: RecurrentConfig, x: ArrayLike<number>, options: ForwardOptions): ForwardInputs {
+  const where = `${config.cell}.forward`;
+  checkOptions(where, options, FORWARD_NAMES, { hx: "h0", cx: "c0" });
+  const { T, B, h0, c0, lengths, training = false }: ForwardOptions = options ?? {};
+  checkOneOf(`${where}: training`, training, [true, false]);
+  return {
+    T,
+    B,
+    x: copyInput(where, config, T, B, x),
+    h0: copyState(`${where}: h0`, config, B, h0),
+    c0: copyState(`${where}: c0`, config, B, c0, true),
+    lengths: lengths && copyLengths(`${where}: lengths`, lengths, T, B),
+    training: training && config.dropout > 0,
+  };
+}
+
+/** Those of a forward pass over one time step. @throws GatewiseError E_SHAPE, E_CONFIG */
+export function stepInputs(config: RecurrentConfig, x: ArrayLike<number>, state: StepState): ForwardInputs {
+  const where = `${config.cell}.step`;
+  if (config.bidirectional)
+    throw new GatewiseError("E_CONFIG", "Recurrent.step: a bidirectional layer reads whole sequences only");
+  checkOptions(where, state, STEP_NAMES, { hx: "h", h0: "h", cx: "c", c0: "c" });
+  const { B, h, c }: StepState = state ?? {};
+  return {
+    T: 1,
+    B,
+    x: copyInput(where, config, 1, B, x),
+    h0: copyState(`${where}: h`, config, B, h),
+    c0: copyState(`${where}: c`, config, B, c, true),
+    lengths: undefined,
+    training: false,
+  };
+}
+
+/** The shapes are those of the forward pass before, which may be waiting for its turn still: `T` and `B` tell them then. */
+export function backwardInputs(
+  config: RecurrentConfig,
+  dOutput: ArrayLike<number>,
+  finals: FinalGradients,
+): (T: number, B: number) => BackwardInputs {
+  const where = `${config.cell}.backward`;
+  checkOptions(where, finals, FINALS_NAMES);
+  const copies = {
+    dOutput: copyNumbers(`${where}: dOutput`, dOutput),
+    dhN: finals.dhN && copyNumbers(`${where}: dhN`, finals.dhN),
+    dcN: finals.dcN && copyNumbers(`${where}: dcN`, finals.dcN),
+  };
+  return (T, B) => {
+    expectShape(`${where}: dOutput`, copies.dOutput, [
+      ["T", T],
+      ["B", B],
+      ["D·H", config.hiddenSize * (config.bidirectional ? 2 : 1)],
+    ]);
+    return {
+      dOutput: copies.dOutput,
+      dhN: copyState(`${where}: dhN`, config, B, copies.dhN),
+      dcN: copyState(`${where}: dcN`, config, B, copies.dcN, true),
+    };
+  };
+}

@@ -1,0 +1,74 @@
+// The configuration of a recurrent layer: its fields, defaults and parameters.
+import { checkInteger, checkNumber, checkOneOf, checkOptions, given } from "../checks.ts";
+import { CELL_NAMES, cellOf, checkCellOptions, type CellName } from "./cells.ts";
+import { layerParameters, type ParameterSpec } from "./parameters.ts";
+
+export interface RecurrentConfig {
+  readonly cell: CellName;
+  /** Length of an input row. */
+  readonly inputSize: number;
+  /** H */
+  readonly hiddenSize: number;
+  /** L */
+  readonly numLayers: number;
+  /** Probability of zeroing an output between layers, in a forward pass with `training: true`. */
+  readonly dropout: number;
+  /** D = 2: a second direction reads every row from its end. */
+  readonly bidirectional: boolean;
+  readonly bias: boolean;
+  /** GRU: whether the reset gate acts after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014). */
+  readonly resetAfter: boolean;
+  /** RNN: tanh, or relu. */
+  readonly nonlinearity: "tanh" | "relu";
+}
+
+export type RecurrentOptions = Partial<RecurrentConfig> & {
+  readonly cell: CellName;
+  readonly inputSize: number;
+  readonly hiddenSize: number;
+  /** Of the initial weights and of dropout, 0 to 2³² − 1; 1 by default. */
+  readonly seed?: number;
+};
+
+const DEFAULTS = {
+  numLayers: 1,
+  dropout: 0,
+  bidirectional: false,
+  bias: true,
+  resetAfter: true,
+  nonlinearity: "tanh",
+} as const satisfies Omit<RecurrentConfig, "cell" | "inputSize" | "hiddenSize">;
+const NAMES = ["cell", "inputSize", "hiddenSize", ...Object.keys(DEFAULTS)];
+
+/** Fills in defaults and checks every field. @throws GatewiseError E_CONFIG */
+export function recurrentConfig(options: Partial<RecurrentConfig>): RecurrentConfig {
+  checkOptions("Recurrent", options, NAMES, { hidden: "hiddenSize", layers: "numLayers" });
+  const config = { ...DEFAULTS, ...given(options) } as RecurrentConfig;
+  checkOneOf("Recurrent: cell", config.cell, CELL_NAMES);
+  checkInteger("Recurrent: inputSize", config.inputSize, 1, 65536);
+  checkInteger("Recurrent: hiddenSize", config.hiddenSize, 1, 65536);
+  checkInteger("Recurrent: numLayers", config.numLayers, 1, 64);
+  checkNumber("Recurrent: dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
+  for (const field of ["bidirectional", "bias", "resetAfter"] as const)
+    checkOneOf(`Recurrent: ${field}`, config[field], [true, false]);
+  checkOneOf("Recurrent: nonlinearity", config.nonlinearity, ["tanh", "relu"]);
+  checkCellOptions("Recurrent: ", config);
+  return config;
+}
+
+/** "l0", "l0_reverse", "l1", …: the suffix of PyTorch's parameter names. */
+export const suffixOf = (l: number, d: number): string => `l${l}${d === 1 ? "_reverse" : ""}`;
+
+/** The parameters of a layer of this configuration, in the order in which they lie on the device. */
+export function recurrentSpecs(config: RecurrentConfig): readonly ParameterSpec[] {
+  const { inputSize, hiddenSize: H, numLayers, bidirectional, bias } = config;
+  const { gates } = cellOf(config);
+  const specs: ParameterSpec[] = [];
+  for (let l = 0; l < numLayers; l++) {
+    for (let d = 0; d <= Number(bidirectional); d++) {
+      const input = l === 0 ? [inputSize] : bidirectional ? [2, H] : [H];
+      specs.push(...layerParameters(suffixOf(l, d), input, H, gates, { bias }));
+    }
+  }
+  return specs;
+}
