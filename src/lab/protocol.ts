@@ -149,7 +149,7 @@ export interface LabWorker {
   save(): Promise<void>;
   restore(id: string): Promise<Result<{ run: RunInfo; sampling: Sampling; logs: readonly Log[] }>>;
   /** The logs of a stored run's models; none if nothing is kept. */
-  storedLogs(id: string): Promise<readonly Log[]>;
+  storedLogs(id: string): Promise<readonly (Log & { readonly preset: PresetName })[]>;
   /** Deletes a stored run; returns false if a page has it open. */
   remove(id: string): Promise<boolean>;
   check(quick: boolean): Promise<Result<{ passed: boolean; checks: number; seconds: number; device: string }>>;

@@ -1,7 +1,9 @@
 // What a visitor can set: one table of fields makes the form, the checks of what comes from outside (address, storage,
 // files), the address itself and the command line that does the same.
 import * as v from "valibot";
+import { nearest, shown } from "../checks.ts";
 import { BOOKS } from "../data/books.ts";
+import { GatewiseError } from "../errors.ts";
 import type { PresetName } from "../models/config.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
@@ -108,12 +110,22 @@ const CHOICES = {
   schedule: v.picklist(SCHEDULES),
 };
 export const SettingsSchema = v.object({ ...CHOICES, ...NUMBER_SCHEMAS });
-const anyNumber = v.pipe(v.number(), v.minValue(0));
 /** Settings of a run that exists: a checkpoint may have brought sizes that the form does not offer. */
 export const StoredSettingsSchema = v.object({
   ...CHOICES,
-  ...(Object.fromEntries(NUMBER_NAMES.map((name) => [name, anyNumber])) as Record<NumberName, typeof anyNumber>),
+  ...(Object.fromEntries(
+    NUMBER_NAMES.map((name) => [name, number({ ...NUMBERS[name], least: 0, most: Number.MAX_SAFE_INTEGER })]),
+  ) as typeof NUMBER_SCHEMAS),
+  seed: NUMBER_SCHEMAS.seed,
 });
+
+/** Settings that the form could have given. @throws GatewiseError E_CONFIG that names the field that it could not */
+export function checkForm(settings: Settings): Settings {
+  const wrong = NUMBER_NAMES.find((name) => !fits(name, settings[name]));
+  if (wrong === undefined) return settings;
+  const { label } = NUMBERS[wrong];
+  throw new GatewiseError("E_CONFIG", `${label} must be ${rangeOf(NUMBERS[wrong])}, got ${shown(settings[wrong])}`);
+}
 export const SamplingSchema = v.object({
   temperature: v.pipe(v.number(), v.minValue(0), v.maxValue(2)),
   topK: v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(100)),
@@ -168,7 +180,16 @@ export interface FromAddress {
   readonly ignored: readonly string[];
 }
 
-/** Reads an address's query. Whatever is no valid value of a field is left out and named. */
+const WORD_FIELDS = ["data", "preset", "optimizer", "schedule"] as const;
+const ADDRESS_NAMES: readonly string[] = [
+  ...WORD_FIELDS,
+  ...NUMBER_NAMES.map((name) => NUMBERS[name].flag),
+  "temperature",
+  "top-k",
+  "prompt",
+];
+
+/** Reads an address's query. Whatever is no valid value of a field, or no field, is left out and named. */
 export function readAddress(query: string): FromAddress {
   const settings: Record<string, unknown> = {};
   const sampling: Record<string, unknown> = {};
@@ -179,7 +200,12 @@ export function readAddress(query: string): FromAddress {
   };
   const given = new URLSearchParams(query);
   const { entries } = SettingsSchema;
-  for (const field of ["data", "preset", "optimizer", "schedule"] as const) {
+  for (const name of new Set(given.keys())) {
+    if (ADDRESS_NAMES.includes(name)) continue;
+    const meant = nearest(name, ADDRESS_NAMES);
+    ignored.push(meant === undefined ? shown(name) : `${name} (did you mean ${meant}?)`);
+  }
+  for (const field of WORD_FIELDS) {
     const text = given.get(field);
     if (text !== null) take(settings, field, field, entries[field], text);
   }
@@ -202,7 +228,7 @@ const parseNumber = (text: string): number => (text.trim() === "" ? NaN : Number
 /** The whole configuration as an address's query, so that it means the same on every device. */
 export function writeAddress(settings: Settings, sampling: Sampling): string {
   const query = new URLSearchParams();
-  for (const field of ["data", "preset", "optimizer", "schedule"] as const) query.set(field, settings[field]);
+  for (const field of WORD_FIELDS) query.set(field, settings[field]);
   for (const field of NUMBER_NAMES) query.set(NUMBERS[field].flag, String(settings[field]));
   query.set("temperature", String(sampling.temperature));
   query.set("top-k", String(sampling.topK));

@@ -1,16 +1,7 @@
 // Files of the runs, in the browser's private file system: runs/<id>/run.json, <preset>.safetensors, <preset>.log and,
 // for a text of the visitor's own, text.txt. A file is replaced whole or not at all.
-import * as v from "valibot";
 import type { StoredRun } from "./protocol.ts";
-import { PRESET_NAMES, SamplingSchema, StoredSettingsSchema } from "./settings.ts";
-
-const StoredRunSchema = v.object({
-  id: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,40}$/)),
-  settings: StoredSettingsSchema,
-  sampling: SamplingSchema,
-  presets: v.pipe(v.array(v.picklist(PRESET_NAMES)), v.minLength(1), v.maxLength(4)),
-  title: v.pipe(v.string(), v.maxLength(200)),
-});
+import { parseRun, soundRows } from "./stored.ts";
 
 async function folder(id: string, create: boolean): Promise<FileSystemDirectoryHandle> {
   const root = await navigator.storage.getDirectory();
@@ -42,26 +33,19 @@ export async function readRunFile(id: string, name: string): Promise<Uint8Array<
   }
 }
 
-/** A log's rows; whole rows only, whatever the file holds. */
+/** A log's rows; sound ones only, whatever the file holds. */
 export async function readLog(id: string, name: string, fields: number): Promise<number[]> {
   const bytes = await readRunFile(id, name);
   if (!bytes) return [];
-  const rows = Math.floor(bytes.length / 4 / fields);
-  return Array.from(new Float32Array(bytes.buffer, 0, rows * fields));
+  return soundRows(new Float32Array(bytes.buffer, 0, Math.floor(bytes.length / 4)), fields);
 }
 
 export const writeRun = (run: StoredRun): Promise<void> => writeRunFile(run.id, "run.json", JSON.stringify(run));
 
-/** What a stored run says of itself; undefined if it is missing or damaged. */
+/** What a stored run says of itself; undefined where there is none. @throws GatewiseError E_DATA if it is damaged */
 export async function readRun(id: string): Promise<StoredRun | undefined> {
   const bytes = await readRunFile(id, "run.json");
-  if (!bytes) return undefined;
-  try {
-    const result = v.safeParse(StoredRunSchema, JSON.parse(new TextDecoder().decode(bytes)));
-    return result.success ? (result.output as StoredRun) : undefined;
-  } catch {
-    return undefined;
-  }
+  return bytes && parseRun(new TextDecoder().decode(bytes));
 }
 
 export async function removeRun(id: string): Promise<void> {

@@ -2,7 +2,6 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import * as Comlink from "comlink";
 import { get, update } from "idb-keyval";
-import * as v from "valibot";
 import type { PresetName } from "../models/config.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
 import { bestEvaluation, lastStep, type Curve } from "./curves.ts";
@@ -22,17 +21,16 @@ import {
 } from "./protocol.ts";
 import {
   defaultsFor,
-  PRESET_NAMES,
   PRESET_TITLES,
   RACE,
   readAddress,
   SAMPLING,
-  StoredSettingsSchema,
   valFractionFor,
   writeAddress,
   type Sampling,
   type Settings,
 } from "./settings.ts";
+import { MOST_RUNS, validRuns, type RunSummary } from "./stored.ts";
 import { scriptUrl } from "./trusted.ts";
 import workerUrl from "./worker.ts?worker&url";
 
@@ -44,40 +42,9 @@ export interface LaneView {
   readonly stopped: string | undefined;
 }
 
-/** A run in the table of runs. */
-export interface RunSummary {
-  readonly id: string;
-  readonly name: string;
-  readonly created: number;
-  readonly title: string;
-  readonly settings: Settings;
-  readonly models: readonly {
-    readonly preset: PresetName;
-    readonly step: number;
-    readonly best: number | null;
-    readonly rate: number | null;
-  }[];
-}
-
-const RunSummarySchema = v.object({
-  id: v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,40}$/)),
-  name: v.pipe(v.string(), v.maxLength(80)),
-  created: v.number(),
-  title: v.pipe(v.string(), v.maxLength(200)),
-  settings: StoredSettingsSchema,
-  models: v.array(
-    v.object({
-      preset: v.picklist(PRESET_NAMES),
-      step: v.number(),
-      best: v.nullable(v.number()),
-      rate: v.nullable(v.number()),
-    }),
-  ),
-});
 /** Names in the browser's storage. */
 const RUNS = "runs";
 const STAGE = "stage";
-const MOST_RUNS = 40;
 
 export const phase = signal<Phase>("idle");
 /** The last thing worth saying; read out by screen readers. */
@@ -215,7 +182,7 @@ export async function begin(): Promise<void> {
   settings.value = { ...defaultsFor(family), ...asked.settings };
   sampling.value = { ...SAMPLING, ...asked.sampling };
   if (asked.ignored.length > 0)
-    status.value = `Not understood in the address, and left at its default: ${asked.ignored.join(", ")}.`;
+    status.value = `Not understood in the address, and left at its default: ${listed(asked.ignored)}.`;
   runs.value = (await stored) ?? [];
   await command(async () => {
     const id = await onStage();
@@ -227,6 +194,10 @@ export async function begin(): Promise<void> {
     await loadText({ book: data === "own" ? "alice" : data }, asked.settings.valFraction === undefined);
   });
 }
+
+/** Few of many names. */
+const listed = (names: readonly string[], most = 6): string =>
+  names.slice(0, most).join(", ") + (names.length > most ? ` and ${names.length - most} more` : "");
 
 /** Opens a device; without WebGPU the CPU, and says why. */
 export async function openDevice(choice: DeviceChoice): Promise<void> {
@@ -469,9 +440,6 @@ const onStage = (): Promise<unknown> => tryStorage(async () => sessionStorage.ge
 
 // --- the table of runs ------------------------------------------------------------------------------------------------
 
-const validRuns = (stored: unknown): readonly RunSummary[] =>
-  Array.isArray(stored) ? stored.filter((entry): entry is RunSummary => v.is(RunSummarySchema, entry)) : [];
-
 /** Undefined where there is no storage. */
 const loadRuns = (): Promise<readonly RunSummary[] | undefined> => tryStorage(async () => validRuns(await get(RUNS)));
 
@@ -521,12 +489,12 @@ function showRun(id: string, shown: readonly Curve[]): void {
 }
 
 /** Shows a stored run's curves beside the present ones, or hides them. */
-export async function compareRun({ id, name, models }: RunSummary): Promise<void> {
+export async function compareRun({ id, name }: RunSummary): Promise<void> {
   if (compared.value.has(id)) return showRun(id, []);
   const logs = await worker.storedLogs(id);
-  const found = logs.map(({ points, evaluations }, i) => ({
-    label: `${name}${models.length > 1 ? `: ${PRESET_TITLES[models[i]!.preset]}` : ""}`,
-    preset: models[i]!.preset,
+  const found = logs.map(({ preset, points, evaluations }) => ({
+    label: `${name}${logs.length > 1 ? `: ${PRESET_TITLES[preset]}` : ""}`,
+    preset,
     points: Array.from(points),
     evaluations: Array.from(evaluations),
   }));

@@ -47,8 +47,8 @@ import {
   training,
   unsaved,
   worker,
-  type RunSummary,
 } from "./store.ts";
+import type { RunSummary } from "./stored.ts";
 
 const chartOptions = signal<ChartOptions>({ unit: "nats", logarithmic: false, closeUp: false });
 

@@ -20,7 +20,7 @@ import {
   type Result,
   type RunInfo,
 } from "./protocol.ts";
-import { NUMBER_NAMES, presetsOf, SAMPLING, type NumberName, type Sampling, type Settings } from "./settings.ts";
+import { checkForm, NUMBER_NAMES, presetsOf, SAMPLING, type NumberName, type Sampling, type Settings } from "./settings.ts";
 import { claimRun, readLog, readRun, readRunFile, removeRun, writeRun, writeRunFile } from "./storage.ts";
 import { loadText, type LoadedText } from "./texts.ts";
 
@@ -525,6 +525,14 @@ async function newRun(settings: Settings, text: LoadedText, lanes: Lane[]): Prom
 const presetOf = ({ cell, input }: LanguageModelConfig): PresetName =>
   cell !== "rnn" ? cell : input === "one-hot" ? "one-hot-rnn" : "embedding-rnn";
 
+/** A lane of a file that says which model it should hold. */
+function restoredLane(preset: PresetName, bytes: Uint8Array, text: LoadedText): Lane {
+  const checkpoint = loadCheckpoint(bytes);
+  const found = presetOf(checkpoint.config);
+  if (found !== preset) throw new GatewiseError("E_BAD_CHECKPOINT", `${checkpointName(preset)} holds another model: ${found}`);
+  return laneFromCheckpoint(requireDevice(), preset, bytes, text, checkpoint);
+}
+
 const base = new URL(import.meta.env.BASE_URL === "./" ? "../" : import.meta.env.BASE_URL, self.location.href).href;
 
 const worker: LabWorker = {
@@ -656,16 +664,14 @@ const worker: LabWorker = {
       if (!release) throw new GatewiseError("E_DATA", "it is open in another tab");
       try {
         const stored = await readRun(id);
-        if (!stored) throw new GatewiseError("E_DATA", "the stored run is missing or damaged");
+        if (!stored) throw new GatewiseError("E_DATA", "nothing was saved of it");
         const { settings, presets, title } = stored;
         const own = settings.data === "own" ? await readRunFile(id, "text.txt") : undefined;
         if (settings.data === "own" && !own?.length) throw new GatewiseError("E_DATA", "the stored run's text is missing");
         const text = await loadText(own ? { bytes: own, name: title } : { book: settings.data }, base);
         const lanes = await makeLanes(presets, async (preset) => {
           const bytes = await readRunFile(id, checkpointName(preset));
-          const lane = bytes
-            ? laneFromCheckpoint(requireDevice(), preset, bytes, text)
-            : newLane(requireDevice(), settings, preset, text);
+          const lane = bytes ? restoredLane(preset, bytes, text) : newLane(requireDevice(), checkForm(settings), preset, text);
           setLog(lane, await readLog(id, logName(preset), STEP_FIELDS), await readLog(id, evaluationsName(preset), EVAL_FIELDS));
           lane.finished = lane.trainer.step >= settings.totalSteps;
           return lane;
@@ -682,6 +688,7 @@ const worker: LabWorker = {
       const logs = [];
       for (const preset of (await readRun(id))?.presets ?? []) {
         logs.push({
+          preset,
           points: Float32Array.from(await readLog(id, logName(preset), STEP_FIELDS)),
           evaluations: Float32Array.from(await readLog(id, evaluationsName(preset), EVAL_FIELDS)),
         });

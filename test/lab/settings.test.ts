@@ -1,0 +1,202 @@
+// What comes from outside without a browser: addresses and what the browser's storage gives back, mutated.
+import fc from "fast-check";
+import * as v from "valibot";
+import { expect, it } from "vitest";
+import { GatewiseError } from "../../src/errors.ts";
+import {
+  checkForm,
+  defaultsFor,
+  NUMBER_NAMES,
+  NUMBERS,
+  PRESET_NAMES,
+  readAddress,
+  SAMPLING,
+  SettingsSchema,
+  writeAddress,
+} from "../../src/lab/settings.ts";
+import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
+
+const settings = { ...defaultsFor("software"), preset: "race" } as const;
+const RUN = {
+  id: "run-mf3k2a-1x",
+  settings,
+  sampling: { ...SAMPLING, prompt: "Alice" },
+  presets: PRESET_NAMES,
+  title: "Alice’s Adventures in Wonderland, Lewis Carroll",
+};
+const LINE = {
+  id: RUN.id,
+  name: "Race · 64 units",
+  created: 1_764_000_000_000,
+  title: RUN.title,
+  settings,
+  models: PRESET_NAMES.map((preset) => ({ preset, step: 120, best: 2.5, rate: 48_000 })),
+};
+
+/** Where an object's values are, itself apart. */
+const pathsOf = (value: unknown): string[][] =>
+  typeof value === "object" && value !== null
+    ? Object.entries(value).flatMap(([key, inner]) => [[key], ...pathsOf(inner).map((path) => [key, ...path])])
+    : [];
+
+function changed<T>(whole: T, path: readonly string[], value: unknown): T {
+  const copy = structuredClone(whole);
+  let at = copy as Record<string, unknown>;
+  for (const key of path.slice(0, -1)) at = at[key] as Record<string, unknown>;
+  const last = path.at(-1)!;
+  if (value === REMOVED) delete at[last];
+  // Where it would set the prototype, JSON.parse makes a property.
+  else Object.defineProperty(at, last, { value, enumerable: true, configurable: true, writable: true });
+  return copy;
+}
+const REMOVED = Symbol("removed");
+const HOSTILE = [REMOVED, Infinity, -Infinity, NaN, -1, -0, 0.5, 1e15, 2 ** 32, 2 ** 53, 1e308, "", "constructor", "toString"];
+
+/** One or two values of an object replaced, anything being possible. */
+const mutations = <T>(whole: T, anything: fc.Arbitrary<unknown>): fc.Arbitrary<T> => {
+  const place = fc.oneof(fc.constantFrom(...pathsOf(whole)), fc.constantFrom(["__proto__"], ["settings", "__proto__"], ["more"]));
+  const value = fc.oneof(fc.constantFrom<unknown>(...HOSTILE), anything);
+  return fc
+    .tuple(fc.tuple(place, value), fc.option(fc.tuple(fc.constantFrom(...pathsOf(whole).filter((p) => p.length === 1)), value)))
+    .map(([[path, first], second]) => {
+      const once = changed(whole, path, first);
+      return second ? changed(once, ...second) : once;
+    });
+};
+
+/** Bytes of a text replaced, left out or put in, or the text cut. */
+const torn = (text: fc.Arbitrary<string>): fc.Arbitrary<string> =>
+  fc.tuple(text, fc.nat(), fc.string({ maxLength: 4 }), fc.nat(6), fc.boolean()).map(([whole, place, put, left, cut]) => {
+    const at = place % (whole.length + 1);
+    return cut ? whole.slice(0, at) : whole.slice(0, at) + put + whole.slice(at + left);
+  });
+
+/** What `use` gives, in no more than 50 ms of the processor; nothing but a GatewiseError may come instead. */
+function outcome<T>(use: () => T): T | GatewiseError {
+  const begun = process.cpuUsage();
+  try {
+    return use();
+  } catch (error) {
+    if (!(error instanceof GatewiseError)) throw error;
+    expect(error.message.length).toBeLessThan(400);
+    return error;
+  } finally {
+    const { user, system } = process.cpuUsage(begun);
+    expect((user + system) / 1000).toBeLessThan(50);
+  }
+}
+const runs = (numRuns: number) => ({ numRuns, seed: 12 });
+
+function expectSound(given: typeof RUN.settings | Parameters<typeof checkForm>[0]): void {
+  for (const name of NUMBER_NAMES) {
+    expect(given[name]).toBeGreaterThanOrEqual(0);
+    expect(given[name]).toBeLessThan(name === "seed" ? 2 ** 32 : Infinity);
+    if (NUMBERS[name].integer) expect(Number.isSafeInteger(given[name])).toBe(true);
+  }
+}
+
+it("takes a stored run as it was written, and names what else it finds", () => {
+  expect(parseRun(JSON.stringify(RUN))).toEqual(RUN);
+  const wrong = (path: string, value: unknown): string => {
+    const result = outcome(() => parseRun(JSON.stringify(changed(RUN, path.split("."), value))));
+    return result instanceof GatewiseError ? `${result.code}: ${result.message}` : "taken";
+  };
+  expect(wrong("settings.hiddenSize", "64")).toMatch(/^E_DATA: .*settings\.hiddenSize: expected number, got "64"/);
+  expect(wrong("settings.hiddenSize", 64.5)).toMatch(/settings\.hiddenSize/);
+  expect(wrong("settings.seed", 2 ** 32)).toMatch(/settings\.seed: expected <=4294967295, got 4294967296/);
+  expect(wrong("settings.optimizer", "constructor")).toMatch(/settings\.optimizer: .*got "constructor"/);
+  expect(wrong("presets", ["lstm", "lstm"])).toMatch(/presets: expected one-hot-rnn, .*, got lstm, lstm/);
+  expect(wrong("settings.dropout", { deep: [1] })).toMatch(/settings\.dropout: expected number, got an object/);
+  expect(String(outcome(() => parseRun("[".repeat(200_000))))).toMatch(/no JSON/);
+  expect(String(outcome(() => parseRun(`{"settings":${"[".repeat(100_000)}${"]".repeat(100_000)}}`)))).toMatch(/damaged/);
+  // Sizes that only a checkpoint may bring are not made out of a description alone.
+  expect(outcome(() => checkForm({ ...settings, hiddenSize: 12_000 }))).toMatchObject({ code: "E_CONFIG" });
+  expect(checkForm(settings)).toBe(settings);
+});
+
+it("gives nothing but its own errors for 1,000 mutated descriptions of runs, each at once", () => {
+  const stored = mutations(RUN, fc.jsonValue()).map((run) => JSON.stringify(run));
+  let [taken, refused] = [0, 0];
+  fc.assert(
+    fc.property(fc.oneof(stored, torn(stored)), (text) => {
+      const result = outcome(() => parseRun(text));
+      if (result instanceof GatewiseError) return void refused++;
+      taken++;
+      expectSound(result.settings);
+      expect(result.presets.length).toBeLessThanOrEqual(4);
+    }),
+    runs(1000),
+  );
+  // Both happen, or the test says little.
+  expect(Math.min(taken, refused)).toBeGreaterThan(50);
+});
+
+it("shows of 500 mutated tables of runs the lines that are sound, each run once", () => {
+  const anything = fc.anything({ withBigInt: true, withDate: true, withMap: true, withSet: true, withTypedArray: true });
+  let shownLines = 0;
+  fc.assert(
+    fc.property(fc.array(mutations(LINE, anything), { maxLength: 3 }), fc.oneof(fc.constant([LINE]), anything), (lines, more) => {
+      const table = outcome(() => validRuns(Array.isArray(more) ? [...lines, ...more] : lines)) as ReturnType<typeof validRuns>;
+      expect(new Set(table.map(({ id }) => id)).size).toBe(table.length);
+      for (const { settings: used, models, created } of table) {
+        shownLines++;
+        expectSound(used);
+        expect(new Date(created).getTime()).toBe(created + 0);
+        for (const { step, best } of models) {
+          expect(Number.isSafeInteger(step) && step >= 0).toBe(true);
+          expect(best === null || Number.isFinite(best)).toBe(true);
+        }
+      }
+    }),
+    runs(500),
+  );
+  expect(shownLines).toBeGreaterThan(50);
+  for (const none of [undefined, null, "runs", 7, { length: 3 }, new Map()]) expect(validRuns(none)).toEqual([]);
+  expect(validRuns(Array.from({ length: 1e6 }, () => LINE))).toEqual([LINE]);
+});
+
+it("takes from 500 mutated addresses what is in range, and names what is not or is no field", () => {
+  const address = writeAddress(settings, RUN.sampling);
+  expect(readAddress(address)).toEqual({ settings, sampling: RUN.sampling, ignored: [] });
+  expect(readAddress("?hiden=64&lr=fast&learning-rate=1&constructor=1&utm_source=mail").ignored).toEqual([
+    "hiden (did you mean hidden?)",
+    '"learning-rate"',
+    '"constructor"',
+    '"utm_source"',
+    "lr",
+  ]);
+  fc.assert(
+    fc.property(torn(fc.constant(address)), (text) => {
+      const read = outcome(() => readAddress(text));
+      if (read instanceof GatewiseError) throw read;
+      expect(v.is(SettingsSchema, { ...settings, ...read.settings })).toBe(true);
+    }),
+    runs(500),
+  );
+});
+
+it("reads a log's rows up to the first that no training writes", () => {
+  const rows = [1, 4.2, 1, 0.01, 2, 3.9, 1, 0.01, 3, 3.5, 1, 0.01];
+  const float = Float32Array.from(rows);
+  expect(soundRows(float, 4)).toEqual(Array.from(float));
+  expect(soundRows(float.subarray(0, 11), 4)).toHaveLength(8);
+  for (const [at, value] of [
+    [4, 1],
+    [4, 1e30],
+    [4, NaN],
+    [4, 2.5],
+    [5, NaN],
+    [6, Infinity],
+  ] as const)
+    expect(soundRows(Float32Array.from(rows.map((kept, i) => (i === at ? value : kept))), 4)).toHaveLength(
+      value === 1e30 ? 8 : 4,
+    );
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 256 }), (bytes) => {
+      const whole = Math.floor(bytes.length / 4) * 4;
+      const kept = soundRows(new Float32Array(bytes.slice(0, whole).buffer), 3);
+      kept.forEach((value, i) => expect(Number.isFinite(value) && (i % 3 > 0 || Number.isInteger(value))).toBe(true));
+    }),
+    runs(200),
+  );
+});
