@@ -35,6 +35,7 @@ fn update(
   } else {
     g += params.weightDecay * p;
   }
+  g = squarable(g);
   let first = (1.0 - params.oneMinusBeta1) * m[i] + params.oneMinusBeta1 * g;
   let second = (1.0 - params.oneMinusBeta2) * v[i] + params.oneMinusBeta2 * g * g;
   m[i] = first;

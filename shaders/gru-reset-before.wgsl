@@ -39,7 +39,8 @@ fn forwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invo
   let sum = gateSum(params.t, 2u, b, unit, 0u, 1u);
   for (var i = 0u; i < ROWS && b + i < params.B && unit < units; i++) {
     let cell = params.t * params.B + b + i;
-    let n = safeTanh(sum[i] + gateBias(2u, unit) + xProjection[(3u * projectionRow(cell) + 2u) * units + unit]);
+    let x = xProjection[(3u * projectionRow(cell) + 2u) * units + unit];
+    let n = unitTanh(sum[i] + gateBias(2u, unit) + x, unit);
     let z = vec4f(gates[(3u * cell + 1u) * units + unit]);
     gates[(3u * cell + 2u) * units + unit] = Saved4(n);
     hidden[(cell + params.B) * units + unit] = (1.0 - z) * n + z * hidden[cell * units + unit];
@@ -68,7 +69,7 @@ fn backwardCandidate(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_inv
     let state = cell * units + unit;
     let z = vec4f(savedGates[(3u * cell + 1u) * units + unit]);
     let n = vec4f(savedGates[(3u * cell + 2u) * units + unit]);
-    let dh = dOutput[state] + dH[(b + i) * units + unit] + sums[i];
+    let dh = ofUnits(dOutput[state] + dH[(b + i) * units + unit] + sums[i], unit);
     dGates[(3u * cell + 1u) * units + unit] = dh * (savedH[state] - n) * z * (1.0 - z);
     dGates[(3u * cell + 2u) * units + unit] = dh * (1.0 - z) * (1.0 - n * n);
     dH[(b + i) * units + unit] = dh * z;
@@ -84,7 +85,8 @@ fn backwardReset(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocat
   for (var i = 0u; i < ROWS && b + i < params.B && unit < n; i++) {
     let cell = params.t * params.B + b + i;
     let r = vec4f(savedGates[3u * cell * n + unit]);
-    dGates[3u * cell * n + unit] = sums[i] * savedH[cell * n + unit] * r * (1.0 - r);
-    dH[(b + i) * n + unit] += sums[i] * r;
+    let dReset = ofUnits(sums[i], unit);
+    dGates[3u * cell * n + unit] = dReset * savedH[cell * n + unit] * r * (1.0 - r);
+    dH[(b + i) * n + unit] += dReset * r;
   }
 }

@@ -17,14 +17,15 @@ fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
   let x = 3u * projectionRow(cell) * units + unit;
   let r = unitSigmoid(sum[0] + xProjection[x], unit);
   let z = unitSigmoid(sum[1] + xProjection[x + units], unit);
-  let n = safeTanh(xProjection[x + 2u * units] + r * sum[2]);
+  let product = ofUnits(sum[2], unit);
+  let n = unitTanh(xProjection[x + 2u * units] + r * product, unit);
   let before = h[cell * units + unit];
   h[(cell + params.B) * units + unit] = (1.0 - z) * n + z * before;
   let at = 4u * cell * units + unit;
   gates[at] = Saved4(r);
   gates[at + units] = Saved4(z);
   gates[at + 2u * units] = Saved4(n);
-  gates[at + 3u * units] = Saved4(sum[2]);
+  gates[at + 3u * units] = Saved4(product);
 }
 
 // ---- backward
@@ -46,7 +47,7 @@ fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
   let n = vec4f(savedGates[saved + 2u * units]);
   let product = vec4f(savedGates[saved + 3u * units]);
   let state = cell * units + unit;
-  let dh = dOutput[state] + dH[b * units + unit] + sum;
+  let dh = ofUnits(dOutput[state] + dH[b * units + unit] + sum, unit);
   let dn = dh * (1.0 - z) * (1.0 - n * n);
   let dz = dh * (savedH[state] - n) * z * (1.0 - z);
   let dr = dn * product * r * (1.0 - r);

@@ -17,7 +17,7 @@ fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
   let x = 4u * projectionRow(cell) * n + unit;
   let i = unitSigmoid(sum[0] + xProjection[x], unit);
   let f = unitSigmoid(sum[1] + xProjection[x + n], unit);
-  let g = safeTanh(sum[2] + xProjection[x + 2u * n]);
+  let g = unitTanh(sum[2] + xProjection[x + 2u * n], unit);
   let o = unitSigmoid(sum[3] + xProjection[x + 3u * n], unit);
   let state = f * c[cell * n + unit] + i * g;
   let next = (cell + params.B) * n + unit;
@@ -50,7 +50,7 @@ fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
   let state = cell * n + unit;
   let before = savedC[state];
   let after = safeTanh(savedC[state + params.B * n]);
-  let dh = dOutput[state] + sum;
+  let dh = ofUnits(dOutput[state] + sum, unit);
   let dc = dC[b * n + unit] + dh * o * (1.0 - after * after);
   dGates[at] = dc * g * i * (1.0 - i);
   dGates[at + n] = dc * before * f * (1.0 - f);

@@ -1,18 +1,60 @@
 // Functions that every kernel may use; prepended to each shader.
 
-// tanh may be NaN for large arguments on some drivers (gpuweb#4458); f32 tanh is exactly 1 past 9.02.
-fn safeTanh(x: vec4f) -> vec4f {
-  return tanh(clamp(x, vec4f(-10.0), vec4f(10.0)));
-}
-
-// exp overflows past 88.7; the sigmoid is 0 or 1 in f32 well before.
-fn sigmoid(x: vec4f) -> vec4f {
-  return 1.0 / (1.0 + exp(-clamp(x, vec4f(-60.0), vec4f(60.0))));
-}
+// WGSL leaves tanh, exp and log so loose that a small tanh may be off by a fifth, and lets them, clamp, min and max make
+// a number of NaN. These are of + − · / and bits alone, within 4 ulp, and the same on every adapter.
 
 // WGSL lets compilers assume that NaN and infinity never occur, so `x != x` may be folded away: test the bits.
 fn isFinite(x: f32) -> bool {
   return (bitcast<u32>(x) & 0x7f800000u) != 0x7f800000u;
+}
+
+// `y`, or NaN where x is.
+fn keepNaN(y: vec4f, x: vec4f) -> vec4f {
+  return select(y, x, (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
+
+// exp(x) for x ≤ 0; zero where it is subnormal. 2ⁿ · exp(r) with |r| ≤ ln 2 / 2; ln 2 in two parts, of which the first
+// times n is exact. The polynomial is that of expf in Moshier's Cephes.
+fn expNegative(x: vec4f) -> vec4f {
+  let y = max(x, vec4f(-88.0));
+  let n = floor(y * 1.44269504 + 0.5);
+  let r = y - n * 0.693359375 + n * 2.12194440e-4;
+  let p = 0.5 + r * (0.16666665459 + r * (0.041665795894 + r * (0.0083334519073 + r * (0.0013981999507 + r * 1.9875691500e-4))));
+  // −127, of all below the normal numbers, makes the scale zero.
+  let scale = bitcast<vec4f>(vec4u(vec4i(n) + 127) << vec4u(23u));
+  return keepNaN((1.0 + (r + r * r * p)) * scale, x);
+}
+
+// tanh(x), of small x by x + x³·R(x²), which keeps their digits; R is a minimax polynomial, within 4e-8.
+fn safeTanh(x: vec4f) -> vec4f {
+  let s = x * x;
+  let small = x + x * (s * (-0.333329518 + s * (0.1332085 + s * (-0.0526801149 + s * 0.0164539003))));
+  let e = expNegative(-2.0 * abs(x));
+  let large = (1.0 - e) / (1.0 + e);
+  return select(select(large, -large, x < vec4f()), small, abs(x) < vec4f(0.549));
+}
+
+fn sigmoid(x: vec4f) -> vec4f {
+  let e = expNegative(-abs(x));
+  return select(vec4f(1.0), e, x < vec4f()) / (1.0 + e);
+}
+
+// log(1 + x) for finite x ≥ 0: 1 + x = 2ᵏ · (1 + f) with 1 + f from √½ to √2, and s = f / (2 + f), as fdlibm's logf.
+fn log1p(x: f32) -> f32 {
+  let bits = bitcast<u32>(1.0 + x);
+  let k = (bits - 0x3f3504f3u) >> 23u;
+  let f = select(bitcast<f32>(bits - (k << 23u)) - 1.0, x, k == 0u);
+  let s = f / (2.0 + f);
+  let z = s * s;
+  let half = 0.5 * f * f;
+  let series = z * (0.66666667 + z * (0.4 + z * (0.28571430 + z * 0.22222222)));
+  return f32(k) * 0.69314718 + (f - (half - s * (half + series)));
+}
+
+// A gradient, of which ±2⁶² is the most that counts: the squares of larger ones would leave f32, and an infinite second
+// moment would end all learning.
+fn squarable(g: vec4f) -> vec4f {
+  return keepNaN(clamp(g, vec4f(-0x1p62f), vec4f(0x1p62f)), g);
 }
 
 // Jarzynski and Olano, "Hash Functions for GPU Rendering", JCGT 9(3), 2020; the same as src/random.ts.

@@ -25,9 +25,15 @@ fn units() -> u32 {
   return (params.H + 3u) / 4u;
 }
 
-// The sigmoid of a gate, zero in the padding, where the sigmoid of zero is not.
+// `x`, zero in the padding: there a sum is NaN where a zero weight met what is not finite, and a sigmoid is not zero.
+fn ofUnits(x: vec4f, unit: u32) -> vec4f {
+  return select(vec4f(), x, vec4u(0u, 1u, 2u, 3u) + 4u * unit < vec4u(params.H));
+}
 fn unitSigmoid(x: vec4f, unit: u32) -> vec4f {
-  return select(vec4f(), sigmoid(x), vec4u(0u, 1u, 2u, 3u) + 4u * unit < vec4u(params.H));
+  return ofUnits(sigmoid(x), unit);
+}
+fn unitTanh(x: vec4f, unit: u32) -> vec4f {
+  return ofUnits(safeTanh(x), unit);
 }
 
 // The first element of a row [G, H] of a tensor [T, B, G, H]. Rows past the batch's end read the last row again.

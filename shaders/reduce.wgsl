@@ -100,46 +100,95 @@ fn sum(@builtin(local_invocation_index) local: u32) {
   }
 }
 
+// ---- Sums of squares that neither overflow nor vanish: sum · unit², where unit is the power of two below the largest
+// number. Exact, so that the bits are those of a plain sum where that one holds.
+struct Squares {
+  sum: vec4f,
+  unit: f32,
+}
+
+// 1 / unit of a power of two between 2⁻¹²⁶ and 2¹²⁶.
+fn inverse(unit: f32) -> f32 {
+  return bitcast<f32>((254u << 23u) - bitcast<u32>(unit));
+}
+
+// Magnitudes order as their bits do, NaN above all: nothing that is not finite gets lost here.
+fn squaresOf(x: vec4f) -> Squares {
+  let bits = bitcast<vec4u>(x) & vec4u(0x7fffffffu);
+  let largest = max(max(bits.x, bits.y), max(bits.z, bits.w));
+  let unit = bitcast<f32>(clamp(largest >> 23u, 1u, 253u) << 23u);
+  let scaled = x * inverse(unit);
+  return Squares(scaled * scaled, unit);
+}
+
+fn joined(a: Squares, b: Squares) -> Squares {
+  let unit = bitcast<f32>(max(bitcast<u32>(a.unit), bitcast<u32>(b.unit)));
+  let ratioA = a.unit * inverse(unit);
+  let ratioB = b.unit * inverse(unit);
+  return Squares(a.sum * (ratioA * ratioA) + b.sum * (ratioB * ratioB), unit);
+}
+
+fn noSquares() -> Squares {
+  return squaresOf(vec4f());
+}
+
+var<workgroup> squareParts: array<Squares, 256>;
+
+fn workgroupSquares(local: u32, lanes: u32, value: Squares) -> Squares {
+  squareParts[local] = value;
+  for (var half = lanes / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (local < half) {
+      squareParts[local] = joined(squareParts[local], squareParts[local + half]);
+    }
+  }
+  return squareParts[0]; // of use to invocation 0 alone
+}
+
 // ---- squares: 1024 partial sums of the squares of all values
 struct SquaresParams {
   count: u32, // of vec4s
 }
 @group(0) @binding(0) var<uniform> squaresParams: SquaresParams;
 // values at binding 1
-@group(0) @binding(2) var<storage, read_write> partials: array<f32>; // [1024]
+@group(0) @binding(2) var<storage, read_write> partials: array<vec2f>; // [1024, 2]: sum and unit
 
 const PARTIALS: u32 = 1024u;
 const LANES: u32 = 64u;
 const BLOCK: u32 = 64u;
 
+fn storePartial(i: u32, total: Squares) {
+  partials[i] = vec2f((total.sum.x + total.sum.y) + (total.sum.z + total.sum.w), total.unit);
+}
+
 // Partial i takes the blocks i, i + 1024, … of 64 vec4s: all of them, or one vec4 of each.
 @compute @workgroup_size(LANES)
 fn squares(@builtin(global_invocation_id) id: vec3u) {
-  var sum = vec4f();
+  var own = noSquares();
   for (var start = id.x * BLOCK; start < squaresParams.count; start += PARTIALS * BLOCK) {
     for (var i = start; i < min(start + BLOCK, squaresParams.count); i++) {
-      sum += values[i] * values[i];
+      own = joined(own, squaresOf(values[i]));
     }
   }
-  partials[id.x] = (sum.x + sum.y) + (sum.z + sum.w);
+  storePartial(id.x, own);
 }
 
 @compute @workgroup_size(64)
 fn squaresTree(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
-  var sum = vec4f();
+  var own = noSquares();
   for (var i = workgroup.x * BLOCK + local; i < squaresParams.count; i += PARTIALS * BLOCK) {
-    sum += values[i] * values[i];
+    own = joined(own, squaresOf(values[i]));
   }
-  let total = workgroupSum(local, 64u, sum.xy + sum.zw);
+  let total = workgroupSquares(local, 64u, own);
   if (local == 0u) {
-    partials[workgroup.x] = total.x + total.y;
+    storePartial(workgroup.x, total);
   }
 }
 
 // ---- norm: of a training step the mean loss, the hits, the gradient's norm and the factor that clips it
 struct NormParams {
   count: u32,   // vec4s of values
-  squares: u32, // values are the gradients, to be squared; else sums of squares
+  squares: u32, // values are the gradients, to be squared; else partials
   clip: f32,
   N: u32,
   scale: f32,   // of the loss
@@ -151,13 +200,18 @@ struct NormParams {
 
 @compute @workgroup_size(256)
 fn norm(@builtin(local_invocation_index) local: u32) {
-  var sum = vec4f();
+  var squares = noSquares();
   for (var i = local; i < normParams.count; i += 256u) {
-    sum += select(values[i], values[i] * values[i], normParams.squares != 0u);
+    let x = values[i];
+    if (normParams.squares != 0u) {
+      squares = joined(squares, squaresOf(x));
+    } else {
+      let both = joined(Squares(vec4f(x.x, 0.0, 0.0, 0.0), x.y), Squares(vec4f(0.0, x.z, 0.0, 0.0), x.w));
+      squares = joined(squares, both);
+    }
   }
-  let both = workgroupSum(local, 256u, sum.xy + sum.zw);
-  let total = both.x + both.y;
-  workgroupBarrier();
+  let total = workgroupSquares(local, 256u, squares);
+  let size = sqrt((total.sum.x + total.sum.y) + (total.sum.z + total.sum.w)) * total.unit;
   var own = vec2f();
   for (var n = local; n < normParams.N; n += 256u) {
     own += losses[n];
@@ -166,7 +220,6 @@ fn norm(@builtin(local_invocation_index) local: u32) {
   if (local != 0u) {
     return;
   }
-  let size = sqrt(total);
   step[0] = loss.x * normParams.scale;
   step[1] = loss.y;
   step[2] = size;
@@ -174,7 +227,7 @@ fn norm(@builtin(local_invocation_index) local: u32) {
   if (normParams.clip > 0.0) {
     step[3] = min(1.0, normParams.clip / (size + 1e-6));
   }
-  if (!isFinite(total)) {
+  if (!isFinite(size)) {
     step[3] = 0.0;
     step[4] += 1.0;
   }

@@ -25,7 +25,7 @@ fn update(
     return;
   }
   let p = parameters[i];
-  let g = gradients[i] * metrics[3] + params.weightDecay * p;
+  let g = squarable(gradients[i] * metrics[3] + params.weightDecay * p);
   let second = (1.0 - params.oneMinusAlpha) * v[i] + params.oneMinusAlpha * g * g;
   v[i] = second;
   parameters[i] = p - schedule[0] * g / (sqrt(second) + params.epsilon);

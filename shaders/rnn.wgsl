@@ -11,7 +11,8 @@ const GATES: u32 = 1u;
 fn finishForward(t: u32, b: u32, unit: u32, sum: Gates) {
   let cell = t * params.B + b;
   let a = sum[0] + xProjection[projectionRow(cell) * units() + unit];
-  h[(cell + params.B) * units() + unit] = select(safeTanh(a), max(a, vec4f()), params.relu != 0u);
+  let value = select(safeTanh(a), keepNaN(max(a, vec4f()), a), params.relu != 0u);
+  h[(cell + params.B) * units() + unit] = ofUnits(value, unit);
 }
 
 // ---- backward
@@ -25,5 +26,5 @@ fn finishBackward(t: u32, b: u32, unit: u32, sum: vec4f) {
   let at = (t * params.B + b) * units() + unit;
   let value = savedH[at + params.B * units()];
   let reluSlope = select(vec4f(), vec4f(1.0), value > vec4f());
-  dGates[at] = (dOutput[at] + sum) * select(1.0 - value * value, reluSlope, params.relu != 0u);
+  dGates[at] = ofUnits(dOutput[at] + sum, unit) * select(1.0 - value * value, reluSlope, params.relu != 0u);
 }

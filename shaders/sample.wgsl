@@ -10,6 +10,7 @@ struct Params { B: u32, V: u32, t: u32 }
 
 const CHOOSE: u32 = 0xffffffffu;
 const STREAM_SAMPLE: u32 = 3u;
+const LOWEST: u32 = 0x007fffffu; // the key of −Infinity
 
 // Tokens whose key is above `key`, and those with that key up to index `last`.
 struct Kept {
@@ -42,7 +43,7 @@ fn weightOf(row: Row, x: f32, plain: bool) -> f32 {
   if (plain) {
     return 1.0;
   }
-  return exp(max((x - row.largest) / row.temperature, -100.0));
+  return expNegative(vec4f((x - row.largest) / row.temperature)).x;
 }
 
 // The weight of those kept tokens whose key is at least `key`.
@@ -81,17 +82,26 @@ fn narrow(row: Row, kept: Kept, goal: f32, plain: bool) -> Kept {
   return Kept(key, last);
 }
 
+// CHOOSE where a logit is NaN or +Infinity, or none is above −Infinity.
 fn choose(b: u32) -> u32 {
   var row = Row(b * ((params.V + 3u) / 4u), 0.0, bitcast<f32>(settings[3]));
-  row.largest = logitAt(row, 0u);
+  var largest = 0u;
   var best = 0u;
-  for (var v = 1u; v < params.V; v++) {
+  for (var v = 0u; v < params.V; v++) {
     let x = logitAt(row, v);
-    if (x > row.largest) {
-      row.largest = x;
+    let key = keyOf(x);
+    if (!isFinite(x) && key != LOWEST) {
+      return CHOOSE;
+    }
+    if (key > largest) {
+      largest = key;
       best = v;
     }
   }
+  if (largest == LOWEST) {
+    return CHOOSE;
+  }
+  row.largest = logitAt(row, best);
   if (row.temperature <= 0.0) {
     return best;
   }

@@ -21,7 +21,7 @@ fn width() -> u32 {
 
 // Whether each of the four logits exists; the others are padding.
 fn exists(column: u32) -> vec4<bool> {
-  return vec4u(0u, 1u, 2u, 3u) + 4u * column < vec4u(params.V);
+  return indices(column) < vec4u(params.V);
 }
 
 // NaN, which WGSL lets nobody write as a constant.
@@ -29,18 +29,26 @@ fn notANumber() -> f32 {
   return bitcast<f32>(0x7fc00000u + min(params.V, 1u));
 }
 
-// exp(logit − max): no argument is above zero, so that none overflows. On SwiftShader exp(NaN) is a number: a logit
-// that is none must not get lost there.
+// exp(logit − max): no argument is above zero, so that none overflows.
 fn exponentials(x: vec4f, column: u32, largest: f32) -> vec4f {
-  let infinite = vec4u(0x7f800000u);
-  let e = select(exp(x - largest), vec4f(notANumber()), (bitcast<vec4u>(x) & infinite) == infinite);
-  return select(vec4f(), e, exists(column));
+  return select(vec4f(), expNegative(x - largest), exists(column));
 }
 
-// The largest logit so far and its index, the lowest of equals.
+// The largest logit so far and its index, the lowest of equals; NOTHING, where none is a number above LOWEST.
 struct Best {
   value: f32,
   index: u32,
+}
+const NOTHING: u32 = 0xffffffffu;
+
+fn indices(column: u32) -> vec4u {
+  return vec4u(0u, 1u, 2u, 3u) + 4u * column;
+}
+
+// Without the best one, whose exponential is 1: next to it the others' digits would get lost, and with them the loss
+// of a guess that is nearly sure.
+fn others(exponentials: vec4f, column: u32, best: Best) -> vec4f {
+  return select(exponentials, vec4f(), indices(column) == vec4u(best.index));
 }
 
 fn better(best: Best, x: vec4f, column: u32) -> Best {
@@ -58,17 +66,26 @@ fn targetLogit(row: u32, targetIndex: u32) -> f32 {
   return logits[row * width() + targetIndex / 4u][targetIndex % 4u];
 }
 
-fn storeRow(row: u32, targetIndex: u32, best: Best, sum: f32, logit: f32) {
-  if (!isFinite(sum)) {
-    rows[row] = vec2f(sum, 0.0);
-    return;
-  }
-  rows[row] = vec2f(log(sum) + (best.value - logit), select(0.0, 1.0, best.index == targetIndex));
+// The sum of all exponentials from that of the others: NaN, if a logit is NaN or infinite, or if there is no best one.
+fn sumOfAll(rest: f32, best: Best) -> f32 {
+  return select(notANumber(), 1.0 + rest, isFinite(rest) && isFinite(best.value) && best.index != NOTHING);
 }
 
-fn gradient(exponentials: vec4f, column: u32, targetIndex: u32, sum: f32) -> vec4f {
-  let hot = vec4u(0u, 1u, 2u, 3u) + 4u * column == vec4u(targetIndex);
-  let value = (exponentials / sum - select(vec4f(), vec4f(1.0), hot)) * params.scale;
+fn storeRow(row: u32, targetIndex: u32, best: Best, rest: f32, logit: f32) {
+  if (!isFinite(sumOfAll(rest, best))) {
+    rows[row] = vec2f(notANumber(), 0.0);
+    return;
+  }
+  let loss = log1p(rest) + (best.value - logit);
+  rows[row] = vec2f(loss, select(0.0, 1.0, best.index == targetIndex));
+}
+
+// softmax − onehot; of a target that is the best, the 1 is not there to be taken off again.
+fn gradient(exponentials: vec4f, column: u32, targetIndex: u32, best: Best, rest: f32) -> vec4f {
+  let sum = sumOfAll(rest, best);
+  let p = exponentials / sum;
+  let ofTarget = select(p - 1.0, vec4f(-rest / sum), best.index == targetIndex);
+  let value = select(p, ofTarget, indices(column) == vec4u(targetIndex)) * params.scale;
   return select(vec4f(), value, exists(column));
 }
 
@@ -101,43 +118,48 @@ fn rowEach(
   }
   let start = row * width();
   let logit = targetLogit(row, targetIndex);
-  var best = Best(LOWEST, 0u);
+  var best = Best(LOWEST, NOTHING);
   for (var column = 0u; column < width(); column++) {
     best = better(best, logits[start + column], column);
   }
   var sums = vec4f();
   for (var column = 0u; column < width(); column++) {
     let e = exponentials(logits[start + column], column, best.value);
-    sums += e;
+    sums += others(e, column, best);
     if (GRADIENT != 0u) {
       logits[start + column] = e;
     }
   }
-  let sum = (sums.x + sums.y) + (sums.z + sums.w);
-  storeRow(row, targetIndex, best, sum, logit);
+  let rest = (sums.x + sums.y) + (sums.z + sums.w);
+  storeRow(row, targetIndex, best, rest, logit);
   if (GRADIENT != 0u) {
     for (var column = 0u; column < width(); column++) {
-      logits[start + column] = gradient(logits[start + column], column, targetIndex, sum);
+      logits[start + column] = gradient(logits[start + column], column, targetIndex, best, rest);
     }
   }
 }
 
-// ---- One row a workgroup of 64. Sums relative to the largest logit so far, so that the row is read only twice.
+// ---- One row a workgroup of 64. Sums of the others relative to the largest logit so far, so that the row is read only
+// twice.
 var<workgroup> bests: array<Best, 64>;
-var<workgroup> sums: array<f32, 64>;
+var<workgroup> rests: array<f32, 64>;
 
-// What a sum relative to `old` is to be multiplied with, if it is to be relative to `larger`.
-fn rescale(old: f32, larger: f32) -> f32 {
-  return exp(max(old - larger, -100.0));
+// The sum of the others once `old`, with `rest`, is no longer the best but `next`.
+fn outdone(old: Best, rest: f32, next: Best) -> f32 {
+  if (old.index == next.index) {
+    return rest;
+  }
+  let all = rest + select(1.0, 0.0, old.index == NOTHING);
+  return all * expNegative(vec4f(old.value - next.value)).x;
 }
 
 fn join(i: u32, j: u32) {
   let a = bests[i];
   let b = bests[j];
   let takeB = b.value > a.value || (b.value == a.value && b.index < a.index);
-  let largest = select(a.value, b.value, takeB);
-  sums[i] = sums[i] * rescale(a.value, largest) + sums[j] * rescale(b.value, largest);
-  bests[i] = Best(largest, select(a.index, b.index, takeB));
+  let best = Best(select(a.value, b.value, takeB), select(a.index, b.index, takeB));
+  rests[i] = outdone(a, rests[i], best) + outdone(b, rests[j], best);
+  bests[i] = best;
 }
 
 @compute @workgroup_size(64)
@@ -157,16 +179,17 @@ fn rowShared(
   }
   let start = row * width();
   let logit = targetLogit(row, targetIndex);
-  var best = Best(LOWEST, 0u);
-  var own = vec4f();
+  var best = Best(LOWEST, NOTHING);
+  var own = 0.0;
   for (var column = local; column < width(); column += 64u) {
     let x = logits[start + column];
     let next = better(best, x, column);
-    own = own * rescale(best.value, next.value) + exponentials(x, column, next.value);
+    let e = others(exponentials(x, column, next.value), column, next);
+    own = outdone(best, own, next) + ((e.x + e.y) + (e.z + e.w));
     best = next;
   }
   bests[local] = best;
-  sums[local] = (own.x + own.y) + (own.z + own.w);
+  rests[local] = own;
   for (var half = 32u; half > 0u; half /= 2u) {
     workgroupBarrier();
     if (local < half) {
@@ -176,14 +199,13 @@ fn rowShared(
   workgroupBarrier();
   // Every lane has read the logits before one is replaced.
   storageBarrier();
-  let sum = sums[0];
   if (local == 0u) {
-    storeRow(row, targetIndex, bests[0], sum, logit);
+    storeRow(row, targetIndex, bests[0], rests[0], logit);
   }
   if (GRADIENT != 0u) {
     for (var column = local; column < width(); column += 64u) {
       let e = exponentials(logits[start + column], column, bests[0].value);
-      logits[start + column] = gradient(e, column, targetIndex, sum);
+      logits[start + column] = gradient(e, column, targetIndex, bests[0], rests[0]);
     }
   }
 }

@@ -1,9 +1,9 @@
 // adam: m = β₁·m + (1 − β₁)·g, v = β₂·v + (1 − β₂)·g², p −= lr/c₁ · m / (√v/√c₂ + ε), cᵢ = 1 − βᵢᵗ (Kingma & Ba 2015).
 // The weight decay is added to g, as torch.optim.Adam does, or, decoupled, taken off p before: p −= lr·weightDecay·p
-// (AdamW, Loshchilov & Hutter 2019). All tensors are flat, `count` vec4s; c₁ and c₂ come with `schedule`.
+// (AdamW, Loshchilov & Hutter 2019). g counts up to ±2⁶². All tensors are flat, `count` vec4s; c₁ and c₂ come with `schedule`.
 import source from "../../shaders/adam.wgsl?raw";
 import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
-import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE } from "./optimizers.ts";
+import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE, squarable } from "./optimizers.ts";
 import { METRIC } from "./reduce.ts";
 
 const update = entry({
@@ -37,6 +37,7 @@ const update = entry({
       let p = parameters[i]!;
       if (decoupled) p *= 1 - learningRate * weightDecay;
       else g += weightDecay * p;
+      g = squarable(g);
       m[i] = (1 - oneMinusBeta1) * m[i]! + oneMinusBeta1 * g;
       v[i] = (1 - oneMinusBeta2) * v[i]! + oneMinusBeta2 * g * g;
       parameters[i] = p - ((learningRate / correction1) * m[i]!) / (Math.sqrt(v[i]!) / correction2 + epsilon);

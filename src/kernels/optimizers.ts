@@ -5,6 +5,9 @@ import { metricsTensor } from "./reduce.ts";
 /** Elements of `schedule`[4], which the host writes before every step; 1 − betaᵗ are Adam's bias corrections. */
 export const SCHEDULE = { learningRate: 0, biasCorrection1: 1, biasCorrection2: 2, count: 4 } as const;
 
+/** A gradient, of which ±2⁶² is the most that counts, so that its square is an f32. */
+export const squarable = (g: number): number => Math.max(-(2 ** 62), Math.min(2 ** 62, g));
+
 /** vec4s that a workgroup covers. */
 export const OPTIMIZER_ITEMS = 64;
 
@@ -18,6 +21,7 @@ export function optimizerCases(
     { count: 3, factor: 0.37, skipped: 0 },
     { count: 65, factor: 1, skipped: 0 },
     { count: 3, factor: 0, skipped: 1 },
+    { count: 65, factor: 1e25, skipped: 0 },
   ];
   return hyperparameters.flatMap((each) =>
     steps.map(({ count, factor, skipped }) => ({

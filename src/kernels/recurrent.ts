@@ -12,6 +12,7 @@ import {
   type ShaderFile,
   type Variant,
 } from "../runtime/kernel.ts";
+import { fraction, randomWord, STREAM } from "../random.ts";
 import { pad4, type NumberArray } from "../runtime/tensor.ts";
 
 /** The WGSL that every cell's file builds on. */
@@ -169,5 +170,12 @@ export function stepCases(
 export const forwardInputs = (B: number, H: number, T: number, gates: number): KernelCase["tensors"] => ({
   xProjection: unitTensor([Math.max(T * B, TOKENS), gates, H]),
   rows: { shape: [T, B], dtype: "u32", fill: (i) => (i * 5 + 3) % TOKENS },
-  packed: unitTensor([pad4(H) + 1, gates, H]),
+  packed: {
+    ...unitTensor([pad4(H) + 1, gates, H]),
+    // The rows between W_hhᵀ and b_hh are padding too.
+    fill: (i) => {
+      const row = Math.floor(i / (gates * H));
+      return row >= H && row < pad4(H) ? 0 : 2 * fraction(randomWord(2, gates, i, STREAM.init)) - 1;
+    },
+  },
 });

@@ -5,15 +5,22 @@
 import source from "../../shaders/reduce.wgsl?raw";
 import { defineKernel, divideUp, entry, type CaseTensor } from "../runtime/kernel.ts";
 import { pad4 } from "../runtime/tensor.ts";
+import { floatToBits } from "./integers.ts";
 
 /** Elements of `metrics`. `skipped` counts non-finite norms; once it is not 0, optimizers rest. */
 export const METRIC = { loss: 0, correct: 1, norm: 2, factor: 3, skipped: 4, count: 8 } as const;
 /** vec4s of gradients up to which one workgroup finds the norm alone. */
 export const SMALL_GRADIENT = 32768;
-/** Sums of squares that `squares` leaves for `norm`. */
-export const PARTIALS = 1024;
+/** Sums of squares that `squares` leaves for `norm`, in a tensor PARTIAL_SHAPE: each is sum · unit², unit a power of two. */
+const PARTIALS = 1024;
+export const PARTIAL_SHAPE = { shape: [PARTIALS, 2], stored: [PARTIALS, 2] } as const;
+/** vec4s of that tensor. */
+export const PARTIAL_COUNT = PARTIALS / 2;
 /** vec4s that go to one partial in a row. */
 const BLOCK = 64;
+
+/** The power of two below a magnitude, with which it is divided before it is squared: its square is from 1 to 4 then. */
+const unitOf = (x: number): number => 2 ** (Math.min(Math.max(floatToBits(Math.abs(x)) >>> 23, 1), 253) - 127);
 
 const columns = entry({
   params: { N: "u32", W: "u32", accumulate: "u32", inOffset: "u32" },
@@ -87,16 +94,28 @@ const squares = entry({
   workgroups: (_, { LANES }) => [PARTIALS / LANES!],
   work: ({ count }) => 8 * count,
   reference({ values, partials }, { count }) {
-    partials.fill(0);
-    for (let i = 0; i < count; i++) {
-      for (let lane = 0; lane < 4; lane++) partials[Math.floor(i / BLOCK) % PARTIALS]! += values[4 * i + lane]! ** 2;
+    const partialOf = (i: number): number => 2 * (Math.floor(i / 4 / BLOCK) % PARTIALS);
+    for (let i = 0; i < 2 * PARTIALS; i++) partials[i] = i % 2 ? unitOf(0) : 0;
+    for (let i = 0; i < 4 * count; i++) {
+      const unit = partialOf(i) + 1;
+      partials[unit] = Math.max(partials[unit]!, unitOf(values[i]!));
     }
+    for (let i = 0; i < 4 * count; i++) partials[partialOf(i)]! += (values[i]! / partials[partialOf(i) + 1]!) ** 2;
   },
   cases: () =>
-    [1, 3, 65, 1000, 70000].map((count) => ({
-      name: `${count} vec4`,
+    [
+      { count: 1 },
+      { count: 3 },
+      { count: 65 },
+      { count: 1000 },
+      { count: 70000 },
+      { count: 65, size: "huge", fill: (i: number) => (i % 5) * 2e37 },
+      { count: 70000, size: "tiny", fill: (i: number) => (i % 5) * 1e-37 },
+      { count: 70000, size: "mixed", fill: (i: number) => (i % 5) * 10 ** ((i % 61) - 30) },
+    ].map(({ count, size = "", fill }) => ({
+      name: `${count} vec4 ${size}`,
       params: { count },
-      tensors: { values: { shape: [4 * count] }, partials: { shape: [PARTIALS] } },
+      tensors: { values: { shape: [4 * count], ...(fill && { fill }) }, partials: PARTIAL_SHAPE },
     })),
 });
 
@@ -107,7 +126,8 @@ const norm = entry({
   work: ({ count, N }) => 8 * count + 2 * N,
   reference({ values, rows, metrics }, { count, squares, clip, N, scale }) {
     let total = 0;
-    for (let i = 0; i < 4 * count; i++) total += squares ? values[i]! ** 2 : values[i]!;
+    if (squares) for (let i = 0; i < 4 * count; i++) total += values[i]! ** 2;
+    else for (let i = 0; i < 4 * count; i += 2) total += values[i]! * values[i + 1]! ** 2;
     let loss = 0;
     let correct = 0;
     for (let n = 0; n < N; n++) {
@@ -127,14 +147,19 @@ const norm = entry({
   },
   cases: () =>
     [
-      { name: "clipped", count: 256, clip: 0.25, N: 65, squares: 0, at: (i: number) => i % 7 },
-      { name: "small enough", count: 256, clip: 100, N: 1, squares: 0, at: (i: number) => (i % 3) / 65 },
-      { name: "not to be clipped", count: 256, clip: 0, N: 3, squares: 0, at: (i: number) => i % 5 },
+      { name: "clipped", count: 512, clip: 0.25, N: 65, squares: 0, at: partials((i) => i % 7) },
+      { name: "small enough", count: 512, clip: 100, N: 1, squares: 0, at: partials((i) => (i % 3) / 65) },
+      { name: "not to be clipped", count: 512, clip: 0, N: 3, squares: 0, at: partials((i) => i % 5) },
+      { name: "of partials in many units", count: 512, clip: 1, N: 3, squares: 0, at: partials((i) => i % 5, -60, 29) },
+      { name: "of huge partials", count: 512, clip: 1, N: 3, squares: 0, at: partials((i) => i % 2, 110) },
+      { name: "of tiny partials", count: 512, clip: 1, N: 3, squares: 0, at: partials((i) => i % 5, -100) },
+      { name: "of huge gradients", count: 1001, clip: 1, N: 7, squares: 1, at: (i: number) => ((i % 9) - 4) * 1e35 },
+      { name: "of tiny gradients", count: 1001, clip: 1, N: 7, squares: 1, at: (i: number) => ((i % 9) - 4) * 1e-30 },
       { name: "of the gradients", count: 1001, clip: 1, N: 700, squares: 1, at: (i: number) => (i % 9) - 4 },
       { name: "of few gradients", count: 3, clip: 1, N: 65, squares: 1, at: (i: number) => i - 4 },
       { name: "all zero", count: 1, clip: 1, N: 1, squares: 1, at: () => 0 },
-      { name: "infinite", count: 256, clip: 1, N: 1, squares: 0, at: (i: number) => (i === 65 ? Infinity : 1) },
-      { name: "not a number", count: 256, clip: 0, N: 1, squares: 0, at: (i: number) => (i === 1023 ? NaN : 1) },
+      { name: "infinite", count: 512, clip: 1, N: 1, squares: 0, at: partials((i) => (i === 65 ? Infinity : 1)) },
+      { name: "not a number", count: 512, clip: 0, N: 1, squares: 0, at: partials((i) => (i === 1023 ? NaN : 1)) },
       {
         name: "of a gradient that is not a number",
         count: 9,
@@ -153,6 +178,12 @@ const norm = entry({
       },
     })),
 });
+
+/** Partials of a case: the i-th is sum(i) in a unit 2^low to 2^high. */
+const partials =
+  (sum: (i: number) => number, low = 0, high = low) =>
+  (at: number): number =>
+    at % 2 ? 2 ** (low + ((at >> 1) % (high - low + 1))) : sum(at >> 1);
 
 /** Metrics of a case, with a number of non-finite steps before it. */
 export const metricsTensor = (skipped = 0, factor = 1): CaseTensor => ({

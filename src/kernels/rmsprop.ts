@@ -1,8 +1,8 @@
 // rmsprop: v = α·v + (1 − α)·g², p −= lr·g / (√v + ε), with g + weightDecay·p for g: torch.optim.RMSprop,
-// without momentum, not centred. All tensors are flat, `count` vec4s.
+// without momentum, not centred. g counts up to ±2⁶². All tensors are flat, `count` vec4s.
 import source from "../../shaders/rmsprop.wgsl?raw";
 import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
-import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE } from "./optimizers.ts";
+import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE, squarable } from "./optimizers.ts";
 import { METRIC } from "./reduce.ts";
 
 const update = entry({
@@ -14,7 +14,7 @@ const update = entry({
   reference({ parameters, gradients, v, schedule, metrics }, { count, oneMinusAlpha, epsilon, weightDecay }) {
     if (metrics[METRIC.skipped]! > 0) return;
     for (let i = 0; i < 4 * count; i++) {
-      const g = gradients[i]! * metrics[METRIC.factor]! + weightDecay * parameters[i]!;
+      const g = squarable(gradients[i]! * metrics[METRIC.factor]! + weightDecay * parameters[i]!);
       v[i] = (1 - oneMinusAlpha) * v[i]! + oneMinusAlpha * g * g;
       parameters[i]! -= (schedule[SCHEDULE.learningRate]! * g) / (Math.sqrt(v[i]!) + epsilon);
     }

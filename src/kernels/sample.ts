@@ -1,7 +1,8 @@
 // sample: the next token of each of B rows from logits[B,V]: softmax(logits / temperature), of which the topK most
 // likely are kept, of those the smallest set of the most likely whose share is at least topP, of those one by chance.
 // Of equal logits the lower index counts as more likely. Step t writes tokens[t + 1] of tokens[T + 1,B]: what
-// forced[T,B] says, so that a prompt runs through the same plan, or the choice where that is CHOOSE.
+// forced[T,B] says, so that a prompt runs through the same plan, or the choice where that is CHOOSE. Where a logit is
+// NaN or +Infinity, or none is above −Infinity, there is no choice, and CHOOSE stays.
 import source from "../../shaders/sample.wgsl?raw";
 import { fraction, randomWord, STREAM } from "../random.ts";
 import { defineKernel, divideUp, entry, type CaseTensor } from "../runtime/kernel.ts";
@@ -48,17 +49,18 @@ const forward = entry({
       { B: 1, V: 1, t: 0, topK: 0, topP: 1, temperature: 1 },
       { B: 3, V: 65, t: 2, topK: 0, topP: 1, temperature: 0 },
       { B: 65, V: 73, t: 1, topK: 0, topP: 1, temperature: 0.8 },
+      { B: 9, V: 65, t: 0, topK: 0, topP: 1, temperature: 1e-3 },
       { B: 65, V: 73, t: 0, topK: 5, topP: 1, temperature: 1.5 },
       { B: 65, V: 73, t: 0, topK: 0, topP: 0.4, temperature: 1 },
       { B: 65, V: 74, t: 3, topK: 20, topP: 0.7, temperature: 2 },
       { B: 65, V: 3, t: 0, topK: 1, topP: 0, temperature: 1 },
       { B: 9, V: 601, t: 0, topK: 700, topP: 0, temperature: 1e-3 },
     ].flatMap(({ B, V, t, ...chosen }) =>
-      ["", ", with ties"].map((ties) => ({
-        name: `B=${B} V=${V} t=${t} ${JSON.stringify(chosen)}${ties}`,
+      Object.entries(FILLS).map(([fill, fills]) => ({
+        name: `B=${B} V=${V} t=${t} ${JSON.stringify(chosen)}${fill}`,
         params: { B, V, t },
         tensors: {
-          logits: { shape: [B, V], ...(ties && { fill: (i: number) => [-1, -0, 0, 2, 2][(i * i) % 5]! }) },
+          logits: { shape: [B, V], ...(fills && { fill: fills }) },
           settings: integers(...sampleSettings({ seed: 11, position: 4294967290, ...chosen })),
           forced: forcedTensor(t + 1, B),
           tokens: { shape: [t + 2, B], dtype: "u32" as const },
@@ -66,6 +68,14 @@ const forward = entry({
       })),
     ),
 });
+
+/** What the logits of the cases are, beside random ones. */
+const FILLS: Record<string, ((i: number) => number) | undefined> = {
+  "": undefined,
+  ", with ties": (i) => [-1, -0, 0, 2, 2][(i * i) % 5]!,
+  ", with excluded tokens": (i) => (i % 3 === 1 ? i % 7 : -Infinity),
+  ", with some that are not finite": (i) => (i % 97 === 40 ? NaN : i % 89 === 70 ? Infinity : (i % 11) / 3),
+};
 
 const forcedTensor = (T: number, B: number): CaseTensor => ({
   shape: [T, B],
@@ -75,6 +85,9 @@ const forcedTensor = (T: number, B: number): CaseTensor => ({
 
 function choose(logits: NumberArray, settings: NumberArray, t: number, b: number): number {
   const [seed, position, topK] = settings as unknown as [number, number, number];
+  let largest = -Infinity;
+  for (const x of logits) largest = Math.max(largest, x);
+  if (!Number.isFinite(largest)) return CHOOSE;
   const temperature = bitsToFloat(settings[3]!);
   const topP = bitsToFloat(settings[4]!);
   const order = Array.from(logits.keys()).sort((v, w) => logits[w]! - logits[v]! || v - w);
@@ -82,7 +95,7 @@ function choose(logits: NumberArray, settings: NumberArray, t: number, b: number
   const weight = (v: number): number => Math.exp((logits[v]! - logits[order[0]!]!) / temperature);
   const total = (tokens: readonly number[]): number => tokens.reduce((sum, v) => sum + weight(v), 0);
 
-  let kept = topK > 0 ? order.slice(0, topK) : order;
+  let kept = order.slice(0, topK > 0 ? topK : order.length);
   if (topP < 1) {
     const goal = topP * total(kept);
     let share = 0;

@@ -132,6 +132,13 @@ async function drawTexts(
       const to = Math.min(BLOCK, steps - done);
       for (let index = 0; index < count; index++) {
         const chosen = Array.from({ length: Math.max(0, to - from) }, (_, i) => tokens[(from + i + 1) * count + index]!);
+        if (chosen.includes(CHOOSE)) {
+          throw new GatewiseError(
+            "E_NAN_LOSS",
+            `sample: after ${done + from + chosen.indexOf(CHOOSE) + 1} characters the model's output is not finite; ` +
+              `its parameters have grown too large or are not finite: take an earlier checkpoint, or train anew with a clip`,
+          );
+        }
         const text = codec.decode(chosen);
         texts[index] += text;
         if (text) onText?.(text, index);

@@ -1,6 +1,6 @@
 // The optimizers: how many moments each keeps, and its update of all parameters in one dispatch.
 import { adam } from "../kernels/adam.ts";
-import { PARTIALS, reduce, SMALL_GRADIENT } from "../kernels/reduce.ts";
+import { PARTIAL_COUNT, PARTIAL_SHAPE, reduce, SMALL_GRADIENT } from "../kernels/reduce.ts";
 import { rmsprop } from "../kernels/rmsprop.ts";
 import { sgd } from "../kernels/sgd.ts";
 import type { Recorder } from "../runtime/recorder.ts";
@@ -99,9 +99,9 @@ export function recordUpdate(
   const params = { clip: options.clip, N, scale: 1 / N };
   if (small) recorder.dispatch(reduce.norm, { values: gradients, rows, metrics }, { ...params, count, squares: 1 });
   else {
-    const partials = recorder.tensor({ name: "partials", shape: [PARTIALS] });
+    const partials = recorder.tensor({ name: "partials", ...PARTIAL_SHAPE });
     recorder.dispatch(reduce.squares, { values: gradients, partials }, { count });
-    recorder.dispatch(reduce.norm, { values: partials, rows, metrics }, { ...params, count: PARTIALS / 4, squares: 0 });
+    recorder.dispatch(reduce.norm, { values: partials, rows, metrics }, { ...params, count: PARTIAL_COUNT, squares: 0 });
   }
   OPTIMIZERS[options.optimizer].record(recorder, tensors, options);
 }

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lstm } from "../../src/kernels/lstm.ts";
 import type { Device } from "../../src/runtime/device.ts";
-import { defineKernel, entry, type Entry } from "../../src/runtime/kernel.ts";
-import type { NumberArray } from "../../src/runtime/tensor.ts";
+import { fraction, randomWord } from "../../src/random.ts";
+import { defineKernel, entry, type Entry, type KernelCase } from "../../src/runtime/kernel.ts";
+import { sizeOf, type NumberArray } from "../../src/runtime/tensor.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 import { testDevice } from "./device.ts";
@@ -18,6 +19,34 @@ afterAll(() => device.dispose());
 describe("on the GPU, within 1e-5 of the float64 reference,", () => {
   test.each([...allEntries()])("%s computes every case in every variant", async (_, kernelEntry) => {
     expect(await differences(device, kernelEntry)).toEqual([]);
+  });
+});
+
+/** Of every variant the middle one of the cases that it supports. */
+function someCases(kernelEntry: Entry): readonly KernelCase[] {
+  const cases = kernelEntry.cases();
+  const able = kernelEntry.variants.map(({ supports }) => cases.filter(({ params }) => supports?.(params) ?? true));
+  return [...new Set(able.map((each) => each[each.length >> 1]!))];
+}
+
+/** A case in whose tensor `name` a few elements are ±`value`; zeros stay, as padding is. */
+function poisoned(each: KernelCase, name: string, value: number): KernelCase {
+  const spec = each.tensors[name]!;
+  const size = sizeOf(spec.shape);
+  const fill = (i: number): number => {
+    const before = spec.fill?.(i) ?? 2 * fraction(randomWord(1, size, i, 0)) - 1;
+    return before !== 0 && (i === size >> 1 || i % 101 === 100) ? value * (-1) ** i : before;
+  };
+  return { ...each, name: `${each.name}, ${value} in ${name}`, tensors: { ...each.tensors, [name]: { ...spec, fill } } };
+}
+
+describe("what is not finite in any input is not finite in the outputs where the reference's is not, and elsewhere is right:", () => {
+  test.each([...allEntries()])("%s, every tensor, every variant", async (_, kernelEntry) => {
+    const floats = Object.keys(kernelEntry.bindings).filter((name) => kernelEntry.cases()[0]!.tensors[name]!.dtype !== "u32");
+    const cases = someCases(kernelEntry).flatMap((each) =>
+      floats.flatMap((name) => [NaN, Infinity].map((value) => poisoned(each, name, value))),
+    );
+    expect(await differences(device, kernelEntry, cases)).toEqual([]);
   });
 });
 
