@@ -140,6 +140,7 @@ const CONTENT_SECURITY_POLICY = [
   "base-uri 'none'",
   "form-action 'none'",
   "require-trusted-types-for 'script'",
+  "trusted-types gatewise-lab",
 ].join("; ");
 
 /** What the lab needs beyond the bundles: its policy, the books, and the list of files that it keeps for offline use. */

@@ -1,3 +1,6 @@
 import { mountBench } from "./page.ts";
 
-mountBench(document.getElementById("bench")!);
+const bench = document.getElementById("bench")!;
+// The sentence for where this script does not come.
+bench.replaceChildren();
+mountBench(bench);

@@ -19,10 +19,22 @@ const TITLES: Readonly<Record<Section, string>> = {
 };
 const STORED = "gatewise.";
 
-/** What earlier runs tuned on this device. */
+/** What earlier runs tuned on this device; nothing where the browser forbids the page its storage. */
 function savedTuning(): Record<string, string> {
-  const names = Object.keys(localStorage).filter((name) => name.startsWith(STORED));
-  return Object.fromEntries(names.map((name) => [name.slice(STORED.length), localStorage.getItem(name)!]));
+  try {
+    const names = Object.keys(localStorage).filter((name) => name.startsWith(STORED));
+    return Object.fromEntries(names.map((name) => [name.slice(STORED.length), localStorage.getItem(name)!]));
+  } catch {
+    return {};
+  }
+}
+
+function saveTuning(name: string, text: string): void {
+  try {
+    localStorage.setItem(STORED + name, text);
+  } catch {
+    // Forbidden or full: the next run tunes anew.
+  }
 }
 
 const rounded = (value: number): string =>
@@ -51,7 +63,7 @@ export function Bench() {
     };
     made.addEventListener("message", ({ data }: MessageEvent<FromWorker>) => {
       if (data.type === "report") setReport(data.report);
-      else if (data.type === "save") localStorage.setItem(STORED + data.name, data.text);
+      else if (data.type === "save") saveTuning(data.name, data.text);
       else if (data.type === "end") end(data.problem ?? "Done.");
       else setProgress((before) => ({ what: data.what, done: Number.isNaN(data.done) ? (before?.done ?? 0) : data.done }));
     });
@@ -72,8 +84,10 @@ export function Bench() {
     setSections(next);
   };
   const copy = async (text: string, what: string): Promise<void> => {
-    await navigator.clipboard.writeText(text);
-    setMessage(`${what} copied.`);
+    await navigator.clipboard.writeText(text).then(
+      () => setMessage(`${what} copied.`),
+      () => setMessage("This browser did not allow copying."),
+    );
   };
 
   return (

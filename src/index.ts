@@ -17,7 +17,7 @@ export type { CellName } from "./models/cells.ts";
 export type { StateDict } from "./models/parameters.ts";
 export { sampleText, type SampleOptions, type TextCodec } from "./models/sample.ts";
 export { CharTokenizer } from "./data/tokenizer.ts";
-export { BOOKS, fetchText, findBook, stripGutenberg } from "./data/books.ts";
+export { BOOKS, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
 export { Trainer, type RunOptions, type TrainerOptions } from "./training/trainer.ts";
 export type { TrainingOptions } from "./training/options.ts";
 export { restartSchedule } from "./training/schedule.ts";

@@ -2,8 +2,9 @@ import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { bookNames, decodeText, fetchText, findBook, stripGutenberg } from "../data/books.ts";
+import { bookNames, decodeText, fetchText, findBook, megabytes, stripGutenberg, type FetchProgress } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
+import { live, say } from "./progress.ts";
 
 /** A text and where it came from. */
 export interface TextSource {
@@ -29,21 +30,33 @@ export function bookFiles(): readonly string[] {
 /**
  * Loads a text. A bundled book's name comes before a file of that name; write ./alice for the file.
  *
+ * @param named the file that names the text, where it was not the user
  * @throws GatewiseError E_DATA that says what is wrong with it
  */
-export async function loadText(data: string): Promise<TextSource> {
-  const source = await find(data);
+export async function loadText(data: string, named?: string): Promise<TextSource> {
+  const source = await find(data, named);
   if (source.text.length === 0)
     throw new GatewiseError("E_DATA", `${data} is empty; give a text of at least a few hundred characters`);
   return source;
 }
 
-async function find(data: string): Promise<TextSource> {
-  if (/^https?:\/\//i.test(data)) return { text: await fetchText(data), source: data, name: nameOf(new URL(data).pathname) };
+async function find(data: string, named: string | undefined): Promise<TextSource> {
+  if (/^https?:\/\//i.test(data)) {
+    const text = await fetchText(data, { onProgress: showDownload(named) });
+    return { text, source: data, name: nameOf(new URL(data).pathname) };
+  }
   const book = findBook(data);
   if (book) return { text: await readText(join(booksFolder(), book.file), data), source: book.name, name: book.name };
   const path = resolve(data);
   return { text: await readText(path, data), source: path, name: nameOf(path) };
+}
+
+/** Says what is fetched before it is, and how much has come. */
+function showDownload(named: string | undefined): (progress: FetchProgress) => void {
+  return ({ url, received, total }) => {
+    if (received === 0) say(`downloading ${url}${named === undefined ? "" : `, the text that ${named} names`}`);
+    else live(`downloading: ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`}`);
+  };
 }
 
 async function readText(path: string, shown: string): Promise<string> {

@@ -20,9 +20,10 @@ import {
   parseSizes,
   parseTemperature,
   presetOption,
+  rawOption,
   retuneOption,
 } from "./options.ts";
-import { say } from "./progress.ts";
+import { flushOutput, say, setRaw, visible } from "./progress.ts";
 import { sample } from "./sample.ts";
 import { train } from "./train.ts";
 import { version } from "./version.ts";
@@ -53,16 +54,18 @@ const program = new Command("gatewise")
   .configureOutput({
     outputError: (text, write) =>
       write(
-        `${text
+        `${visible(text)
           .replace(/^error: /, "gatewise: ")
           .trim()
           .replaceAll("\n", " ")}\n`,
       ),
   });
 
-// Exit codes and errors are the same for every command.
+program.hook("preAction", (_, action) => setRaw(action.getOptionValue("raw") === true));
+
+// Exit codes, errors and --raw are the same for every command.
 const command = (name: string, description: string): Command =>
-  program.command(name).description(description).exitOverride().configureOutput(program.configureOutput());
+  program.command(name).description(description).exitOverride().configureOutput(program.configureOutput()).addOption(rawOption());
 
 addTrainingFlags(command("train", "train a language model on a text"))
   .addOption(dataOption())
@@ -70,6 +73,13 @@ addTrainingFlags(command("train", "train a language model on a text"))
   .addOption(deviceOption())
   .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
   .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
+  .addOption(
+    new Option(
+      "--schedule-from <rate>",
+      "with --resume: a new schedule for the steps that remain, from the rate reached or from the peak; by default " +
+        "the old one goes on, stretched over --steps",
+    ).choices(["reached", "peak"]),
+  )
   .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
   .addOption(noTuneOption())
   .addOption(retuneOption())
@@ -160,5 +170,5 @@ process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
 const code = await main();
 // What was written to a pipe must arrive; then the process must be ended, because Dawn would keep it.
-await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write("", resolve))));
+await flushOutput();
 process.exit(code);

@@ -123,6 +123,8 @@ export const deviceOption = (): Option =>
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
 export const retuneOption = (): Option =>
   new Option("--retune", "measure anew which kernel variants are fastest here").conflicts(["tune"]);
+export const rawOption = (): Option =>
+  new Option("--raw", "send control characters of texts and names to the terminal as they are");
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
 export const presetOption = (): Option =>
   new Option("--preset <name>", "sets --cell and --input: a step of the evolution")

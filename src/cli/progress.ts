@@ -10,33 +10,62 @@ const LIVE_INTERVAL = 100;
 const SMOOTHING = 0.9;
 
 let liveLine = false;
+let raw = false;
+
+/** With --raw, control characters of texts and names reach the terminal, which obeys them. */
+export function setRaw(wanted: boolean): void {
+  raw = wanted;
+}
+
+/** C0 but newline and tab, DEL, and C1: a text or a name that holds them could rewrite the screen, or worse. */
+// oxlint-disable-next-line no-control-regex
+const CONTROL = /[\0-\x08\x0b-\x1f\x7f-\x9f]/g;
+const shownAs =
+  (prefix: string, digits: number) =>
+  (control: string): string =>
+    prefix + control.charCodeAt(0).toString(16).padStart(digits, "0");
+/** A text with its control characters visible: "\x1b". */
+export const visible = (text: string): string => (raw ? text : text.replace(CONTROL, shownAs("\\x", 2)));
+
+// Everything that this program shows goes through the functions below, and so past `visible`.
 
 /** Prints a line on stderr, in place of the live line if there is one. */
 export function say(line: string): void {
   clearLive();
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${visible(line)}\n`);
 }
 
 export const warn = (message: string): void => say(`warning: ${message}`);
 
-/** Writes a result to stdout, under whatever the terminal shows. */
+/** Writes a result to stdout, under whatever the terminal shows. What is not a terminal gets the text as it is. */
 export function print(text: string): void {
   clearLive();
-  process.stdout.write(text);
+  process.stdout.write(process.stdout.isTTY ? visible(text) : text);
 }
 
-export const printJson = (value: object): void => print(`${JSON.stringify(value)}\n`);
+/** DEL and C1 are all that JSON leaves as they are; their escapes mean the same. */
+export function printJson(value: object): void {
+  const json = JSON.stringify(value);
+  clearLive();
+  process.stdout.write(`${process.stdout.isTTY ? json.replace(CONTROL, shownAs("\\u", 4)) : json}\n`);
+}
 
 /** Draws the live line. Without a terminal it does nothing. */
 export function live(line: string): void {
   if (!process.stderr.isTTY) return;
-  process.stderr.write(`\r\x1b[2K${line.slice(0, (process.stderr.columns || 80) - 1)}`);
+  const drawn = visible(line.replace(/[\n\t]/g, " ")).slice(0, (process.stderr.columns || 80) - 1);
+  process.stderr.write(`\r\x1b[2K${drawn}`);
   liveLine = true;
 }
 
 function clearLive(): void {
   if (liveLine) process.stderr.write("\r\x1b[2K");
   liveLine = false;
+}
+
+/** Resolves when all that was written has been taken. */
+export async function flushOutput(): Promise<void> {
+  await Promise.all([process.stdout, process.stderr].map((stream) => new Promise((resolve) => stream.write("", resolve))));
 }
 
 /** An exponential mean that is not drawn to zero at its beginning. */

@@ -36,7 +36,7 @@ export async function sample(path: string, flags: SampleFlags): Promise<number> 
       signal: stop.signal,
       ...(flags.topK !== undefined && { topK: flags.topK }),
       ...(flags.topP !== undefined && { topP: flags.topP }),
-      ...(streams && { onText: (text: string) => void process.stdout.write(text) }),
+      ...(streams && { onText: print }),
     };
     try {
       if (!flags.json) say(`device: ${device.description} · seed ${seed}`);

@@ -5,10 +5,19 @@ import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
-import { modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
+import {
+  checkPrecision,
+  modelFromCheckpoint,
+  resumeTrainer,
+  sameText,
+  saveCheckpoint,
+  type Checkpoint,
+  type ResumeNotice,
+} from "../training/checkpoint.ts";
 import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
 import type { EndEvent, StepEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
+import { restartSchedule } from "../training/schedule.ts";
 import { isExploded, Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, type TextSource } from "./data.ts";
 import { withDevice, type DeviceChoice, type DeviceFlags } from "./device.ts";
@@ -35,6 +44,7 @@ interface TrainFlags extends DeviceFlags {
   readonly out?: string;
   readonly resume?: string;
   readonly initFrom?: string;
+  readonly scheduleFrom?: "reached" | "peak";
   readonly json?: boolean;
 }
 
@@ -82,8 +92,17 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
       `there is no run.json beside ${found!.path} to say which text the run reads; give it with --data`,
     );
   }
-  const options = trainingOptions(resumes ? { ...checkpoint!.training!.options, ...typed.training } : all.training);
+  if (flags.scheduleFrom && !resumes)
+    throw new GatewiseError("E_CONFIG", "--schedule-from is for a run that goes on; give it with --resume");
+  if (flags.scheduleFrom === "reached" && typed.training.learningRate !== undefined)
+    throw new GatewiseError("E_CONFIG", "--schedule-from reached begins at the rate that the run had come to; leave --lr out");
   const done = resumes ? checkpoint!.training!.step : 0;
+  const before = checkpoint?.training?.options;
+  const options = trainingOptions(
+    resumes
+      ? { ...before!, ...(flags.scheduleFrom && restartSchedule(done, before!, flags.scheduleFrom)), ...typed.training }
+      : all.training,
+  );
   if (resumes && done >= options.totalSteps) {
     throw new GatewiseError("E_CONFIG", `the run is complete at step ${done}; to go on, give --steps a number above it`);
   }
@@ -106,16 +125,16 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     resumes,
     known,
     device: resumes && !typedFlag("device") ? ((known.device as DeviceChoice | undefined) ?? flags.device) : flags.device,
-    from: checkpoint,
+    from: checkpoint && { ...checkpoint, config },
     fromPath: found?.path,
     folder: await chooseFolder(flags.out, resumes ? found : undefined, `${text.name}-${modelName(config)}-${config.hiddenSize}`),
   };
 }
 
-/** A checkpoint's configuration with the only thing changed that its weights do not depend on. */
+/** A checkpoint's configuration with those things changed that its weights do not depend on. */
 function changedConfig(config: LanguageModelConfig, typed: Partial<ModelOptions>): LanguageModelConfig {
   for (const field of Object.keys(typed) as (keyof ModelOptions)[]) {
-    if (field === "dropout" || typed[field] === config[field]) continue;
+    if (field === "dropout" || field === "precision" || typed[field] === config[field]) continue;
     const has = config[field] === undefined ? "none" : flagValue(field, config[field]);
     throw new GatewiseError(
       "E_CONFIG",
@@ -152,14 +171,13 @@ const withoutSlash = (path: string): string => path.replace(/(?<=.)[/\\]+$/, "")
 async function newerCheckpoint(folder: string, step: number): Promise<boolean> {
   if (!(await checkpointsIn(folder)).some((checkpoint) => checkpoint.step > step)) return false;
   const newest = await findCheckpoint(folder, () => {});
-  return newest.checkpoint.training!.step > step;
+  return (newest.checkpoint.training?.step ?? 0) > step;
 }
 
 async function trainOn(device: Device, run: Run, json: boolean): Promise<number> {
   const { config, options, tokenizer, tokens, from } = run;
-  const model = from
-    ? modelFromCheckpoint(device, { ...from, config })
-    : LanguageModel.create(device, { ...config, seed: options.seed });
+  const model = from ? modelFromCheckpoint(device, from) : LanguageModel.create(device, { ...config, seed: options.seed });
+  if (from) checkPrecision(model, from);
   const keeper = new Keeper(run, device);
   const settings: TrainerOptions = {
     ...options,
@@ -167,7 +185,9 @@ async function trainOn(device: Device, run: Run, json: boolean): Promise<number>
     // The trainer keeps a checkpoint only after a step that it was asked for.
     onCheckpoint: (trainer) => keeper.keep(trainer),
   };
-  const trainer = run.resumes ? resumeTrainer(model, tokens, from!, settings) : Trainer.create(model, tokens, settings);
+  const trainer = run.resumes
+    ? resumeTrainer(model, tokens, from!, settings, (notice) => tell(notice, run))
+    : Trainer.create(model, tokens, settings);
   try {
     return await follow(trainer, run, keeper, json);
   } catch (error) {
@@ -176,6 +196,14 @@ async function trainOn(device: Device, run: Run, json: boolean): Promise<number>
     trainer.dispose();
     model.dispose();
   }
+}
+
+/** What a resumed run does in another way, and the flags for those who want it otherwise. */
+function tell({ about, message }: ResumeNotice, { options, from }: Run): void {
+  const given = options.scheduleStart !== from!.training!.options.scheduleStart;
+  const advice =
+    "--schedule-from reached goes on from the rate that it had, --schedule-from peak begins a new schedule at the peak";
+  warn(about === "learningRate" && !given ? `${message}; ${advice}` : message);
 }
 
 /** Runs the training and reports it. Returns the exit code. */
@@ -257,7 +285,7 @@ interface Ending {
 function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: Ending): void {
   const program = programName();
   const target = quote(shown(folder));
-  const { totalSteps } = run.options;
+  const { totalSteps, schedule } = run.options;
   if (event.reason === "aborted") {
     say(`stopped at step ${event.step} of ${totalSteps}; saved ${shown(saved)}; to go on:`);
     say(`  ${program} train --resume ${target}`);
@@ -274,7 +302,9 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
   const prompt = run.text.source === "alice" ? ` --prompt "Alice "` : "";
   say("next:");
   say(`  ${program} sample ${target}${prompt}`);
-  say(`  ${program} train --resume ${target} --steps ${2 * totalSteps}`);
+  // Over more steps a schedule that has come to its end would raise the rate again.
+  const from = schedule === "constant" ? "" : " --schedule-from reached";
+  say(`  ${program} train --resume ${target} --steps ${2 * totalSteps}${from}`);
   say(`  ${program} info ${target}`);
 }
 

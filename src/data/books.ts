@@ -1,4 +1,5 @@
 // Books: those that come with the package, and texts from elsewhere made ready for training.
+import { checkInteger, checkOptions } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
 export interface Book {
@@ -46,9 +47,12 @@ const END = /^(?:\*{3} ?END OF (?:THE|THIS) PROJECT GUTENBERG EBOOK|End of (?:th
 /** The end of the licence that stood at the head of the first editions; later it stood behind the footer. */
 const OLD_START = /^\*END\*? ?THE SMALL PRINT![^\n]*\n/im;
 
+/** A text with its line ends as \n. */
+export const lineEnds = (text: string): string => text.replace(/\r\n?/g, "\n");
+
 /** Text with line ends as \n and no byte-order mark, without the header and footer of Project Gutenberg. */
 export function stripGutenberg(text: string): string {
-  let body = text.replace(/^\uFEFF/, "").replace(/\r\n?/g, "\n");
+  let body = lineEnds(text.replace(/^\uFEFF/, ""));
   const licence = OLD_START.exec(body);
   const start = START.exec(body) ?? (licence && !END.test(body.slice(0, licence.index)) ? licence : undefined);
   if (start) body = body.slice(start.index + start[0].length);
@@ -83,48 +87,114 @@ export function decodeText(bytes: Uint8Array, source: string): string {
 
 const GUTENBERG_PAGE = /^https?:\/\/(?:www\.)?gutenberg\.org\/ebooks\/(\d+)\/?$/;
 
+/** What has come of a download so far. */
+export interface FetchProgress {
+  readonly url: string;
+  /** Bytes of the text, decompressed. */
+  readonly received: number;
+  /** Bytes that will come, where the server says so. */
+  readonly total: number | undefined;
+}
+
 export interface FetchOptions {
   readonly signal?: AbortSignal;
   /** By default the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch;
-  /** Milliseconds to wait for the whole text; 30,000 by default. */
+  /** Milliseconds to wait for the first byte and for each further one; 30,000 by default. */
   readonly timeout?: number;
+  /** Bytes of text, decompressed, that are taken at the most; 2²⁸ by default. */
+  readonly maxBytes?: number;
+  /** Called once before anything is asked for, and then with each piece that comes. */
+  readonly onProgress?: (progress: FetchProgress) => void;
 }
+const FETCH_OPTIONS = ["signal", "fetch", "timeout", "maxBytes", "onProgress"];
 
 /**
  * Downloads a text and strips Project Gutenberg's header and footer. A page such as gutenberg.org/ebooks/11 stands
  * for its plain text.
  *
- * @throws GatewiseError E_DATA that says what failed; without a network it names the bundled books.
+ * @throws GatewiseError E_DATA that says what failed; without a network it names the bundled books. E_CONFIG for
+ * unknown options.
  */
 export async function fetchText(url: string, options: FetchOptions = {}): Promise<string> {
-  const { fetch = globalThis.fetch, timeout = 30_000, signal } = options;
+  checkOptions("fetchText", options, FETCH_OPTIONS);
+  const { fetch = globalThis.fetch, timeout = 30_000, maxBytes = 2 ** 28, signal, onProgress } = options;
+  // A longer timer would go off at once.
+  checkInteger("fetchText: timeout", timeout, 1, 2 ** 31 - 1);
+  checkInteger("fetchText: maxBytes", maxBytes, 1);
   const page = GUTENBERG_PAGE.exec(url);
   const target = page ? `https://www.gutenberg.org/cache/epub/${page[1]}/pg${page[1]}.txt` : url;
-  const limit = AbortSignal.timeout(timeout);
-  let bytes: Uint8Array;
-  let type: string;
+  // Ends the download where it fails, too: what comes after the limit is not even received.
+  const ended = new AbortController();
+  let idle = false;
+  const wait = (): ReturnType<typeof setTimeout> =>
+    setTimeout(() => {
+      idle = true;
+      ended.abort();
+    }, timeout);
+  let timer = wait();
   try {
-    const response = await fetch(target, { signal: signal ? AbortSignal.any([signal, limit]) : limit });
+    onProgress?.({ url: target, received: 0, total: undefined });
+    const response = await fetch(target, { signal: signal ? AbortSignal.any([signal, ended.signal]) : ended.signal });
     if (!response.ok)
       throw new GatewiseError("E_DATA", `${target} answered ${response.status} ${response.statusText}; check the address`);
-    type = response.headers.get("content-type") ?? "";
-    bytes = new Uint8Array(await response.arrayBuffer());
+    // Of a compressed text the length says nothing about what it unpacks to.
+    const length = response.headers.has("content-encoding") ? null : response.headers.get("content-length");
+    const total = length === null ? undefined : Number(length);
+    const pieces: Uint8Array[] = [];
+    let received = 0;
+    const checkLength = (bytes: number): void => {
+      if (bytes > maxBytes)
+        throw new GatewiseError(
+          "E_DATA",
+          `${target} is larger than the limit of ${megabytes(maxBytes)}; download a part of it to a file, and give that`,
+        );
+    };
+    checkLength(total ?? 0);
+    const reader = response.body?.getReader();
+    for (let piece = await reader?.read(); piece?.value; piece = await reader?.read()) {
+      clearTimeout(timer);
+      timer = wait();
+      received += piece.value.length;
+      checkLength(received);
+      pieces.push(piece.value);
+      onProgress?.({ url: target, received, total });
+    }
+    return textOf(joined(pieces, received), response.headers.get("content-type") ?? "", target);
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof GatewiseError) throw cause;
-    const reason = limit.aborted ? `no answer within ${timeout / 1000} s` : rootMessage(cause);
+    const reason = idle ? `no answer within ${timeout / 1000} s` : rootMessage(cause);
     throw new GatewiseError(
       "E_DATA",
       `could not download ${target} (${reason}); without a network use a bundled book: ${bookNames()}`,
       { cause },
     );
+  } finally {
+    clearTimeout(timer);
+    ended.abort();
   }
-  const text = decodeText(bytes, target);
+}
+
+export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+
+function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+/** @throws GatewiseError E_DATA for what is no text, or a page of the web */
+function textOf(bytes: Uint8Array, type: string, source: string): string {
+  const text = decodeText(bytes, source);
   if (/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(text)) {
     throw new GatewiseError(
       "E_DATA",
-      `${target} is a web page, not a text; give the address of the plain text (at Project Gutenberg "Plain Text UTF-8")`,
+      `${source} is a web page, not a text; give the address of the plain text (at Project Gutenberg "Plain Text UTF-8")`,
     );
   }
   return stripGutenberg(text);

@@ -4,7 +4,10 @@ import { App } from "./app.tsx";
 import { begin } from "./store.ts";
 import { scriptUrl } from "./trusted.ts";
 
-render(<App />, document.getElementById("lab")!);
+const lab = document.getElementById("lab")!;
+// The sentence for where this script does not come.
+lab.replaceChildren();
+render(<App />, lab);
 void begin();
 
 if (import.meta.env.PROD && "serviceWorker" in navigator) {

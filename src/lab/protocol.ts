@@ -90,8 +90,8 @@ export type LabEvent =
   | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number }
   | { readonly event: "sample"; readonly lane: number; readonly step: number; readonly text: string; readonly note?: string }
   | { readonly event: "lane-stopped"; readonly lane: number; readonly message: string }
-  /** Where the models that still train stand on the disk: the least of their steps. */
-  | { readonly event: "saved"; readonly step: number }
+  /** Where the models that still train stand on the disk, the least of their steps, and how long it took to put them there. */
+  | { readonly event: "saved"; readonly step: number; readonly milliseconds: number }
   /** Why nothing is kept; training goes on all the same. */
   | { readonly event: "unsaved"; readonly message: string }
   | { readonly event: "device"; readonly device: DeviceInfo; readonly message: string }

@@ -113,6 +113,7 @@ function hear(event: LabEvent): void {
       break;
     case "saved":
       savedAt.value = event.step;
+      savingTakes = event.milliseconds;
       unsaved.value = undefined;
       summarise();
       break;
@@ -502,8 +503,41 @@ export async function compareRun({ id, name }: RunSummary): Promise<void> {
   showRun(id, found);
 }
 
-// A page that is left in the middle of a run leaves it saved; one that is come back to may find the table changed.
+// --- leaving the page -------------------------------------------------------------------------------------------------
+
+/** Milliseconds that a page which is left holds still, at the most, until its run is kept. */
+const HOLD = 400;
+/** What the last save took. */
+let savingTakes = 0;
+/** When the run was asked to be kept because the page is left; undefined once it is. */
+let leftAt: number | undefined;
+
+/** Has the worker keep the run as it stands, if it trains. */
+function keepNow(): void {
+  if (!training.value || leftAt !== undefined) return;
+  const asked = (leftAt = performance.now());
+  void worker.save().finally(() => {
+    if (leftAt === asked) leftAt = undefined;
+  });
+}
+
+// Here the browser may still ask whether to leave: where steps would be lost, it does.
+addEventListener("beforeunload", (event) => {
+  keepNow();
+  const lost = stepsDone() > (savedAt.value ?? 0) && (unsaved.value !== undefined || (training.value && savingTakes > HOLD));
+  if (lost) event.preventDefault();
+});
+
+// A worker ends with its page, in the middle of a write too, and nothing but time tells a page that holds still how far
+// its worker is: Atomics.wait is not for pages, and messages come only when this has returned.
+addEventListener("pagehide", () => {
+  keepNow();
+  const until = (leftAt ?? -Infinity) + HOLD;
+  while (performance.now() < until);
+});
+
+// A page that is hidden may be ended without another word, on a phone; one that is come back to may find the table changed.
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "hidden" && training.value) void worker.save();
-  if (document.visibilityState === "visible") void loadRuns().then((table) => (runs.value = table ?? runs.value));
+  if (document.visibilityState === "hidden") keepNow();
+  else void loadRuns().then((table) => (runs.value = table ?? runs.value));
 });

@@ -1,4 +1,5 @@
-// The page may load scripts of its own server only, and its policy (vite.config.ts) wants every address of one vouched for.
+// The page may load scripts of its own server only. Its policy (vite.config.ts) wants every address of one vouched for, and
+// lets nothing but this vouch: the name stands there too.
 interface TrustedTypes {
   createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): unknown };
 }

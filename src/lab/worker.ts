@@ -27,8 +27,8 @@ import { loadText, type LoadedText } from "./texts.ts";
 /** Milliseconds between two reports to the page. */
 const REPORT_INTERVAL = 100;
 /** Snapshots and samples may take a part of the time, and come no more often than this, in milliseconds. */
-const SAVE_INTERVAL = 8000;
-/** The first snapshot comes early: what was not saved yet is lost with the device. */
+const SAVE_INTERVAL = 3000;
+/** The first snapshot comes early, so long after the first step: what was not saved yet is lost with the device. */
 const FIRST_SAVE = 1500;
 const SAMPLE_INTERVAL = 4000;
 const FIRST_SAMPLE = 2500;
@@ -248,8 +248,14 @@ async function reopen(choice: DeviceChoice): Promise<void> {
 async function trainLoop(): Promise<void> {
   // A loop that has not noticed a pause yet takes up again.
   if (requestSample) return;
-  let saveAt = performance.now() + FIRST_SAVE;
-  let sampleAt = performance.now() + FIRST_SAMPLE;
+  // Compiling and tuning take their time: what is due counts from the first step.
+  let [saveAt, sampleAt] = [Infinity, Infinity];
+  const before = logged();
+  const due = (): number => {
+    if (saveAt === Infinity && logged() > before)
+      [saveAt, sampleAt] = [performance.now() + FIRST_SAVE, Math.min(sampleAt, performance.now() + FIRST_SAMPLE)];
+    return Math.min(saveAt, sampleAt);
+  };
   requestSample = () => {
     sampleAt = Math.min(sampleAt, performance.now() + 200);
     interrupt?.();
@@ -259,7 +265,7 @@ async function trainLoop(): Promise<void> {
     try {
       // Commands that came in the meantime go first: they are in the queue before this stretch.
       const resampled = await exclusive(async () => {
-        await stretch(() => Math.min(saveAt, sampleAt));
+        await stretch(due);
         report();
         if (performance.now() >= saveAt) {
           saveAt = performance.now() + (await timed(saveRun, SAVE_INTERVAL, SHARE.save));
@@ -278,6 +284,8 @@ async function trainLoop(): Promise<void> {
   requestSample = undefined;
 }
 let requestSample: (() => void) | undefined;
+
+const logged = (): number => requireRun().lanes.reduce((sum, { points }) => sum + points.length, 0);
 
 /** Does something and returns how long to wait until the next time, so that it takes no more than its share. */
 async function timed(task: () => Promise<void>, least: number, share: number): Promise<number> {
@@ -401,33 +409,39 @@ const checkpointName = (preset: PresetName): string => `${preset}.safetensors`;
 const logName = (preset: PresetName): string => `${preset}.log`;
 const evaluationsName = (preset: PresetName): string => `${preset}.evaluations`;
 
-/** Takes a snapshot of every model and writes it to the disk: the log first, which may be longer than the checkpoint. */
+/** Takes a snapshot of every model and writes it to the disk. */
 async function saveRun(): Promise<void> {
+  const begun = performance.now();
   const current = requireRun();
   for (const lane of current.lanes.filter(({ failure }) => failure === undefined)) {
     await takeSnapshot(lane);
     reportFailure(lane);
   }
-  await keep(current);
+  await keep(current, begun);
+}
+
+/** The log first, which may be longer than the checkpoint. */
+async function writeLane(id: string, { preset, snapshot, points, evaluations }: Lane): Promise<void> {
+  await Promise.all([
+    writeRunFile(id, logName(preset), Float32Array.from(points)),
+    writeRunFile(id, evaluationsName(preset), Float32Array.from(evaluations)),
+  ]);
+  await writeRunFile(id, checkpointName(preset), snapshot!.bytes);
 }
 
 /** Writes what there is of a run to the disk. */
-async function keep(current: Run): Promise<void> {
+async function keep(current: Run, begun = performance.now()): Promise<void> {
   const { id, lanes, text } = current;
   const kept = lanes.filter(({ snapshot }) => snapshot !== undefined);
   try {
     if (!current.textKept) await writeRunFile(id, "text.txt", text.text);
     current.textKept = true;
-    for (const { preset, snapshot, points, evaluations } of kept) {
-      await writeRunFile(id, logName(preset), Float32Array.from(points));
-      await writeRunFile(id, evaluationsName(preset), Float32Array.from(evaluations));
-      await writeRunFile(id, checkpointName(preset), snapshot!.bytes);
-    }
-    await describeRun();
+    // All at once: a page that is left waits for it.
+    await Promise.all([describeRun(), ...kept.map((lane) => writeLane(id, lane))]);
     if (kept.length === 0) return;
     const sound = kept.filter(({ failure }) => failure === undefined);
     const steps = (sound.length > 0 ? sound : kept).map(({ snapshot }) => snapshot!.step);
-    post({ event: "saved", step: Math.min(...steps) });
+    post({ event: "saved", step: Math.min(...steps), milliseconds: performance.now() - begun });
   } catch (error) {
     // A browser may keep no files (private windows, a full disk): training goes on all the same.
     post({ event: "unsaved", message: messageOf(error) });

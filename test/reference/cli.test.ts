@@ -1,9 +1,9 @@
 // The command line as a user meets it: the built program, run as a process of its own, on the CPU.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 
 const CLI = resolve("dist/cli.js");
 const folder = mkdtempSync(join(tmpdir(), "gatewise-cli-"));
@@ -197,6 +197,45 @@ describe("train", () => {
     });
   });
 
+  it("made longer, says how its rate jumps, and offers to go on from the rate it had or to begin a new schedule", () => {
+    const end = gatewise("train", ...TINY, "--steps", "10", "--schedule", "cosine", "--lr", "0.01", "--out", "cosine");
+    expect(end.err).toMatch(/train --resume cosine --steps 20 --schedule-from reached$/m);
+    const on = (...args: string[]): { err: string; rates: number[] } => {
+      rmSync(join(folder, "cosine/checkpoint-20.safetensors"), { force: true });
+      const { err, out } = gatewise("train", "--resume", "cosine", "--steps", "20", "--log-every", "1", "--json", ...args);
+      return { err, rates: lines(out).flatMap((e) => (e.event === "step" ? [Number(e.learningRate.toPrecision(3))] : [])) };
+    };
+    const stretched = on();
+    expect(stretched.err).toMatch(/^warning: the learning rate goes from 0\.00122 at step 10 to 0\.0055, by the cosine/m);
+    expect(stretched.err).toMatch(/; --schedule-from reached goes on from .*, --schedule-from peak begins a new schedule/);
+    expect(stretched.rates[0]).toBe(0.0055);
+    const reached = on("--schedule-from", "reached");
+    expect(reached.err).not.toContain("learning rate");
+    expect(reached.rates[0]).toBe(0.00122);
+    const peak = on("--schedule-from", "peak");
+    expect(peak.err).toMatch(/^warning: the learning rate goes from 0\.00122 at step 10 to 0\.01, by .* 20 steps$/m);
+    expect(peak.rates[0]).toBe(0.01);
+    const bad = [
+      gatewise("train", ...TINY, "--schedule-from", "peak"),
+      gatewise("train", "--resume", "cosine", "--steps", "20", "--schedule-from", "reached", "--lr", "1"),
+    ];
+    expect(bad.map(({ code }) => code)).toEqual([2, 2]);
+    expect(bad[0]!.err).toMatch(/--schedule-from is for a run that goes on; give it with --resume/);
+    expect(bad[1]!.err).toMatch(/leave --lr out/);
+  });
+
+  it("goes on with another optimizer or precision, and passes over a newest file that claims what it does not hold", () => {
+    gatewise("train", ...TINY, "--steps", "4", "--checkpoint-every", "2", "--out", "other");
+    const newest = join(folder, "other/checkpoint-4.safetensors");
+    // As long as what stood there, so that the header keeps its length.
+    writeFileSync(newest, readFileSync(newest, "latin1").replace('\\"hiddenSize\\":6,', '\\"hiddenSize\\":9,'), "latin1");
+    const { code, err } = gatewise("train", "--resume", "other", "--optimizer", "sgd", "--precision", "f16");
+    expect(err).toMatch(/checkpoint-4\.safetensors: the checkpoint does not hold .* must be .*using .*checkpoint-2\./);
+    expect(err).toMatch(/^warning: the optimizer is sgd now, and was adam: its moments begin from zero$/m);
+    expect(code).toBe(0);
+    expect(lines(gatewise("info", "other", "--json").out)[0].config.precision).toBe("f16");
+  });
+
   it("starts a new run from another's weights with --init-from", () => {
     gatewise("train", ...TINY, "--steps", "4", "--out", "first");
     const { code, out } = gatewise(
@@ -378,11 +417,14 @@ it("a killed process leaves every checkpoint whole, and nothing behind it runnin
     "killed/run",
   ];
   const child = spawn(process.execPath, [CLI, ...args], { cwd: folder, stdio: "ignore", detached: true });
-  await new Promise((done) => setTimeout(done, 900 + Math.random() * 300));
+  const run = join(folder, "killed/run");
+  const begun = (): boolean => existsSync(run) && readdirSync(run).some((name) => name.startsWith("checkpoint-"));
+  await vi.waitFor(() => expect(begun()).toBe(true), { timeout: 30_000 });
+  await new Promise((done) => setTimeout(done, Math.random() * 300));
   // The whole group: in a checkout the program may run itself again with the adapter's environment.
   process.kill(-child.pid!, "SIGKILL");
   await new Promise((done) => child.on("close", done));
-  const kept = readdirSync(join(folder, "killed/run")).filter((name) => name.startsWith("checkpoint-"));
+  const kept = readdirSync(run).filter((name) => name.startsWith("checkpoint-"));
   expect(kept.length).toBeGreaterThan(0);
   for (const name of kept) expect(gatewise("info", join("killed/run", name)).code).toBe(0);
 });

@@ -1,0 +1,121 @@
+// Where the page stands and how it is left: files on disk, frames, addresses that are not secure, reloads in the middle.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { expect, it } from "vitest";
+import { root } from "../../scripts/environment.mjs";
+import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilStep, useLab } from "./lab.ts";
+
+const lab = useLab();
+
+const ENDLESS = { ...SMALL, steps: "200000", "eval-every": "0" };
+
+it("comes back where it was when it is reloaded in the middle of a run, at any moment", async () => {
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, lab.url + query(ENDLESS));
+  await ready(page);
+  const reload = async (from: number): Promise<void> => {
+    await button(page, /^(Train|Resume)$/).click();
+    await untilStep(page, from);
+    const before = await stepShown(page);
+    await page.reload();
+    await page.waitForFunction(() => document.querySelector(".status")?.textContent?.startsWith("Restored"));
+    // What was shown was done; a step or two more may have been.
+    expect(await stepShown(page)).toBeGreaterThanOrEqual(before);
+    await ready(page);
+  };
+  // Before the first save, and between two of them.
+  for (let i = 0; i < 3; i++) await reload((await stepShown(page)) + 20);
+  await reload((await stepShown(page)) + 150);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+it("asks before it is left where steps would be lost, and only there", async () => {
+  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  await context.route(/assets\/worker-.*\.js/, async (route) => {
+    const response = await route.fetch();
+    const refuse = 'navigator.storage.getDirectory = () => Promise.reject(new DOMException("storage is off", "SecurityError"));';
+    await route.fulfill({ response, body: refuse + (await response.text()) });
+  });
+  const { page } = await openPage(context, lab.url + query(ENDLESS));
+  const asked: string[] = [];
+  page.on("dialog", (dialog) => {
+    asked.push(dialog.type());
+    void dialog.accept();
+  });
+  await ready(page);
+  await page.reload();
+  await ready(page);
+  expect(asked).toEqual([]);
+  await button(page, "Train").click();
+  await untilStep(page, 5);
+  await button(page, "Pause").click();
+  await page.waitForFunction(() => /keeps no files/.test(document.querySelector(".saved")?.textContent ?? ""));
+  await page.reload();
+  expect(asked).toEqual(["beforeunload"]);
+  await ready(page);
+  await context.close();
+});
+
+it("says in a sentence why it does not run from a file, or in a frame without an origin of its own", async () => {
+  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const page = await context.newPage();
+  for (const file of ["index.html", "bench/index.html"]) {
+    await page.goto(pathToFileURL(join(outDir, file)).href);
+    await page.getByText("browsers load none from a file on disk").waitFor({ timeout: 5000 });
+  }
+  // A server may let frames without an origin have its files, or not.
+  for (const headers of [{}, { "access-control-allow-origin": "*" }] as Record<string, string>[]) {
+    await context.route("**/assets/*.*", async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, headers: { ...response.headers(), ...headers } });
+    });
+    await context.route("**/frame.html", (route) =>
+      route.fulfill({
+        contentType: "text/html",
+        body: '<iframe sandbox="allow-scripts" src="./" width="800" height="600"></iframe>',
+      }),
+    );
+    await page.goto(`${lab.url}frame.html`);
+    await page.frameLocator("iframe").getByText("in a tab of its own").waitFor({ timeout: 5000 });
+  }
+  await context.close();
+});
+
+it("is framed by nobody with the header that the README gives hosts, and by whom it names", async () => {
+  const [, given] = /^Content-Security-Policy: (frame-ancestors .*)$/m.exec(readFileSync(join(root, "README.md"), "utf8"))!;
+  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const framed = async (policy: string): Promise<boolean> => {
+    await context.unrouteAll();
+    await context.route(lab.url, async (route) => {
+      const response = await route.fetch();
+      await route.fulfill({ response, headers: { ...response.headers(), "content-security-policy": policy } });
+    });
+    await context.route("https://school.example/", (route) =>
+      route.fulfill({ contentType: "text/html", body: `<iframe src="${lab.url}"></iframe>` }),
+    );
+    const page = await context.newPage();
+    await page.goto("https://school.example/");
+    return (await page.frames()[1]!.locator("#lab").count()) > 0;
+  };
+  expect(await framed(given!)).toBe(false);
+  expect(await framed("frame-ancestors https://school.example")).toBe(true);
+  await context.close();
+});
+
+it("lets nothing but its own policy vouch for scripts", async () => {
+  const context = await newContext(lab.browser);
+  for (const path of ["", "bench/"]) {
+    const { page } = await openPage(context, lab.url + path);
+    await page.waitForSelector("#go, .bench button.primary");
+    const make = (name: string): Promise<unknown> =>
+      page.evaluate(
+        (policy) => void (window as any).trustedTypes.createPolicy(policy, { createScriptURL: (url: string) => url }),
+        name,
+      );
+    await expect(make("another")).rejects.toThrow(/disallowed/);
+    await expect(make("gatewise-lab")).rejects.toThrow(/already exists/);
+  }
+  await context.close();
+});
