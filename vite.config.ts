@@ -125,6 +125,16 @@ export default defineConfig(({ mode }) => ({
           sequence: { groupOrder: 3 },
         },
       },
+      {
+        resolve,
+        test: {
+          name: "long",
+          include: ["test/long/**/*.test.ts"],
+          ...patience(600_000),
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
+        },
+      },
     ],
   },
 }));

@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { cache, readEnvironment, root } from "./environment.mjs";
 
 const args = process.argv.slice(2);
+// What takes minutes runs only when it is asked for: npm run test:long.
+const projects = args.some((arg) => arg.startsWith("--project")) ? [] : ["--project", "!long"];
 const report = join(cache, "tests.json");
 rmSync(report, { force: true });
 
@@ -18,7 +20,7 @@ if (args.length === 0) {
   step("typecheck", bin("typescript/bin/tsc"), "--noEmit");
   step("lint", bin("oxlint/bin/oxlint"), "--deny-warnings");
 }
-step("tests", bin("vitest/vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...args);
+step("tests", bin("vitest/vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...projects, ...args);
 
 /** @param {string} path */
 function bin(path) {

@@ -9,7 +9,7 @@ import { stateSpecs } from "../models/pass.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import { OPTIMIZERS, type Moment } from "./optimizers.ts";
 import { checkTrainerOptions, trainingOptions, type TrainingOptions } from "./options.ts";
-import { copyTensors, encodeSafeTensors, readHeader, repeatedKey, shownShape, type NamedTensor } from "./safetensors.ts";
+import { copyTensors, encodeSafeTensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
 import { learningRateAt, reachedRate } from "./schedule.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 
@@ -147,14 +147,7 @@ const bad = (message: string, cause?: unknown): GatewiseError => new GatewiseErr
 
 /** Reads one entry of the metadata, which is JSON. `read` may throw whatever it likes at a value that it does not expect. */
 function readMetadata<T>(metadata: Readonly<Record<string, string>>, key: string, read: (value: any) => T): T {
-  let value: unknown;
-  try {
-    value = JSON.parse(metadata[key] ?? "");
-  } catch (cause) {
-    throw bad(`the checkpoint's ${key} is missing or damaged`, cause);
-  }
-  const twice = repeatedKey(metadata[key]!);
-  if (twice !== undefined) throw bad(`the checkpoint's ${key} has the name ${shown(twice)} twice`);
+  const value = parseJson(`the checkpoint's ${key} is missing or damaged: it`, metadata[key] ?? "");
   try {
     return read(value);
   } catch (cause) {

@@ -96,18 +96,9 @@ export function readHeader(bytes: Uint8Array): SafeTensorsHeader {
     fail(otherKind(bytes) ?? `its header claims ${headerLength} bytes; this is some other kind of file`);
   const start = HEADER_LENGTH_BYTES + headerLength;
   if (start > bytes.length) fail(`cut short: the header needs ${start} bytes, the file has ${bytes.length}`);
-  let header: Record<string, unknown>;
-  let twice: string | undefined;
-  try {
-    const json = new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(HEADER_LENGTH_BYTES, start));
-    header = JSON.parse(json);
-    twice = repeatedKey(json);
-  } catch (cause) {
-    throw new GatewiseError("E_BAD_CHECKPOINT", "not a .safetensors file: its header is not JSON", { cause });
-  }
-  if (typeof header !== "object" || header === null || Array.isArray(header)) fail("its header is no object");
-  if (twice !== undefined) fail(`its header has the name ${shown(twice)} twice`);
-  const { __metadata__: metadata = {}, ...tensors } = header;
+  const header = parseJson("not a .safetensors file: its header", textOf(bytes.subarray(HEADER_LENGTH_BYTES, start)));
+  if (typeof header !== "object" || header === null || Array.isArray(header)) return fail("its header is no object");
+  const { __metadata__: metadata = {}, ...tensors } = header as Record<string, unknown>;
   const places = Object.fromEntries(
     Object.entries(tensors).map(([name, value]) => [name, placeOf(name, value, start, bytes.length)]),
   );
@@ -160,29 +151,66 @@ function otherKind(bytes: Uint8Array): string | undefined {
   return undefined;
 }
 
+/** The text of UTF-8, or, of bytes that are none, one that is no JSON either. */
+function textOf(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return "";
+  }
+}
+
+/** What a JSON string says: "\\u0061" is "a". One with a wrong escape stays as it is, because its text is no JSON. */
+function unescaped(string: string): string {
+  if (!string.includes("\\")) return string.slice(1, -1);
+  try {
+    return JSON.parse(string) as string;
+  } catch {
+    return string;
+  }
+}
+
+/** Nesting that nothing in a checkpoint comes near. JSON.parse takes long over much more, and recursion overflows. */
+const MAX_DEPTH = 16;
+
 /**
- * The first name that one object within `json`, which must be valid JSON, has twice. JSON.parse would keep the last in
- * silence, other readers the first.
+ * Parses JSON from a file that may come from anywhere. What one object has twice under a name is refused: JSON.parse
+ * would keep the last in silence, other readers the first.
+ *
+ * @param where beginning of the error's message
+ * @throws GatewiseError E_BAD_CHECKPOINT
  */
-export function repeatedKey(json: string): string | undefined {
-  /** The names so far of each object that is open; undefined for arrays. */
+export function parseJson(where: string, json: string): unknown {
+  const refuse = (problem: string, cause?: unknown): never => {
+    throw new GatewiseError("E_BAD_CHECKPOINT", `${where} ${problem}`, { cause });
+  };
+  /** The names so far of each object that is open; undefined for arrays, and before the first name. */
   const open: (Set<string> | undefined)[] = [];
-  let string = "";
+  let twice: string | undefined;
+  let string = '""';
+  // What the scan makes of a text that is no JSON does not matter: JSON.parse has the last word.
   for (let i = 0; i < json.length; i++) {
-    const character = json[i]!;
-    if (character === "{") open.push(new Set());
-    else if (character === "[") open.push(undefined);
-    else if (character === "}" || character === "]") open.pop();
+    const character = json[i];
+    if (character === "{" || character === "[") {
+      if (open.push(undefined) > MAX_DEPTH) refuse(`is nested deeper than ${MAX_DEPTH} levels`);
+    } else if (character === "}" || character === "]") open.pop();
     else if (character === '"') {
       const begin = i;
-      while (json[++i] !== '"') if (json[i] === "\\") i++;
+      while (++i < json.length && json[i] !== '"') if (json[i] === "\\") i++;
       string = json.slice(begin, i + 1);
-    } else if (character === ":") {
-      // Parsed, because "\u0061" is "a".
-      const key = JSON.parse(string) as string;
-      if (open.at(-1)!.has(key)) return key;
-      open.at(-1)!.add(key);
+    } else if (character === ":" && open.length > 0) {
+      const names = (open[open.length - 1] ??= new Set());
+      const name = unescaped(string);
+      if (names.has(name)) twice ??= name;
+      names.add(name);
     }
   }
-  return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (cause) {
+    return refuse("is not JSON", cause);
+  }
+  if (twice !== undefined) refuse(`has the name ${shown(twice)} twice`);
+  return value;
 }
