@@ -371,10 +371,14 @@ export class WebGpuDevice implements Device {
     });
     const { layout } = value;
     const [pipeline, info, found] = await Promise.all([value.pending, value.info, fault]);
-    const messages = (info?.messages ?? [])
-      .filter((m) => m.type === "error")
-      .map((m) => describeShaderMessage(entry, variant, m));
-    if (messages.length > 0) throw new GatewiseError("E_SHADER", messages.join("\n"));
+    const errors = (info?.messages ?? []).filter(({ type }) => type === "error");
+    if (errors.length > 0) {
+      const message = errors.map((each) => describeShaderMessage(entry, variant, each)).join("\n");
+      // Under wgpu the loss of the device is a message of the compiler too, one without a place.
+      throw errors.some(({ lineNum }) => lineNum > 0)
+        ? new GatewiseError("E_SHADER", message)
+        : await this.failure({ message }, label);
+    }
     if (pipeline instanceof Error || found) throw await this.failure(found ?? pipeline, label);
     return { pipeline: pipeline as GPUComputePipeline, layout };
   }

@@ -4,6 +4,7 @@ import { LanguageModel } from "../../src/models/language-model.ts";
 import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { testAdapter } from "./device.ts";
+import { atEveryCall, callsOf, everything, EXPECTED, wrap, wrapWork } from "./phases.ts";
 
 let gpuDevice: GPUDevice;
 /** Errors that reached the caller's own handler. */
@@ -14,10 +15,17 @@ const onError = (event: GPUUncapturedErrorEvent): void => {
   event.preventDefault();
 };
 
-beforeEach(async () => {
-  gpuDevice = await (await testAdapter()).requestDevice({ requiredFeatures: [] });
-  seen = [];
+async function newDevice(): Promise<GPUDevice> {
+  const adapter = await testAdapter();
+  const requiredFeatures = (["timestamp-query"] as const).filter((feature) => adapter.features.has(feature));
+  gpuDevice = await adapter.requestDevice({ requiredFeatures });
   gpuDevice.addEventListener("uncapturederror", onError);
+  return gpuDevice;
+}
+
+beforeEach(async () => {
+  seen = [];
+  await newDevice();
 });
 afterEach(() => gpuDevice.destroy());
 
@@ -72,4 +80,125 @@ describe("a mistake of the caller's own", () => {
     await quiet();
     expect(seen.map(({ prevented }) => prevented)).toEqual([false, false]);
   });
+});
+
+describe("in every phase, from opening to dispose,", () => {
+  it("WebGPU is called as the tests below think", async () => {
+    const counts = await callsOf(gpuDevice, "on");
+    expect([...counts.keys()].sort()).toEqual(
+      expect.arrayContaining(["createBindGroup", "createBuffer", "createComputePipelineAsync", "submit", "writeBuffer"]),
+    );
+  });
+
+  it("mistakes that the caller makes between Gatewise's calls stay the caller's", async () => {
+    let mistakes = 0;
+    let own = false;
+    wrapWork(gpuDevice, (_, call) => {
+      // In the next microtask: no scope of Gatewise's may be open by then.
+      if (!own)
+        queueMicrotask(() => {
+          own = true;
+          mistakes++;
+          mistake();
+          own = false;
+        });
+      return call();
+    });
+    expect(await everything(gpuDevice)).toEqual(EXPECTED);
+    await quiet();
+    expect(mistakes).toBeGreaterThan(50);
+    expect(seen).toHaveLength(mistakes);
+    expect(seen.every(({ prevented }) => !prevented)).toBe(true);
+  });
+
+  it("errors of Gatewise's own calls are thrown from it", async () => {
+    await atEveryCall("off", newDevice, mistake, (error, method, where) => {
+      // Which can do nothing wrong, and has no scope.
+      if (method === "onSubmittedWorkDone") return;
+      expect(error, where).toMatchObject({ code: "E_SHADER", message: expect.stringMatching(/usage/i) as string });
+    });
+    await quiet();
+    expect(seen.length, "for onSubmittedWorkDone").toBeLessThanOrEqual(3);
+  });
+
+  it("and while it tunes they may cost a variant, but nobody else hears of them", async () => {
+    await atEveryCall("on", newDevice, mistake, (error, _, where) => {
+      if (error !== undefined) expect(error, where).toMatchObject({ code: "E_SHADER" });
+    });
+    await quiet();
+    expect(seen.length, "for onSubmittedWorkDone").toBeLessThanOrEqual(3);
+  });
+
+  it("the loss of the device is E_DEVICE_LOST", async () => {
+    await atEveryCall(
+      "on",
+      newDevice,
+      (lost) => lost.destroy(),
+      (error, _, where) => expect(error, where).toMatchObject({ code: "E_DEVICE_LOST" }),
+    );
+    expect(seen).toEqual([]);
+  });
+
+  it("so it is where the implementation speaks of it late and in other words, as wgpu does", async () => {
+    await atEveryCall("on", wgpuDevice, loseAsWgpu, (error, _, where) =>
+      expect(error, where).toMatchObject({ code: "E_DEVICE_LOST" }),
+    );
+    expect(seen).toEqual([]);
+  });
+});
+
+/** How to lose a device of `wgpuDevice`. */
+const losings = new WeakMap<GPUDevice, () => void>();
+const loseAsWgpu = (lost: GPUDevice): void => losings.get(lost)!();
+
+/** A device whose loss shows as wgpu shows it: every call fails by an error of its own, and `lost` settles later. */
+async function wgpuDevice(): Promise<GPUDevice> {
+  const device = await newDevice();
+  let isLost = false;
+  let settle!: (info: GPUDeviceLostInfo) => void;
+  const lost = new Promise<GPUDeviceLostInfo>((resolve) => (settle = resolve));
+  Object.defineProperty(device, "lost", { value: lost });
+  losings.set(device, () => {
+    isLost = true;
+    setTimeout(() => settle({ reason: "unknown", message: "device was lost" } as GPUDeviceLostInfo), 20);
+  });
+  const gone = new DOMException("the read-back buffer could not be mapped", "OperationError");
+  // The scopes pop from the innermost one outwards: the second is that of validation.
+  let pops = 0;
+  wrap(device, "popErrorScope", (call) => {
+    const error = call() as Promise<GPUError | null>;
+    return isLost && pops++ % 3 === 1 ? Promise.resolve({ message: "Parent device is lost" }) : error;
+  });
+  wrap(device, "createBuffer", (call) => {
+    const buffer = call() as GPUBuffer;
+    wrap(buffer, "mapAsync", (map) => (isLost ? Promise.reject(gone) : map()));
+    return buffer;
+  });
+  wrap(device, "createComputePipelineAsync", (call) =>
+    isLost ? Promise.reject(new DOMException("Parent device is lost", "OperationError")) : call(),
+  );
+  wrap(device.queue, "onSubmittedWorkDone", (call) => (isLost ? Promise.reject(gone) : call()));
+  return device;
+}
+
+it("two Gatewise devices on one GPUDevice do not throw each other's errors", async () => {
+  const [one, other] = [await open(), await open()];
+  const x = other.tensor({ name: "x", shape: [4] });
+  let armed = true;
+  wrapWork(gpuDevice, (name, call) => {
+    if (name === "writeBuffer" && armed) {
+      armed = false;
+      mistake();
+    }
+    return call();
+  });
+  one.write(one.tensor({ name: "y", shape: [4] }), new Float32Array(4));
+  expect(Array.from(await other.read(x))).toEqual([0, 0, 0, 0]);
+  await other.finish();
+  await expect(one.finish()).rejects.toMatchObject({ code: "E_SHADER" });
+  await one.finish();
+  one.dispose();
+  expect(Array.from(await other.read(x))).toEqual([0, 0, 0, 0]);
+  other.dispose();
+  expect(seen).toEqual([]);
 });

@@ -7,6 +7,8 @@ import { openDevice, type Device } from "../../src/runtime/device.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 import { Trainer } from "../../src/training/trainer.ts";
+import { GatewiseError } from "../../src/errors.ts";
+import { atEveryCall } from "../gpu/phases.ts";
 
 const device = await openDevice();
 const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
@@ -41,5 +43,17 @@ for (const preset of PRESET_NAMES) {
     );
   });
 }
+
+// What wgpu says of a lost device differs from call to call; Gatewise says one thing.
+const { gpu } = navigator as Navigator & { gpu: GPU };
+await atEveryCall(
+  "on",
+  async () => (await gpu.requestAdapter())!.requestDevice(),
+  (lost) => lost.destroy(),
+  (error, _, where) =>
+    void check(`loss at ${where}`, async () =>
+      error instanceof GatewiseError && error.code === "E_DEVICE_LOST" ? [] : [`loss at ${where}: ${String(error)}`],
+    ),
+);
 
 console.log(JSON.stringify({ device: device.description, checks, failed }));
