@@ -78,7 +78,7 @@ export async function requestGpuDevice(request: AdapterRequest): Promise<{ devic
       giveUp(
         new GatewiseError(
           "E_NO_WEBGPU",
-          `WebGPU is here but did not answer within ${Math.round(milliseconds / 1000)} s: restart the browser or update the graphics driver, ${CPU_ADVICE}`,
+          `WebGPU is here but did not answer within ${Number((milliseconds / 1000).toPrecision(2))} s: restart the browser or update the graphics driver, ${CPU_ADVICE}`,
         ),
       ),
     milliseconds,
@@ -143,7 +143,8 @@ async function findDevice(
   );
 }
 
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : shown(error));
+/** The first line of what went wrong; drivers explain themselves over several. */
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message.trim().split("\n", 1)[0]! : shown(error));
 
 /** All that an adapter offers of what Gatewise can use. */
 function offered({ features, limits }: GPUAdapter): GPUDeviceDescriptor {

@@ -141,7 +141,7 @@ export function checkDeviceOptions(options: OpenDeviceOptions): void {
     const known = values?.map((each) => JSON.stringify(each)).join(", ");
     if (values && !values.includes(value))
       throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be one of ${known}, got ${shown(value)}`);
-    if (name.endsWith("Milliseconds") && !((value as number) > 0))
+    if (name.endsWith("Milliseconds") && !(typeof value === "number" && value > 0))
       throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be a number above 0, got ${shown(value)}`);
   }
 }

@@ -49,7 +49,7 @@ const LANES: u32 = 64u;
 ).forward;
 
 /** What `everything` gives. */
-export const EXPECTED: readonly number[] = [...new Array<number>(64).fill(3), 7, 7, 7, 7];
+export const EXPECTED: readonly number[] = [...Array.from({ length: 64 }, () => 3), 7, 7, 7, 7];
 
 /** Everything that a device does, from its opening to its dispose: all above it is made of this. */
 export async function everything(gpuDevice: GPUDevice, tuning: "on" | "off" = "on"): Promise<readonly number[]> {
