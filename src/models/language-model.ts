@@ -4,6 +4,7 @@ import { checkDevice, type Device } from "../runtime/device.ts";
 import { Lifetime } from "../turns.ts";
 import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "./config.ts";
 import {
+  checkFits,
   initialValues,
   makeParameterSet,
   readStateDict,
@@ -42,6 +43,10 @@ export class LanguageModel {
     if (config.precision === "f16" && device.gpuDevice && !device.gpuDevice.features.has("shader-f16")) {
       throw new GatewiseError("E_CONFIG", `precision must be "f32" here: ${device.description} has no shader-f16`);
     }
+    const { vocabSize, embeddingSize, hiddenSize } = config;
+    checkFits("LanguageModel.create", device, { vocabSize, embeddingSize, hiddenSize }, (sizes) =>
+      parameterSpecs({ ...config, ...sizes }),
+    );
     const parameters = makeParameterSet(device, "parameters", parameterSpecs(config));
     parameters.specs.forEach((spec, i) => device.write(parameters.flat.parts[i]!, initialValues(spec, seed, i)));
     return new LanguageModel(device, config, parameters);

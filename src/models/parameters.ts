@@ -3,7 +3,7 @@ import { copyNumbers, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { fillNormal, fillUniform } from "../random.ts";
 import type { Device } from "../runtime/device.ts";
-import type { FlatTensors } from "../runtime/recorder.ts";
+import { makeFlatTensors, type FlatTensors } from "../runtime/recorder.ts";
 import { pad4, sizeOf, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
 
 export type Initializer =
@@ -40,6 +40,42 @@ export function makeParameterSet(device: Device, label: string, specs: readonly 
     specs.map((spec) => ({ ...spec.tensor, name: `${label}.${spec.name}` })),
   );
   return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])), version: 0 };
+}
+
+/**
+ * Checks that parameters fit into one tensor of the device, before any is made.
+ *
+ * @param sizes the sizes that decide, under the names of their options; `specsOf` gives the parameters of others
+ * @throws GatewiseError E_LIMIT that says how large each may be
+ */
+export function checkFits<S extends Readonly<Record<string, number>>>(
+  where: string,
+  device: Device,
+  sizes: S,
+  specsOf: (sizes: S) => readonly ParameterSpec[],
+): void {
+  const most = device.maxTensorBytes;
+  const bytesOf = (changed: object): number => {
+    const specs = specsOf({ ...sizes, ...changed }).map(({ tensor }) => tensor);
+    return makeFlatTensors("parameters", specs).whole.storage.bytes;
+  };
+  if (bytesOf({}) <= most) return;
+  const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
+  const advice = Object.entries(sizes).flatMap(([name, size]) => {
+    let [fits, tooLarge] = [0, size];
+    while (tooLarge - fits > 1) {
+      const middle = (fits + tooLarge) >> 1;
+      if (bytesOf({ [name]: middle }) <= most) fits = middle;
+      else tooLarge = middle;
+    }
+    return fits > 0 ? [`${name} at most ${fits}`] : [];
+  });
+  const given = Object.entries(sizes).map(([name, size]) => `${name} ${size}`);
+  throw new GatewiseError(
+    "E_LIMIT",
+    `${where}: the parameters of ${given.join(", ")} need ${mebibytes(bytesOf({}))}, but this adapter binds at most ${mebibytes(most)}; ` +
+      (advice.length > 0 ? `with the others as they are, ${advice.join(", or ")}` : "make all of these smaller"),
+  );
 }
 
 /**

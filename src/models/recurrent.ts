@@ -4,6 +4,7 @@ import { GatewiseError } from "../errors.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import { Lifetime } from "../turns.ts";
 import {
+  checkFits,
   initialValues,
   makeParameterSet,
   readStateDict,
@@ -60,6 +61,8 @@ export class Recurrent {
     const config = recurrentConfig(rest);
     checkSeed("Recurrent: seed", seed);
     const specs = recurrentSpecs(config);
+    const { inputSize, hiddenSize } = config;
+    checkFits("Recurrent.create", device, { inputSize, hiddenSize }, (sizes) => recurrentSpecs({ ...config, ...sizes }));
     const parameters = makeParameterSet(device, config.cell, specs);
     let gradients: ParameterSet;
     try {

@@ -26,6 +26,7 @@ export class CpuDevice implements Device {
   readonly family = "software";
   readonly subgroupSize = 0;
   readonly gpuDevice = undefined;
+  readonly maxTensorBytes = Infinity;
   readonly tuner = undefined;
   readonly lost = new Promise<string>(() => {});
   readonly description: string;

@@ -46,6 +46,8 @@ export interface Device extends Target {
   readonly fallbackReason?: string | undefined;
   /** The underlying GPUDevice; undefined on the CPU device. */
   readonly gpuDevice: GPUDevice | undefined;
+  /** Bytes that one tensor may have at the most; Infinity where memory alone decides. */
+  readonly maxTensorBytes: number;
   /** What was tuned; undefined where nothing is. */
   readonly tuner: Tuner | undefined;
   /** Resolves with the reason when the device is lost; never on the CPU. */

@@ -137,6 +137,7 @@ export class WebGpuDevice implements Device {
   family: Family;
   readonly subgroupSize: number;
   readonly description: string;
+  readonly maxTensorBytes: number;
   readonly lost: Promise<string>;
   readonly pacer: SubmitPacer;
   readonly tuner: Tuner | undefined;
@@ -160,6 +161,7 @@ export class WebGpuDevice implements Device {
     this.family = isSoftware(info) ? "software" : "gpu";
     this.subgroupSize = subgroupSizeOf(info, gpuDevice.features);
     this.description = describe(info);
+    this.maxTensorBytes = Math.min(gpuDevice.limits.maxBufferSize, gpuDevice.limits.maxStorageBufferBindingSize);
     this.scopes = new ErrorScopes(gpuDevice);
     this.readbacks = new Readbacks(
       (descriptor) => this.makeHelper(descriptor),
@@ -186,13 +188,11 @@ export class WebGpuDevice implements Device {
   /** Checks every tensor against the limits first, so that a plan that does not fit leaves nothing behind. */
   allocate(tensors: readonly Tensor[]): void {
     this.check();
-    const { maxBufferSize, maxStorageBufferBindingSize } = this.gpuDevice.limits;
-    const limit = Math.min(maxBufferSize, maxStorageBufferBindingSize);
     for (const { name, shape, storage } of tensors) {
-      if (storage.bytes > limit) {
+      if (storage.bytes > this.maxTensorBytes) {
         throw new GatewiseError(
           "E_LIMIT",
-          `${name} [${shape.join(", ")}] needs ${mebibytes(storage.bytes)}, but this adapter binds at most ${mebibytes(limit)}; make the hidden size, the batch or the sequence smaller`,
+          `${name} [${shape.join(", ")}] needs ${mebibytes(storage.bytes)}, but this adapter binds at most ${mebibytes(this.maxTensorBytes)}; make the hidden size, the batch or the sequence smaller`,
         );
       }
     }

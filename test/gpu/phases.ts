@@ -120,7 +120,8 @@ export async function atEveryCall(
         () => undefined,
         (thrown) => thrown as unknown,
       );
-      check(error, method, `${method}, call ${at} of ${count}`);
+      // How many submits the tuner's work is cut into depends on the time they take: the last ones may not come again.
+      if (calls >= at) check(error, method, `${method}, call ${at} of ${count}`);
       gpuDevice.destroy();
     }
   }
