@@ -161,6 +161,17 @@ export function checkTokens(where: string, value: unknown, vocabSize: number): U
   return value instanceof Uint32Array ? value : Uint32Array.from(value);
 }
 
+/** @throws GatewiseError E_DATA unless `value` is a string */
+export function checkText(where: string, value: unknown): asserts value is string {
+  if (typeof value !== "string") throw new GatewiseError("E_DATA", `${where} must be a string, got ${shown(value)}`);
+}
+
+/** @throws GatewiseError E_CONFIG unless `value` is a function, or left out */
+export function checkFunction(where: string, value: unknown): void {
+  if (value !== undefined && typeof value !== "function")
+    throw new GatewiseError("E_CONFIG", `${where} must be a function, got ${shown(value)}`);
+}
+
 /** Bytes as callers have them, of a file or an answer. @throws GatewiseError E_DATA */
 export function checkBytes(where: string, value: unknown): Uint8Array {
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);

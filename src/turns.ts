@@ -1,5 +1,5 @@
 // Calls on one object, served in order, until it is disposed of.
-import { GatewiseError } from "./errors.ts";
+import { disposedError } from "./errors.ts";
 
 /** Serves asynchronous work on one object in the order in which it was asked for, one piece at a time. */
 export class Turns {
@@ -39,7 +39,7 @@ export class Lifetime {
 
   /** @throws GatewiseError E_DISPOSED */
   check(where: string): void {
-    if (this.disposed) throw new GatewiseError("E_DISPOSED", `${where}: this ${this.what} was disposed of; make a new one`);
+    if (this.disposed) throw disposedError(`${where}: this ${this.what}`);
     this.parent?.check(where);
   }
 

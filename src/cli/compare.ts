@@ -11,8 +11,8 @@ import { trainingOptions } from "../training/options.ts";
 import { Trainer } from "../training/trainer.ts";
 import { loadText } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { readTrainingFlags } from "./options.ts";
-import { count, duration, live, percent, print, printJson, Progress, rate, say } from "./progress.ts";
+import { idleFlags, readTrainingFlags } from "./options.ts";
+import { count, duration, live, percent, print, printJson, Progress, rate, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
 /** What the short form, the default, trains with: one to three minutes on two cores without a GPU. */
@@ -75,6 +75,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const config = (preset: PresetName) => languageModelConfig({ ...modelOptions, ...PRESETS[preset], vocabSize: tokenizer.size });
   const presets = PRESET_NAMES;
   presets.forEach(config);
+  idleFlags(config("lstm"), options).forEach(warn);
 
   return withDevice(flags, async (device) => {
     const stop = listenForStop(() => say("stopping after this step"));

@@ -161,5 +161,16 @@ export const flagOf = (field: string): string | undefined => ALL_FLAGS.find((fla
 /** An error message of the library in the words of the command line: it begins with the flag, not the field. */
 export const inFlags = (message: string): string => message.replace(/^\w+(?= must be )/, (field) => flagOf(field) ?? field);
 
+/** What was asked for and does nothing, for people. */
+export function idleFlags(
+  { dropout, numLayers }: Pick<LanguageModelConfig, "dropout" | "numLayers">,
+  { momentum, optimizer }: Pick<TrainingOptions, "momentum" | "optimizer">,
+): readonly string[] {
+  return [
+    ...(dropout > 0 && numLayers === 1 ? ["--dropout acts between layers, and this model has one: it does nothing"] : []),
+    ...(momentum > 0 && optimizer !== "sgd" ? [`--momentum is SGD's: with ${optimizer} it does nothing`] : []),
+  ];
+}
+
 /** A field's value as its flag takes it. */
 export const flagValue = (field: string, value: unknown): string => String(toFlag(field, value));

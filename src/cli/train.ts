@@ -35,7 +35,7 @@ import {
   type FoundCheckpoint,
   type RunInfo,
 } from "./files.ts";
-import { flagOf, flagValue, readTrainingFlags, type ModelOptions } from "./options.ts";
+import { flagOf, flagValue, idleFlags, readTrainingFlags, type ModelOptions } from "./options.ts";
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
@@ -116,6 +116,7 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   const config = checkpoint
     ? changedConfig(checkpoint.config, typed.model)
     : languageModelConfig({ ...all.model, vocabSize: tokenizer.size });
+  idleFlags(config, options).forEach(warn);
   return {
     text,
     tokenizer,

@@ -1,5 +1,5 @@
 // Books: those that come with the package, and texts from elsewhere made ready for training.
-import { checkInteger, checkOptions } from "../checks.ts";
+import { checkFunction, checkInteger, checkOptions, checkSignal, checkText, namesOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
 export interface Book {
@@ -36,7 +36,10 @@ export const BOOKS: readonly Book[] = [
 ];
 
 /** The bundled book of this name, in any case. */
-export const findBook = (name: string): Book | undefined => BOOKS.find((b) => b.name === name.toLowerCase());
+export function findBook(name: string): Book | undefined {
+  checkText("findBook: the name", name);
+  return BOOKS.find((b) => b.name === name.toLowerCase());
+}
 
 /** "alice, ball, …": for messages. */
 export const bookNames = (): string => BOOKS.map((b) => b.name).join(", ");
@@ -52,6 +55,7 @@ export const lineEnds = (text: string): string => text.replace(/\r\n?/g, "\n");
 
 /** Text with line ends as \n and no byte-order mark, without the header and footer of Project Gutenberg. */
 export function stripGutenberg(text: string): string {
+  checkText("stripGutenberg: the text", text);
   let body = lineEnds(text.replace(/^\uFEFF/, ""));
   const licence = OLD_START.exec(body);
   const start = START.exec(body) ?? (licence && !END.test(body.slice(0, licence.index)) ? licence : undefined);
@@ -107,7 +111,7 @@ export interface FetchOptions {
   /** Called once before anything is asked for, and then with each piece that comes. */
   readonly onProgress?: (progress: FetchProgress) => void;
 }
-const FETCH_OPTIONS = ["signal", "fetch", "timeout", "maxBytes", "onProgress"];
+const FETCH_OPTIONS = namesOf<FetchOptions>({ signal: true, fetch: true, timeout: true, maxBytes: true, onProgress: true });
 
 /**
  * Downloads a text and strips Project Gutenberg's header and footer. A page such as gutenberg.org/ebooks/11 stands
@@ -117,11 +121,15 @@ const FETCH_OPTIONS = ["signal", "fetch", "timeout", "maxBytes", "onProgress"];
  * unknown options.
  */
 export async function fetchText(url: string, options: FetchOptions = {}): Promise<string> {
+  checkText("fetchText: the address", url);
   checkOptions("fetchText", options, FETCH_OPTIONS);
   const { fetch = globalThis.fetch, timeout = 30_000, maxBytes = 2 ** 28, signal, onProgress } = options;
   // A longer timer would go off at once.
   checkInteger("fetchText: timeout", timeout, 1, 2 ** 31 - 1);
   checkInteger("fetchText: maxBytes", maxBytes, 1);
+  checkSignal("fetchText", signal);
+  checkFunction("fetchText: fetch", fetch);
+  checkFunction("fetchText: onProgress", onProgress);
   const page = GUTENBERG_PAGE.exec(url);
   const target = page ? `https://www.gutenberg.org/cache/epub/${page[1]}/pg${page[1]}.txt` : url;
   // Ends the download where it fails, too: what comes after the limit is not even received.

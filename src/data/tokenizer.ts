@@ -1,3 +1,4 @@
+import { checkNumbers, checkText } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
 /** Unknown characters that an error message lists. */
@@ -17,8 +18,9 @@ export class CharTokenizer {
     this.tokens = new Map(characters.map((character, token) => [character.codePointAt(0)!, token]));
   }
 
-  /** @throws GatewiseError E_DATA if the text is empty */
+  /** @throws GatewiseError E_DATA if the text is empty, or no text */
   static fromText(text: string): CharTokenizer {
+    checkText("CharTokenizer.fromText: the text", text);
     if (text.length === 0) throw new GatewiseError("E_DATA", "the text is empty; a tokenizer needs at least one character");
     const seen = new Set<number>();
     for (let i = 0; i < text.length; i++) {
@@ -58,6 +60,7 @@ export class CharTokenizer {
    * @throws GatewiseError E_DATA that names the characters the tokenizer does not know
    */
   encode(text: string): Uint32Array {
+    checkText("CharTokenizer.encode: the text", text);
     const out = new Uint32Array(text.length);
     const unknown = new Map<number, number>();
     let count = 0;
@@ -76,8 +79,9 @@ export class CharTokenizer {
     return out.slice(0, count);
   }
 
-  /** @throws GatewiseError E_DATA for a token outside the vocabulary */
+  /** @throws GatewiseError E_DATA for a token outside the vocabulary, E_SHAPE for what is no array of numbers */
   decode(tokens: ArrayLike<number>): string {
+    checkNumbers("CharTokenizer.decode: tokens", tokens);
     const parts: string[] = [];
     for (let i = 0; i < tokens.length; i++) {
       const character = this.characters[tokens[i]!];

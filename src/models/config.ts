@@ -53,6 +53,11 @@ export const LANGUAGE_MODEL_DEFAULTS = {
   precision: "f32",
 } as const satisfies Required<Omit<LanguageModelConfig, "vocabSize" | "forgetBias">> & { forgetBias: undefined };
 const NAMES = ["vocabSize", ...Object.keys(LANGUAGE_MODEL_DEFAULTS)];
+const OTHER_NAMES = { hidden: "hiddenSize", embedding: "embeddingSize", layers: "numLayers" };
+
+/** @throws GatewiseError E_CONFIG for options that a model does not have */
+export const checkModelNames = (where: string, options: unknown, also: readonly string[] = []): void =>
+  checkOptions(where, options, [...NAMES, ...also], OTHER_NAMES);
 
 /**
  * Fills in defaults and checks every field.
@@ -60,7 +65,7 @@ const NAMES = ["vocabSize", ...Object.keys(LANGUAGE_MODEL_DEFAULTS)];
  * @throws GatewiseError E_CONFIG naming the field, what it must be and what came.
  */
 export function languageModelConfig(options: Partial<LanguageModelConfig> & { readonly vocabSize: number }): LanguageModelConfig {
-  checkOptions("model", options, NAMES, { hidden: "hiddenSize", embedding: "embeddingSize", layers: "numLayers" });
+  checkModelNames("model", options);
   const config: LanguageModelConfig = { ...LANGUAGE_MODEL_DEFAULTS, ...given(options ?? {}) };
   checkOneOf("cell", config.cell, CELL_NAMES);
   checkOneOf("input", config.input, ["embedding", "one-hot"]);

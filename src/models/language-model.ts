@@ -2,7 +2,7 @@ import { checkSeed, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import { Lifetime } from "../turns.ts";
-import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "./config.ts";
+import { checkModelNames, languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "./config.ts";
 import {
   checkFits,
   initialValues,
@@ -37,6 +37,7 @@ export class LanguageModel {
   /** @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
   static create(device: Device, options: LanguageModelOptions): LanguageModel {
     checkDevice("LanguageModel.create", device);
+    checkModelNames("LanguageModel.create", options, ["seed"]);
     const { seed = 1, ...rest } = options ?? {};
     const config = languageModelConfig(rest);
     checkSeed("seed", seed);

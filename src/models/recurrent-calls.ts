@@ -144,7 +144,7 @@ export function forwardInputs(config: RecurrentConfig, x: ArrayLike<number>, opt
     x: copyInput(where, config, T, B, x),
     h0: copyState(`${where}: h0`, config, B, h0),
     c0: copyState(`${where}: c0`, config, B, c0, true),
-    lengths: lengths && copyLengths(`${where}: lengths`, lengths, T, B),
+    lengths: lengths === undefined ? undefined : copyLengths(`${where}: lengths`, lengths, T, B),
     training: training && config.dropout > 0,
   };
 }

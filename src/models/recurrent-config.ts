@@ -1,5 +1,5 @@
 // The configuration of a recurrent layer: its fields, defaults and parameters.
-import { checkInteger, checkNumber, checkOneOf, checkOptions, given } from "../checks.ts";
+import { checkInteger, checkNumber, checkOneOf, checkOptions, checkSeed, given } from "../checks.ts";
 import { CELL_NAMES, cellOf, checkCellOptions, type CellName } from "./cells.ts";
 import { layerParameters, type ParameterSpec } from "./parameters.ts";
 
@@ -38,12 +38,13 @@ const DEFAULTS = {
   resetAfter: true,
   nonlinearity: "tanh",
 } as const satisfies Omit<RecurrentConfig, "cell" | "inputSize" | "hiddenSize">;
-const NAMES = ["cell", "inputSize", "hiddenSize", ...Object.keys(DEFAULTS)];
+const NAMES = ["cell", "inputSize", "hiddenSize", "seed", ...Object.keys(DEFAULTS)];
 
 /** Fills in defaults and checks every field. @throws GatewiseError E_CONFIG */
-export function recurrentConfig(options: Partial<RecurrentConfig>): RecurrentConfig {
+export function recurrentConfig(options: RecurrentOptions): { readonly config: RecurrentConfig; readonly seed: number } {
   checkOptions("Recurrent", options, NAMES, { hidden: "hiddenSize", layers: "numLayers" });
-  const config = { ...DEFAULTS, ...given(options) } as RecurrentConfig;
+  const { seed, ...config } = { ...DEFAULTS, seed: 1, ...given(options ?? {}) };
+  checkSeed("Recurrent: seed", seed);
   checkOneOf("Recurrent: cell", config.cell, CELL_NAMES);
   checkInteger("Recurrent: inputSize", config.inputSize, 1, 65536);
   checkInteger("Recurrent: hiddenSize", config.hiddenSize, 1, 65536);
@@ -53,7 +54,7 @@ export function recurrentConfig(options: Partial<RecurrentConfig>): RecurrentCon
     checkOneOf(`Recurrent: ${field}`, config[field], [true, false]);
   checkOneOf("Recurrent: nonlinearity", config.nonlinearity, ["tanh", "relu"]);
   checkCellOptions("Recurrent: ", config);
-  return config;
+  return { config, seed };
 }
 
 /** "l0", "l0_reverse", "l1", …: the suffix of PyTorch's parameter names. */

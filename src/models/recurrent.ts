@@ -1,5 +1,4 @@
 // A recurrent layer on any input, like torch.nn.RNN, GRU and LSTM: stacked, bidirectional, with rows of unequal length.
-import { checkSeed } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import { Lifetime } from "../turns.ts";
@@ -57,9 +56,7 @@ export class Recurrent {
   /** @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
   static create(device: Device, options: RecurrentOptions): Recurrent {
     checkDevice("Recurrent.create", device);
-    const { seed = 1, ...rest } = options ?? {};
-    const config = recurrentConfig(rest);
-    checkSeed("Recurrent: seed", seed);
+    const { config, seed } = recurrentConfig(options);
     const specs = recurrentSpecs(config);
     const { inputSize, hiddenSize } = config;
     checkFits("Recurrent.create", device, { inputSize, hiddenSize }, (sizes) => recurrentSpecs({ ...config, ...sizes }));

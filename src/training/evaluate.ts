@@ -1,4 +1,4 @@
-import { checkInteger, checkOptions, checkSignal, checkTokens, given } from "../checks.ts";
+import { checkSignal, checkTokens } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
@@ -7,7 +7,7 @@ import { makeState, recordPass, type PassInputs, type RecurrentState } from "../
 import type { Plan } from "../runtime/device.ts";
 import { sizeOf, type Tensor } from "../runtime/tensor.ts";
 import { Lifetime } from "../turns.ts";
-import { TRAINING_DEFAULTS, type TrainingOptions } from "./options.ts";
+import { trainingOptions, type TrainingOptions } from "./options.ts";
 
 export interface Evaluation {
   /** Mean nats per token. */
@@ -44,10 +44,7 @@ export async function makeEvaluator(
   options: Pick<TrainingOptions, "batchSize" | "seqLen">,
 ): Promise<Evaluator> {
   checkModel("makeEvaluator", model);
-  checkOptions("makeEvaluator", options, Object.keys(TRAINING_DEFAULTS));
-  const { batchSize, seqLen } = { ...TRAINING_DEFAULTS, ...given(options ?? {}) };
-  checkInteger("makeEvaluator: batchSize", batchSize, 1);
-  checkInteger("makeEvaluator: seqLen", seqLen, 1);
+  const { batchSize, seqLen } = trainingOptions(options);
   const text = checkTokens("makeEvaluator: tokens", tokens, model.config.vocabSize).slice();
   const life = new Lifetime("evaluator", model.life);
   const evaluation = await life.serve("makeEvaluator", () => recordEvaluation(model, text, { batchSize, seqLen }));

@@ -1,4 +1,5 @@
 // The check that users can run: are the gradients that this device computes right?
+import { checkFunction, checkOneOf, checkOptions, checkSignal, namesOf, shown } from "../checks.ts";
 import { IGNORE, sortByToken } from "../data/batches.ts";
 import { lstm } from "../kernels/lstm.ts";
 import { matmul } from "../kernels/matmul.ts";
@@ -7,13 +8,13 @@ import { rnn } from "../kernels/rnn.ts";
 import { hasOption } from "../models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
-import { makeParameterSet, type ParameterSet } from "../models/parameters.ts";
+import { makeParameterSet, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import { makeState, recordPass, type PassInputs } from "../models/pass.ts";
 import { Recurrent } from "../models/recurrent.ts";
 import { GatewiseError } from "../errors.ts";
 import { fraction, randomWord } from "../random.ts";
 import { CpuDevice } from "../runtime/cpu-device.ts";
-import type { Device } from "../runtime/device.ts";
+import { checkDevice, type Device } from "../runtime/device.ts";
 import type { Entry } from "../runtime/kernel.ts";
 import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 import { differences } from "../runtime/verify.ts";
@@ -55,6 +56,30 @@ export interface CheckOptions {
   readonly onResult?: (result: CheckResult) => void;
 }
 
+const CHECK_NAMES = namesOf<CheckOptions>({
+  cells: true,
+  quick: true,
+  model: true,
+  breakage: true,
+  signal: true,
+  onResult: true,
+});
+
+/** @throws GatewiseError E_CONFIG */
+function checkCheckOptions(options: CheckOptions): void {
+  checkOptions("checkGradients", options, CHECK_NAMES);
+  const { cells, quick = false, model, breakage, signal, onResult } = options;
+  if (cells !== undefined && !Array.isArray(cells))
+    throw new GatewiseError("E_CONFIG", `checkGradients: cells must be an array of names, got ${shown(cells)}`);
+  for (const cell of cells ?? []) checkOneOf("checkGradients: each of cells", cell, Object.keys(CHECKED_CELLS));
+  checkOneOf("checkGradients: quick", quick, [true, false]);
+  if (model !== undefined && !(model instanceof LanguageModel || model instanceof Recurrent))
+    throw new GatewiseError("E_CONFIG", `checkGradients: model must be a LanguageModel or a Recurrent, got ${shown(model)}`);
+  if (breakage !== undefined) checkOneOf("checkGradients: breakage", breakage, BREAKAGES);
+  checkSignal("checkGradients", signal);
+  checkFunction("checkGradients: onResult", onResult);
+}
+
 export interface CheckResult {
   /**
    * "kernel": an entry point against its reference; "gradients": a model's against the float64 reference;
@@ -93,16 +118,19 @@ const SMALLEST_NORM = 1e-6;
  * Checks the gradients that a device computes: kernel by kernel and model by model against the float64 reference, the
  * reference against finite differences, and what drivers are known to get wrong.
  *
- * @throws GatewiseError E_DEVICE_LOST, E_SHADER; E_NAN_LOSS for a model whose parameters are not all finite, for which the
+ * @throws GatewiseError E_DEVICE_LOST, E_SHADER, E_DISPOSED; E_CONFIG for options unknown or out of range; E_NAN_LOSS for a model whose parameters are not all finite, for which the
  * device is not to blame. A wrong gradient is a result, not an error.
  * @example
  * const report = await checkGradients(device, { quick: true });
  * if (!report.passed) console.warn(report.results.filter((r) => !r.passed));
  */
 export async function checkGradients(device: Device, options: CheckOptions = {}): Promise<CheckReport> {
+  checkDevice("checkGradients", device);
+  checkCheckOptions(options);
   const { cells = Object.keys(CHECKED_CELLS) as CheckedCell[], quick = false, model, breakage, signal, onResult } = options;
   const begun = performance.now();
-  if (model) requireFinite(await model.stateDict());
+  const weights = await model?.stateDict();
+  if (weights) requireFinite(weights);
   const cpu = new CpuDevice("float64");
   const results: CheckResult[] = [];
   const add = (result: CheckResult): void => {
@@ -133,8 +161,8 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
     add(await compareWithDifferences(cpu, name, config, sizes));
     add(await compareAlongGradient(device, name, config, sizes, breakage));
   }
-  if (model instanceof LanguageModel) add(await checkLanguageModel(device, cpu, model));
-  if (model instanceof Recurrent) for (const result of await checkRecurrent(cpu, model)) add(result);
+  if (model instanceof LanguageModel) add(await checkLanguageModel(device, cpu, model, weights!));
+  if (model instanceof Recurrent) add(await checkRecurrent(cpu, model, weights!));
   if (!quick) {
     for (const [name, entry] of allEntries()) {
       const found = await differences(device, entry);
@@ -349,8 +377,7 @@ function requireFinite(weights: Readonly<Record<string, ArrayLike<number>>>): vo
 }
 
 /** A user's own language model, at its own sizes and weights. */
-async function checkLanguageModel(device: Device, cpu: Device, model: LanguageModel): Promise<CheckResult> {
-  const weights = await model.stateDict();
+async function checkLanguageModel(device: Device, cpu: Device, model: LanguageModel, weights: StateDict): Promise<CheckResult> {
   const sizes: PassSizes = { T: 4, B: 2, loss: "all" };
   const [onDevice, onCpu] = [
     await makePassHarness(device, model.config, sizes, { weights }),
@@ -362,30 +389,26 @@ async function checkLanguageModel(device: Device, cpu: Device, model: LanguageMo
   return result;
 }
 
-/** A user's own recurrent layer, at its own sizes and weights. */
-async function checkRecurrent(cpu: Device, layer: Recurrent): Promise<readonly CheckResult[]> {
-  const { inputSize, hiddenSize, bidirectional, cell } = layer.config;
-  const twin = Recurrent.create(cpu, layer.config);
-  twin.loadStateDict(await layer.stateDict());
+/** A user's own recurrent layer, at its own sizes and weights: a copy of it, so that its last forward pass stays its own. */
+async function checkRecurrent(cpu: Device, { device, config }: Recurrent, weights: StateDict): Promise<CheckResult> {
+  const { inputSize, hiddenSize, bidirectional, cell } = config;
   const [T, B] = [4, 2];
   const x = Float32Array.from({ length: T * B * inputSize }, (_, i) => random(i, 60));
   const dOutput = Float32Array.from({ length: T * B * hiddenSize * (bidirectional ? 2 : 1) }, (_, i) => random(i, 61));
-  const run = async (each: Recurrent): Promise<Record<string, ArrayLike<number>>> => {
-    const { output, hN } = await each.forward(x, { T, B });
-    const { dx, dh0, gradients } = await each.backward(dOutput);
-    return { output, hN, dx, dh0, ...gradients };
+  const run = async (on: Device): Promise<Record<string, ArrayLike<number>>> => {
+    const layer = Recurrent.create(on, config);
+    try {
+      layer.loadStateDict(weights);
+      const { output, hN } = await layer.forward(x, { T, B });
+      const { dx, dh0, gradients } = await layer.backward(dOutput);
+      return { output, hN, dx, dh0, ...gradients };
+    } finally {
+      layer.dispose();
+    }
   };
-  const worst = worstTensor(await run(layer), await run(twin));
-  twin.dispose();
-  return [
-    {
-      part: "gradients",
-      name: `your ${cell} layer`,
-      passed: worst.error <= GRADIENT_TOLERANCE,
-      tolerance: GRADIENT_TOLERANCE,
-      ...worst,
-    },
-  ];
+  const worst = worstTensor(await run(device), await run(cpu));
+  const passed = worst.error <= GRADIENT_TOLERANCE;
+  return { part: "gradients", name: `your ${cell} layer`, passed, tolerance: GRADIENT_TOLERANCE, ...worst };
 }
 
 /** Elements of a parameter that finite differences look at: a spread of them. */

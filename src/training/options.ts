@@ -72,7 +72,7 @@ const OTHER_NAMES = { lr: "learningRate", batch: "batchSize", seq: "seqLen", ste
  */
 export function trainingOptions(options: Partial<TrainingOptions>): TrainingOptions {
   checkOptions("training options", options, Object.keys(TRAINING_DEFAULTS), OTHER_NAMES);
-  const all: TrainingOptions = { ...TRAINING_DEFAULTS, ...given(options) };
+  const all: TrainingOptions = { ...TRAINING_DEFAULTS, ...given(options ?? {}) };
   const number = (name: keyof TrainingOptions, ok: (value: number) => boolean, expected: string): void =>
     checkNumber(name, all[name], (value) => Number.isFinite(value) && ok(value), expected);
   for (const name of ["batchSize", "seqLen", "totalSteps"] as const) checkInteger(name, all[name], 1);

@@ -1,3 +1,4 @@
+import { checkInteger, checkOneOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
 export const SCHEDULES = ["constant", "cosine", "step"] as const;
@@ -46,8 +47,12 @@ export const reachedRate = (steps: number, schedule: Schedule): number => learni
  * A new schedule over the steps that remain after `step`, for `resumeTrainer`: stretching the old one over more steps
  * would raise the rate again half-way. "reached" begins at the rate that the run had come to, without a warm-up; "peak"
  * at the old peak, with it (a warm restart).
+ *
+ * @throws GatewiseError E_CONFIG
  */
 export function restartSchedule(step: number, options: Schedule, from: "reached" | "peak"): Partial<Schedule> {
+  checkInteger("restartSchedule: step", step, 0);
+  checkOneOf("restartSchedule: from", from, ["reached", "peak"]);
   return from === "peak"
     ? { scheduleStart: step }
     : { scheduleStart: step, learningRate: reachedRate(step, options), warmupSteps: 0 };

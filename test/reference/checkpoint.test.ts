@@ -262,6 +262,26 @@ describe("a checkpoint", () => {
     expect(sameText({ ...checkpoint, training: undefined }, tokens)).toBe(false);
   });
 
+  it("is not made with a tokenizer that it could not be read with, which trains all the same", async () => {
+    const words = (json: unknown) => ({
+      size: V,
+      encode: (given: string) => tokenizer.encode(given),
+      decode: (given: ArrayLike<number>) => tokenizer.decode(given),
+      toJSON: () => json,
+    });
+    for (const json of [{ kind: "bpe", merges: [] }, null, undefined, { kind: "char", codePoints: [97] }]) {
+      const model = LanguageModel.create(device, { cell: "rnn", vocabSize: V, embeddingSize: 3, hiddenSize: 5 });
+      const trainer = Trainer.create(model, tokens, { ...trainerOptions({}), tokenizer: words(json) });
+      for await (const _ of trainer.run({ maxSteps: 1 }));
+      await expect(saveCheckpoint(trainer)).rejects.toMatchObject({
+        code: "E_CONFIG",
+        message: expect.stringMatching(/loadCheckpoint could not read a checkpoint with this tokenizer.*keep model\.stateDict/),
+      });
+      trainer.dispose();
+      model.dispose();
+    }
+  });
+
   it("cannot be made without a tokenizer, nor of a run whose gradient was not finite", async () => {
     const model = LanguageModel.create(device, modelOptions({}));
     const without = Trainer.create(model, tokens, { batchSize: 3, seqLen: 6 });

@@ -42,6 +42,21 @@ describe("bad input gets one line on stderr, its exit code, and leaves nothing b
     ["--hidden twelve", ["train", "--hidden", "twelve"], 2, /--hidden.*expected a number/],
     ["--steps 0", ["train", "--steps", "0"], 2, /--steps must be an integer of at least 1/],
     ["--lr 0", ["train", "--lr", "0"], 2, /--lr must be a number above 0/],
+    ["--clip Infinity", ["train", "--clip", "Infinity"], 2, /--clip must be a number of at least 0, got Infinity/],
+    ...["4294967297", "1.5", "-1"].map((seed): [string, string[], number, RegExp] => [
+      `--seed ${seed}`,
+      ["train", ...TINY, `--seed=${seed}`],
+      2,
+      new RegExp(`--seed must be an integer from 0 to 4294967295, got ${seed}`),
+    ]),
+    ["relu in an LSTM", ["train", ...TINY, "--nonlinearity", "relu"], 2, /--nonlinearity must be left out with the cell lstm/],
+    [
+      "a reset gate in an LSTM",
+      ["train", ...TINY, "--gru-reset", "before"],
+      2,
+      /--gru-reset must be left out with the cell lstm/,
+    ],
+    ["a forget gate in a GRU", ["train", ...TINY, "--cell", "gru", "--forget-bias", "1"], 2, /--forget-bias must be left out/],
     ["a misspelled flag", ["train", "--hiden", "3"], 2, /unknown option '--hiden' \(Did you mean --hidden\?\)/],
     ["an unknown cell", ["train", "--cell", "lstn"], 2, /--cell.*Allowed choices are rnn, gru, lstm/],
     ["an unknown command", ["tran"], 2, /unknown command 'tran'/],
@@ -234,6 +249,17 @@ describe("train", () => {
     expect(err).toMatch(/^warning: the optimizer is sgd now, and was adam: its moments begin from zero$/m);
     expect(code).toBe(0);
     expect(lines(gatewise("info", "other", "--json").out)[0].config.precision).toBe("f16");
+  });
+
+  it("says once of an option that does nothing that it does nothing", () => {
+    const { code, err } = gatewise("train", ...TINY, "--steps", "2", "--dropout", "0.2", "--momentum", "0.9", "--out", "idle");
+    expect(code).toBe(0);
+    expect(err.match(/^warning: .*$/gm)).toEqual([
+      "warning: --dropout acts between layers, and this model has one: it does nothing",
+      "warning: --momentum is SGD's: with adam it does nothing",
+    ]);
+    const used = ["--layers", "2", "--dropout", "0.2", "--optimizer", "sgd", "--momentum", "0.9"];
+    expect(gatewise("train", ...TINY, "--steps", "2", ...used, "--out", "used").err).not.toContain("warning");
   });
 
   it("starts a new run from another's weights with --init-from", () => {
