@@ -172,9 +172,12 @@ function NoWebGpu() {
     <Notice label="No WebGPU">
       <p>
         <strong>{name} gives this page no GPU.</strong>{" "}
-        {isSecureContext ? advice : "WebGPU works only on pages served by https or from localhost."} Until then the lab trains a
-        small network on the CPU: slowly, but with the same results.
+        {isSecureContext
+          ? advice
+          : `Its address, ${location.origin}, is not a secure one: browsers offer WebGPU only to pages that come over https or from localhost.`}{" "}
+        Until then the lab trains a small network on the CPU: slowly, but with the same results.
       </p>
+      {isSecureContext && "gpu" in navigator && <p class="small muted">What came when it was asked: {noWebGpu.value}.</p>}
       <button type="button" disabled={run.value !== undefined} onClick={() => void openDevice("webgpu")}>
         Look for a GPU again
       </button>

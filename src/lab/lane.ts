@@ -23,6 +23,8 @@ export interface Lane {
   model: LanguageModel;
   trainer: Trainer;
   events: AsyncGenerator<TrainingEvent, void, void> | undefined;
+  /** What ends its present events. */
+  signal: AbortSignal | undefined;
   /** Rows of STEP_FIELDS and of EVAL_FIELDS numbers. */
   points: number[];
   evaluations: number[];
@@ -76,6 +78,7 @@ function laneOf(preset: PresetName, model: LanguageModel, trainer: Trainer, give
     model,
     trainer,
     events: undefined,
+    signal: undefined,
     points: [],
     evaluations: [],
     sentPoints: 0,
@@ -153,6 +156,12 @@ function upTo(rows: readonly number[], step: number, fields: number): number[] {
 /** Whether there is anything left to train. */
 export const isActive = (lane: Lane): boolean => lane.failure === undefined && !lane.finished;
 
+/** Begins a stretch of training, which ends when it is aborted. */
+export function start(lane: Lane, maxSteps: number, signal: AbortSignal): void {
+  lane.signal = signal;
+  lane.events = lane.trainer.run({ maxSteps, signal });
+}
+
 /** Trains until the next number is there. Returns false when the lane's events have come to an end. */
 export async function pull(lane: Lane): Promise<boolean> {
   const begun = performance.now();
@@ -171,7 +180,8 @@ export async function pull(lane: Lane): Promise<boolean> {
     }
     return true;
   } catch (error) {
-    stopAtNaN(lane, error);
+    // Stopped while it was compiled or tuned.
+    if (!(lane.signal?.aborted && error === lane.signal.reason)) stopAtNaN(lane, error);
     return false;
   }
 }

@@ -96,6 +96,8 @@ export type LabEvent =
   | { readonly event: "unsaved"; readonly message: string }
   | { readonly event: "device"; readonly device: DeviceInfo; readonly message: string }
   | { readonly event: "notice"; readonly message: string }
+  /** Forms of kernels are tried on this device, once: so many choices of so many are made. */
+  | { readonly event: "tuning"; readonly done: number; readonly of: number; readonly over: boolean }
   /** The check begins, perhaps anew after a loss of the device. */
   | { readonly event: "check-begins" }
   | { readonly event: "check"; readonly result: CheckResult };
@@ -146,6 +148,7 @@ export interface LabWorker {
   checkpoint(lane: number): Promise<Result<{ bytes: Uint8Array }>>;
   /** Makes a run of a checkpoint, on the text that is loaded. */
   openCheckpoint(bytes: Uint8Array, settings: Settings, sampling: Sampling): Promise<Result<{ run: RunInfo; notice: string }>>;
+  /** Keeps the run as it stands, at once. */
   save(): Promise<void>;
   restore(id: string): Promise<Result<{ run: RunInfo; sampling: Sampling; logs: readonly Log[] }>>;
   /** The logs of a stored run's models; none if nothing is kept. */

@@ -1,11 +1,18 @@
 // Files of the runs, in the browser's private file system: runs/<id>/run.json, <preset>.safetensors, <preset>.log and,
 // for a text of the visitor's own, text.txt. A file is replaced whole or not at all.
+import { GatewiseError } from "../errors.ts";
 import type { StoredRun } from "./protocol.ts";
 import { parseRun, soundRows } from "./stored.ts";
 
+/** @throws GatewiseError E_DATA where browsers have none for a page: those that came over plain http */
+async function filesOf(): Promise<FileSystemDirectoryHandle> {
+  const { storage } = navigator as { readonly storage?: StorageManager };
+  if (!storage?.getDirectory) throw new GatewiseError("E_DATA", "it keeps them for pages with a secure address only");
+  return storage.getDirectory();
+}
+
 async function folder(id: string, create: boolean): Promise<FileSystemDirectoryHandle> {
-  const root = await navigator.storage.getDirectory();
-  const runs = await root.getDirectoryHandle("runs", { create });
+  const runs = await (await filesOf()).getDirectoryHandle("runs", { create });
   return runs.getDirectoryHandle(id, { create });
 }
 
@@ -49,8 +56,7 @@ export async function readRun(id: string): Promise<StoredRun | undefined> {
 }
 
 export async function removeRun(id: string): Promise<void> {
-  const root = await navigator.storage.getDirectory();
-  const runs = await root.getDirectoryHandle("runs", { create: true });
+  const runs = await (await filesOf()).getDirectoryHandle("runs", { create: true });
   await runs.removeEntry(id, { recursive: true }).catch(() => {});
 }
 

@@ -128,6 +128,11 @@ function hear(event: LabEvent): void {
     case "notice":
       status.value = event.message;
       break;
+    case "tuning":
+      if (!event.over)
+        status.value = `Finding out, once, how this device computes fastest: choice ${event.done + 1} of ${event.of}.`;
+      else announcePhase(phase.value);
+      break;
     case "check-begins":
       checkResults.value = [];
       break;

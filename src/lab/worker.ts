@@ -3,11 +3,24 @@
 import * as Comlink from "comlink";
 import { GatewiseError } from "../errors.ts";
 import { PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { CPU_ADVICE } from "../runtime/adapter.ts";
 import { openDevice, type Device } from "../runtime/device.ts";
+import type { TuningProgress } from "../runtime/tuner.ts";
 import { loadCheckpoint, sameText } from "../training/checkpoint.ts";
 import { checkGradients } from "../training/gradient-check.ts";
 import { estimateRun } from "./estimate.ts";
-import { disposeLane, isActive, laneFromCheckpoint, makeLanes, newLane, pull, setLog, takeSnapshot, type Lane } from "./lane.ts";
+import {
+  disposeLane,
+  isActive,
+  laneFromCheckpoint,
+  makeLanes,
+  newLane,
+  pull,
+  setLog,
+  start,
+  takeSnapshot,
+  type Lane,
+} from "./lane.ts";
 import {
   EVAL_FIELDS,
   STEP_FIELDS,
@@ -34,6 +47,8 @@ const SAMPLE_INTERVAL = 4000;
 const FIRST_SAMPLE = 2500;
 const SHARE = { save: 1 / 30, sample: 1 / 6 };
 const SAMPLE_LENGTH = 240;
+/** A device that came may still have to be asked what it is like; the library itself waits 15 s for it to come. */
+const OPEN_LIMIT = 20_000;
 /** Devices opened in a row after losses; a device that trained this long without one counts as sound again. */
 const TRIES = 3;
 const TRY_DELAYS = [50, 2000, 6000];
@@ -86,8 +101,24 @@ function exclusive<T>(task: () => Promise<T>): Promise<T> {
   return result;
 }
 
+/** Ends at once what takes long on the device: compiling, tuning, sampling. */
+let halt = new AbortController();
+function haltWork(): void {
+  halt.abort();
+  halt = new AbortController();
+}
+
+/** What ends a piece of work, and is ended by a halt. */
+function haltable(): AbortController {
+  const controller = new AbortController();
+  halt.signal.addEventListener("abort", () => controller.abort(), { signal: controller.signal });
+  return controller;
+}
+
 const codeOf = (error: unknown): string => (error instanceof GatewiseError ? error.code : "E_UNKNOWN");
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+/** What went wrong, for whoever reads a page: not how a program would go on. */
+const messageOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replace(`, ${CPU_ADVICE}`, "");
 const isLoss = (error: unknown): boolean => codeOf(error) === "E_DEVICE_LOST";
 
 /** A task's result, or why there is none. */
@@ -124,9 +155,9 @@ const perform = (task: () => Promise<void>): Promise<Result<object>> =>
 async function open(choice: DeviceChoice): Promise<DeviceInfo> {
   device?.dispose();
   device = undefined;
-  const opening = openDevice({ prefer: choice });
+  const opening = openDevice({ prefer: choice, onTuning });
   try {
-    device = await withLimit(opening, 15_000);
+    device = await withLimit(opening, OPEN_LIMIT);
   } catch (error) {
     // One that comes after all is not wanted any more.
     opening.then(
@@ -138,6 +169,10 @@ async function open(choice: DeviceChoice): Promise<DeviceInfo> {
   const { kind, family, description } = device;
   deviceInfo = { kind, family: kind === "cpu" ? "cpu" : family, description };
   return deviceInfo;
+}
+
+function onTuning({ key, done, of }: TuningProgress): void {
+  post({ event: "tuning", done, of, over: key === "" });
 }
 
 function withLimit<T>(promise: Promise<T>, milliseconds: number): Promise<T> {
@@ -265,6 +300,7 @@ async function trainLoop(): Promise<void> {
     try {
       // Commands that came in the meantime go first: they are in the queue before this stretch.
       const resampled = await exclusive(async () => {
+        if (phase !== "training") return false;
         await stretch(due);
         report();
         if (performance.now() >= saveAt) {
@@ -298,23 +334,24 @@ async function timed(task: () => Promise<void>, least: number, share: number): P
 async function stretch(deadline: () => number): Promise<void> {
   const { lanes, settings } = requireRun();
   const active = lanes.filter(isActive);
-  const controller = new AbortController();
-  interrupt = () => controller.abort();
+  const controller = haltable();
+  const leave = (lane: Lane): void => {
+    active.splice(active.indexOf(lane), 1);
+    reportFailure(lane);
+  };
   let reportAt = performance.now() + REPORT_INTERVAL;
   try {
-    for (const lane of active) {
-      const { trainer } = lane;
-      lane.events = trainer.run({ maxSteps: settings.totalSteps, signal: controller.signal });
-    }
+    for (const lane of active) start(lane, settings.totalSteps, controller.signal);
+    // Their first event comes when they are compiled and tuned. Only a halt ends that: other commands wait, or it would
+    // begin anew after each.
+    for (const lane of lanes.filter(isActive)) if (!(await pull(lane))) leave(lane);
+    interrupt = () => controller.abort();
     let turn = 0;
     while (!controller.signal.aborted && active.length > 0) {
       turn %= active.length;
       const lane = active.reduce((least, other) => (stepOf(other) < stepOf(least) ? other : least), active[turn]!);
       if ((await pull(lane)) && isActive(lane)) turn++;
-      else {
-        active.splice(active.indexOf(lane), 1);
-        reportFailure(lane);
-      }
+      else leave(lane);
       if (performance.now() >= reportAt) {
         report();
         reportAt = performance.now() + REPORT_INTERVAL;
@@ -329,6 +366,8 @@ async function stretch(deadline: () => number): Promise<void> {
     }
   } finally {
     interrupt = undefined;
+    // A trainer has one run at a time, until its events are over.
+    for (const { events } of lanes) await events?.return();
   }
 }
 
@@ -346,14 +385,15 @@ function breathe(): Promise<void> {
 async function singleStep(): Promise<void> {
   const { lanes, settings } = requireRun();
   for (const lane of lanes.filter(isActive)) {
-    const controller = new AbortController();
-    const { trainer } = lane;
-    lane.events = trainer.run({ maxSteps: settings.totalSteps, signal: controller.signal });
+    const controller = haltable();
+    start(lane, settings.totalSteps, controller.signal);
     // After "start" the step is on its way as soon as it is asked for; then nothing more may follow.
-    await pull(lane);
-    const step = pull(lane);
-    controller.abort();
-    if (await step) while (await pull(lane));
+    if (await pull(lane)) {
+      const step = pull(lane);
+      controller.abort();
+      if (await step) while (await pull(lane));
+    }
+    await lane.events?.return();
     reportFailure(lane);
   }
   report();
@@ -455,18 +495,25 @@ async function describeRun(): Promise<void> {
 
 async function sampleAll(): Promise<void> {
   const { lanes } = requireRun();
+  const { signal } = halt;
   for (const [i, { model, trainer, failure }] of lanes.entries()) {
     if (failure !== undefined) continue;
     const codec = trainer.settings.tokenizer!;
     const known = [...sampling.prompt].filter((character) => isKnown(codec, character));
     const left = [...sampling.prompt].filter((character) => !isKnown(codec, character));
-    const text = await model.sample(codec, {
-      prompt: known.join(""),
-      length: SAMPLE_LENGTH,
-      temperature: sampling.temperature,
-      topK: sampling.topK,
-      seed: trainer.step,
-    });
+    const text = await model
+      .sample(codec, {
+        prompt: known.join(""),
+        length: SAMPLE_LENGTH,
+        temperature: sampling.temperature,
+        topK: sampling.topK,
+        seed: trainer.step,
+        signal,
+      })
+      .catch((error: unknown) => {
+        if (!signal.aborted || error !== signal.reason) throw error;
+      });
+    if (text === undefined) return;
     const note = left.length > 0 ? `This book has no “${[...new Set(left)].join("")}”: left out of the prompt.` : undefined;
     post({ event: "sample", lane: i, step: trainer.step, text, ...(note && { note }) });
   }
@@ -583,6 +630,7 @@ const worker: LabWorker = {
     if (phase !== "training") return;
     // The page hears of it when it has the last numbers.
     phase = "paused";
+    haltWork();
     await perform(async () => {
       report();
       await saveRun();
@@ -603,6 +651,7 @@ const worker: LabWorker = {
   reset: async () => {
     // Ends a stretch of training, if one is under way.
     phase = "idle";
+    haltWork();
     await exclusive(async () => dropRun());
     rest();
   },
@@ -670,7 +719,9 @@ const worker: LabWorker = {
       return { ...result, notice };
     }),
   save: async () => {
-    if (run) await perform(saveRun);
+    if (!run) return;
+    haltWork();
+    await perform(saveRun);
   },
   restore: (id) =>
     attempt(async () => {

@@ -47,18 +47,28 @@ async function crashGpu(browser: Browser): Promise<void> {
 const untilSaved = (page: Page): Promise<unknown> =>
   page.waitForFunction(() => /Saved at/.test(document.querySelector(".saved")?.textContent ?? ""));
 
-/** A page whose browser offers an adapter only when `offers`, a condition on how often it was `asked` before, is met. */
+/**
+ * A page whose browser offers an adapter only when `offers`, a condition on how often a device was `asked` for before, is
+ * met. Each time an adapter is asked for twice, first the fastest, then any.
+ */
 async function pageWithAdapters(browser: Browser, offers: string): Promise<Page> {
+  const page = await pageWithWorker(
+    browser,
+    `{ const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = -1;
+      gpu.requestAdapter = (options) => { if (options.powerPreference) asked++; return ${offers} ? ask(options) : Promise.resolve(null); }; }`,
+  );
+  await ready(page);
+  return page;
+}
+
+/** A page whose worker begins with a script of the test's own. */
+async function pageWithWorker(browser: Browser, script: string, settings: Record<string, string> = {}): Promise<Page> {
   const context = await newContext(browser, { serviceWorkers: "block" });
   await context.route(/assets\/worker-.*\.js/, async (route) => {
     const response = await route.fetch();
-    const once = `{ const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = 0;
-      gpu.requestAdapter = (options) => { const given = ${offers}; asked++; return given ? ask(options) : Promise.resolve(null); }; }`;
-    await route.fulfill({ response, body: once + (await response.text()) });
+    await route.fulfill({ response, body: script + (await response.text()) });
   });
-  const { page } = await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0" }));
-  await ready(page);
-  return page;
+  return (await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0", ...settings }))).page;
 }
 
 it("without WebGPU says so within a second, names the browser, and trains on the CPU", () =>
@@ -83,6 +93,62 @@ it("without WebGPU says so within a second, names the browser, and trains on the
     const losses = (await curvesOf(page)).models[0]!.steps.map(({ loss }) => loss);
     expect(losses[0]).toBeGreaterThan(3.9);
     expect(losses.at(-1)).toBeLessThan(3.4);
+    expect(problems).toEqual([]);
+  }));
+
+it("says why no device came, in the browser's own words, and trains on the CPU", () =>
+  withBrowser({}, async (browser) => {
+    const reasons = [
+      [
+        "GPUAdapter.prototype.requestDevice = () => Promise.reject(new DOMException('too many devices', 'OperationError'));",
+        /too many devices/,
+      ],
+      ["navigator.gpu.requestAdapter = () => { throw new TypeError('no such adapter'); };", /no such adapter/],
+      // Fifteen seconds of waiting are cut to one.
+      [
+        `navigator.gpu.requestAdapter = () => new Promise(() => {});
+        { const later = self.setTimeout.bind(self); self.setTimeout = (run, wait) => later(run, wait > 10_000 ? 1000 : wait); }`,
+        /did not answer within 15 s/,
+      ],
+    ] as const;
+    for (const [script, reason] of reasons) {
+      const page = await pageWithWorker(browser, script);
+      await ready(page);
+      const notice = await page.locator(".notice").innerText();
+      expect(notice).toMatch(reason);
+      expect(notice).not.toMatch(/prefer:/);
+      expect(await page.locator(".device").innerText()).toBe("CPU float32");
+      await button(page, "Step").click();
+      await untilStep(page, 1);
+      await page.context().close();
+    }
+  }));
+
+it("trains on the GPU of a browser that says nothing of its adapter, and gives none at the first asking", () =>
+  withBrowser({}, async (browser) => {
+    const older = `delete GPUAdapter.prototype.info; delete GPUDevice.prototype.adapterInfo;
+      { const { gpu } = navigator; const ask = gpu.requestAdapter.bind(gpu); let asked = 0;
+        gpu.requestAdapter = (options) => (asked++ === 0 ? Promise.resolve(null) : ask(options)); }`;
+    const page = await pageWithWorker(browser, older);
+    await ready(page);
+    expect(await page.locator(".device").innerText()).toBe("unknown adapter · WebGPU");
+    await button(page, "Step").click();
+    await untilStep(page, 1);
+  }));
+
+it("names an address that is not secure as what keeps the GPU away, and keeps no files there", () =>
+  withBrowser({}, async (browser) => {
+    const context = await newContext(browser);
+    await context.route("http://lab.example/**", async (route) => {
+      const response = await route.fetch({ url: route.request().url().replace("http://lab.example/", site.url) });
+      await route.fulfill({ response });
+    });
+    const { page, problems } = await openPage(context, `http://lab.example/${query({ ...SMALL, steps: "4" })}`);
+    await ready(page);
+    expect(await page.locator(".notice").innerText()).toMatch(/http:\/\/lab\.example, is not a secure one.*https/);
+    await button(page, "Train").click();
+    await untilPhase(page, "done");
+    expect(await page.locator(".saved").innerText()).toMatch(/keeps no files for the lab \(.*secure address/);
     expect(problems).toEqual([]);
   }));
 
