@@ -175,7 +175,7 @@ function NoWebGpu() {
         {isSecureContext
           ? advice
           : `Its address, ${location.origin}, is not a secure one: browsers offer WebGPU only to pages that come over https or from localhost.`}{" "}
-        Until then the lab trains a small network on the CPU: slowly, but with the same results.
+        Until then the lab trains a small network on the CPU: slowly, but by the same mathematics.
       </p>
       {isSecureContext && "gpu" in navigator && <p class="small muted">What came when it was asked: {noWebGpu.value}.</p>}
       <button type="button" disabled={run.value !== undefined} onClick={() => void openDevice("webgpu")}>

@@ -102,19 +102,20 @@ export function newLane(device: Device, settings: Settings, preset: PresetName, 
   }
 }
 
-/** A model as a checkpoint left it. `text` must be in its vocabulary. */
+/** A model as a checkpoint left it, in f32 where the device has no f16. `text` must be in its vocabulary. */
 export function laneFromCheckpoint(
   device: Device,
   preset: PresetName,
   bytes: Uint8Array,
   text: LoadedText,
-  checkpoint: Checkpoint = loadCheckpoint(bytes),
+  saved: Checkpoint = loadCheckpoint(bytes),
 ): Lane {
-  const { tokenizer, training } = checkpoint;
+  const { tokenizer, training } = saved;
   // The models of a race share one array of what may be a long text.
   const same = JSON.stringify(tokenizer) === JSON.stringify(text.tokenizer);
   const tokens = same ? text.tokens : tokenizer.encode(text.text);
-  const model = modelFromCheckpoint(device, checkpoint);
+  const model = modelFromCheckpoint(device, saved);
+  const checkpoint = { ...saved, config: model.config };
   try {
     const trainer = resumeTrainer(model, tokens, checkpoint, LOGGING);
     return { ...laneOf(preset, model, trainer, training?.options), snapshot: { step: trainer.step, bytes } };

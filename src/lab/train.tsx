@@ -124,6 +124,7 @@ function Controls() {
 
 function Figures({ done, total }: { done: number; total: number }) {
   const speed = lanes.value.filter(({ stopped }) => !stopped).map((lane) => lane.charactersPerSecond ?? 0);
+  const known = speed.length > 0 && speed.every(Boolean);
   const used = run.value?.settings ?? settings.value;
   // The models train in turns: their times add up.
   const seconds = speed.reduce((sum, perSecond) => sum + ((total - done) * used.batchSize * used.seqLen) / perSecond, 0);
@@ -136,8 +137,8 @@ function Figures({ done, total }: { done: number; total: number }) {
     ["Loss", loss === undefined ? "–" : loss.toFixed(3)],
     ["Bits per character", loss === undefined ? "–" : bits(loss).toFixed(2)],
     ["Best validation", val === undefined ? "–" : val.toFixed(3)],
-    ["Speed", speed.some(Boolean) ? rate(speed.length / speed.reduce((sum, perSecond) => sum + 1 / perSecond, 0)) : "–"],
-    ["Time left", training.value && speed.every(Boolean) && speed.length > 0 ? duration(seconds) : "–"],
+    ["Speed", known ? rate(speed.length / speed.reduce((sum, perSecond) => sum + 1 / perSecond, 0)) : "–"],
+    ["Time left", training.value && known ? duration(seconds) : "–"],
   ];
   return (
     <dl class="figures">

@@ -713,9 +713,14 @@ const worker: LabWorker = {
       // A run that had come to its end goes on for as many steps as the page is set to.
       const totalSteps = step < own.totalSteps ? own.totalSteps : step + settings.totalSteps;
       const result = await newRun({ ...settings, preset, ...own, totalSteps }, text, [lane]);
-      const notice = sameText(checkpoint, lane.trainer.tokens)
-        ? `Opened at step ${step}; it continues as the unbroken run would.`
-        : `Opened at step ${step}. It was trained on another text than ${text.info.title}; it goes on, but not as the unbroken run would.`;
+      const { precision } = checkpoint.config;
+      const otherwise = [
+        ...(sameText(checkpoint, lane.trainer.tokens) ? [] : [`on another text than ${text.info.title}`]),
+        ...(lane.model.config.precision === precision ? [] : [`in ${precision}, which this device does not have`]),
+      ].join(", and ");
+      const notice = otherwise
+        ? `Opened at step ${step}. It was trained ${otherwise}; it goes on, but not as the unbroken run would.`
+        : `Opened at step ${step}; it continues as the unbroken run would.`;
       return { ...result, notice };
     }),
   save: async () => {

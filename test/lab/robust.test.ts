@@ -1,10 +1,13 @@
-import { existsSync, readFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { AxeBuilder } from "@axe-core/playwright";
 import type { Browser, Page } from "playwright";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { root } from "../../scripts/environment.mjs";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import {
   button,
@@ -134,6 +137,31 @@ it("trains on the GPU of a browser that says nothing of its adapter, and gives n
     expect(await page.locator(".device").innerText()).toBe("unknown adapter · WebGPU");
     await button(page, "Step").click();
     await untilStep(page, 1);
+  }));
+
+it("opens a checkpoint of half precision where the device has none, in f32, and says so", () =>
+  withBrowser({}, async (browser) => {
+    const out = mkdtempSync(join(tmpdir(), "gatewise-lab-"));
+    const sizes = ["--hidden", "8", "--embedding", "4", "--batch", "4", "--seq", "8", "--steps", "2", "--val", "0"];
+    execFileSync(
+      process.execPath,
+      [join(root, "dist/cli.js"), "train", "--data", "alice", "--precision", "f16", ...sizes, "--out", out, "--device", "cpu"],
+      { stdio: "ignore" },
+    );
+    const page = await pageWithWorker(
+      browser,
+      `{ const request = GPUAdapter.prototype.requestDevice;
+        GPUAdapter.prototype.requestDevice = function (asked) {
+          return request.call(this, { ...asked, requiredFeatures: asked.requiredFeatures.filter((name) => name !== "shader-f16") });
+        }; }`,
+    );
+    await ready(page);
+    await page.getByLabel("Open a checkpoint").setInputFiles(join(out, "checkpoint-2.safetensors"));
+    await page.waitForFunction(() => /Opened at step 2/.test(document.querySelector(".status")?.textContent ?? ""));
+    expect(await page.locator(".status").innerText()).toMatch(/in f16, which this device does not have; it goes on/);
+    await button(page, "Step").click();
+    await untilStep(page, 3);
+    rmSync(out, { recursive: true });
   }));
 
 it("names an address that is not secure as what keeps the GPU away, and keeps no files there", () =>
