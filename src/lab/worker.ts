@@ -453,7 +453,9 @@ const evaluationsName = (preset: PresetName): string => `${preset}.evaluations`;
 async function saveRun(): Promise<void> {
   const begun = performance.now();
   const current = requireRun();
-  for (const lane of current.lanes.filter(({ failure }) => failure === undefined)) {
+  for (const lane of current.lanes) {
+    // Nothing new: the device need not be asked.
+    if (lane.failure !== undefined || lane.trainer.step === (lane.snapshot?.step ?? 0)) continue;
     await takeSnapshot(lane);
     reportFailure(lane);
   }
