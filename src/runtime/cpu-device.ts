@@ -87,11 +87,6 @@ export class CpuDevice implements Device {
     arrayOf(tensor).set(toStored(tensor, values));
   }
 
-  writeAll(writes: readonly (readonly [Tensor, NumberArray])[]): void {
-    this.check();
-    for (const [tensor, values] of writes) this.write(tensor, values);
-  }
-
   async read(tensor: Tensor): Promise<NumberArray> {
     this.check(tensor);
     const dense = fromStored(tensor, arrayOf(tensor));
@@ -141,7 +136,11 @@ export class CpuDevice implements Device {
       name,
       dispatches: commands.filter((c) => c.kind === "dispatch").length,
       bytes: recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0),
-      run: () => run(),
+      run: async (writes = []) => {
+        check();
+        for (const [tensor, values] of writes) this.write(tensor, values);
+        await run();
+      },
       runAndRead: async (tensor) => {
         await run();
         return this.read(tensor);

@@ -8,6 +8,9 @@ import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
 import type { Tuner } from "./tuner.ts";
 import { requestWebGpuDevice, type WebGpuOptions } from "./webgpu-device.ts";
 
+/** Tensors, and the dense values in logical order to write to them. */
+export type Writes = readonly (readonly [Tensor, NumberArray])[];
+
 /** A recorded list of commands. */
 export interface Plan {
   readonly name: string;
@@ -16,10 +19,11 @@ export interface Plan {
   /** Bytes of the tensors that belong to the plan. */
   readonly bytes: number;
   /**
-   * Enqueues the whole list once; after `dispose` E_DISPOSED, as all that follows. Resolves when the device is ready for more, which is usually at once: at most
-   * two submits are in flight. It does not mean that the work is done; reading a tensor waits for that.
+   * Enqueues the whole list once, after `writes`, whose values must stay as they are until this resolves. It does when
+   * the device is ready for more, which is usually at once: at most two submits are in flight. It does not mean that the
+   * work is done; reading a tensor waits for that. After `dispose` this and all that follows is E_DISPOSED.
    */
-  run(): Promise<void>;
+  run(writes?: Writes): Promise<void>;
   /** Enqueues the whole list once and reads a tensor afterwards, with no submit of its own. Dense, in logical order. */
   runAndRead(tensor: Tensor): Promise<NumberArray>;
   /** Runs the list once with a timestamp around every dispatch and sums by entry point; slowest first. */
@@ -60,8 +64,6 @@ export interface Device extends Target {
   free(...tensors: readonly Tensor[]): void;
   /** Writes dense values in logical order. */
   write(tensor: Tensor, values: NumberArray): void;
-  /** Writes several tensors, at less cost than one by one. */
-  writeAll(writes: readonly (readonly [Tensor, NumberArray])[]): void;
   /** Reads dense values in logical order, after everything enqueued before. */
   read(tensor: Tensor): Promise<NumberArray>;
 

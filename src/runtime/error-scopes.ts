@@ -4,8 +4,11 @@ export interface Fault {
   readonly message: string;
 }
 
-/** From the innermost scope outwards: memory that ran out explains the errors that follow from it. */
-const FILTERS = ["out-of-memory", "validation", "internal"] as const;
+/**
+ * From the innermost scope outwards: memory that ran out explains the errors that follow from it. Internal errors come of
+ * making pipelines only, and reject the promise of the pipeline.
+ */
+const FILTERS = ["out-of-memory", "validation"] as const;
 
 /**
  * Catches the errors of Gatewise's own calls, and of no others. A GPUDevice has one stack of scopes for everybody who

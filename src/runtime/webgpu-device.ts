@@ -242,13 +242,6 @@ export class WebGpuDevice implements Device {
     this.scopes.run(() => this.gpuDevice.queue.writeBuffer(tensor.storage.buffer!, at, data as GPUAllowSharedBufferSource));
   }
 
-  writeAll(writes: readonly (readonly [Tensor, NumberArray])[]): void {
-    this.check();
-    this.scopes.run(() => {
-      for (const [tensor, values] of writes) this.write(tensor, values);
-    });
-  }
-
   async read(tensor: Tensor): Promise<NumberArray> {
     this.check(tensor);
     return this.scopes.run(() => {

@@ -162,20 +162,18 @@ export class Trainer {
     host.schedule[2] = 1 - BETA2 ** updates;
     host.rng[0] = options.seed;
     host.rng[1] = step;
-    device.writeAll([
+    const writes: [Tensor, NumberArray][] = [
       [pass!.inputs, host.inputs],
       [pass!.targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets],
       [pass!.order, host.order],
       [pass!.starts, host.starts],
       [this.schedule, host.schedule],
       [this.rng, host.rng],
-    ]);
-    if (restart && this.state) {
-      device.write(this.state.h, host.zeroState);
-      if (this.state.c) device.write(this.state.c, host.zeroState);
-    }
+    ];
+    if (restart && this.state)
+      for (const tensor of [this.state.h, this.state.c]) if (tensor) writes.push([tensor, host.zeroState]);
     model.parameters.version++;
-    await plan.run();
+    await plan.run(writes);
     this.step++;
     return logs ? { metrics: device.read(this.metrics) } : undefined;
   }

@@ -60,7 +60,6 @@ export async function everything(gpuDevice: GPUDevice, tuning: "on" | "off" = "o
       { name: "a", shape: [4] },
       { name: "y", shape: [64] },
     ]);
-    device.writeAll([[parts[0]!, new Float32Array(4).fill(7)]]);
     device.write(x, new Float32Array(64).fill(1.5));
     const plan = await device.record("doubling", (recorder) => {
       const own = recorder.tensor({ name: "own", shape: [64] });
@@ -68,7 +67,7 @@ export async function everything(gpuDevice: GPUDevice, tuning: "on" | "off" = "o
       recorder.dispatch(doubling, { x: own, y: parts[1]! }, { count: 64 });
       recorder.clear(own);
     });
-    await plan.run();
+    await plan.run([[parts[0]!, new Float32Array(4).fill(7)]]);
     const results = [...(await plan.runAndRead(parts[1]!)), ...(await device.read(parts[0]!))];
     if (gpuDevice.features.has("timestamp-query")) await plan.profile();
     await device.finish();
