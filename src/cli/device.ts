@@ -1,5 +1,5 @@
 import { GatewiseError } from "../errors.ts";
-import type { Device } from "../runtime/device.ts";
+import { whyNotHere, type Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
 import { duration, live, say, warn } from "./progress.ts";
@@ -35,8 +35,7 @@ async function openChosenDevice({ device: prefer, tune = true, retune }: DeviceF
   try {
     device = await openNodeDevice({ prefer, tuning: !tune ? "off" : retune ? "again" : "on", onTuning: showTuning() });
   } catch (error) {
-    if (!(error instanceof GatewiseError && ["E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
-    throw new GatewiseError("E_NO_WEBGPU", error.message, { cause: error });
+    throw new GatewiseError("E_NO_WEBGPU", `${whyNotHere(error)}, or take --device cpu`, { cause: error });
   }
   const { kind, description, fallbackReason } = device;
   if (fallbackReason !== undefined) {

@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import type { Device } from "../runtime/device.ts";
+import { whyNotHere, type Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import { probeAdapter } from "../runtime/probe.ts";
 import { GatewiseError } from "../errors.ts";
@@ -51,7 +51,7 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
     findings.push({
       name: "adapter",
       ok: false,
-      text: error.message,
+      text: device ? error.message : whyNotHere(error),
       ...(!device && { advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu" }),
     });
   } finally {
