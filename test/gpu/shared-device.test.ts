@@ -167,7 +167,7 @@ async function wgpuDevice(): Promise<GPUDevice> {
   let pops = 0;
   wrap(device, "popErrorScope", (call) => {
     const error = call() as Promise<GPUError | null>;
-    return isLost && pops++ % 3 === 1 ? Promise.resolve({ message: "Parent device is lost" }) : error;
+    return isLost && pops++ % 2 === 1 ? Promise.resolve({ message: "Parent device is lost" }) : error;
   });
   wrap(device, "createBuffer", (call) => {
     const buffer = call() as GPUBuffer;
@@ -201,4 +201,26 @@ it("two Gatewise devices on one GPUDevice do not throw each other's errors", asy
   expect(Array.from(await other.read(x))).toEqual([0, 0, 0, 0]);
   other.dispose();
   expect(seen).toEqual([]);
+});
+
+it("memory that ran out is E_LIMIT and leaves nothing behind", async () => {
+  const device = await open();
+  let full = false;
+  // The innermost scope, which is popped first, is that of memory.
+  wrap(gpuDevice, "popErrorScope", (call) => {
+    const error = call();
+    const answer = full ? Promise.resolve({ message: "no memory" }) : error;
+    full = false;
+    return answer;
+  });
+  full = true;
+  const recorded = device.record("large", (recorder) => recorder.clear(recorder.tensor({ name: "x", shape: [4] })));
+  await expect(recorded).rejects.toMatchObject({ code: "E_LIMIT" });
+  await expect(recorded).rejects.toThrow(/^large: out of GPU memory; .*\(no memory\)$/);
+  expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  full = true;
+  device.tensor({ name: "x", shape: [4] });
+  await expect(device.finish()).rejects.toMatchObject({ code: "E_LIMIT" });
+  await device.finish();
+  device.dispose();
 });
