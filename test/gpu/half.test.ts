@@ -1,13 +1,17 @@
 // float16 where the adapter has it; where it has not, the error that says so.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lstm } from "../../src/kernels/lstm.ts";
+import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import type { Device } from "../../src/runtime/device.ts";
+import { openDevice, type Device } from "../../src/runtime/device.ts";
 import type { Entry } from "../../src/runtime/kernel.ts";
 import { differences } from "../../src/runtime/verify.ts";
+import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
+import { makeEvaluator } from "../../src/training/evaluate.ts";
+import { checkGradients } from "../../src/training/gradient-check.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 import { Trainer } from "../../src/training/trainer.ts";
-import { testDevice } from "./device.ts";
+import { testAdapter, testDevice } from "./device.ts";
 
 let device: Device;
 let hasHalf: boolean;
@@ -75,5 +79,39 @@ describe("float16", () => {
     const half = await losses(cell, "f16");
     expect(half).not.toEqual(full);
     half.forEach((loss, step) => expect(Math.abs(loss / full[step]! - 1), `step ${step + 1}`).toBeLessThan(0.01));
+  });
+
+  test("a checkpoint of it samples, is evaluated and checked in f32 on a device without, and trained on when asked to", async () => {
+    const tokenizer = CharTokenizer.fromText(TEXT);
+    const cpu = await openDevice({ prefer: "cpu" });
+    const own = await (await testAdapter()).requestDevice();
+    expect(own.features.has("shader-f16")).toBe(false);
+    const without = await openDevice({ gpuDevice: own, tuning: "off" });
+    const made = LanguageModel.create(cpu, {
+      cell: "gru",
+      precision: "f16",
+      vocabSize: tokenizer.size,
+      embeddingSize: 4,
+      hiddenSize: 8,
+    });
+    const encoded = tokenizer.encode(TEXT);
+    const checkpoint = loadCheckpoint(
+      await saveCheckpoint(Trainer.create(made, encoded, { batchSize: 2, seqLen: 8, tokenizer })),
+    );
+    expect(checkpoint.config.precision).toBe("f16");
+    const model = modelFromCheckpoint(without, checkpoint);
+    expect(model.config.precision).toBe("f32");
+    expect(await model.sample(tokenizer, { prompt: "the ", length: 8, seed: 1 })).toHaveLength(12);
+    const few = encoded.subarray(0, 200);
+    const losses = [model, made].map(async (each) => (await makeEvaluator(each, few, { batchSize: 1, seqLen: 8 })).evaluate());
+    const [here, there] = await Promise.all(losses);
+    expect(Math.abs(here!.loss / there!.loss - 1)).toBeLessThan(1e-4);
+    expect((await checkGradients(without, { model, quick: true, cells: ["gru"] })).passed).toBe(true);
+    expect(() => resumeTrainer(model, encoded, checkpoint)).toThrow(/no shader-f16; to train it on in f32, give --precision f32/);
+    const asked = { ...checkpoint, config: { ...checkpoint.config, precision: "f32" as const } };
+    const trainer = resumeTrainer(model, encoded, asked);
+    for await (const event of trainer.run({ maxSteps: 1 })) if (event.event === "end") expect(event.reason).toBe("done");
+    without.dispose();
+    own.destroy();
   });
 });
