@@ -13,16 +13,22 @@ fn keepNaN(y: vec4f, x: vec4f) -> vec4f {
   return select(y, x, (bitcast<vec4u>(x) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
 }
 
-// exp(x) for x ≤ 0; zero where it is subnormal. 2ⁿ · exp(r) with |r| ≤ ln 2 / 2; ln 2 in two parts, of which the first
-// times n is exact. The polynomial is that of expf in Moshier's Cephes.
+// exp(x) for x ≤ 0, but of NaN a number; zero where it is subnormal. 2ⁿ · exp(r) with |r| ≤ ln 2 / 2; ln 2 in two parts,
+// of which the first times n is exact; a minimax polynomial, within 1.1e-7.
 fn expNegative(x: vec4f) -> vec4f {
   let y = max(x, vec4f(-88.0));
-  let n = floor(y * 1.44269504 + 0.5);
+  // Rounded by the addition of 1.5 · 2²³, and read from the bits, so that no compiler takes that off again.
+  let bits = bitcast<vec4u>(y * 1.44269504 + 12582912.0);
+  let n = vec4f(bitcast<vec4i>(bits) - vec4i(0x4b400000));
   let r = y - n * 0.693359375 + n * 2.12194440e-4;
-  let p = 0.5 + r * (0.16666665459 + r * (0.041665795894 + r * (0.0083334519073 + r * (0.0013981999507 + r * 1.9875691500e-4))));
+  let p = r + r * r * (0.499992229 + r * (0.1666712 + r * (0.0418914248 + r * 0.00831238294)));
   // −127, of all below the normal numbers, makes the scale zero.
-  let scale = bitcast<vec4f>(vec4u(vec4i(n) + 127) << vec4u(23u));
-  return keepNaN((1.0 + (r + r * r * p)) * scale, x);
+  return (1.0 + p) * bitcast<vec4f>((bits << vec4u(23u)) + vec4u(0x3f800000u));
+}
+
+fn sigmoid(x: vec4f) -> vec4f {
+  let e = expNegative(-abs(x));
+  return keepNaN(select(vec4f(1.0), e, x < vec4f()) / (1.0 + e), x);
 }
 
 // tanh(x), of small x by x + x³·R(x²), which keeps their digits; R is a minimax polynomial, within 4e-8.
@@ -31,12 +37,10 @@ fn safeTanh(x: vec4f) -> vec4f {
   let small = x + x * (s * (-0.333329518 + s * (0.1332085 + s * (-0.0526801149 + s * 0.0164539003))));
   let e = expNegative(-2.0 * abs(x));
   let large = (1.0 - e) / (1.0 + e);
-  return select(select(large, -large, x < vec4f()), small, abs(x) < vec4f(0.549));
-}
-
-fn sigmoid(x: vec4f) -> vec4f {
-  let e = expNegative(-abs(x));
-  return select(vec4f(1.0), e, x < vec4f()) / (1.0 + e);
+  let signed = bitcast<vec4f>(bitcast<vec4u>(large) | (bitcast<vec4u>(x) & vec4u(0x80000000u)));
+  // The bits without the sign, as integers; past infinity they are NaN, of which x · x keeps it.
+  let magnitude = bitcast<vec4u>(x) << vec4u(1u);
+  return select(signed, small, magnitude + 0x00ffffffu < vec4u(0x7f191687u));
 }
 
 // log(1 + x) for finite x ≥ 0: 1 + x = 2ᵏ · (1 + f) with 1 + f from √½ to √2, and s = f / (2 + f), as fdlibm's logf.

@@ -31,7 +31,7 @@ fn notANumber() -> f32 {
 
 // exp(logit − max): no argument is above zero, so that none overflows.
 fn exponentials(x: vec4f, column: u32, largest: f32) -> vec4f {
-  return select(vec4f(), expNegative(x - largest), exists(column));
+  return select(vec4f(), keepNaN(expNegative(x - largest), x), exists(column));
 }
 
 // The largest logit so far and its index, the lowest of equals; NOTHING, where none is a number above LOWEST.
