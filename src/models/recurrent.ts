@@ -108,14 +108,16 @@ export class Recurrent {
   async backward(dOutput: ArrayLike<number>, finals: FinalGradients = {}): Promise<BackwardResult> {
     const inputsFor = backwardInputs(this.config, dOutput, finals);
     return this.life.serve("Recurrent.backward", async () => {
-      if (!this.session || this.forwardVersion === undefined)
-        throw new GatewiseError("E_CONFIG", "Recurrent.backward: call forward first; it keeps what backward needs");
-      if (this.forwardVersion !== this.parameters.version)
-        throw new GatewiseError(
-          "E_CONFIG",
-          "Recurrent.backward: the weights have changed since forward, so that the gradient would mix old and new ones; call forward again, or loadStateDict after backward",
-        );
-      return this.session.backward(inputsFor(this.session.T, this.session.B));
+      const { session, forwardVersion, parameters } = this;
+      if (session && forwardVersion === parameters.version) return session.backward(inputsFor(session.T, session.B));
+      // Where the device is gone, that is why.
+      await this.device.finish();
+      throw new GatewiseError(
+        "E_CONFIG",
+        session && forwardVersion !== undefined
+          ? "Recurrent.backward: the weights have changed since forward, so that the gradient would mix old and new ones; call forward again, or loadStateDict after backward"
+          : "Recurrent.backward: call forward first; it keeps what backward needs",
+      );
     });
   }
 

@@ -418,6 +418,7 @@ async function call(name: string, world: World, inputs: readonly unknown[]): Pro
   if (typeof result?.record === "function") return result.dispose();
   return typeof result?.seconds === "number" ? { ...result, seconds: 0 } : result;
 }
+const GONE = { code: "E_DISPOSED" };
 const outcome = (answer: Promise<unknown>): Promise<unknown> =>
   answer.catch((error: unknown) => {
     if (error instanceof api.GatewiseError) return { code: error.code };
@@ -509,9 +510,8 @@ describe.each(["GPU", "CPU"])("on the %s", (where) => {
     }
 
     if (described.on && !name.endsWith("dispose"))
-      it(`${name} answers E_DISPOSED when what it works on is gone, or its device, and is cut short without a trace`, async () => {
-        const gone = { code: "E_DISPOSED" };
-        const own = where === "CPU" ? await api.openDevice({ prefer: "cpu" }) : await testDevice();
+      it(`${name} answers E_DISPOSED when what it works on is gone, and is cut short without a trace`, async () => {
+        const own = devices[where]!;
         const before = own.memory().buffers;
         for (const end of [described.on!, ...(described.on === "layer" ? [] : ["model" as const])]) {
           const shortLived = await makeWorld(own);
@@ -520,19 +520,25 @@ describe.each(["GPU", "CPU"])("on the %s", (where) => {
           const pending = outcome(call(name, shortLived, inputs));
           shortLived[end].dispose();
           const midst = await pending;
-          if ((midst as typeof gone | undefined)?.code !== undefined) expect(midst).toEqual(gone);
-          expect(await outcome(call(name, shortLived, inputs)), `without its ${end}`).toEqual(gone);
+          if ((midst as typeof GONE | undefined)?.code !== undefined) expect(midst).toEqual(GONE);
+          expect(await outcome(call(name, shortLived, inputs)), `without its ${end}`).toEqual(GONE);
           disposeWorld(shortLived);
           await own.finish();
           if (where === "CPU") expect(own.memory().buffers).toBe(before);
         }
-        const orphan = await makeWorld(own);
-        const inputs = rightInputs(described, orphan);
-        own.dispose();
-        expect(await outcome(call(name, orphan, inputs)), "without its device").toEqual(gone);
-        disposeWorld(orphan);
       });
   }
+
+  it("whatever works on a device answers E_DISPOSED when that is gone", async () => {
+    const own = where === "CPU" ? await api.openDevice({ prefer: "cpu" }) : await testDevice();
+    const orphan = await makeWorld(own);
+    own.dispose();
+    for (const [name, described] of Object.entries(DESCRIBED)) {
+      if (name.endsWith("dispose") || !(described.on || described.inputs.includes(device))) continue;
+      expect(await outcome(call(name, orphan, rightInputs(described, orphan))), name).toEqual(GONE);
+    }
+    disposeWorld(orphan);
+  });
 });
 
 describe("two calls at once answer as one after the other", () => {
