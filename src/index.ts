@@ -1,6 +1,7 @@
 export { GatewiseError, type ErrorCode } from "./errors.ts";
 export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
-export type { Tuned, Tuner, TuningProgress, TuningStore } from "./runtime/tuner.ts";
+export type { Tuner, TuningProgress } from "./runtime/tuner.ts";
+export type { Tuned, TuningStore } from "./runtime/tuning-memory.ts";
 export { LanguageModel, type LanguageModelOptions } from "./models/language-model.ts";
 export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
 export {

@@ -1,4 +1,4 @@
-// Calls on one object, served in order, until it is disposed of.
+// Calls on one object, served in order, until it is disposed of; and waiting that can be ended.
 import { disposedError } from "./errors.ts";
 
 /** Serves asynchronous work on one object in the order in which it was asked for, one piece at a time. */
@@ -43,13 +43,20 @@ export class Lifetime {
     this.parent?.check(where);
   }
 
-  /** Does `work` in its turn. @throws GatewiseError E_DISPOSED if the object is gone now, or is when the turn comes */
-  async serve<T>(where: string, work: () => Promise<T>): Promise<T> {
+  /**
+   * Does `work` in its turn. Once `signal` is aborted nobody waits for it; the turn is over when the work has ended, which
+   * it must do soon.
+   *
+   * @throws GatewiseError E_DISPOSED if the object is gone now, or is when the turn comes; the signal's reason
+   */
+  async serve<T>(where: string, work: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     this.check(where);
-    return this.turns.take(async () => {
+    const served = this.turns.take(async () => {
       this.check(where);
+      signal?.throwIfAborted();
       return work();
     });
+    return abortable(signal, served);
   }
 
   /** Does what gives no answer, before any later call. @throws GatewiseError E_DISPOSED */
@@ -63,5 +70,25 @@ export class Lifetime {
     if (this.disposed) return;
     this.disposed = true;
     this.turns.soon(release);
+  }
+}
+
+/**
+ * The value of `work`, or the signal's reason as soon as it is aborted: then nobody waits for the work any more, which
+ * has to end by itself.
+ */
+export async function abortable<T>(signal: AbortSignal | undefined, work: Promise<T>): Promise<T> {
+  if (!signal) return work;
+  work.catch(() => {}); // Nobody's any more, once aborted.
+  signal.throwIfAborted();
+  let stop!: () => void;
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop);
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } finally {
+    signal.removeEventListener("abort", stop);
   }
 }

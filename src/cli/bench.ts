@@ -3,7 +3,7 @@ import { availableParallelism } from "node:os";
 import { createRequire } from "node:module";
 import { GatewiseError } from "../errors.ts";
 import { runBenchmarks, toMarkdown, type Report, type Section } from "../bench/report.ts";
-import { withDevice, type DeviceFlags } from "./device.ts";
+import { PATIENT_TUNING, withDevice, type DeviceFlags } from "./device.ts";
 import { live, print, printJson, say } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 import { version } from "./version.ts";
@@ -32,7 +32,8 @@ export async function bench(flags: BenchFlags): Promise<number> {
   ];
   // Hidden sizes alone ask for training steps.
   const sections = asked.length === 0 && flags.hidden ? (["training"] as const) : asked;
-  return withDevice(flags, async (device) => {
+  // What is measured are the kernels at their best.
+  return withDevice({ ...flags, tuningMilliseconds: PATIENT_TUNING }, async (device) => {
     const stop = listenForStop(() => say("stopping"));
     let last: Report | undefined;
     let failure: unknown;

@@ -103,7 +103,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
       for (const { preset, sample } of rows) print(`\n--- ${preset}\n${sample}\n`);
       say(`${duration((performance.now() - begun) / 1000)} on ${device.description}, ${new Date().toISOString().slice(0, 10)}`);
     }
-    if (failure) throw failure;
+    if (failure && stop.exitCode === undefined) throw failure;
     return stop.exitCode ?? 0;
 
     async function trainPreset(device: Device, preset: PresetName): Promise<Row> {
@@ -124,7 +124,9 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
           }
         }
         const sample =
-          stop.exitCode === undefined ? await model.sample(tokenizer, { prompt, length: 240, seed: options.seed }) : "";
+          stop.exitCode === undefined
+            ? await model.sample(tokenizer, { prompt, length: 240, seed: options.seed, signal: stop.signal })
+            : "";
         return {
           preset,
           parameters: model.parameterCount,

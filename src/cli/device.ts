@@ -3,6 +3,7 @@ import { whyNotHere, type Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
 import { duration, live, say, warn } from "./progress.ts";
+import { isStopping } from "./stop.ts";
 
 export type DeviceChoice = "auto" | "webgpu" | "cpu";
 
@@ -12,16 +13,33 @@ export interface DeviceFlags {
   /** False with --no-tune. */
   readonly tune?: boolean;
   readonly retune?: boolean;
+  /** Milliseconds that tuning may take; what a person bears by default, and more with --retune. */
+  readonly tuningMilliseconds?: number;
 }
+
+/** Milliseconds that tuning may take where somebody asked for it. */
+export const PATIENT_TUNING = 120_000;
+/** Milliseconds that an interrupted tuning has to note what it was trying. */
+const LAST_WORDS = 300;
 
 /** Says that kernels are being tuned, and afterwards how long it took. */
 function showTuning(): (progress: TuningProgress) => void {
-  let begun = 0;
-  return ({ key, done, of }) => {
-    if (done === 0) begun = performance.now();
-    if (done < of) live(`tuning kernels for this adapter, once: ${done + 1}/${of} · ${key}`);
-    else
-      say(`tuned ${of} ${of === 1 ? "kernel" : "kernels"} for this adapter in ${duration((performance.now() - begun) / 1000)}`);
+  let begun: number | undefined;
+  const warned = new Set<string>();
+  return ({ key, done, of, left, passedOver }) => {
+    for (const each of passedOver) {
+      if (!warned.has(each)) warn(`${each}; --retune tries all anew, --no-tune none`);
+      warned.add(each);
+    }
+    if (begun === undefined)
+      say(`tuning kernels for this adapter, once: at most ${duration(left / 1000)} (--no-tune does without)`);
+    begun ??= performance.now();
+    if (key !== "") return live(`tuning kernels for this adapter: ${done + 1}/${of} · ${key}`);
+    if (isStopping()) return;
+    const taken = duration((performance.now() - begun) / 1000);
+    const rest = done < of ? "; the others take their default form, and their turn at another start or with --retune" : "";
+    say(`tuned ${done < of ? `${done} of ` : ""}${of} ${of === 1 ? "kernel" : "kernels"} in ${taken}${rest}`);
+    begun = undefined;
   };
 }
 
@@ -30,10 +48,16 @@ function showTuning(): (progress: TuningProgress) => void {
  *
  * @throws GatewiseError E_NO_WEBGPU for "webgpu" where no device comes, whatever the reason
  */
-async function openChosenDevice({ device: prefer, tune = true, retune }: DeviceFlags): Promise<Device> {
+async function openChosenDevice({ device: prefer, tune = true, retune, ...flags }: DeviceFlags): Promise<Device> {
+  const tuningMilliseconds = retune ? PATIENT_TUNING : flags.tuningMilliseconds;
   let device: Device;
   try {
-    device = await openNodeDevice({ prefer, tuning: !tune ? "off" : retune ? "again" : "on", onTuning: showTuning() });
+    device = await openNodeDevice({
+      prefer,
+      tuning: !tune ? "off" : retune ? "again" : "on",
+      onTuning: showTuning(),
+      ...(tuningMilliseconds !== undefined && { tuningMilliseconds }),
+    });
   } catch (error) {
     throw new GatewiseError("E_NO_WEBGPU", `${whyNotHere(error)}, or take --device cpu`, { cause: error });
   }
@@ -54,6 +78,9 @@ export async function withDevice<T>(flags: DeviceFlags, use: (device: Device) =>
   try {
     return await use(device);
   } finally {
-    device.dispose();
+    if (isStopping()) {
+      await Promise.race([device.tuner?.idle(), new Promise((resolve) => setTimeout(resolve, LAST_WORDS))]);
+      // Destroying waits for all work that was submitted, for seconds where shaders compile; the process ends now anyway.
+    } else device.dispose();
   }
 }

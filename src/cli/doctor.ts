@@ -3,9 +3,9 @@ import { whyNotHere, type Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import { probeAdapter } from "../runtime/probe.ts";
 import { GatewiseError } from "../errors.ts";
-import { checkGradients } from "../training/gradient-check.ts";
+import { checkGradients, type CheckResult } from "../training/gradient-check.ts";
 import { bookFiles } from "./data.ts";
-import { duration, live, print, printJson } from "./progress.ts";
+import { duration, live, print, printJson, say } from "./progress.ts";
 import { version } from "./version.ts";
 
 interface Finding {
@@ -22,19 +22,30 @@ const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
 
 /** `gatewise doctor`: what is here, whether it computes right, and what to do about what is missing. */
 export async function doctor({ json }: { readonly json?: boolean }): Promise<number> {
-  const findings: Finding[] = [{ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books()];
+  const findings: Finding[] = [];
+  // As they come: on a software adapter the later ones take their time.
+  const found = (...more: readonly Finding[]): void => {
+    findings.push(...more);
+    if (json) return;
+    for (const { name, ok, text, advice } of more)
+      print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
+  };
+  found({ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books());
   let code = 0;
   let device: Device | undefined;
   let failure: GatewiseError | undefined;
   try {
     device = await openNodeDevice();
-    findings.push(...describe(device));
+    found(...describe(device));
     live("measuring the adapter's limits…");
-    findings.push(await limits(device), ...(await tuned(device)));
+    found(await limits(device), ...(await tuned(device)));
+    if (!process.stderr.isTTY) say("checking gradients: half a minute where the driver has to compile everything");
+    let checks = 0;
+    const onResult = ({ name }: CheckResult): void => live(`checking gradients: ${++checks} done · ${name}`);
     live("checking gradients…");
-    const report = await checkGradients(device, { quick: true });
+    const report = await checkGradients(device, { quick: true, onResult });
     const failed = report.results.filter((result) => !result.passed);
-    findings.push({
+    found({
       name: "gradients",
       ok: report.passed,
       text: report.passed
@@ -48,7 +59,7 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
     // What goes wrong on an adapter that is there is for main to report, with its own exit code.
     if (device) failure = error;
     else code = NO_ADAPTER;
-    findings.push({
+    found({
       name: "adapter",
       ok: false,
       text: device ? error.message : whyNotHere(error),
@@ -58,9 +69,6 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
     device?.dispose();
   }
   if (json) printJson({ v: 1, event: "doctor", ok: code === 0 && !failure, findings });
-  else
-    for (const { name, ok, text, advice } of findings)
-      print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
   if (failure) throw failure;
   return code;
 }

@@ -122,7 +122,7 @@ export const deviceOption = (): Option =>
     .default("auto");
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
 export const retuneOption = (): Option =>
-  new Option("--retune", "measure anew which kernel variants are fastest here").conflicts(["tune"]);
+  new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most").conflicts(["tune"]);
 export const rawOption = (): Option =>
   new Option("--raw", "send control characters of texts and names to the terminal as they are");
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");

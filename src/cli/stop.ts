@@ -16,6 +16,11 @@ export interface StopRequest {
   readonly exitCode: number | undefined;
 }
 
+let stopping = false;
+
+/** Whether this process was asked to stop. */
+export const isStopping = (): boolean => stopping;
+
 /** Turns the first signal into a request to stop in good order; a second one ends the process at once. */
 export function listenForStop(announce: () => void): StopRequest {
   const controller = new AbortController();
@@ -24,6 +29,7 @@ export function listenForStop(announce: () => void): StopRequest {
     const code = 128 + constants.signals[name];
     if (!first) {
       first = { code, at: performance.now() };
+      stopping = true;
       controller.abort();
       announce();
     } else if (name !== "SIGPIPE" && performance.now() - first.at > SAME_KEY_PRESS) {

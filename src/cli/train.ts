@@ -67,6 +67,9 @@ interface Run {
   readonly known: Partial<RunInfo>;
 }
 
+/** Milliseconds after which a first step is long enough to say why. */
+const FIRST_STEP_PATIENCE = 1000;
+
 /** `gatewise train`. Returns the exit code. */
 export async function train(flags: TrainFlags, command: Command): Promise<number> {
   const run = await planRun(flags, command);
@@ -213,6 +216,8 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
   const progress = new Progress(options.totalSteps, options.batchSize * options.seqLen);
   const stop = listenForStop(() => say("stopping after this step and saving; once more to stop at once"));
   let valLoss: number | undefined;
+  const from = trainer.step;
+  let first: NodeJS.Timeout | undefined;
   live("preparing…");
   for await (const event of trainer.run({ maxSteps: options.totalSteps, signal: stop.signal })) {
     switch (event.event) {
@@ -227,9 +232,13 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
           say(`model:  ${model} · text: ${text.name}, ${count(tokens.length)} characters`);
           say(`run:    ${shown(folder)}${event.step > 0 ? `, from step ${event.step}` : ""}`);
         }
+        live("first step…");
+        const why = "the first step takes longer: the driver compiles its kernels, and keeps them for the next start if it can";
+        first = setTimeout(() => stop.exitCode ?? say(why), FIRST_STEP_PATIENCE);
         break;
       }
       case "step":
+        clearTimeout(first);
         keeper.saw(event);
         if (json) printJson(event);
         else progress.step(event);
@@ -252,7 +261,14 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         if (json) printJson(event);
         break;
       case "end": {
-        const saved = await keeper.keep(trainer);
+        clearTimeout(first);
+        const stopped = event.reason === "aborted" && event.step - from <= 1;
+        const saved = stopped ? await keeper.keepSoon(trainer) : await keeper.keep(trainer);
+        if (saved === undefined) {
+          if (json) printJson(event);
+          else say(`stopped before the first step was done; nothing to save${run.resumes ? ", the run is as it was" : ""}`);
+          break;
+        }
         if (json && keeper.reported !== saved) printJson({ v: 1, event: "checkpoint", step: event.step, path: saved });
         // Without a validation part the figure that tells whether it learned anything is taken on the text itself.
         const memory = options.valFraction === 0 && event.reason === "done" ? await evaluateText(trainer) : undefined;
@@ -309,6 +325,9 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
   say(`  ${program} info ${target}`);
 }
 
+/** Milliseconds that a run may take to save what little it has when it is stopped in its first step. */
+const SAVE_PATIENCE = 500;
+
 /** Keeps the checkpoints of one run. */
 class Keeper {
   folder = "";
@@ -359,6 +378,14 @@ class Keeper {
       this.saved = { step, path: await keepCheckpoint(this.folder, step, await this.encode(trainer), this.proven) };
     }
     return this.saved.path;
+  }
+
+  /** Saves a run that was stopped in its first step, unless that takes longer than anybody waits: then nothing is left. */
+  async keepSoon(trainer: Trainer): Promise<string | undefined> {
+    const late = new Promise<undefined>((resolve) => setTimeout(resolve, SAVE_PATIENCE));
+    const saved = this.folder === "" ? undefined : await Promise.race([this.keep(trainer), late]);
+    if (saved === undefined && this.folder !== "" && !this.run.folder.claimed) await releaseFolder(this.folder);
+    return saved;
   }
 
   async keepBest(trainer: Trainer): Promise<void> {

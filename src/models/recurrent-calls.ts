@@ -1,6 +1,6 @@
 // What the calls of a recurrent layer take and give, and how it is checked. Inputs are copied when the call is made, so
 // that it does not matter what becomes of the caller's arrays while the call waits for its turn.
-import { checkInteger, checkOneOf, checkOptions, copyNumbers, namesOf } from "../checks.ts";
+import { checkInteger, checkOneOf, checkOptions, checkSignal, copyNumbers, namesOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { cellOf } from "./cells.ts";
 import type { RecurrentConfig } from "./recurrent-config.ts";
@@ -16,6 +16,8 @@ export interface ForwardOptions {
   readonly lengths?: ArrayLike<number> | undefined;
   /** Whether dropout acts; false by default. */
   readonly training?: boolean | undefined;
+  /** Ends the call with its reason: the first of its sizes may take seconds, for tuning and compilation. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Results of a float64 device are Float64Arrays. */
@@ -45,6 +47,8 @@ export interface FinalGradients {
   readonly dhN?: ArrayLike<number> | undefined;
   /** [L·D, B, H], LSTM only */
   readonly dcN?: ArrayLike<number> | undefined;
+  /** Ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** The state of streams that are read step by step. */
@@ -55,11 +59,21 @@ export interface StepState {
   readonly h?: ArrayLike<number> | undefined;
   /** [L, B, H], LSTM only */
   readonly c?: ArrayLike<number> | undefined;
+  /** Ends the call with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
-const FORWARD_NAMES = namesOf<ForwardOptions>({ T: true, B: true, h0: true, c0: true, lengths: true, training: true });
-const FINALS_NAMES = namesOf<FinalGradients>({ dhN: true, dcN: true });
-const STEP_NAMES = namesOf<StepState>({ B: true, h: true, c: true });
+const FORWARD_NAMES = namesOf<ForwardOptions>({
+  T: true,
+  B: true,
+  h0: true,
+  c0: true,
+  lengths: true,
+  training: true,
+  signal: true,
+});
+const FINALS_NAMES = namesOf<FinalGradients>({ dhN: true, dcN: true, signal: true });
+const STEP_NAMES = namesOf<StepState>({ B: true, h: true, c: true, signal: true });
 
 type Floats = Float32Array | Float64Array;
 
@@ -72,6 +86,7 @@ export interface ForwardInputs {
   readonly c0: Floats | undefined;
   readonly lengths: readonly number[] | undefined;
   readonly training: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** A backward call, copied. */
@@ -79,6 +94,7 @@ export interface BackwardInputs {
   readonly dOutput: Floats;
   readonly dhN: Floats | undefined;
   readonly dcN: Floats | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
 type Shape = readonly (readonly [letter: string, n: number])[];
@@ -136,7 +152,8 @@ function copyLengths(where: string, values: ArrayLike<number>, T: number, B: num
 export function forwardInputs(config: RecurrentConfig, x: ArrayLike<number>, options: ForwardOptions): ForwardInputs {
   const where = `${config.cell}.forward`;
   checkOptions(where, options, FORWARD_NAMES, { hx: "h0", cx: "c0" });
-  const { T, B, h0, c0, lengths, training = false }: ForwardOptions = options ?? {};
+  const { T, B, h0, c0, lengths, training = false, signal }: ForwardOptions = options ?? {};
+  checkSignal(where, signal);
   checkOneOf(`${where}: training`, training, [true, false]);
   return {
     T,
@@ -146,6 +163,7 @@ export function forwardInputs(config: RecurrentConfig, x: ArrayLike<number>, opt
     c0: copyState(`${where}: c0`, config, B, c0, true),
     lengths: lengths === undefined ? undefined : copyLengths(`${where}: lengths`, lengths, T, B),
     training: training && config.dropout > 0,
+    signal,
   };
 }
 
@@ -155,7 +173,8 @@ export function stepInputs(config: RecurrentConfig, x: ArrayLike<number>, state:
   if (config.bidirectional)
     throw new GatewiseError("E_CONFIG", "Recurrent.step: a bidirectional layer reads whole sequences only");
   checkOptions(where, state, STEP_NAMES, { hx: "h", h0: "h", cx: "c", c0: "c" });
-  const { B, h, c }: StepState = state ?? {};
+  const { B, h, c, signal }: StepState = state ?? {};
+  checkSignal(where, signal);
   return {
     T: 1,
     B,
@@ -164,6 +183,7 @@ export function stepInputs(config: RecurrentConfig, x: ArrayLike<number>, state:
     c0: copyState(`${where}: c`, config, B, c, true),
     lengths: undefined,
     training: false,
+    signal,
   };
 }
 
@@ -175,6 +195,7 @@ export function backwardInputs(
 ): (T: number, B: number) => BackwardInputs {
   const where = `${config.cell}.backward`;
   checkOptions(where, finals, FINALS_NAMES);
+  checkSignal(where, finals.signal);
   const copies = {
     dOutput: copyNumbers(`${where}: dOutput`, dOutput),
     dhN: finals.dhN && copyNumbers(`${where}: dhN`, finals.dhN),
@@ -190,6 +211,7 @@ export function backwardInputs(
       dOutput: copies.dOutput,
       dhN: copyState(`${where}: dhN`, config, B, copies.dhN),
       dcN: copyState(`${where}: dcN`, config, B, copies.dcN, true),
+      signal: finals.signal,
     };
   };
 }

@@ -65,7 +65,7 @@ type Owner = Pick<Recurrent, "device" | "config" | "parameters" | "seed"> & { re
 
 export async function makeSession(
   owner: Owner,
-  { T, B, training }: Pick<ForwardInputs, "T" | "B" | "training">,
+  { T, B, training, signal }: Pick<ForwardInputs, "T" | "B" | "training" | "signal">,
 ): Promise<Session> {
   const { device, config, parameters, gradients } = owner;
   const { inputSize, hiddenSize: H, numLayers, bidirectional } = config;
@@ -75,7 +75,7 @@ export async function makeSession(
   let tensors!: SessionTensors;
   const directions: Direction[] = [];
 
-  const plan = await device.record(`${config.cell} forward`, (recorder) => {
+  const record = (recorder: Recorder): void => {
     // Called again once kernels were tuned: only the last recording counts.
     directions.length = 0;
     const u32 = (name: string, length: number): Tensor => recorder.tensor({ name, shape: [length], dtype: "u32" });
@@ -100,7 +100,7 @@ export async function makeSession(
       directions.push(...made);
       below = made.map((direction) => direction.output);
     }
-  });
+  };
 
   /** Gathers the rows [T, B] of a tensor, or of a history [T + 1, B] without its first step, in the other order. */
   function recordReverse(recorder: Recorder, name: string, from: Matrix): Matrix {
@@ -152,6 +152,7 @@ export async function makeSession(
     return { l, d, index, layer, weights, inputs, output };
   }
 
+  const plan = await device.record(`${config.cell} forward`, record, { signal });
   const readFloats = (tensor: Tensor): Promise<Float32Array> => device.read(tensor) as Promise<Float32Array>;
   let backwardPlan: BackwardPlan | undefined;
   let lengths: readonly number[] = [];
@@ -160,7 +161,7 @@ export async function makeSession(
     T,
     B,
     training,
-    async forward({ x, h0, c0, ...inputs }, counter) {
+    async forward({ x, h0, c0, signal, ...inputs }, counter) {
       lengths = inputs.lengths ?? Array.from({ length: B }, () => T);
       const stateSize = numLayers * D * B * H;
       // Whatever stands past a row's end must not matter, not even if it is NaN.
@@ -169,7 +170,7 @@ export async function makeSession(
       if (cell.cellState) device.write(tensors.c0, c0 ?? new Float32Array(stateSize));
       device.write(tensors.rng, Uint32Array.of(owner.seed, counter, 0, 0));
       writeOrders(device, tensors, T, B, lengths);
-      await plan.run();
+      await plan.run([], signal);
       const halves = await Promise.all(
         directions
           .slice(-D)
@@ -183,15 +184,15 @@ export async function makeSession(
         cN: cell.cellState ? await readFloats(tensors.cN) : undefined,
       };
     },
-    async backward({ dOutput, dhN, dcN }) {
-      backwardPlan ??= await recordBackward(owner, directions, tensors, { T, B, training });
+    async backward({ dOutput, dhN, dcN, signal }) {
+      backwardPlan ??= await recordBackward(owner, directions, tensors, { T, B, training }, signal);
       const { dOutputs, dhNs, dcNs, dx, dh0, dc0 } = backwardPlan;
       splitHalves(dOutput, io, lengths).forEach((half, d) => device.write(dOutputs[d]!, half));
       const slice = (values: NumberArray | undefined, i: number): NumberArray =>
         values?.subarray(i * B * H, (i + 1) * B * H) ?? new Float32Array(B * H);
       dhNs.forEach((tensor, i) => device.write(tensor, slice(dhN, i)));
       dcNs.forEach((tensor, i) => device.write(tensor, slice(dcN, i)));
-      await backwardPlan.plan.run();
+      await backwardPlan.plan.run([], signal);
       const values = await Promise.all(gradients.flat.parts.map(readFloats));
       return {
         dx: await readFloats(dx),
@@ -222,6 +223,7 @@ async function recordBackward(
   directions: readonly Direction[],
   tensors: SessionTensors,
   { T, B, training }: { T: number; B: number; training: boolean },
+  signal: AbortSignal | undefined,
 ): Promise<BackwardPlan> {
   const { device, config, parameters, gradients } = owner;
   const { inputSize, hiddenSize: H, numLayers, bidirectional } = config;
@@ -229,7 +231,7 @@ async function recordBackward(
   const D = bidirectional ? 2 : 1;
   const W = pad4(H);
   let made!: Omit<BackwardPlan, "plan">;
-  const plan = await device.record(`${config.cell} backward`, (recorder) => {
+  const record = (recorder: Recorder): void => {
     const tensor = (name: string, ...shape: number[]): Tensor => recorder.tensor({ name, shape });
     const each = (name: string): Tensor[] => directions.map(({ l, d }) => tensor(`${name} ${suffixOf(l, d)}`, B, H));
     const dx = tensor("dx", T, B, inputSize);
@@ -262,7 +264,7 @@ async function recordBackward(
       }
       dOutputs = below;
     }
-  });
+  };
 
   function recordDirectionBackward(
     recorder: Recorder,
@@ -314,6 +316,7 @@ async function recordBackward(
       );
     });
   }
+  const plan = await device.record(`${config.cell} backward`, record, { signal });
   return { plan, ...made };
 }
 

@@ -91,13 +91,17 @@ export class Recurrent {
    */
   async forward(x: ArrayLike<number>, options: ForwardOptions): Promise<ForwardResult> {
     const inputs = forwardInputs(this.config, x, options);
-    return this.life.serve("Recurrent.forward", async () => {
-      this.forwardVersion = undefined;
-      const session = await this.sessionFor("session", inputs);
-      const result = await session.forward(inputs, this.seenTraining++);
-      this.forwardVersion = this.parameters.version;
-      return result;
-    });
+    return this.life.serve(
+      "Recurrent.forward",
+      async () => {
+        this.forwardVersion = undefined;
+        const session = await this.sessionFor("session", inputs);
+        const result = await session.forward(inputs, this.seenTraining++);
+        this.forwardVersion = this.parameters.version;
+        return result;
+      },
+      inputs.signal,
+    );
   }
 
   /**
@@ -107,7 +111,7 @@ export class Recurrent {
    */
   async backward(dOutput: ArrayLike<number>, finals: FinalGradients = {}): Promise<BackwardResult> {
     const inputsFor = backwardInputs(this.config, dOutput, finals);
-    return this.life.serve("Recurrent.backward", async () => {
+    const work = async (): Promise<BackwardResult> => {
       const { session, forwardVersion, parameters } = this;
       if (session && forwardVersion === parameters.version) return session.backward(inputsFor(session.T, session.B));
       // Where the device is gone, that is why.
@@ -118,7 +122,8 @@ export class Recurrent {
           ? "Recurrent.backward: the weights have changed since forward, so that the gradient would mix old and new ones; call forward again, or loadStateDict after backward"
           : "Recurrent.backward: call forward first; it keeps what backward needs",
       );
-    });
+    };
+    return this.life.serve("Recurrent.backward", work, finals.signal);
   }
 
   /**
@@ -132,11 +137,15 @@ export class Recurrent {
     state: StepState,
   ): Promise<{ output: Float32Array; h: Float32Array; c: Float32Array | undefined }> {
     const inputs = stepInputs(this.config, x, state);
-    return this.life.serve("Recurrent.step", async () => {
-      const session = await this.sessionFor("stepSession", inputs);
-      const { output, hN, cN } = await session.forward(inputs, 0);
-      return { output, h: hN, c: cN };
-    });
+    return this.life.serve(
+      "Recurrent.step",
+      async () => {
+        const session = await this.sessionFor("stepSession", inputs);
+        const { output, hN, cN } = await session.forward(inputs, 0);
+        return { output, h: hN, c: cN };
+      },
+      inputs.signal,
+    );
   }
 
   /** The session of these sizes: the one at hand, or a new one in its place. */

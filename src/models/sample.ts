@@ -3,6 +3,7 @@ import { checkOptions, checkTokens, given, isSignal, shown } from "../checks.ts"
 import { GatewiseError } from "../errors.ts";
 import { CHOOSE, sample, sampleSettings } from "../kernels/sample.ts";
 import type { Plan } from "../runtime/device.ts";
+import type { Recorder } from "../runtime/recorder.ts";
 import type { Tensor } from "../runtime/tensor.ts";
 import { cellOf } from "./cells.ts";
 import { checkModel, type LanguageModel } from "./language-model.ts";
@@ -101,7 +102,7 @@ export async function sampleText(
   const V = model.config.vocabSize;
   checkCodec(codec, V);
   const prompt = checkTokens("sample: the prompt", codec.encode(settings.prompt), V).slice();
-  return model.life.serve("sample", () => drawTexts(model, codec, prompt, settings));
+  return model.life.serve("sample", () => drawTexts(model, codec, prompt, settings), settings.signal);
 }
 
 async function drawTexts(
@@ -115,7 +116,7 @@ async function drawTexts(
   if (length === 0) return texts;
   const lead = promptTokens.length > 0 ? promptTokens : Uint32Array.of(firstToken(codec));
 
-  const plan = await recordSampling(model, count);
+  const plan = await recordSampling(model, count, signal);
   try {
     const forced = new Uint32Array(BLOCK * count);
     let tokens = new Uint32Array((BLOCK + 1) * count).fill(lead[0]!) as Uint32Array;
@@ -127,7 +128,7 @@ async function drawTexts(
       model.device.write(plan.tokens, tokens);
       model.device.write(plan.forced, forced);
       model.device.write(plan.settings, sampleSettings({ seed, position: done, topK, temperature, topP }));
-      tokens = (await plan.runAndRead(plan.tokens)) as Uint32Array;
+      tokens = (await plan.runAndRead(plan.tokens, signal)) as Uint32Array;
       const from = Math.max(0, lead.length - 1 - done);
       const to = Math.min(BLOCK, steps - done);
       for (let index = 0; index < count; index++) {
@@ -161,12 +162,12 @@ interface SamplingPlan extends Plan {
 }
 
 /** Records BLOCK steps, each from token to logits to the next token; the state is carried from block to block. */
-async function recordSampling(model: LanguageModel, B: number): Promise<SamplingPlan> {
+async function recordSampling(model: LanguageModel, B: number, signal: AbortSignal | undefined): Promise<SamplingPlan> {
   const { config, device, parameters } = model;
   const { vocabSize: V, hiddenSize: H, numLayers } = config;
   const cell = cellOf(config);
   let io!: Pick<SamplingPlan, "tokens" | "forced" | "settings">;
-  const plan = await device.record("sample", (recorder) => {
+  const record = (recorder: Recorder): void => {
     const u32 = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, dtype: "u32" });
     const tokens = u32("tokens", [BLOCK + 1, B]);
     const forced = u32("forced", [BLOCK, B]);
@@ -195,8 +196,8 @@ async function recordSampling(model: LanguageModel, B: number): Promise<Sampling
       recorder.dispatch(sample.forward, { logits, forced, settings, tokens }, { B, V, t });
     }
     recordState(recorder, layers, state, "store");
-  });
-  return Object.assign(plan, io);
+  };
+  return Object.assign(await device.record("sample", record, { signal }), io);
 }
 
 /** Where a text without a prompt begins: after a line break, if the model knows one. */

@@ -1,5 +1,5 @@
 import { disposedError, GatewiseError } from "../errors.ts";
-import type { Device, KernelTime, Plan } from "./device.ts";
+import type { Device, KernelTime, Plan, RecordOptions } from "./device.ts";
 import { makeFlatTensors, makeTensor, Recorder, tensorsOf, type Command, type FlatTensors } from "./recorder.ts";
 import { fromStored, notHere, toStored, type NumberArray, type Tensor, type TensorSpec, type TensorStorage } from "./tensor.ts";
 
@@ -93,8 +93,9 @@ export class CpuDevice implements Device {
     return dense.buffer === tensor.storage.array!.buffer ? dense.slice() : dense;
   }
 
-  async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
+  async record(name: string, build: (recorder: Recorder) => void, { signal }: RecordOptions = {}): Promise<Plan> {
     this.check();
+    signal?.throwIfAborted();
     const recorder = new Recorder(this);
     build(recorder);
     try {
@@ -114,8 +115,9 @@ export class CpuDevice implements Device {
       for (const tensor of touched) this.check(tensor);
     };
 
-    const run = async (times?: Map<string, { count: number; milliseconds: number }>): Promise<void> => {
+    const run = async (signal?: AbortSignal, times?: Map<string, { count: number; milliseconds: number }>): Promise<void> => {
       check();
+      signal?.throwIfAborted();
       for (const { command, run: execute } of steps) {
         const begin = performance.now();
         execute();
@@ -129,6 +131,7 @@ export class CpuDevice implements Device {
           await breathe();
           this.lastBreath = performance.now();
           check();
+          signal?.throwIfAborted();
         }
       }
     };
@@ -136,18 +139,20 @@ export class CpuDevice implements Device {
       name,
       dispatches: commands.filter((c) => c.kind === "dispatch").length,
       bytes: recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0),
-      run: async (writes = []) => {
+      // The references have no variants.
+      choices: new Map(),
+      run: async (writes = [], signal) => {
         check();
         for (const [tensor, values] of writes) this.write(tensor, values);
-        await run();
+        await run(signal);
       },
-      runAndRead: async (tensor) => {
-        await run();
+      runAndRead: async (tensor, signal) => {
+        await run(signal);
         return this.read(tensor);
       },
       profile: async () => {
         const times = new Map<string, { count: number; milliseconds: number }>();
-        await run(times);
+        await run(undefined, times);
         return [...times]
           .map(([kernel, time]): KernelTime => ({ kernel, ...time }))
           .sort((a, b) => b.milliseconds - a.milliseconds);

@@ -3,7 +3,7 @@ import { GatewiseError } from "../errors.ts";
 import { CPU_ADVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Target } from "./kernel.ts";
-import type { FlatTensors, Recorder } from "./recorder.ts";
+import type { Choices, FlatTensors, Recorder } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
 import type { Tuner } from "./tuner.ts";
 import { requestWebGpuDevice, type WebGpuOptions } from "./webgpu-device.ts";
@@ -18,14 +18,18 @@ export interface Plan {
   readonly dispatches: number;
   /** Bytes of the tensors that belong to the plan. */
   readonly bytes: number;
+  /** What was taken where there were several ways: recorded with these `choices`, a plan gives the same bits. */
+  readonly choices: Choices;
   /**
    * Enqueues the whole list once, after `writes`, whose values must stay as they are until this resolves. It does when
    * the device is ready for more, which is usually at once: at most two submits are in flight. It does not mean that the
    * work is done; reading a tensor waits for that. After `dispose` this and all that follows is E_DISPOSED.
+   *
+   * @throws the signal's reason when it is aborted, which leaves the list undone from some place on
    */
-  run(writes?: Writes): Promise<void>;
+  run(writes?: Writes, signal?: AbortSignal): Promise<void>;
   /** Enqueues the whole list once and reads a tensor afterwards, with no submit of its own. Dense, in logical order. */
-  runAndRead(tensor: Tensor): Promise<NumberArray>;
+  runAndRead(tensor: Tensor, signal?: AbortSignal): Promise<NumberArray>;
   /** Runs the list once with a timestamp around every dispatch and sums by entry point; slowest first. */
   profile(): Promise<readonly KernelTime[]>;
   dispose(): void;
@@ -36,6 +40,12 @@ export interface KernelTime {
   readonly kernel: string;
   readonly count: number;
   readonly milliseconds: number;
+}
+
+export interface RecordOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Choices that are made already: they are not tuned. */
+  readonly choices?: Choices | undefined;
 }
 
 /**
@@ -69,11 +79,11 @@ export interface Device extends Target {
 
   /**
    * Records a plan. `build` lists the commands; then the tensors are checked and allocated, and the pipelines
-   * compiled in parallel.
+   * compiled in parallel. Where kernels are tuned, choices that are not made yet are made before.
    *
-   * @throws GatewiseError E_LIMIT, E_SHADER, E_DEVICE_LOST, E_DISPOSED
+   * @throws GatewiseError E_LIMIT, E_SHADER, E_DEVICE_LOST, E_DISPOSED; the signal's reason when it is aborted
    */
-  record(name: string, build: (recorder: Recorder) => void): Promise<Plan>;
+  record(name: string, build: (recorder: Recorder) => void, options?: RecordOptions): Promise<Plan>;
   /** Resolves when everything enqueued is done. */
   finish(): Promise<void>;
   /** Buffers and bytes now allocated by this device. */
@@ -101,6 +111,8 @@ const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | und
   powerPreference: ["low-power", "high-performance"],
   tuning: ["on", "off", "again"],
   tuningStore: undefined,
+  tuningMilliseconds: undefined,
+  engine: undefined,
   onTuning: undefined,
   gpu: undefined,
   gpuDevice: undefined,

@@ -1,11 +1,12 @@
-import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { GatewiseError } from "../errors.ts";
 import { CPU_ADVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import { checkDeviceOptions, openDevice, whyNotHere, type Device, type OpenDeviceOptions } from "./device.ts";
-import type { TuningStore } from "./tuner.ts";
+import type { TuningStore } from "./tuning-memory.ts";
 
 /**
  * Opens a device in Node, with WebGPU from the optional peer dependency `webgpu` (Dawn). Dawn keeps the process alive:
@@ -27,7 +28,7 @@ export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<D
     if (options.prefer !== "auto") throw error;
     return new CpuDevice(options.precision, whyNotHere(error));
   }
-  return openDevice({ tuningStore: fileStore(), ...options, gpu });
+  return openDevice({ tuningStore: fileStore(), engine: nodeEngine(), ...options, gpu });
 }
 
 const holder = globalThis as { __gatewiseGpu?: GPU };
@@ -47,6 +48,16 @@ async function nodeGpu(): Promise<GPU> {
   }
 }
 
+/** What drives adapters in Node, with its version. */
+export function nodeEngine(): string | undefined {
+  try {
+    const { version } = createRequire(import.meta.url)("webgpu/package.json") as { version: string };
+    return `npm webgpu ${version} (Dawn)`;
+  } catch {
+    return undefined; // not installed, or bundled
+  }
+}
+
 /** Where Gatewise keeps what it measured: $GATEWISE_CACHE, else gatewise/ in the user's cache folder. */
 export function cacheFolder(): string {
   const { GATEWISE_CACHE, XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
@@ -54,19 +65,49 @@ export function cacheFolder(): string {
 }
 
 /** Files of the cache folder. One that cannot be read or written costs only the time to measure again. */
-export function fileStore(folder = cacheFolder()): TuningStore {
-  return {
-    load: (name) => readFile(join(folder, `${name}.json`), "utf8").catch(() => undefined),
-    async save(name, text) {
-      const path = join(folder, `${name}.json`);
-      const temporary = `${path}.${process.pid}.tmp`;
-      try {
-        await mkdir(folder, { recursive: true });
-        await writeFile(temporary, text);
+export function fileStore(folder = cacheFolder()): Required<TuningStore> {
+  const pathOf = (name: string): string => join(folder, `${name}.json`);
+  const load = (name: string): Promise<string | undefined> => readFile(pathOf(name), "utf8").catch(() => undefined);
+  const update = async (name: string, change: (text: string | undefined) => string): Promise<void> => {
+    const path = pathOf(name);
+    try {
+      await mkdir(folder, { recursive: true });
+      await locked(`${path}.lock`, async () => {
+        const temporary = `${path}.tmp`;
+        await writeFile(temporary, change(await load(name)));
         await rename(temporary, path);
-      } catch {
-        // A folder that cannot be written is no reason to stop.
-      }
-    },
+      });
+    } catch {
+      // A folder that cannot be written is no reason to stop.
+    }
   };
+  return { load, update, save: (name, text) => update(name, () => text) };
+}
+
+/** Milliseconds after which a lock was left behind by a process that died: nothing is done under it that takes long. */
+const LONGEST_LOCK = 3000;
+
+/** Does `work` while no other process does its own under the same lock. */
+async function locked(path: string, work: () => Promise<void>): Promise<void> {
+  for (;;) {
+    try {
+      await writeFile(path, "", { flag: "wx" });
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    // Of those that find a dead one's lock only one may break it, once: the next could be somebody's.
+    if (await isLeftBehind(path)) await locked(`${path}.old`, async () => void ((await isLeftBehind(path)) && (await rm(path))));
+    else await new Promise((resolve) => setTimeout(resolve, 5 + 10 * Math.random()));
+  }
+  try {
+    await work();
+  } finally {
+    await rm(path, { force: true });
+  }
+}
+
+async function isLeftBehind(lock: string): Promise<boolean> {
+  const made = await stat(lock).catch(() => undefined);
+  return made !== undefined && Math.abs(Date.now() - made.mtimeMs) > LONGEST_LOCK;
 }

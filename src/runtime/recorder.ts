@@ -59,7 +59,7 @@ export interface Candidate {
   readonly trial?: (recorder: Recorder) => void;
 }
 
-/** What the tuner chose, by the key of the choice. */
+/** Names of candidates by the key of the choice; a name that no candidate has, such as "", stands for the preferred one. */
 export type Choices = ReadonlyMap<string, string>;
 
 /**
@@ -80,6 +80,16 @@ export class Recorder {
 
   get family(): Family {
     return this.target.family;
+  }
+
+  /** What was recorded for every choice; "" where it was the preferred one, because nothing was chosen. */
+  get taken(): Choices {
+    return new Map(
+      [...this.choices.values()].map(({ key, candidates }) => {
+        const name = this.chosen.get(key);
+        return [key, name !== undefined && Object.hasOwn(candidates, name) ? name : ""];
+      }),
+    );
   }
 
   /** A tensor that belongs to the plan; zero at first. */
@@ -110,8 +120,8 @@ export class Recorder {
     choice.work += Math.max(...work);
     this.choices.delete(choice.key);
     this.choices.set(choice.key, choice);
-    const taken = this.chosen.get(choice.key);
-    (candidates[taken ?? preferred] ?? candidates[preferred]!).record(this);
+    const taken = this.chosen.get(choice.key) ?? preferred;
+    candidates[Object.hasOwn(candidates, taken) ? taken : preferred]!.record(this);
   }
 
   private meet(name: string, sizes: readonly number[], candidates: Choice["candidates"], preferred: string): Choice {

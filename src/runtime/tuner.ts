@@ -1,47 +1,40 @@
 // Finds out which of several ways to do the same work is fastest on this adapter, and remembers it.
 import { GatewiseError } from "../errors.ts";
 import { STREAM, fraction, randomWord } from "../random.ts";
+import { abortable, Turns } from "../turns.ts";
 import type { Plan } from "./device.ts";
 import { canRun, type Entry, type Family, type Variant } from "./kernel.ts";
-import { makeTensor, Recorder, workOf, type Candidate, type Choice, type DispatchCommand } from "./recorder.ts";
+import { makeTensor, Recorder, workOf, type Candidate, type Choice, type Choices, type DispatchCommand } from "./recorder.ts";
 import { shaderFiles } from "./shader.ts";
 import { bytesOf, type NumberArray, type Tensor, type TensorStorage } from "./tensor.ts";
+import { hash, TuningMemory, type Tuned, type TuningStore } from "./tuning-memory.ts";
 import { differences } from "./verify.ts";
 import type { WebGpuDevice } from "./webgpu-device.ts";
 
-/** Where results outlive the process: small texts by name. A text that cannot be read counts as none. */
-export interface TuningStore {
-  load(name: string): Promise<string | undefined> | string | undefined;
-  save(name: string, text: string): Promise<void> | void;
-}
-
-/** What was chosen, and why. */
-export interface Tuned {
-  readonly chosen: string;
-  /** What was taken without tuning. */
-  readonly preferred: string;
-  /** Milliseconds by candidate, the best of some runs; those that lost early ran least. */
-  readonly milliseconds: Readonly<Record<string, number>>;
-  /** Candidates that computed something else, and what; they are never taken. */
-  readonly rejected: Readonly<Record<string, string>>;
-  /** Hash of the candidates' shaders. */
-  readonly shaders: string;
-}
-
+/** How far tuning is. The last report of a plan has an empty `key`, and `done` less than `of` where time ran out. */
 export interface TuningProgress {
+  /** The choice that is made next. */
   readonly key: string;
+  /** Choices made, of those that the plan needs. */
   readonly done: number;
   readonly of: number;
+  /** Milliseconds that tuning may still take on this device. */
+  readonly left: number;
+  /** What is not tried because a device was lost in trying it, or may have been: sentences for people. */
+  readonly passedOver: readonly string[];
 }
 
 export interface TunerOptions {
   readonly store?: TuningStore | undefined;
   /** Forget what was found before. */
   readonly again?: boolean | undefined;
+  /** Milliseconds that tuning may take in all, compilation included. */
+  readonly milliseconds?: number | undefined;
   readonly onProgress?: ((progress: TuningProgress) => void) | undefined;
 }
 
-const VERSION = 1;
+/** Milliseconds that tuning takes at the most, unless told otherwise. */
+const PATIENCE = 5000;
 /** Plans of less work than this (10 ms on a software adapter) gain nothing that tuning would not cost. */
 const LEAST_WORK = 2e7;
 /** A choice about a smaller part of the plan's work than this keeps its preference. */
@@ -58,79 +51,149 @@ const MOST_COMPARED = 16 << 20;
 const MOST_SCRATCH = 512 << 20;
 /** A candidate whose first run takes this many times the best one's is out. */
 const HOPELESS = 3;
+/** Ticks of the clock that a measurement lasts at least: browsers' clocks may tick as slowly as every 100 ms. */
+const TICKS = 20;
+/** Readings of a clock after which it counts as one that stands. */
+const MOST_READINGS = 2e7;
+
+/** The longest delay, in milliseconds, that timers know. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** Why tuning was stopped: the time for it was up. */
+class OutOfTime extends Error {}
 
 export class Tuner {
   /** What was chosen, by the key of the choice. */
-  readonly results = new Map<string, Tuned>();
+  readonly results: ReadonlyMap<string, Tuned>;
+  /** Whether what was found before, in checkpoints too, is not to be used. */
+  readonly again: boolean;
   /** Milliseconds spent tuning since the device was opened. */
   milliseconds = 0;
+  private readonly memory: TuningMemory;
+  private readonly budget: number;
+  private readonly turns = new Turns();
   private loaded: Promise<void> | undefined;
-  private last: Promise<unknown> = Promise.resolve();
+  /** Stops the tuning that is under way: the caller did, or the time is up. */
+  private stop = new AbortController().signal;
+  private tick: number | undefined;
 
   constructor(
     private readonly device: WebGpuDevice,
-    /** The adapter and its limits. */
-    private readonly identity: string,
+    /** The adapter, its limits, and what drives it. */
+    identity: string,
     private readonly options: TunerOptions,
-  ) {}
+  ) {
+    this.again = options.again ?? false;
+    this.budget = options.milliseconds ?? PATIENCE;
+    this.memory = new TuningMemory(options.store, identity, this.again);
+    this.results = this.memory.choices;
+  }
 
   /** The family of the adapter, remembered, or found by `find`. */
   async family(find: () => Promise<Family>): Promise<Family> {
-    await (this.loaded ??= this.load());
-    if (!this.knownFamily) {
-      this.knownFamily = await find();
-      await this.save();
+    await (this.loaded ??= this.memory.load());
+    if (!this.memory.family) {
+      this.memory.family = await find();
+      await this.memory.save();
     }
-    return this.knownFamily;
+    return this.memory.family;
   }
-  private knownFamily: Family | undefined;
 
   /** What to record with. */
-  async choices(): Promise<ReadonlyMap<string, string>> {
-    await (this.loaded ??= this.load());
+  async choices(): Promise<Choices> {
+    await (this.loaded ??= this.memory.load());
     return new Map([...this.results].map(([key, { chosen }]) => [key, chosen]));
   }
 
-  /** Makes the choices that a plan meets and that are not made yet; says whether anything changed. */
-  tune(recorder: Recorder): Promise<boolean> {
-    const next = this.last.then(() => this.tuneAll(recorder));
-    this.last = next.catch(() => {});
-    return next;
+  /**
+   * Makes the choices that a plan meets and that are not made yet, as far as time allows; says whether anything
+   * changed. Those in `settled` are the caller's.
+   *
+   * @throws the signal's reason, when it is aborted, as soon as what is being tried has ended
+   */
+  tune(recorder: Recorder, settled: Choices, signal?: AbortSignal): Promise<boolean> {
+    return this.turns.take(() => this.tuneAll(recorder, settled, signal));
   }
 
-  private async tuneAll(recorder: Recorder): Promise<boolean> {
+  /** Resolves when no tuning is under way and what is to be kept of it is. */
+  idle(): Promise<void> {
+    return this.turns.take(async () => {});
+  }
+
+  private async tuneAll(recorder: Recorder, settled: Choices, signal: AbortSignal | undefined): Promise<boolean> {
+    const { memory } = this;
     const total = workOf(recorder.commands);
-    const choices = [...recorder.choices.values()];
+    const choices = [...recorder.choices.values()].filter(({ key }) => !settled.has(key));
     // Also where nothing will be tuned: a choice among other variants than these is none.
-    const stale = choices.filter((choice) => this.results.has(choice.key) && this.isStale(choice));
-    for (const { key } of stale) this.results.delete(key);
+    const stale = choices.filter((choice) => this.isStale(choice));
+    for (const { key } of stale) memory.forget(key);
     const open = choices.filter(({ key, work }) => total >= LEAST_WORK && work >= LEAST_SHARE * total && !this.results.has(key));
-    if (open.length === 0) return stale.length > 0;
     const begun = performance.now();
-    await this.compile(open);
-    for (const [done, choice] of open.entries()) {
-      this.options.onProgress?.({ key: choice.key, done, of: open.length });
-      this.results.set(choice.key, await this.decide(choice));
+    const left = this.budget - this.milliseconds;
+    if (open.length === 0 || left <= 0) return stale.length > 0;
+    let done = 0;
+    const report = (key: string): void =>
+      this.options.onProgress?.({
+        key,
+        done,
+        of: open.length,
+        left: Math.max(0, begun + left - performance.now()),
+        passedOver: this.passedOver(open),
+      });
+    const stop = new AbortController();
+    this.stop = stop.signal;
+    const abort = (): void => stop.abort(signal!.reason);
+    signal?.addEventListener("abort", abort);
+    if (signal?.aborted) abort();
+    const timer = setTimeout(() => stop.abort(new OutOfTime()), Math.min(left, LONGEST_TIMER));
+    try {
+      for (const choice of open) {
+        await memory.load();
+        if (!this.results.has(choice.key) || this.isStale(choice)) {
+          report(choice.key);
+          if (memory.elsewhere.has(choice.key)) continue;
+          await memory.remember(choice.key, await this.decide(choice));
+        }
+        done++;
+      }
+    } catch (error) {
+      if (!(error instanceof OutOfTime)) throw error;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      this.milliseconds += performance.now() - begun;
+      report("");
+      this.device.dropReadbacks();
     }
-    this.options.onProgress?.({ key: "", done: open.length, of: open.length });
-    this.device.dropReadbacks();
-    this.milliseconds += performance.now() - begun;
-    await this.save();
-    return true;
+    return done > 0 || stale.length > 0;
   }
 
-  /** Compiles all that will be timed, in parallel. What does not compile will say so when it enters. */
-  private async compile(open: readonly Choice[]): Promise<void> {
+  /** What of some choices is not tried, for people. */
+  private passedOver(choices: readonly Choice[]): readonly string[] {
+    return choices.flatMap(({ key }) => [
+      ...[...this.memory.lostOf(key)].map(
+        (name) => `${key}: "${name}" is passed over, because the device was lost when it was tried`,
+      ),
+      ...(this.memory.elsewhere.has(key)
+        ? [`${key}: not tuned now, because another program is trying it, or has just ended while it did`]
+        : []),
+    ]);
+  }
+
+  /** Compiles what will be timed, in parallel. What does not compile will say so when it enters. */
+  private async compile({ candidates }: Choice): Promise<void> {
     const recorder = new Recorder(this.device);
-    for (const { candidates } of open) for (const { record, trial = record } of Object.values(candidates)) trial(recorder);
-    await this.device.compileAll(recorder.commands).catch(() => undefined);
+    for (const { record, trial = record } of Object.values(candidates)) trial(recorder);
+    const compiled = this.device.compileAll(recorder.commands).catch(() => undefined);
+    await abortable(this.stop, compiled);
   }
 
   /** Whether a remembered choice was made among other shaders or variants than these. */
   private isStale(choice: Choice): boolean {
-    const { shaders } = this.results.get(choice.key)!;
-    const current = hash(this.shadersOf(choice));
-    return shaders !== current;
+    const tuned = this.results.get(choice.key);
+    return (
+      tuned !== undefined && (tuned.shaders !== hash(this.shadersOf(choice)) || !Object.hasOwn(choice.candidates, tuned.chosen))
+    );
   }
 
   private shadersOf({ candidates }: Choice): string {
@@ -153,15 +216,22 @@ export class Tuner {
 
   /** Successive halving: all candidates run a little, the better half of them more, until one is left. */
   private async decide(choice: Choice): Promise<Tuned> {
-    const { candidates, preferred } = choice;
+    const { key, candidates, preferred } = choice;
+    const { memory } = this;
+    const lost = memory.lostOf(key);
     const rejected: Record<string, string> = {};
+    for (const name of lost) rejected[name] = "the device was lost when it was tried";
     const milliseconds: Record<string, number> = {};
     const contests = new Map<string, Contestant>();
+    let current = preferred;
     try {
+      await this.compile(choice);
       let expected: Outputs | undefined;
       // The preferred one first: with it the others are compared.
       const names = [preferred, ...Object.keys(candidates).filter((name) => name !== preferred)].slice(0, MOST_CANDIDATES);
-      for (const name of names) {
+      for (const name of names.filter((each) => !lost.has(each))) {
+        current = name;
+        await memory.trying(key, name);
         try {
           const contestant = await this.enter(candidates[name]!);
           contests.set(name, contestant);
@@ -174,28 +244,44 @@ export class Tuner {
           expected ??= contestant.outputs;
           milliseconds[name] = Math.min(await this.time(contestant), await this.time(contestant));
         } catch (error) {
-          // A variant that this adapter cannot compile or hold is none; a lost device is no variant's fault.
-          if (!(error instanceof GatewiseError) || error.code === "E_DEVICE_LOST") throw error;
+          // A variant that this adapter cannot compile or hold is none; a lost device ends it all.
+          const itsOwn = error instanceof GatewiseError && !["E_DEVICE_LOST", "E_DISPOSED"].includes(error.code);
+          if (!itsOwn || this.stop.aborted) throw error;
           rejected[name] = error.message;
           this.drop(contests, name);
         }
       }
+      await memory.trying(key, undefined);
       const best = (): number => Math.min(...[...contests.keys()].map((name) => milliseconds[name]!));
       for (const name of contests.keys()) if (milliseconds[name]! > HOPELESS * best()) this.drop(contests, name);
       for (let runs = 2; contests.size > 1; runs++) {
         for (let run = 0; run < runs; run++) {
           for (const [name, contestant] of contests) {
+            current = name;
             milliseconds[name] = Math.min(milliseconds[name]!, await this.time(contestant));
           }
         }
         const order = [...contests.keys()].sort((a, b) => milliseconds[a]! - milliseconds[b]!);
         for (const name of order.slice(Math.ceil(order.length / 2))) this.drop(contests, name);
       }
+    } catch (error) {
+      await memory.trying(key, undefined);
+      if (this.stop.aborted) {
+        // What was begun may still take the device with it.
+        void this.device.finish().catch((failure: unknown) => this.blame(failure, key, current));
+        throw this.stop.reason;
+      }
+      if (!(await this.blame(error, key, current))) throw error;
+      throw new GatewiseError(
+        "E_DEVICE_LOST",
+        `${(error as Error).message}; it happened while "${current}" was tried for ${key}, which is passed over from now on; with --no-tune ({ tuning: "off" } in the library) none is tried`,
+        { cause: error },
+      );
     } finally {
       for (const name of contests.keys()) this.drop(contests, name);
     }
     const names = Object.keys(milliseconds);
-    if (names.length === 0) {
+    if (names.length === 0 && lost.size === 0) {
       const reasons = Object.entries(rejected).map(([name, why]) => `${name}: ${why}`);
       throw new GatewiseError("E_SHADER", `${choice.key}: no variant computes the right thing here\n${reasons.join("\n")}`);
     }
@@ -203,6 +289,15 @@ export class Tuner {
     const worthIt = (milliseconds[fastest] ?? Infinity) < MARGIN * (milliseconds[preferred] ?? Infinity);
     const chosen = worthIt ? fastest : preferred;
     return { chosen, preferred, milliseconds, rejected, shaders: hash(this.shadersOf(choice)) };
+  }
+
+  /** Keeps that a candidate took the device with it, if that is what an error says. */
+  private async blame(error: unknown, key: string, candidate: string): Promise<boolean> {
+    if (!(error instanceof GatewiseError && error.code === "E_DEVICE_LOST")) return false;
+    // A device that was destroyed is no candidate's fault.
+    if ((await this.device.gpuDevice.lost).reason === "destroyed") return false;
+    await this.memory.tookTheDevice(key, candidate);
+    return true;
   }
 
   /** Compiles a candidate, checks its kernels against the reference, and runs it once at the real shape. */
@@ -231,24 +326,26 @@ export class Tuner {
     const bytes = tensors.reduce((sum, { storage }) => sum + storage.bytes, 0);
     if (bytes > MOST_SCRATCH) throw new GatewiseError("E_LIMIT", `${bytes} bytes are more than tuning may take`);
     device.allocate(tensors);
+    let once: Plan | undefined;
     try {
       for (const [index, tensor] of tensors.entries()) fill(device, tensor, index);
-      const once = await device.recordCommands("tuning", commands);
-      await once.run();
+      once = await device.recordCommands("tuning", commands);
+      await once.run([], this.stop);
       const outputs: Outputs = new Map();
       for (const [storage, tensor] of scratch) {
         const written = commands.some(
           (c) => c.kind === "dispatch" && c.tensors.some((t, i) => t.storage === tensor.storage && isWritten(c.entry, i)),
         );
-        if (written && storage.bytes <= MOST_COMPARED) outputs.set(storage, await device.read(tensor));
+        if (written && storage.bytes <= MOST_COMPARED) outputs.set(storage, await abortable(this.stop, device.read(tensor)));
       }
-      await device.finish();
-      once.dispose();
+      await abortable(this.stop, device.finish());
       const plan = await device.recordCommands("tuning", Array.from({ length: times }, () => commands).flat());
-      return { plan, tensors, outputs, times, problem };
+      return { plan, tensors, outputs, times, runs: 1, problem };
     } catch (error) {
       device.free(...tensors);
       throw error;
+    } finally {
+      once?.dispose();
     }
   }
 
@@ -262,7 +359,7 @@ export class Tuner {
       if (this.verified.has(name)) continue;
       const cases = entry.cases().filter(({ params }) => canRun(variant, params, this.device));
       const some = cases.filter((_, i) => i === cases.length - 1 || i === cases.length >> 1);
-      const [found] = await differences(this.device, entry, some, [variant], half);
+      const [found] = await differences(this.device, entry, some, [variant], half, this.stop);
       if (found) return found;
       this.verified.add(name);
     }
@@ -270,11 +367,18 @@ export class Tuner {
   }
   private readonly verified = new Set<string>();
 
-  private async time({ plan, times }: Contestant): Promise<number> {
-    const begun = performance.now();
-    await plan.run();
-    await this.device.finish();
-    return (performance.now() - begun) / times;
+  /** Milliseconds of a contestant's work, of as many runs as the clock needs to tell. */
+  private async time(contestant: Contestant): Promise<number> {
+    const enough = TICKS * (this.tick ??= tickOf(() => performance.now()));
+    for (;;) {
+      const begun = performance.now();
+      for (let run = 0; run < contestant.runs; run++) await contestant.plan.run([], this.stop);
+      await abortable(this.stop, this.device.finish());
+      const elapsed = performance.now() - begun;
+      if (elapsed >= enough && elapsed > 0) return elapsed / (contestant.runs * contestant.times);
+      // By no more than this, because an elapsed time of few ticks says little.
+      contestant.runs *= elapsed > 0 ? Math.min(8, Math.ceil((1.5 * enough) / elapsed)) : 8;
+    }
   }
 
   private drop(contests: Map<string, Contestant>, name: string): void {
@@ -284,47 +388,6 @@ export class Tuner {
     this.device.free(...contestant.tensors);
     contests.delete(name);
   }
-
-  private get fileName(): string {
-    return `tuning-${hash(this.identity)}`;
-  }
-
-  private async load(): Promise<void> {
-    if (this.options.again) return;
-    const saved = parse(await this.fromStore());
-    if (saved?.version !== VERSION || saved.adapter !== this.identity) return;
-    if (saved.family === "software" || saved.family === "gpu") this.knownFamily = saved.family;
-    for (const [key, tuned] of Object.entries(saved.choices)) if (isTuned(tuned)) this.results.set(key, tuned);
-  }
-
-  private async save(): Promise<void> {
-    const saved: SavedTuning = {
-      version: VERSION,
-      adapter: this.identity,
-      ...(this.knownFamily && { family: this.knownFamily }),
-      choices: Object.fromEntries(this.results),
-    };
-    try {
-      await this.options.store?.save(this.fileName, JSON.stringify(saved, null, 1));
-    } catch {
-      // A store that is full or forbidden costs the memory, not the work.
-    }
-  }
-
-  private async fromStore(): Promise<string | undefined> {
-    try {
-      return await this.options.store?.load(this.fileName);
-    } catch {
-      return undefined;
-    }
-  }
-}
-
-interface SavedTuning {
-  readonly version: number;
-  readonly adapter: string;
-  readonly family?: Family;
-  readonly choices: Readonly<Record<string, Tuned>>;
 }
 
 /** A candidate in the running: `plan` does its work `times` times. */
@@ -333,6 +396,8 @@ interface Contestant {
   readonly tensors: readonly Tensor[];
   readonly outputs: Outputs;
   readonly times: number;
+  /** Runs of the plan in one measurement. */
+  runs: number;
   readonly problem: string | undefined;
 }
 
@@ -371,38 +436,16 @@ function difference(expected: Outputs, actual: Outputs): string | undefined {
   return undefined;
 }
 
-function parse(text: string | undefined): (Partial<SavedTuning> & { choices: object }) | undefined {
-  try {
-    const saved: unknown = JSON.parse(text ?? "");
-    const usable = typeof saved === "object" && saved !== null && "choices" in saved && typeof saved.choices === "object";
-    return usable && saved.choices ? (saved as SavedTuning) : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-const isTuned = (value: unknown): value is Tuned =>
-  typeof value === "object" &&
-  value !== null &&
-  "chosen" in value &&
-  typeof value.chosen === "string" &&
-  "shaders" in value &&
-  "milliseconds" in value &&
-  "rejected" in value &&
-  isRecordOf("number", value.milliseconds) &&
-  isRecordOf("string", value.rejected);
-
-const isRecordOf = (type: "number" | "string", value: unknown): boolean =>
-  typeof value === "object" && value !== null && Object.values(value).every((each) => typeof each === type);
-
-/** FNV-1a, 32 bits twice: names of files and changes of shaders, not secrets. */
-export function hash(text: string): string {
-  let a = 0x811c9dc5;
-  let b = 0x01000193;
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    a = Math.imul(a ^ code, 0x01000193);
-    b = Math.imul(b ^ code, 0x85ebca6b);
-  }
-  return [a, b].map((word) => (word >>> 0).toString(16).padStart(8, "0")).join("");
+/** Milliseconds between two ticks of a clock: two are awaited, because the first may be about to come. */
+export function tickOf(now: () => number): number {
+  let last = now();
+  let readings = 0;
+  const next = (): number => {
+    for (let time = now(); ; time = now()) {
+      if (time !== last) return time;
+      if (readings++ > MOST_READINGS) return Infinity;
+    }
+  };
+  last = next();
+  return next() - last;
 }

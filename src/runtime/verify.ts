@@ -1,8 +1,10 @@
 // The proof of a kernel: the same inputs through its reference in float64 and through its WGSL on a GPU.
 import { STREAM, fraction, randomWord } from "../random.ts";
+import { abortable } from "../turns.ts";
 import { CpuDevice } from "./cpu-device.ts";
-import type { Device } from "./device.ts";
+import type { Device, Plan } from "./device.ts";
 import { canRun, type Entry, type KernelCase, type Variant } from "./kernel.ts";
+import type { Recorder } from "./recorder.ts";
 import { sizeOf, toStored, type DType, type NumberArray, type Tensor } from "./tensor.ts";
 
 /** Relative L2 distance between GPU and reference that a tensor may have. */
@@ -20,16 +22,17 @@ export async function differences(
   cases: readonly KernelCase[] = entry.cases(),
   variants: readonly Variant[] = entry.variants,
   half = false,
+  signal?: AbortSignal,
 ): Promise<string[]> {
   const cpu = new CpuDevice("float64");
   const found: string[] = [];
   const tolerance = half ? HALF_TOLERANCE : TOLERANCE;
   for (const each of half ? cases.map((one) => halved(one, entry)) : cases) {
     const inputs = fillTensors(each);
-    const expected = await runCase(cpu, entry, each, inputs);
+    const expected = await runCase(cpu, entry, each, inputs, signal);
     for (const variant of variants) {
       if (!canRun(variant, each.params, device)) continue;
-      const actual = await runCase(device, entry, each, inputs, variant.name);
+      const actual = await runCase(device, entry, each, inputs, signal, variant.name);
       for (const [name, values] of actual) {
         const difference = compare(values, expected.get(name)!, tolerance);
         if (difference)
@@ -79,27 +82,30 @@ async function runCase(
   entry: Entry,
   each: KernelCase,
   inputs: ReadonlyMap<string, NumberArray>,
+  signal: AbortSignal | undefined,
   variantName?: string,
 ): Promise<Map<string, StoredValues>> {
   const tensors: Record<string, Tensor> = {};
-  for (const [name, spec] of Object.entries(each.tensors)) {
-    tensors[name] = device.tensor({ name, ...spec });
-    device.write(tensors[name], inputs.get(name)!);
-  }
-  const plan = await device.record(each.name, (recorder) => recorder.dispatch(entry, tensors, each.params, variantName));
   const results = new Map<string, StoredValues>();
+  let plan: Plan | undefined;
   try {
-    await plan.run();
+    for (const [name, spec] of Object.entries(each.tensors)) {
+      tensors[name] = device.tensor({ name, ...spec });
+      device.write(tensors[name], inputs.get(name)!);
+    }
+    const build = (recorder: Recorder): void => recorder.dispatch(entry, tensors, each.params, variantName);
+    plan = await device.record(each.name, build, { signal });
+    await plan.run([], signal);
     for (const [name, access] of Object.entries(entry.bindings)) {
       if (access !== "read_write") continue;
       const tensor = tensors[name]!;
       const inside = toStored(tensor, new Uint8Array(sizeOf(tensor.shape)).fill(1) as never) as unknown as Uint8Array;
       // As a tensor without padding, so that the padding is read too.
-      const values = await device.read({ ...tensor, shape: tensor.stored });
+      const values = await abortable(signal, device.read({ ...tensor, shape: tensor.stored }));
       results.set(name, { values: values.subarray(0, inside.length), dtype: tensor.dtype, isPadding: (i) => inside[i] === 0 });
     }
   } finally {
-    plan.dispose();
+    plan?.dispose();
     device.free(...Object.values(tensors));
   }
   return results;

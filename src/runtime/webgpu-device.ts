@@ -1,6 +1,7 @@
 import { disposedError, GatewiseError } from "../errors.ts";
 import { checkGpuDevice, checkLimits, infoOfDevice, MAX_BINDINGS, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
-import type { Device, Plan } from "./device.ts";
+import { abortable } from "../turns.ts";
+import type { Device, Plan, RecordOptions } from "./device.ts";
 import { ErrorScopes, type Fault } from "./error-scopes.ts";
 import type { Entry, Family, Variant } from "./kernel.ts";
 import { fromHalf, toHalf } from "./half.ts";
@@ -19,7 +20,9 @@ import {
   type TensorSpec,
   type TensorStorage,
 } from "./tensor.ts";
-import { Tuner, type TunerOptions, type TuningProgress, type TuningStore } from "./tuner.ts";
+import { browserStore } from "./browser-store.ts";
+import { Tuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
+import type { TuningStore } from "./tuning-memory.ts";
 import { STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
 import { WebGpuPlan } from "./webgpu-plan.ts";
 
@@ -42,10 +45,17 @@ export interface WebGpuOptions {
   /**
    * Whether kernels are tuned: on first use of a shape the variants are checked and timed on this adapter, and the
    * fastest is remembered in `tuningStore`. "again" forgets what was remembered. Default: "on" where there is a store
-   * (in browsers local storage), else "off", which takes what usually suits such adapters.
+   * (in browsers and their workers IndexedDB), else "off", which takes what usually suits such adapters.
    */
   readonly tuning?: "on" | "off" | "again";
   readonly tuningStore?: TuningStore;
+  /**
+   * Milliseconds that tuning may take in all while this device is open, compilation included; 5000 by default. What
+   * does not fit keeps what usually suits such adapters, and is tuned another time.
+   */
+  readonly tuningMilliseconds?: number;
+  /** What drives the adapter, with its version; what was tuned is remembered by it. The browser, by default. */
+  readonly engine?: string;
   /** Called before each choice that is tuned, and at the end. */
   readonly onTuning?: (progress: TuningProgress) => void;
 }
@@ -83,28 +93,16 @@ export async function requestWebGpuDevice(options: WebGpuOptions, instead?: stri
 }
 
 /** What the tuner is to do; undefined if it is to do nothing. */
-function tunerOptions({ tuning, tuningStore = localStore(), onTuning }: WebGpuOptions): TunerOptions | undefined {
+function tunerOptions(options: WebGpuOptions): TunerOptions | undefined {
+  const { tuning, tuningStore = browserStore(), tuningMilliseconds, onTuning } = options;
   if (tuning === "off" || (tuning === undefined && !tuningStore)) return undefined;
-  return { store: tuningStore, again: tuning === "again", onProgress: onTuning };
-}
-
-/** The browser's local storage, where there is one. */
-function localStore(): TuningStore | undefined {
-  try {
-    const storage = globalThis.localStorage;
-    if (typeof storage?.getItem !== "function") return undefined;
-    return {
-      load: (name) => storage.getItem(`gatewise.${name}`) ?? undefined,
-      save: (name, text) => storage.setItem(`gatewise.${name}`, text),
-    };
-  } catch {
-    return undefined; // forbidden to this page
-  }
+  return { store: tuningStore, again: tuning === "again", milliseconds: tuningMilliseconds, onProgress: onTuning };
 }
 
 /** What the fastest variant may depend on. */
-function identityOf(info: AdapterInfo, { limits, features }: GPUDevice): string {
+function identityOf(info: AdapterInfo, { limits, features }: GPUDevice, engine: string | undefined): string {
   return JSON.stringify([
+    engine ?? globalThis.navigator?.userAgent,
     info.vendor,
     info.architecture,
     info.device,
@@ -169,7 +167,7 @@ export class WebGpuDevice implements Device {
     );
     this.pacer = new SubmitPacer(gpuDevice.queue, this.family, options.submitMilliseconds ?? 50);
     const tuning = tunerOptions(options);
-    this.tuner = tuning && new Tuner(this, identityOf(info, gpuDevice), tuning);
+    this.tuner = tuning && new Tuner(this, identityOf(info, gpuDevice, options.engine), tuning);
     this.lost = gpuDevice.lost.then((loss) => (this.lostReason = loss.message || loss.reason));
   }
 
@@ -282,25 +280,37 @@ export class WebGpuDevice implements Device {
     this.readbacks.drop();
   }
 
-  async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
+  record(name: string, build: (recorder: Recorder) => void, options: RecordOptions = {}): Promise<Plan> {
+    return abortable(options.signal, this.recordNow(name, build, options));
+  }
+
+  private async recordNow(name: string, build: (recorder: Recorder) => void, options: RecordOptions): Promise<Plan> {
+    const { signal, choices: settled = new Map<string, string>() } = options;
     this.check();
-    let recorder = new Recorder(this, await this.tuner?.choices());
-    build(recorder);
-    if (this.tuner && recorder.choices.size > 0 && (await this.tuner.tune(recorder))) {
-      recorder = new Recorder(this, await this.tuner.choices());
+    signal?.throwIfAborted();
+    const record = async (): Promise<Recorder> => {
+      const recorder = new Recorder(this, new Map([...((await this.tuner?.choices()) ?? []), ...settled]));
       build(recorder);
-    }
-    return this.makePlan(name, recorder);
+      return recorder;
+    };
+    let recorder = await record();
+    if (this.tuner && recorder.choices.size > 0 && (await this.tuner.tune(recorder, settled, signal))) recorder = await record();
+    return this.makePlan(name, recorder, signal);
   }
 
   /** A plan of commands whose tensors are there already. */
   recordCommands(name: string, commands: Command[]): Promise<Plan> {
-    return this.makePlan(name, { commands, tensors: [] });
+    return this.makePlan(name, { commands, tensors: [], taken: new Map() });
   }
 
-  private async makePlan(name: string, recorded: Pick<Recorder, "commands" | "tensors">): Promise<Plan> {
+  private async makePlan(
+    name: string,
+    recorded: Pick<Recorder, "commands" | "tensors" | "taken">,
+    signal?: AbortSignal,
+  ): Promise<Plan> {
     const pipelines = await this.compileAll(recorded.commands);
     this.check();
+    signal?.throwIfAborted();
     let plan: WebGpuPlan | undefined;
     try {
       const { fault } = this.scopes.capture(() => {
@@ -310,10 +320,13 @@ export class WebGpuDevice implements Device {
       const found = await fault;
       if (found) throw await this.failure(found, name);
       this.check();
+      // Nobody is there to take it.
+      signal?.throwIfAborted();
       return plan!;
     } catch (error) {
       plan?.dispose();
       this.free(...recorded.tensors);
+      if (signal?.aborted) throw signal.reason;
       throw error instanceof GatewiseError ? error : await this.failure(error, name);
     }
   }

@@ -1,6 +1,7 @@
 import type { KernelTime, Plan, Writes } from "./device.ts";
 import { disposedError, GatewiseError } from "../errors.ts";
-import { tensorsOf, type Command, type DispatchCommand, type Recorder } from "./recorder.ts";
+import { abortable } from "../turns.ts";
+import { tensorsOf, type Choices, type Command, type DispatchCommand, type Recorder } from "./recorder.ts";
 import { bytesOf, notHere, type NumberArray, type Tensor } from "./tensor.ts";
 import { USAGE } from "./webgpu-constants.ts";
 import { copyMapped } from "./readbacks.ts";
@@ -23,6 +24,7 @@ const QUERIES = 4096;
 export class WebGpuPlan implements Plan {
   readonly dispatches: number;
   readonly bytes: number;
+  readonly choices: Choices;
   private readonly commands: readonly Command[];
   /** The plan's own tensors. */
   private readonly tensors: readonly Tensor[];
@@ -38,11 +40,12 @@ export class WebGpuPlan implements Plan {
   constructor(
     private readonly device: WebGpuDevice,
     readonly name: string,
-    recorder: Pick<Recorder, "commands" | "tensors">,
+    recorder: Pick<Recorder, "commands" | "tensors" | "taken">,
     pipelines: readonly (Pipeline | undefined)[],
   ) {
     this.commands = recorder.commands;
     this.tensors = recorder.tensors;
+    this.choices = recorder.taken;
     this.touched = tensorsOf(recorder.commands);
     this.dispatches = pipelines.filter(Boolean).length;
     this.bytes = recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0);
@@ -86,15 +89,15 @@ export class WebGpuPlan implements Plan {
     return group;
   }
 
-  async run(writes?: Writes): Promise<void> {
-    await this.submit(writes);
+  async run(writes?: Writes, signal?: AbortSignal): Promise<void> {
+    await this.submit(writes, signal);
   }
 
-  async runAndRead(tensor: Tensor): Promise<NumberArray> {
+  async runAndRead(tensor: Tensor, signal?: AbortSignal): Promise<NumberArray> {
     this.check();
     this.device.check(tensor);
-    const { arrived } = await this.submit([], tensor);
-    return arrived!;
+    const { arrived } = await this.submit([], signal, tensor);
+    return abortable(signal, arrived!);
   }
 
   /** @throws GatewiseError E_DISPOSED where the plan, the device or a tensor of the list is gone; E_DEVICE_LOST */
@@ -105,7 +108,7 @@ export class WebGpuPlan implements Plan {
   }
 
   /** Submits the list in parts; with the first one go `writes`, with the last one the copy of `read`, if any. */
-  private async submit(writes: Writes = [], read?: Tensor): Promise<{ arrived?: Promise<NumberArray> }> {
+  private async submit(writes: Writes = [], signal?: AbortSignal, read?: Tensor): Promise<{ arrived?: Promise<NumberArray> }> {
     const { device } = this;
     const { gpuDevice, pacer, scopes } = device;
     this.check();
@@ -113,7 +116,7 @@ export class WebGpuPlan implements Plan {
     this.cut();
     let arrived: Promise<NumberArray> | undefined;
     for (let part = 0; part + 1 < this.cuts.length; part++) {
-      await pacer.ready();
+      await abortable(signal, pacer.ready());
       this.check();
       // One set of scopes for all of a step: on a small model they are a few hundredths of its time.
       scopes.run(() => {
@@ -128,7 +131,7 @@ export class WebGpuPlan implements Plan {
     }
     // Whoever awaits it gets its error; until then it must not count as unhandled.
     arrived?.catch(() => {});
-    await pacer.ready();
+    await abortable(signal, pacer.ready());
     return { ...(arrived && { arrived }) };
   }
 

@@ -7,6 +7,7 @@ import { checkModel, LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
 import { stateSpecs } from "../models/pass.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
+import type { Choices } from "../runtime/recorder.ts";
 import { OPTIMIZERS, type Moment } from "./optimizers.ts";
 import { checkTrainerOptions, trainingOptions, type TrainingOptions } from "./options.ts";
 import { copyTensors, encodeSafeTensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
@@ -40,6 +41,10 @@ export interface Checkpoint {
   readonly tensors: Readonly<Record<string, NamedTensor>>;
   /** Undefined in a file that holds a model only. */
   readonly training: TrainingProgress | undefined;
+  /** Description of the device that wrote it. */
+  readonly device: string | undefined;
+  /** The kernels that its run takes on that device where there are several, as `Plan.choices`. */
+  readonly tuning: Choices;
 }
 
 const INTERVAL_NAMES = namesOf<Intervals>({ logInterval: true, sampleInterval: true, checkpointInterval: true });
@@ -113,6 +118,8 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
       config: JSON.stringify(model.config),
       tokenizer,
       training: JSON.stringify(training),
+      device: device.description,
+      ...(trainer.choices.size > 0 && { tuning: JSON.stringify(Object.fromEntries(trainer.choices)) }),
     },
   });
 }
@@ -139,8 +146,9 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpo
   if (tokenizer.size !== config.vocabSize)
     throw bad(`the checkpoint's tokenizer has ${tokenizer.size} characters, its model ${config.vocabSize}`);
   const training = metadata.training === undefined ? undefined : readMetadata(metadata, "training", trainingProgress);
+  const tuning = metadata.tuning === undefined ? new Map() : readMetadata(metadata, "tuning", tuningChoices);
   checkShapes(config, training, places);
-  return { config, tokenizer, tensors: copyTensors(bytes, places), training };
+  return { config, tokenizer, tensors: copyTensors(bytes, places), training, device: metadata.device, tuning };
 }
 
 const bad = (message: string, cause?: unknown): GatewiseError => new GatewiseError("E_BAD_CHECKPOINT", message, { cause });
@@ -154,6 +162,13 @@ function readMetadata<T>(metadata: Readonly<Record<string, string>>, key: string
     if (cause instanceof GatewiseError && cause.code === "E_BAD_CHECKPOINT") throw cause;
     throw bad(`the checkpoint's ${key} is damaged: ${(cause as Error).message}`, cause);
   }
+}
+
+function tuningChoices(value: Record<string, string>): Choices {
+  const choices = Object.entries(value);
+  const named = typeof value === "object" && !Array.isArray(value) && choices.every(([, name]) => typeof name === "string");
+  if (!named) throw new Error("it does not name a kernel for each choice");
+  return new Map(choices);
 }
 
 function trainingProgress(value: TrainingProgress): TrainingProgress {
@@ -289,7 +304,8 @@ export interface ResumeNotice {
 }
 
 /**
- * Continues the run of a checkpoint, bit for bit if `tokens` are the same.
+ * Continues the run of a checkpoint, bit for bit if `tokens`, device and build are the same: on the device that wrote
+ * it the kernels are those that the run took so far, unless the device was opened with `tuning: "again"`.
  *
  * @param overrides options to change; another optimizer begins with moments of zero
  * @param onNotice told of what such a change means for the run
@@ -317,6 +333,8 @@ export function resumeTrainer(
     const { options } = trainer;
     trainer.step = step;
     trainer.bestValLoss = training.bestValLoss ?? Infinity;
+    // Kernels that add in another order would round in another way.
+    if (checkpoint.device === device.description && !device.tuner?.again) trainer.choices = checkpoint.tuning;
     if (options.optimizer === before.optimizer) {
       trainer.momentsSince = training.momentsSince;
       for (const [moment, set] of Object.entries(trainer.moments))

@@ -4,9 +4,10 @@ import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
 import { checkModel, type LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
-import type { Plan } from "../runtime/device.ts";
+import type { Plan, RecordOptions } from "../runtime/device.ts";
+import type { Recorder } from "../runtime/recorder.ts";
 import { sizeOf, type Tensor } from "../runtime/tensor.ts";
-import { Lifetime } from "../turns.ts";
+import { abortable, Lifetime } from "../turns.ts";
 import { trainingOptions, type TrainingOptions } from "./options.ts";
 
 export interface Evaluation {
@@ -41,18 +42,24 @@ const STREAM_LENGTH = 1024;
 export async function makeEvaluator(
   model: LanguageModel,
   tokens: ArrayLike<number>,
-  options: Pick<TrainingOptions, "batchSize" | "seqLen">,
+  options: Pick<TrainingOptions, "batchSize" | "seqLen"> & RecordOptions,
 ): Promise<Evaluator> {
   checkModel("makeEvaluator", model);
-  const { batchSize, seqLen } = trainingOptions(options);
+  const { signal, choices, ...sizes } = options ?? {};
+  checkSignal("makeEvaluator", signal);
+  const { batchSize, seqLen } = trainingOptions(sizes);
   const text = checkTokens("makeEvaluator: tokens", tokens, model.config.vocabSize).slice();
   const life = new Lifetime("evaluator", model.life);
-  const evaluation = await life.serve("makeEvaluator", () => recordEvaluation(model, text, { batchSize, seqLen }));
+  const evaluation = await life.serve(
+    "makeEvaluator",
+    () => recordEvaluation(model, text, { batchSize, seqLen, signal, choices }),
+    signal,
+  );
   const dispose = (): void => life.dispose(() => evaluation.dispose());
   return {
     async evaluate(signal) {
       checkSignal("evaluate", signal);
-      return life.serve("Evaluator.evaluate", () => evaluation.evaluate(signal));
+      return life.serve("Evaluator.evaluate", () => evaluation.evaluate(signal), signal);
     },
     dispose,
     [Symbol.dispose]: dispose,
@@ -60,13 +67,13 @@ export async function makeEvaluator(
 }
 
 /** An evaluation that does not wait for its turn: whoever runs it has taken the model's. */
-export type RecordedEvaluation = Pick<Evaluator, "evaluate" | "dispose">;
+export type RecordedEvaluation = Pick<Evaluator, "evaluate" | "dispose"> & Pick<Plan, "choices">;
 
 /** @throws GatewiseError E_DATA if there are less than two tokens */
 export async function recordEvaluation(
   model: LanguageModel,
   tokens: Uint32Array,
-  options: { readonly batchSize: number; readonly seqLen: number },
+  options: { readonly batchSize: number; readonly seqLen: number } & RecordOptions,
 ): Promise<RecordedEvaluation> {
   if (tokens.length < 2) {
     throw new GatewiseError(
@@ -81,16 +88,18 @@ export async function recordEvaluation(
   let pass!: PassInputs;
   let state!: RecurrentState;
   let metrics!: Tensor;
-  const plan: Plan = await device.record("evaluate", (recorder) => {
+  const record = (recorder: Recorder): void => {
     metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
     state = makeState((spec) => recorder.tensor(spec), model.config, B);
     pass = recordPass(recorder, model, { T, B, loss: "all", state });
     // Sums over all windows.
     recorder.dispatch(reduce.sum, { rows: pass.rows, metrics }, { N: T * B, scale: 1, accumulate: 1 });
-  });
+  };
+  const plan = await device.record("evaluate", record, options);
   const inputs = new Uint32Array(T * B);
   const targets = new Uint32Array(T * B);
   return {
+    choices: plan.choices,
     async evaluate(signal) {
       device.write(metrics, new Float32Array(METRIC.count));
       for (const tensor of [state.h, state.c]) if (tensor) device.write(tensor, new Float32Array(sizeOf(tensor.shape)));
@@ -99,9 +108,9 @@ export async function recordEvaluation(
         windows.fill(window, inputs, targets);
         device.write(pass.inputs, inputs);
         device.write(pass.targets, targets);
-        await plan.run();
+        await plan.run([], signal);
       }
-      const sums = await device.read(metrics);
+      const sums = await abortable(signal, device.read(metrics));
       const loss = sums[METRIC.loss]! / windows.targets;
       return {
         loss,

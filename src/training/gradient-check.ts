@@ -16,6 +16,8 @@ import { fraction, randomWord } from "../random.ts";
 import { CpuDevice } from "../runtime/cpu-device.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import type { Entry } from "../runtime/kernel.ts";
+import type { Recorder } from "../runtime/recorder.ts";
+import { abortable } from "../turns.ts";
 import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 import { differences } from "../runtime/verify.ts";
 import { allEntries } from "./kernel-list.ts";
@@ -127,6 +129,10 @@ const SMALLEST_NORM = 1e-6;
 export async function checkGradients(device: Device, options: CheckOptions = {}): Promise<CheckReport> {
   checkDevice("checkGradients", device);
   checkCheckOptions(options);
+  return abortable(options.signal, checkAll(device, options));
+}
+
+async function checkAll(device: Device, options: CheckOptions): Promise<CheckReport> {
   const { cells = Object.keys(CHECKED_CELLS) as CheckedCell[], quick = false, model, breakage, signal, onResult } = options;
   const begun = performance.now();
   const weights = await model?.stateDict();
@@ -138,8 +144,8 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
     onResult?.(result);
     signal?.throwIfAborted();
   };
-  for (const result of await probes(device)) add(result);
-  add(await workgroupMemoryProbe(device));
+  for (const result of await probes(device, signal)) add(result);
+  add(await workgroupMemoryProbe(device, signal));
   const cases = cells.flatMap((cell) =>
     (["all", "last"] as const).map((loss) => ({
       name: `${cell}, loss on ${loss} steps`,
@@ -154,18 +160,22 @@ export async function checkGradients(device: Device, options: CheckOptions = {})
     })),
   );
   // All at once, so that their pipelines compile in parallel: on a software adapter that is most of the time.
-  const compared = cases.map(({ name, config, sizes }) => compareModels(device, cpu, name, config, sizes, breakage));
-  await Promise.allSettled(compared);
-  for (const result of compared) add(await result);
+  const compared = cases.map(({ name, config, sizes }) => compareModels(device, cpu, name, config, sizes, { breakage, signal }));
+  const ended = Promise.allSettled(compared);
+  try {
+    for (const result of compared) add(await result);
+  } finally {
+    await ended;
+  }
   for (const { name, config, sizes } of quick ? [] : cases) {
     add(await compareWithDifferences(cpu, name, config, sizes));
-    add(await compareAlongGradient(device, name, config, sizes, breakage));
+    add(await compareAlongGradient(device, name, config, sizes, { breakage, signal }));
   }
-  if (model instanceof LanguageModel) add(await checkLanguageModel(device, cpu, model, weights!));
-  if (model instanceof Recurrent) add(await checkRecurrent(cpu, model, weights!));
+  if (model instanceof LanguageModel) add(await checkLanguageModel(device, cpu, model, weights!, signal));
+  if (model instanceof Recurrent) add(await checkRecurrent(cpu, model, weights!, signal));
   if (!quick) {
     for (const [name, entry] of allEntries()) {
-      const found = await differences(device, entry);
+      const found = await differences(device, entry, undefined, undefined, false, signal);
       const worst = found[0];
       add({
         part: "kernel",
@@ -204,14 +214,20 @@ export interface PassHarness {
 
 const random = (i: number, stream: number): number => 2 * fraction(randomWord(7, stream, i, 99)) - 1;
 
+export interface HarnessOptions {
+  readonly breakage?: Breakage | undefined;
+  readonly weights?: Readonly<Record<string, ArrayLike<number>>>;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Makes a harness with weights of about 1, so that no gate is nearly linear; `weights` replaces them. */
 export async function makePassHarness(
   device: Device,
   config: LanguageModelConfig,
   { T, B, loss }: PassSizes,
-  options: { breakage?: Breakage | undefined; weights?: Readonly<Record<string, ArrayLike<number>>> } = {},
+  options: HarnessOptions = {},
 ): Promise<PassHarness> {
-  const { breakage } = options;
+  const { breakage, signal } = options;
   const resetBefore = breakage === "reset-before" && hasOption(config.cell, "resetAfter");
   const model = LanguageModel.create(device, resetBefore ? { ...config, resetAfter: false } : config);
   const weights =
@@ -230,10 +246,18 @@ export async function makePassHarness(
   device.write(rng, Uint32Array.of(5, 6, 0, 0));
   const state = makeState((spec) => device.tensor(spec), config, B);
   let pass!: PassInputs;
-  const plan = await device.record("check", (recorder) => {
+  const free = (): void => {
+    for (const tensor of [gradients.flat.whole, metrics, rng, state.h, state.c]) if (tensor) device.free(tensor);
+    model.dispose();
+  };
+  const record = (recorder: Recorder): void => {
     pass = recordPass(recorder, model, { T, B, loss, state, rng, gradients });
     const N = pass.rows.shape[0]!;
     recorder.dispatch(reduce.sum, { rows: pass.rows, metrics }, { N, scale: 1 / N, accumulate: 0 });
+  };
+  const plan = await device.record("check", record, { signal }).catch((error: unknown) => {
+    free();
+    throw error;
   });
   const shift = breakage === "shift-time" ? B : 0;
   const inputs = Uint32Array.from({ length: T * B }, (_, i) => randomWord(1, 2, i + shift, 3) % V);
@@ -259,21 +283,38 @@ export async function makePassHarness(
     async run() {
       writeRandom(state.h, 50);
       writeRandom(state.c, 51);
-      await plan.run();
-      return (await device.read(metrics))[METRIC.loss]!;
+      await plan.run([], signal);
+      return (await abortable(signal, device.read(metrics)))[METRIC.loss]!;
     },
     async readGradients() {
-      const values = await Promise.all(gradients.flat.parts.map((tensor) => device.read(tensor)));
+      const reads = gradients.flat.parts.map((tensor) => device.read(tensor));
+      const values = await abortable(signal, Promise.all(reads));
       const named = Object.fromEntries(gradients.specs.map(({ name }, i) => [name, values[i]!]));
       if (breakage === "zero-gradient") named["rnn.weight_ih_l0"]!.fill(0);
       return named;
     },
     dispose() {
       plan.dispose();
-      for (const tensor of [gradients.flat.whole, metrics, rng, state.h, state.c]) if (tensor) device.free(tensor);
-      model.dispose();
+      free();
     },
   };
+}
+
+/** Calls `use` with harnesses of the same pass on two devices. */
+async function withHarnesses<T>(
+  devices: readonly [Device, Device],
+  make: (device: Device) => Promise<PassHarness>,
+  use: (one: PassHarness, other: PassHarness) => Promise<T>,
+): Promise<T> {
+  const one = await make(devices[0]);
+  let other: PassHarness | undefined;
+  try {
+    other = await make(devices[1]);
+    return await use(one, other);
+  } finally {
+    one.dispose();
+    other?.dispose();
+  }
 }
 
 function breakWeights(
@@ -342,16 +383,13 @@ async function compareModels(
   name: string,
   config: LanguageModelConfig,
   sizes: PassSizes,
-  breakage: Breakage | undefined,
+  options: HarnessOptions,
 ): Promise<CheckResult> {
-  const [onDevice, onCpu] = [
-    await makePassHarness(device, config, sizes, { breakage }),
-    await makePassHarness(cpu, config, sizes),
-  ];
-  const result = await compareHarnesses(name, onDevice, onCpu);
-  onDevice.dispose();
-  onCpu.dispose();
-  return result;
+  return withHarnesses(
+    [device, cpu],
+    (each) => makePassHarness(each, config, sizes, each === cpu ? {} : options),
+    (onDevice, onCpu) => compareHarnesses(name, onDevice, onCpu),
+  );
 }
 
 async function compareHarnesses(name: string, onDevice: PassHarness, onCpu: PassHarness): Promise<CheckResult> {
@@ -377,20 +415,28 @@ function requireFinite(weights: Readonly<Record<string, ArrayLike<number>>>): vo
 }
 
 /** A user's own language model, at its own sizes and weights. */
-async function checkLanguageModel(device: Device, cpu: Device, model: LanguageModel, weights: StateDict): Promise<CheckResult> {
+async function checkLanguageModel(
+  device: Device,
+  cpu: Device,
+  model: LanguageModel,
+  weights: StateDict,
+  signal: AbortSignal | undefined,
+): Promise<CheckResult> {
   const sizes: PassSizes = { T: 4, B: 2, loss: "all" };
-  const [onDevice, onCpu] = [
-    await makePassHarness(device, model.config, sizes, { weights }),
-    await makePassHarness(cpu, model.config, sizes, { weights }),
-  ];
-  const result = await compareHarnesses("your language model", onDevice, onCpu);
-  onDevice.dispose();
-  onCpu.dispose();
-  return result;
+  return withHarnesses(
+    [device, cpu],
+    (each) => makePassHarness(each, model.config, sizes, { weights, signal }),
+    (onDevice, onCpu) => compareHarnesses("your language model", onDevice, onCpu),
+  );
 }
 
 /** A user's own recurrent layer, at its own sizes and weights: a copy of it, so that its last forward pass stays its own. */
-async function checkRecurrent(cpu: Device, { device, config }: Recurrent, weights: StateDict): Promise<CheckResult> {
+async function checkRecurrent(
+  cpu: Device,
+  { device, config }: Recurrent,
+  weights: StateDict,
+  signal?: AbortSignal,
+): Promise<CheckResult> {
   const { inputSize, hiddenSize, bidirectional, cell } = config;
   const [T, B] = [4, 2];
   const x = Float32Array.from({ length: T * B * inputSize }, (_, i) => random(i, 60));
@@ -399,8 +445,8 @@ async function checkRecurrent(cpu: Device, { device, config }: Recurrent, weight
     const layer = Recurrent.create(on, config);
     try {
       layer.loadStateDict(weights);
-      const { output, hN } = await layer.forward(x, { T, B });
-      const { dx, dh0, gradients } = await layer.backward(dOutput);
+      const { output, hN } = await layer.forward(x, { T, B, signal });
+      const { dx, dh0, gradients } = await layer.backward(dOutput, { signal });
       return { output, hN, dx, dh0, ...gradients };
     } finally {
       layer.dispose();
@@ -458,9 +504,17 @@ async function compareAlongGradient(
   name: string,
   config: LanguageModelConfig,
   sizes: PassSizes,
-  breakage: Breakage | undefined,
+  options: HarnessOptions,
 ): Promise<CheckResult> {
-  const harness = await makePassHarness(device, config, sizes, { breakage });
+  const harness = await makePassHarness(device, config, sizes, options);
+  try {
+    return await alongGradient(name, harness);
+  } finally {
+    harness.dispose();
+  }
+}
+
+async function alongGradient(name: string, harness: PassHarness): Promise<CheckResult> {
   await harness.run();
   const gradients = await harness.readGradients();
   const weights = await harness.model.stateDict();
@@ -480,7 +534,6 @@ async function compareAlongGradient(
   };
   const epsilon = 1e-2;
   const slope = ((await lossAt(epsilon)) - (await lossAt(-epsilon))) / (2 * epsilon);
-  harness.dispose();
   const error = Math.abs(slope / norm - 1);
   const passed = error <= DIRECTION_TOLERANCE;
   return {
@@ -494,8 +547,9 @@ async function compareAlongGradient(
 }
 
 /** A product in every variant, those with tiles in workgroup memory and barriers among them. */
-async function workgroupMemoryProbe(device: Device): Promise<CheckResult> {
-  const [worst] = await differences(device, matmul.nn as unknown as Entry, matmul.nn.cases().slice(-4, -3));
+async function workgroupMemoryProbe(device: Device, signal: AbortSignal | undefined): Promise<CheckResult> {
+  const cases = matmul.nn.cases().slice(-4, -3);
+  const [worst] = await differences(device, matmul.nn as unknown as Entry, cases, undefined, false, signal);
   const error = worst ? Infinity : 0;
   const detail = worst ? { detail: worst } : {};
   return { part: "probe", name: "workgroup memory and barriers", passed: !worst, error, tolerance: 1e-5, ...detail };
@@ -504,7 +558,7 @@ async function workgroupMemoryProbe(device: Device): Promise<CheckResult> {
 const SATURATED = [0, 0.5, -0.5, 9, -9, 45, -45, 89, -89, 1e4, -1e4];
 
 /** What drivers are known to get wrong: tanh and exp of large numbers, and noticing what is not finite. */
-async function probes(device: Device): Promise<readonly CheckResult[]> {
+async function probes(device: Device, signal: AbortSignal | undefined): Promise<readonly CheckResult[]> {
   const probe = (name: string, error: number): CheckResult => ({
     part: "probe",
     name,
@@ -521,7 +575,7 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
   let xLstm!: Tensor;
   let values!: Tensor;
   let metrics!: Tensor;
-  const plan = await device.record("probes", (recorder) => {
+  const record = (recorder: Recorder): void => {
     const wide = (name: string, shape: readonly number[]): Tensor =>
       recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
     const rows = recorder.tensor({ name: "rows", shape: [1, 1], dtype: "u32" });
@@ -547,12 +601,13 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
       { values: partials, rows: losses, metrics },
       { count: PARTIAL_COUNT, squares: 0, clip: 1, N: 1, scale: 1 },
     );
-  });
+  };
+  const plan = await device.record("probes", record, { signal });
   const results: CheckResult[] = [];
   try {
     device.write(xRnn, Float32Array.from(SATURATED));
     device.write(xLstm, Float32Array.from([...SATURATED, ...SATURATED, ...SATURATED, ...SATURATED]));
-    await plan.run();
+    await plan.run([], signal);
     results.push(probe("tanh of up to ±1e4", worst((await device.read(h)).subarray(H), SATURATED.map(Math.tanh))));
     results.push(
       probe(
@@ -572,7 +627,7 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
         values,
         Float32Array.from({ length: 64 }, (_, i) => (i === 37 ? bad : 0.5)),
       );
-      await plan.run();
+      await plan.run([], signal);
       const noticed = await device.read(metrics);
       results.push(
         probe(`${name} in a gradient is noticed`, noticed[METRIC.skipped] === 1 && noticed[METRIC.factor] === 0 ? 0 : Infinity),
@@ -580,14 +635,14 @@ async function probes(device: Device): Promise<readonly CheckResult[]> {
     }
     device.write(metrics, new Float32Array(METRIC.count));
     device.write(values, new Float32Array(64).fill(0.5));
-    await plan.run();
+    await plan.run([], signal);
     const finite = await device.read(metrics);
     results.push(
       probe("a finite gradient is not mistaken", finite[METRIC.skipped] === 0 ? Math.abs(finite[METRIC.norm]! - 4) : Infinity),
     );
     for (const size of [1e30, 1e-30]) {
       device.write(values, new Float32Array(64).fill(size));
-      await plan.run();
+      await plan.run([], signal);
       const norm = (await device.read(metrics))[METRIC.norm]!;
       results.push(probe(`the norm of gradients of ${size}`, Math.abs(norm / (8 * size) - 1)));
     }

@@ -6,9 +6,10 @@ import { checkModel, type LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
 import { makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import type { Plan } from "../runtime/device.ts";
+import type { Choices, Recorder } from "../runtime/recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "../runtime/tensor.ts";
-import { Lifetime } from "../turns.ts";
-import type { EvalEvent, StepEvent, TrainingEvent } from "./events.ts";
+import { abortable, Lifetime } from "../turns.ts";
+import type { EndEvent, EvalEvent, StepEvent, TrainingEvent } from "./events.ts";
 import { recordEvaluation, type Evaluation, type RecordedEvaluation } from "./evaluate.ts";
 import { makeHostBuffers, MAX_BATCH_TOKENS, tooLarge, type HostBuffers } from "./host-buffers.ts";
 import { LogQueue, throwIfNotFinite } from "./log-queue.ts";
@@ -47,6 +48,11 @@ export class Trainer {
   bestValLoss = Infinity;
   /** Step at which the moments began from zero: Adam's bias corrections count from it. */
   momentsSince = 0;
+  /**
+   * The kernels that its passes take where there are several, which round in different ways: set by a resumed run before
+   * its first step, else known after it.
+   */
+  choices: Choices = new Map();
   readonly options: TrainingOptions;
   /** Optimizer moments, laid out as the parameters. */
   readonly moments: Readonly<Partial<Record<Moment, ParameterSet>>>;
@@ -120,13 +126,13 @@ export class Trainer {
     return new Trainer(model, checkTokens("Trainer.create", tokens, model.config.vocabSize).slice(), options);
   }
 
-  /** Records the training step, once. */
-  private async prepare(): Promise<Plan> {
+  /** Records the training step and its evaluation, once. */
+  private async prepare(signal: AbortSignal | undefined): Promise<Plan> {
     if (this.plan) return this.plan;
     const { model, options, gradients, metrics } = this;
     const { batchSize: B, seqLen: T, loss } = options;
     this.host = makeHostBuffers(options, model.config);
-    this.plan = await model.device.record("train", (recorder) => {
+    const record = (recorder: Recorder): void => {
       this.pass = recordPass(recorder, model, { T, B, loss, state: this.state, rng: this.rng, gradients });
       const moments = Object.fromEntries(Object.entries(this.moments).map(([name, set]) => [name, set.flat.whole]));
       recordUpdate(
@@ -141,8 +147,17 @@ export class Trainer {
         },
         options,
       );
-    });
-    return this.plan;
+    };
+    const plan = await model.device.record("train", record, { signal, choices: this.choices });
+    this.choices = new Map([...this.choices, ...plan.choices]);
+    // Before the first step, so that every checkpoint says what evaluations take too.
+    try {
+      if (options.evalInterval > 0 && this.valTokens.length > 1) await this.recordedEvaluation(signal);
+    } catch (error) {
+      plan.dispose();
+      throw error;
+    }
+    return (this.plan = plan);
   }
 
   /** Dispatches in one training step; known after the first. */
@@ -216,7 +231,20 @@ export class Trainer {
   ): AsyncGenerator<TrainingEvent, void, void> {
     const { options, model, settings } = this;
     const begun = performance.now();
-    const plan = await this.life.serve("Trainer.run", () => this.prepare());
+    const plan = await unlessAborted(
+      signal,
+      this.life.serve("Trainer.run", () => this.prepare(signal), signal),
+    );
+    const end = (loss: number): EndEvent => ({
+      v: 1,
+      event: "end",
+      step: this.step,
+      reason: this.step >= maxSteps ? "done" : "aborted",
+      seconds: (performance.now() - begun) / 1000,
+      loss,
+      ...(Number.isFinite(this.bestValLoss) && { bestValLoss: this.bestValLoss }),
+    });
+    if (!plan) return yield end(NaN);
     yield {
       v: 1,
       event: "start",
@@ -229,6 +257,12 @@ export class Trainer {
     const logs = new LogQueue(performance.now(), this.step, options.batchSize * options.seqLen);
     let loss = NaN;
     const stopped = (): boolean => signal?.aborted ?? false;
+    let first = true;
+    const finished = (): Promise<true> =>
+      abortable(
+        signal,
+        model.device.finish().then(() => true as const),
+      );
     while (this.step < maxSteps && !stopped()) {
       const next = this.step + 1;
       const due = (interval: number): boolean => interval > 0 && (next % interval === 0 || next === maxSteps);
@@ -242,6 +276,9 @@ export class Trainer {
       evaluating?.catch(() => {}); // Awaited below, after the events of the step.
       const log = await stepping;
       if (log) logs.push(next, this.host.schedule[0]!, log.metrics);
+      // With some drivers the first step compiles its kernels, for seconds: whoever wants it waits for it in saving.
+      if (first && !evaluates && (await unlessAborted(signal, finished())) === undefined) return yield end(NaN);
+      first = false;
       // The loop waits for a read-back only before it uses the parameters for something else.
       await logs.settle(exact || evaluates || samples || keeps || stopped() || next === maxSteps);
       const paused = performance.now();
@@ -276,15 +313,7 @@ export class Trainer {
     }
     await model.device.finish();
     await this.checkFinite();
-    yield {
-      v: 1,
-      event: "end",
-      step: this.step,
-      reason: this.step >= maxSteps ? "done" : "aborted",
-      seconds: (performance.now() - begun) / 1000,
-      loss,
-      ...(Number.isFinite(this.bestValLoss) && { bestValLoss: this.bestValLoss }),
-    };
+    yield end(loss);
   }
 
   /**
@@ -295,12 +324,20 @@ export class Trainer {
    */
   async evaluate(signal?: AbortSignal): Promise<Evaluation> {
     checkSignal("Trainer.evaluate", signal);
-    return this.life.serve("Trainer.evaluate", () => this.evaluateNow(signal));
+    return this.life.serve("Trainer.evaluate", () => this.evaluateNow(signal), signal);
   }
 
   private async evaluateNow(signal?: AbortSignal): Promise<Evaluation> {
-    this.evaluation ??= await recordEvaluation(this.model, this.valTokens, this.options);
-    return this.evaluation.evaluate(signal);
+    return (await this.recordedEvaluation(signal)).evaluate(signal);
+  }
+
+  private async recordedEvaluation(signal: AbortSignal | undefined): Promise<RecordedEvaluation> {
+    if (this.evaluation) return this.evaluation;
+    const { batchSize, seqLen } = this.options;
+    const { choices } = this;
+    this.evaluation = await recordEvaluation(this.model, this.valTokens, { batchSize, seqLen, signal, choices });
+    this.choices = new Map([...choices, ...this.evaluation.choices]);
+    return this.evaluation;
   }
 
   /** The run's own evaluation of the step just done. */

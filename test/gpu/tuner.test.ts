@@ -2,11 +2,11 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
-import { defineKernel, entry, type Variant } from "../../src/runtime/kernel.ts";
-import type { Recorder } from "../../src/runtime/recorder.ts";
-import type { TuningStore } from "../../src/runtime/tuner.ts";
+import type { Variant } from "../../src/runtime/kernel.ts";
+import type { TuningStore } from "../../src/runtime/tuning-memory.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { testDevice } from "./device.ts";
+import { FAST, recordDoubling, SLOW } from "./doubling.ts";
 
 let shared: Device;
 
@@ -21,55 +21,7 @@ const memory = (): TuningStore & { texts: Map<string, string> } => {
 };
 
 const open = (tuningStore: TuningStore, tuning: "on" | "again" = "on"): Promise<Device> =>
-  openDevice({ gpuDevice: shared.gpuDevice!, tuning, tuningStore });
-
-/** A kernel that doubles numbers, in as many ways as there are variants. */
-function doubling(variants: readonly Variant[], work = 1e9) {
-  const source = /* wgsl */ `
-    struct Params { count: u32 }
-    @group(0) @binding(0) var<uniform> params: Params;
-    @group(0) @binding(1) var<storage, read> x: array<f32>;
-    @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-const FAULT: u32 = 0u;
-const LOOPS: u32 = 1u;
-
-    @compute @workgroup_size(64)
-    fn forward(@builtin(global_invocation_id) id: vec3u) {
-      if (id.x >= params.count) { return; }
-      for (var i = 0u; i < LOOPS; i++) {
-        y[id.x] = 2.0 * x[id.x] * cos(f32(i) * 1e-30);
-      }
-      if (FAULT == 1u || (FAULT == 2u && id.x > 1000u)) { y[id.x] += 0.01; }
-    }
-    @compute @workgroup_size(4096)
-    fn tooWide() {}`;
-  return defineKernel("doubling", source, {
-    forward: entry({
-      params: { count: "u32" },
-      bindings: { x: "read", y: "read_write" },
-      variants,
-      workgroups: ({ count }) => [Math.ceil(count / 64)],
-      tuneBy: ({ count }) => [count],
-      // More than it does, so that the tuner cares.
-      work: () => work,
-      reference({ x, y }, { count }) {
-        for (let i = 0; i < count; i++) y[i] = 2 * x[i]!;
-      },
-      cases: () => [{ name: "65", params: { count: 65 }, tensors: { x: { shape: [65] }, y: { shape: [65] } } }],
-    }),
-  }).forward;
-}
-
-const SLOW: Variant = { name: "slow", constants: { LOOPS: 300 } };
-const FAST: Variant = { name: "fast" };
-
-const recordDoubling =
-  (variants: readonly Variant[], work?: number) =>
-  (recorder: Recorder): void => {
-    const count = 1 << 16;
-    const [x, y] = [recorder.tensor({ name: "x", shape: [count] }), recorder.tensor({ name: "y", shape: [count] })];
-    recorder.dispatch(doubling(variants, work), { x, y }, { count });
-  };
+  openDevice({ gpuDevice: shared.gpuDevice!, tuning, tuningStore, tuningMilliseconds: Infinity });
 
 async function tuned(variants: readonly Variant[], store: TuningStore = memory()) {
   const device = await open(store);

@@ -208,7 +208,8 @@ describe("a checkpoint", () => {
     const model = { cell: "gru", dropout: 0.2, numLayers: 2 } as const;
     const { bytes, events } = await run([4], model, { seed: 9, evalInterval: 2 });
     const { metadata } = decodeSafeTensors(bytes);
-    expect(Object.keys(metadata)).toEqual(["format", "version", "config", "tokenizer", "training"]);
+    expect(Object.keys(metadata)).toEqual(["format", "version", "config", "tokenizer", "training", "device"]);
+    expect(metadata.device).toBe("CPU float32");
     expect(metadata).toMatchObject({ format: "gatewise", version: "1" });
     expect(JSON.parse(metadata.config!)).toEqual({
       ...modelOptions(model),

@@ -1,0 +1,206 @@
+// What the tuner remembers, without a GPU: texts that others write to, break and forge.
+import fc from "fast-check";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import { fileStore } from "../../src/runtime/node.ts";
+import { tickOf } from "../../src/runtime/tuner.ts";
+import { hash, TuningMemory, type Tuned, type TuningStore } from "../../src/runtime/tuning-memory.ts";
+
+const ADAPTER = "an adapter";
+const FILE = `tuning-${hash(ADAPTER)}`;
+const folder = mkdtempSync(join(tmpdir(), "gatewise-tuning-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const tuned = (chosen: string): Tuned => ({
+  chosen,
+  preferred: "slow",
+  milliseconds: { slow: 2.5, fast: 0.125 },
+  rejected: { wrong: "relative L2 3.0e-1" },
+  shaders: hash("the shaders"),
+});
+
+const texts = (text?: string): TuningStore & { text: string | undefined } => ({
+  text,
+  load() {
+    return this.text;
+  },
+  save(_name, text) {
+    this.text = text;
+  },
+});
+
+const memoryOf = (store: TuningStore, again = false): TuningMemory => new TuningMemory(store, ADAPTER, again);
+
+async function kept(): Promise<string> {
+  const store = texts();
+  const memory = memoryOf(store);
+  memory.family = "software";
+  await memory.remember("lstm.forward 64 128", tuned("fast"));
+  await memory.remember("matmul.nn 64 64 64", tuned("slow"));
+  await memory.tookTheDevice("gru.forward 64 128", "tiled");
+  await memory.trying("rnn.forward 64 128", "tiled");
+  return store.text!;
+}
+
+/** The text with another value inside, whose sum is right again. */
+function forged(text: string, change: (saved: any) => unknown): string {
+  const { sum: _, ...saved } = JSON.parse(text);
+  change(saved);
+  return JSON.stringify({ ...saved, sum: hash(JSON.stringify(saved)) });
+}
+
+async function loaded(text: string): Promise<TuningMemory> {
+  const memory = memoryOf(texts(text));
+  await memory.load();
+  return memory;
+}
+
+describe("what the tuner remembers", () => {
+  it("comes back as it was kept, and is nothing to another adapter", async () => {
+    const text = await kept();
+    const memory = await loaded(text);
+    expect([...memory.choices]).toEqual([
+      ["lstm.forward 64 128", tuned("fast")],
+      ["matmul.nn 64 64 64", tuned("slow")],
+    ]);
+    expect(memory.family).toBe("software");
+    expect([...memory.lostOf("gru.forward 64 128")]).toEqual(["tiled"]);
+    const other = new TuningMemory(texts(text), "another", false);
+    await other.load();
+    expect(other.choices.size).toBe(0);
+  });
+
+  it("is whole or nothing: 2,000 mutated texts give no foreign error and no choice that was not made", async () => {
+    const text = await kept();
+    const right = new Map((await loaded(text)).choices);
+    let mutants = 0;
+    const at = fc.nat(text.length - 1);
+    const mutation = fc.oneof(
+      fc.tuple(at, fc.string({ minLength: 1, maxLength: 3 })).map(([i, s]) => text.slice(0, i) + s + text.slice(i + s.length)),
+      fc.tuple(at, fc.nat(40)).map(([i, n]) => text.slice(0, i) + text.slice(i + n + 1)),
+      fc.tuple(at, at, fc.nat(60)).map(([i, j, n]) => text.slice(0, i) + text.slice(j, j + n) + text.slice(i)),
+      at.map((i) => text.slice(0, i)),
+      fc
+        .tuple(fc.constantFrom("choices", "lost", "trying", "family", "version", "adapter"), fc.jsonValue())
+        .map(([name, value]) => forged(text, (saved) => (saved[name] = value))),
+      fc
+        .tuple(fc.constantFrom("chosen", "preferred", "milliseconds", "rejected", "shaders"), fc.jsonValue())
+        .map(([name, value]) => forged(text, (saved) => (saved.choices["lstm.forward 64 128"][name] = value))),
+      fc.constantFrom("[".repeat(50_000), '{"a":'.repeat(50_000), "null", "7", '""', "[]", "{}"),
+    );
+    await fc.assert(
+      fc.asyncProperty(mutation, async (mutant) => {
+        mutants++;
+        const { choices } = await loaded(mutant);
+        for (const [key, { chosen }] of choices) {
+          // What was forged with its sum is read, but never as something that is no name.
+          expect(typeof chosen).toBe("string");
+          if (!mutant.includes('"sum"') || mutant.includes(text.slice(-30))) continue;
+          expect(right.has(key)).toBe(true);
+        }
+        if (mutant !== text && !isForged(mutant)) expect(choices.size, mutant).toBe(0);
+      }),
+      { numRuns: 2000 },
+    );
+    expect(mutants).toBe(2000);
+    function isForged(mutant: string): boolean {
+      try {
+        const { sum, ...saved } = JSON.parse(mutant);
+        return sum === hash(JSON.stringify(saved));
+      } catch {
+        return false;
+      }
+    }
+  });
+
+  it.each([
+    ["a time that is no number", (saved: any) => (saved.choices["lstm.forward 64 128"].milliseconds.fast = "0.1")],
+    ["a name that is no text", (saved: any) => (saved.choices["lstm.forward 64 128"].chosen = 7)],
+    ["choices in a list", (saved: any) => (saved.choices = [])],
+    ["a family that there is not", (saved: any) => (saved.family = "quantum")],
+    ["a loss that is no list", (saved: any) => (saved.lost = { key: "tiled" })],
+    ["a mark without a time", (saved: any) => (saved.trying = [{ key: "k", candidate: "c", by: "b" }])],
+  ])("counts as nothing with %s", async (_, change) => {
+    const memory = await loaded(forged(await kept(), change));
+    expect(memory.choices.size).toBe(0);
+    expect(memory.family).toBeUndefined();
+  });
+
+  it("keeps what another process has found since", async () => {
+    const store = texts();
+    const [one, two] = [memoryOf(store), memoryOf(store)];
+    await one.remember("a", tuned("fast"));
+    await two.remember("b", tuned("slow"));
+    await one.remember("c", tuned("fast"));
+    const third = memoryOf(store);
+    await third.load();
+    expect([...third.choices.keys()].sort()).toEqual(["a", "b", "c"]);
+  });
+
+  it("forgets all of it when told so, but not what is found from then on", async () => {
+    const store = texts(await kept());
+    const memory = memoryOf(store, true);
+    await memory.load();
+    expect(memory.choices.size).toBe(0);
+    await memory.remember("new", tuned("fast"));
+    await memoryOf(store).remember("newer", tuned("fast"));
+    expect([...(await loaded(store.text!)).choices.keys()]).toEqual(["new", "newer"]);
+  });
+
+  it("a candidate that was being tried when its process died is passed over; one that is tried now is left alone", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    try {
+      const store = texts();
+      await memoryOf(store).trying("k", "tiled");
+      const now = memoryOf(store);
+      await now.load();
+      expect([now.elsewhere.has("k"), now.lostOf("k").size]).toEqual([true, 0]);
+      vi.setSystemTime(Date.now() + 60_000);
+      const later = memoryOf(store);
+      await later.load();
+      expect([later.elsewhere.has("k"), [...later.lostOf("k")]]).toEqual([false, ["tiled"]]);
+      // Kept as such, not only concluded.
+      await later.save();
+      expect(JSON.parse(store.text!)).toMatchObject({ lost: { k: ["tiled"] }, trying: [] });
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
+  it("one that was tried and lived is not held against it", async () => {
+    const store = texts();
+    const memory = memoryOf(store);
+    await memory.trying("k", "tiled");
+    await memory.trying("k", undefined);
+    expect(JSON.parse(store.text!).trying).toEqual([]);
+  });
+
+  it("does without a store, and with one that fails at everything", async () => {
+    const fails = (): never => {
+      throw new DOMException("forbidden", "SecurityError");
+    };
+    for (const store of [undefined, { load: fails, save: fails }, { load: fails, save: fails, update: fails }]) {
+      const memory = new TuningMemory(store, ADAPTER, false);
+      await memory.load();
+      await memory.remember("k", tuned("fast"));
+      expect(memory.choices.get("k")!.chosen).toBe("fast");
+    }
+  });
+
+  it("files of one folder take every change of many writers at once, and a lock of a dead one is broken", async () => {
+    const stores = Array.from({ length: 8 }, () => fileStore(folder));
+    writeFileSync(join(folder, `${FILE}.json.lock`), "");
+    const writers = stores.flatMap((store, i) => [0, 1, 2].map((j) => memoryOf(store).remember(`${i} ${j}`, tuned("fast"))));
+    await Promise.all(writers);
+    expect(Object.keys(JSON.parse(readFileSync(join(folder, `${FILE}.json`), "utf8")).choices)).toHaveLength(24);
+  });
+});
+
+describe("a clock's tick", () => {
+  it.each([0.001, 1, 16, 100])("of %d ms is found", (tick) => {
+    let time = 1234.5;
+    expect(tickOf(() => Math.floor((time += tick / 37) / tick) * tick)).toBeCloseTo(tick, 6);
+  });
+});
