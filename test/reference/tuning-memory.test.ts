@@ -1,12 +1,15 @@
 // What the tuner remembers, without a GPU: texts that others write to, break and forge.
 import fc from "fast-check";
+import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { fileStore } from "../../src/runtime/node.ts";
 import { tickOf } from "../../src/runtime/tuner.ts";
 import { hash, TuningMemory, type Tuned, type TuningStore } from "../../src/runtime/tuning-memory.ts";
+import { abortable, Lifetime } from "../../src/turns.ts";
 
 const ADAPTER = "an adapter";
 const FILE = `tuning-${hash(ADAPTER)}`;
@@ -195,6 +198,55 @@ describe("what the tuner remembers", () => {
     const writers = stores.flatMap((store, i) => [0, 1, 2].map((j) => memoryOf(store).remember(`${i} ${j}`, tuned("fast"))));
     await Promise.all(writers);
     expect(Object.keys(JSON.parse(readFileSync(join(folder, `${FILE}.json`), "utf8")).choices)).toHaveLength(24);
+  });
+});
+
+it("two processes that write to one file at once lose none of each other's changes", async () => {
+  const own = mkdtempSync(join(folder, "two-"));
+  const program = `
+    const { fileStore } = await import(${JSON.stringify(pathToFileURL(resolve("dist/node.js")).href)});
+    const store = fileStore(${JSON.stringify(own)});
+    for (let i = 0; i < 40; i++)
+      await store.update("texts", (text) => JSON.stringify([...JSON.parse(text ?? "[]"), process.argv[1] + i]));`;
+  const codes = ["a", "b"].map((name) => {
+    const child = spawn(process.execPath, ["--input-type=module", "-e", program, name], { stdio: "inherit" });
+    return new Promise((done) => child.on("close", done));
+  });
+  expect(await Promise.all(codes)).toEqual([0, 0]);
+  const found = JSON.parse(readFileSync(join(own, "texts.json"), "utf8")) as string[];
+  const expected = ["a", "b"].flatMap((name) => Array.from({ length: 40 }, (_, i) => name + i));
+  expect(new Set(found)).toEqual(new Set(expected));
+  expect(found).toHaveLength(80);
+});
+
+describe("waiting that can be ended", () => {
+  const reason = new Error("enough");
+
+  it("gives the value, the error, or the signal's reason, whichever comes first", async () => {
+    const { signal } = new AbortController();
+    expect(await abortable(signal, Promise.resolve(7))).toBe(7);
+    await expect(abortable(signal, Promise.reject(new Error("no")))).rejects.toThrow("no");
+    const controller = new AbortController();
+    const waiting = abortable(controller.signal, new Promise(() => {}));
+    controller.abort(reason);
+    await expect(waiting).rejects.toBe(reason);
+    await expect(abortable(AbortSignal.abort(reason), Promise.resolve(7))).rejects.toBe(reason);
+  });
+
+  it("a turn that was given up is over when its work is, not before", async () => {
+    const life = new Lifetime("thing");
+    const controller = new AbortController();
+    const order: string[] = [];
+    let end!: () => void;
+    const long = new Promise<void>((resolve) => (end = resolve)).then(() => void order.push("long"));
+    const first = life.serve("first", () => long, controller.signal);
+    const second = life.serve("second", async () => void order.push("second"));
+    await new Promise((resolve) => setTimeout(resolve));
+    controller.abort(reason);
+    await expect(first).rejects.toBe(reason);
+    end();
+    await second;
+    expect(order).toEqual(["long", "second"]);
   });
 });
 
