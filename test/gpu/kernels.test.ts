@@ -7,6 +7,7 @@ import { sizeOf, type NumberArray } from "../../src/runtime/tensor.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 import { testDevice } from "./device.ts";
+import { extraCases } from "./extra-cases.ts";
 
 let device: Device;
 
@@ -18,7 +19,13 @@ afterAll(() => device.dispose());
 
 describe("on the GPU, within 1e-5 of the float64 reference,", () => {
   test.each([...allEntries()])("%s computes every case in every variant", async (_, kernelEntry) => {
-    expect(await differences(device, kernelEntry)).toEqual([]);
+    expect(await differences(device, kernelEntry, [...kernelEntry.cases(), ...extraCases(kernelEntry)])).toEqual([]);
+  });
+
+  test("and there are more, of several tiles, for every recurrent step", () => {
+    const steps = [...allEntries()].filter(([, { params }]) => "gather" in params);
+    expect(steps.length).toBeGreaterThanOrEqual(10);
+    for (const [name, step] of steps) expect(extraCases(step).length, name).toBeGreaterThanOrEqual(2);
   });
 });
 

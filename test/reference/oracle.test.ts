@@ -198,6 +198,13 @@ describe("a run is the oracle's, event by event, and so are its parameters:", ()
     expect(best.slice(best.lastIndexOf(true))).toContain(false);
   });
 
+  it("more parameters than one workgroup adds up the squares of", () =>
+    // 206,420 of them; 131,072 is the limit.
+    expectOracle(
+      { hiddenSize: 150, embeddingSize: 100, vocabSize: 220, batchSize: 2, seqLen: 4, clip: 0.5, evalInterval: 0 },
+      { steps: 2 },
+    ));
+
   it("everything at once", () =>
     expectOracle(
       {

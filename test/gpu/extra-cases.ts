@@ -1,0 +1,25 @@
+// Cases at sizes at which several tiles of every variant lie side by side, and none of them is full.
+import type { CaseTensor, Entry, KernelCase } from "../../src/runtime/kernel.ts";
+
+/** Sizes that follow from 9 or 17 rows and two steps, and what they are with 33 rows. */
+const WIDENED: Readonly<Record<number, number>> = { 9: 33, 18: 66, 17: 33, 34: 66 };
+const widen = (shape: readonly number[]): number[] => shape.map((n) => WIDENED[n] ?? n);
+
+const widenedTensor = (tensor: CaseTensor): CaseTensor => ({
+  ...tensor,
+  shape: widen(tensor.shape),
+  ...(tensor.stored && { stored: widen(tensor.stored) }),
+});
+
+/** The cases of a recurrent step with 9 rows of 65 units, or a sequence with 17 of 31, with 33 rows instead. */
+export function extraCases(entry: Entry): readonly KernelCase[] {
+  if (!("gather" in entry.params)) return [];
+  return entry
+    .cases()
+    .filter(({ params: { B, H } }) => (B === 9 && H === 65) || (B === 17 && H === 31))
+    .map(({ name, params, tensors }) => ({
+      name: `${name}, with 33 rows`,
+      params: { ...params, B: 33 },
+      tensors: Object.fromEntries(Object.entries(tensors).map(([binding, tensor]) => [binding, widenedTensor(tensor)])),
+    }));
+}
