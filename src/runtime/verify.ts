@@ -14,7 +14,9 @@ export const HALF_TOLERANCE = 2e-3;
 
 /**
  * Runs every case of an entry point in every variant that can run it here, of whatever family, and says what differs
- * from the reference: nothing, if all is well. With `half` all tensors that may be f16 are.
+ * from the reference: nothing, if all is well. With `half` all tensors that may be f16 are. With `elements` each element
+ * has to be right by itself, however small it is beside the others of its tensor: within the tolerance of its own
+ * size, plus what inputs that are off by a few ulp would make of it.
  */
 export async function differences(
   device: Device,
@@ -23,6 +25,7 @@ export async function differences(
   variants: readonly Variant[] = entry.variants,
   half = false,
   signal?: AbortSignal,
+  elements = false,
 ): Promise<string[]> {
   const cpu = new CpuDevice("float64");
   const found: string[] = [];
@@ -30,11 +33,12 @@ export async function differences(
   for (const each of half ? cases.map((one) => halved(one, entry)) : cases) {
     const inputs = fillTensors(each);
     const expected = await runCase(cpu, entry, each, inputs, signal);
+    const unsure = elements ? await sensitivity(cpu, entry, each, inputs, expected, signal) : undefined;
     for (const variant of variants) {
       if (!canRun(variant, each.params, device)) continue;
       const actual = await runCase(device, entry, each, inputs, signal, variant.name);
       for (const [name, values] of actual) {
-        const difference = compare(values, expected.get(name)!, tolerance);
+        const difference = compare(values, expected.get(name)!, tolerance, unsure?.get(name));
         if (difference)
           found.push(`${entry.kernel}.${entry.name}, ${each.name}, variant "${variant.name}", ${name}: ${difference}`);
       }
@@ -111,8 +115,40 @@ async function runCase(
   return results;
 }
 
-/** Why `actual` is not `expected`, or undefined if it is, within the tolerance. */
-function compare(actual: StoredValues, expected: StoredValues, tolerance: number): string | undefined {
+/** How far inputs that are off by a few ulp, each by another amount, move the elements of the outputs. */
+async function sensitivity(
+  cpu: Device,
+  entry: Entry,
+  each: KernelCase,
+  inputs: ReadonlyMap<string, NumberArray>,
+  expected: ReadonlyMap<string, StoredValues>,
+  signal: AbortSignal | undefined,
+): Promise<Map<string, Float64Array>> {
+  const moved = new Map([...expected].map(([name, { values }]) => [name, new Float64Array(values.length)]));
+  for (let trial = 0; trial < 4; trial++) {
+    const off = (i: number): number => 1 + (fraction(randomWord(trial, inputs.size, i, STREAM.init)) - 0.5) * 2 ** -20;
+    const nearby = new Map(
+      [...inputs].map(([name, values]) => [
+        name,
+        values instanceof Uint32Array ? values : Float64Array.from(values, (x, i) => x * off(i)),
+      ]),
+    );
+    for (const [name, { values }] of await runCase(cpu, entry, each, nearby, signal)) {
+      const most = moved.get(name)!;
+      const wanted = expected.get(name)!.values;
+      values.forEach((value, i) => (most[i] = Math.max(most[i]!, Math.abs(value - wanted[i]!))));
+    }
+  }
+  return moved;
+}
+
+/** Rounding in sums of a few hundred terms, in units of what `sensitivity` finds. */
+const ROUNDING = 16;
+/** The smallest normal f32, below which adapters may take zero. */
+const SMALLEST = 2 ** -126;
+
+/** Why `actual` is not `expected`, or undefined if it is, within the tolerance; `unsure` as `sensitivity` gives it. */
+function compare(actual: StoredValues, expected: StoredValues, tolerance: number, unsure?: Float64Array): string | undefined {
   let error = 0;
   let norm = 0;
   let worst = 0;
@@ -123,6 +159,8 @@ function compare(actual: StoredValues, expected: StoredValues, tolerance: number
       if (value !== 0) return `padding at ${i} holds ${value}, not 0`;
     } else if (actual.dtype === "u32" || !Number.isFinite(wanted) || !Number.isFinite(value)) {
       if (Number.isFinite(value) !== Number.isFinite(wanted) || difference > 0) return `element ${i} is ${value}, not ${wanted}`;
+    } else if (unsure && difference > tolerance * Math.abs(wanted) + ROUNDING * unsure[i]! + SMALLEST) {
+      return `element ${i} is ${value}, not ${wanted}`;
     } else {
       error += difference ** 2;
       norm += wanted ** 2;

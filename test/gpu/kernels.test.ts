@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lstm } from "../../src/kernels/lstm.ts";
+import { rnn } from "../../src/kernels/rnn.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import { defineKernel, entry, type Entry, type KernelCase } from "../../src/runtime/kernel.ts";
@@ -56,6 +57,42 @@ describe("what is not finite in any input is not finite in the outputs where the
       cases.flatMap((each) => floats.map((name) => poisoned(each, name, value)));
     const cases = [...poison(first, NaN), ...poison(second, NaN), ...poison(second, Infinity)];
     expect(await differences(device, kernelEntry, cases)).toEqual([]);
+  });
+});
+
+/** A case whose numbers are of very different sizes: each is divided by a power of two of its own. */
+const ofAllSizes = (each: KernelCase): KernelCase => ({
+  ...each,
+  name: `${each.name}, of all sizes`,
+  tensors: Object.fromEntries(
+    Object.entries(each.tensors).map(([name, spec], index) => {
+      const draw = (i: number, of: number): number => fraction(randomWord(of, index, i, 0));
+      const fill = (i: number): number => (spec.fill?.(i) ?? 2 * draw(i, 1) - 1) * 2 ** -Math.floor(24 * draw(i, 2));
+      return [name, spec.dtype === "u32" ? spec : { ...spec, fill }];
+    }),
+  ),
+});
+
+describe("element by element, the small ones beside large ones too, as exact as their inputs:", () => {
+  test.each([...allEntries()])("%s", async (_, kernelEntry) => {
+    const cases = someCases(kernelEntry)
+      .flat()
+      .flatMap((each) => [each, ofAllSizes(each)]);
+    expect(await differences(device, kernelEntry, cases, kernelEntry.variants, false, undefined, true)).toEqual([]);
+  });
+
+  test("which a tanh of the shader language's own is not", async () => {
+    const files = rnn.forward.files.map((file) => ({
+      ...file,
+      source: file.source.replace("safeTanh(a)", "tanh(clamp(a, vec4f(-10.0), vec4f(10.0)))"),
+    }));
+    const loose = { ...rnn.forward, kernel: "rnn with tanh", files } as unknown as Entry;
+    const each = ofAllSizes(rnn.forward.cases().find(({ params }) => params.B === 65 && !params.relu)!);
+    const variants = loose.variants.filter(({ name }) => name === "8 rows");
+    expect(await differences(device, loose, [each], variants)).toEqual([]);
+    expect(await differences(device, loose, [each], variants, false, undefined, true)).toEqual([
+      expect.stringMatching(/of all sizes, variant "8 rows", h: element \d+ is/),
+    ]);
   });
 });
 
