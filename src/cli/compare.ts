@@ -9,7 +9,7 @@ import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
 import { trainingOptions } from "../training/options.ts";
 import { Trainer } from "../training/trainer.ts";
-import { loadText } from "./data.ts";
+import { loadText, readPrompt } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { idleFlags, readTrainingFlags } from "./options.ts";
 import { count, duration, live, percent, print, printJson, Progress, rate, say, warn } from "./progress.ts";
@@ -67,7 +67,12 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const text = await loadText(flags.data);
   const tokenizer = CharTokenizer.fromText(text.text);
   const tokens = tokenizer.encode(text.text);
-  const prompt = flags.prompt ?? ([...PROMPT].every((character) => tokenizer.characters.includes(character)) ? PROMPT : "");
+  const prompt =
+    flags.prompt !== undefined
+      ? readPrompt(flags.prompt, tokenizer)
+      : [...PROMPT].every((character) => tokenizer.characters.includes(character))
+        ? PROMPT
+        : "";
   tokenizer.encode(prompt);
   if (options.evalInterval === 0 || splitTokens(tokens, options.valFraction).val.length < 2) {
     throw new GatewiseError("E_CONFIG", "compare needs a validation part: give --val more than 0 and --eval-every at least 1");

@@ -2,7 +2,17 @@ import { readdirSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import { bookNames, decodeText, fetchText, findBook, megabytes, stripGutenberg, type FetchProgress } from "../data/books.ts";
+import {
+  bookNames,
+  decodeText,
+  fetchText,
+  findBook,
+  lineEnds,
+  megabytes,
+  stripGutenberg,
+  type FetchProgress,
+} from "../data/books.ts";
+import type { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { live, say } from "./progress.ts";
 
@@ -58,6 +68,10 @@ function showDownload(named: string | undefined): (progress: FetchProgress) => v
     else live(`downloading: ${megabytes(received)}${total === undefined ? "" : ` of ${megabytes(total)}`}`);
   };
 }
+
+/** A prompt with its line ends as texts have them when they have been read, unless the model knows others. */
+export const readPrompt = (prompt: string, { characters }: CharTokenizer): string =>
+  characters.includes("\r") ? prompt : lineEnds(prompt);
 
 async function readText(path: string, shown: string): Promise<string> {
   let bytes: Uint8Array;

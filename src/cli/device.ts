@@ -2,10 +2,9 @@ import { GatewiseError } from "../errors.ts";
 import { whyNotHere, type Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
+import type { DeviceChoice } from "./options.ts";
 import { duration, live, say, warn } from "./progress.ts";
 import { isStopping } from "./stop.ts";
-
-export type DeviceChoice = "auto" | "webgpu" | "cpu";
 
 /** The flags that decide where and how to compute. */
 export interface DeviceFlags {

@@ -1,9 +1,13 @@
 // The folder of a run: checkpoint-<step>.safetensors (the last three), best.safetensors, and run.json with what a
 // checkpoint does not say. Every file appears whole or not at all, whatever kills the process.
-import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat, unlink } from "node:fs/promises";
+// A folder or a pipe that bears such a name is passed over.
+import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
+import { lockFolder, type Lock } from "./lock.ts";
+import { DEVICE_CHOICES, type DeviceChoice } from "./options.ts";
 
 const KEPT = 3;
 const BEST = "best.safetensors";
@@ -12,12 +16,15 @@ const NAME = /^checkpoint-(\d+)\.safetensors$/;
 /** Temporary files are named so that no pattern for checkpoints finds them. */
 const TEMPORARY = /^\.(?:checkpoint-\d+\.safetensors|best\.safetensors|run\.json)\.\d+\.tmp$/;
 
+/** Bytes of a run.json at the most; what is larger is none. */
+const MOST_RUN_INFO = 2 ** 16;
+
 /** What resuming needs besides the checkpoint. */
 export interface RunInfo {
   /** As TextSource.source. */
   readonly data: string;
   /** As --device was given. */
-  readonly device: string;
+  readonly device: DeviceChoice;
   /** The device's description: another one does not continue bit for bit. */
   readonly adapter: string;
 }
@@ -54,59 +61,115 @@ async function syncFolder(path: string): Promise<void> {
 
 /**
  * Takes `wanted` for a new run, or the first of wanted-2, wanted-3, … that no run has: another run is never
- * overwritten, nor does a run that begins at the same time get the same folder.
+ * overwritten, nor does a run that begins at the same time get the same folder. A folder in which a run was killed
+ * before it saved anything is taken again. The lock is this process's then.
  */
-export async function claimFolder(wanted: string, info: RunInfo): Promise<string> {
+export async function claimFolder(wanted: string, info: RunInfo): Promise<{ readonly folder: string; readonly lock: Lock }> {
   for (let number = 1; ; number++) {
     const folder = number === 1 ? wanted : `${wanted}-${number}`;
-    await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
+    const lock = await tryClaim(folder).catch((cause: unknown) => {
       throw new GatewiseError("E_CONFIG", `cannot make the run's folder ${folder}: ${(cause as Error).message}`, { cause });
     });
-    if ((await readdir(folder)).some((name) => NAME.test(name) || name === BEST)) continue;
-    try {
-      const file = await open(join(folder, RUN), "wx");
-      await file.close();
-    } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === "EEXIST") continue;
-      throw cause;
-    }
+    if (!lock) continue;
+    await removeLeftovers(folder);
     await writeRunInfo(folder, info);
-    return folder;
+    return { folder, lock };
   }
 }
+
+async function tryClaim(folder: string): Promise<Lock | undefined> {
+  await mkdir(folder, { recursive: true });
+  if (await isTaken(folder)) return undefined;
+  let lock: Lock;
+  try {
+    lock = await lockFolder(folder);
+  } catch (error) {
+    // Its last run has just given it back.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return tryClaim(folder);
+    throw error;
+  }
+  if (lock.heldBy) return undefined;
+  // Its last run may have saved and ended in the meantime.
+  if (!(await isTaken(folder))) return lock;
+  lock.release();
+  return undefined;
+}
+
+const isTaken = async (folder: string): Promise<boolean> =>
+  (await readdir(folder)).some((name) => NAME.test(name) || name === BEST);
 
 export const writeRunInfo = (folder: string, info: RunInfo): Promise<void> =>
   writeSafely(join(folder, RUN), `${JSON.stringify({ format: "gatewise-run", ...info }, null, 2)}\n`);
 
-/** What a run's folder remembers; empty where nothing readable is there. */
+/**
+ * What a run's folder remembers; empty where there is no run.json.
+ *
+ * @throws GatewiseError E_BAD_CHECKPOINT for one that no run has written
+ */
 export async function readRunInfo(folder: string): Promise<Partial<RunInfo>> {
+  const path = join(folder, RUN);
+  const file = await stat(path).catch(() => undefined);
+  if (!file?.isFile()) return {};
   try {
-    const info: unknown = JSON.parse(await readFile(join(folder, RUN), "utf8"));
-    return typeof info === "object" && info !== null ? info : {};
-  } catch {
-    return {};
+    if (file.size > MOST_RUN_INFO) throw new Error(`it has ${file.size} bytes, more than any run's`);
+    return checkRunInfo(JSON.parse(await readFile(path, "utf8")));
+  } catch (cause) {
+    throw new GatewiseError(
+      "E_BAD_CHECKPOINT",
+      `${path} is damaged: ${(cause as Error).message}; mend it, or remove it and say with --data which text the run reads`,
+      { cause },
+    );
   }
 }
 
-/** Gives a folder back in which nothing was saved. */
-export async function releaseFolder(folder: string): Promise<void> {
-  if ((await checkpointsIn(folder)).length > 0 || (await exists(join(folder, BEST)))) return;
-  await rm(join(folder, RUN), { force: true });
-  await rmdir(folder).catch(() => {});
+function checkRunInfo(info: unknown): Partial<RunInfo> {
+  if (info === null || info === undefined) throw new Error(`expected an object, got ${shown(info)}`);
+  checkOptions("it", info, ["format", "data", "device", "adapter"]);
+  const { format, data, device, adapter } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
+  const require = (ok: boolean, name: string, expected: string, value: unknown): void => {
+    if (!ok) throw new Error(`${name} must be ${expected}, got ${shown(value)}`);
+  };
+  const isText = (value: unknown): boolean => typeof value === "string" && value !== "" && !value.includes("\0");
+  require(format === "gatewise-run", "format", '"gatewise-run"', format);
+  require(data === undefined || isText(data), "data", "a file, an address or a book's name", data);
+  const choices: readonly unknown[] = DEVICE_CHOICES;
+  require(device === undefined || choices.includes(device), "device", `one of ${choices.join(", ")}`, device);
+  require(adapter === undefined || isText(adapter), "adapter", "a device's description", adapter);
+  return { ...(info as Partial<RunInfo>) };
 }
 
-const exists = (path: string): Promise<boolean> =>
+/** Gives a folder back in which nothing was saved. */
+export async function releaseFolder(folder: string, lock: Lock | undefined): Promise<void> {
+  const taken = await isTaken(folder).catch(() => true);
+  if (!taken) await rm(join(folder, RUN), { force: true }).catch(() => {});
+  lock?.release();
+  if (!taken) await rmdir(folder).catch(() => {});
+}
+
+export const isFile = (path: string): Promise<boolean> =>
   stat(path).then(
-    () => true,
+    (info) => info.isFile(),
     () => false,
   );
 
-/** Checkpoints of a run's folder, newest first. */
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (info) => info.isDirectory(),
+    () => false,
+  );
+
+/** Checkpoints of a run's folder, newest first; none where the folder is gone. */
 export async function checkpointsIn(folder: string): Promise<{ readonly path: string; readonly step: number }[]> {
-  const found = (await readdir(folder)).flatMap((name) => {
-    const match = NAME.exec(name);
-    return match ? [{ path: join(folder, name), step: Number(match[1]) }] : [];
+  const found: { path: string; step: number }[] = [];
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
   });
+  for (const name of names) {
+    const match = NAME.exec(name);
+    const path = join(folder, name);
+    if (match && (await isFile(path))) found.push({ path, step: Number(match[1]) });
+  }
   return found.sort((a, b) => b.step - a.step);
 }
 
@@ -120,14 +183,15 @@ export async function keepCheckpoint(folder: string, step: number, bytes: Uint8A
   // Those of later steps, left by a damaged or abandoned end of the run, do not count.
   const kept = (await checkpointsIn(folder)).filter((checkpoint) => checkpoint.step <= step);
   const sound = kept.find((checkpoint) => checkpoint.step < proven);
-  for (const checkpoint of kept.slice(KEPT)) if (checkpoint !== sound) await unlink(checkpoint.path);
+  // One that cannot be removed costs room, not the run.
+  for (const checkpoint of kept.slice(KEPT)) if (checkpoint !== sound) await rm(checkpoint.path).catch(() => {});
   return path;
 }
 
 /** The newest checkpoint from before step `proven`, else the best one, if there is any. */
 export async function soundCheckpoint(folder: string, proven: number): Promise<string | undefined> {
   const found = (await checkpointsIn(folder)).find((checkpoint) => checkpoint.step < proven);
-  return found?.path ?? ((await exists(join(folder, BEST))) ? join(folder, BEST) : undefined);
+  return found?.path ?? ((await isFile(join(folder, BEST))) ? join(folder, BEST) : undefined);
 }
 
 export async function keepBest(folder: string, bytes: Uint8Array): Promise<void> {
@@ -136,7 +200,17 @@ export async function keepBest(folder: string, bytes: Uint8Array): Promise<void>
 
 /** Removes what a killed process left half written. */
 export async function removeLeftovers(folder: string): Promise<void> {
-  for (const name of await readdir(folder)) if (TEMPORARY.test(name)) await rm(join(folder, name), { force: true });
+  for (const name of await readdir(folder)) {
+    const path = join(folder, name);
+    if (TEMPORARY.test(name) && (await isFile(path))) await rm(path, { force: true });
+  }
+}
+
+/** The lock of the run that a folder or a checkpoint in it belongs to; undefined where there is no run's folder. */
+export async function lockRun(path: string): Promise<Lock | undefined> {
+  const folder = (await isFolder(path)) ? path : dirname(path);
+  if (!(await isFile(join(folder, RUN)))) return undefined;
+  return lockFolder(folder);
 }
 
 export interface FoundCheckpoint {
@@ -155,10 +229,14 @@ export async function findCheckpoint(path: string, warn: (message: string) => vo
   const info = await stat(path).catch((cause: unknown) => {
     throw new GatewiseError("E_BAD_CHECKPOINT", `no such checkpoint or run folder: ${path}`, { cause });
   });
+  if (!info.isDirectory() && !info.isFile()) {
+    // A pipe that nobody writes to would be waited for for ever.
+    throw new GatewiseError("E_BAD_CHECKPOINT", `${path} is neither a file nor a run's folder`);
+  }
   if (!info.isDirectory()) return { checkpoint: await read(path), path, folder: dirname(path) };
   const best = join(path, BEST);
   const candidates = (await checkpointsIn(path)).map((candidate) => candidate.path);
-  if (await exists(best)) candidates.push(best);
+  if (await isFile(best)) candidates.push(best);
   if (candidates.length === 0) throw new GatewiseError("E_BAD_CHECKPOINT", `no checkpoint in the folder ${path}`);
   const problems: string[] = [];
   for (const candidate of candidates) {

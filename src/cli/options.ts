@@ -116,10 +116,10 @@ export function addTrainingFlags(
 
 export const dataOption = (): Option =>
   new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
+export const DEVICE_CHOICES = ["auto", "webgpu", "cpu"] as const;
+export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>
-  new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU")
-    .choices(["auto", "webgpu", "cpu"])
-    .default("auto");
+  new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU").choices(DEVICE_CHOICES).default("auto");
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
 export const retuneOption = (): Option =>
   new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most").conflicts(["tune"]);

@@ -1,6 +1,7 @@
 import { sampleText, type SampleOptions } from "../models/sample.ts";
 import { modelFromCheckpoint } from "../training/checkpoint.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
+import { readPrompt } from "./data.ts";
 import { findCheckpoint } from "./files.ts";
 import { print, printJson, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
@@ -20,15 +21,16 @@ export interface SampleFlags extends DeviceFlags {
 export async function sample(path: string, flags: SampleFlags): Promise<number> {
   const { checkpoint } = await findCheckpoint(path, warn);
   const { tokenizer } = checkpoint;
+  const prompt = readPrompt(flags.prompt, tokenizer);
   // Refused before a device is opened.
-  tokenizer.encode(flags.prompt);
+  tokenizer.encode(prompt);
   const seed = flags.seed ?? Math.floor(Math.random() * 2 ** 31);
   return withDevice(flags, async (device) => {
     const model = modelFromCheckpoint(device, checkpoint);
     const stop = listenForStop(() => {});
     const streams = flags.count === 1 && !flags.json;
     const options: SampleOptions = {
-      prompt: flags.prompt,
+      prompt,
       length: flags.length,
       temperature: flags.temperature,
       seed,
@@ -40,10 +42,10 @@ export async function sample(path: string, flags: SampleFlags): Promise<number> 
     };
     try {
       if (!flags.json) say(`device: ${device.description} · seed ${seed}`);
-      if (streams) print(flags.prompt);
+      if (streams) print(prompt);
       const texts = await sampleText(model, tokenizer, options);
       texts.forEach((text, index) => {
-        if (flags.json) printJson({ v: 1, event: "sample", index, seed, prompt: flags.prompt, text });
+        if (flags.json) printJson({ v: 1, event: "sample", index, seed, prompt, text });
         else if (!streams) print(`${index > 0 ? "\n" : ""}--- ${index + 1}\n${text}\n`);
       });
       if (streams) print("\n");

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
@@ -10,31 +10,19 @@ import {
   modelFromCheckpoint,
   resumeTrainer,
   sameText,
-  saveCheckpoint,
   type Checkpoint,
   type ResumeNotice,
 } from "../training/checkpoint.ts";
 import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
-import type { EndEvent, StepEvent } from "../training/events.ts";
+import type { EndEvent, StartEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { restartSchedule } from "../training/schedule.ts";
-import { isExploded, Trainer, type TrainerOptions } from "../training/trainer.ts";
+import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, type TextSource } from "./data.ts";
-import { withDevice, type DeviceChoice, type DeviceFlags } from "./device.ts";
-import {
-  checkpointsIn,
-  claimFolder,
-  findCheckpoint,
-  keepBest,
-  keepCheckpoint,
-  readRunInfo,
-  releaseFolder,
-  removeLeftovers,
-  soundCheckpoint,
-  writeRunInfo,
-  type FoundCheckpoint,
-  type RunInfo,
-} from "./files.ts";
+import { withDevice, type DeviceFlags } from "./device.ts";
+import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint, type RunInfo } from "./files.ts";
+import { Keeper } from "./keeper.ts";
+import { lockFolder, type Lock } from "./lock.ts";
 import { flagOf, flagValue, idleFlags, readTrainingFlags, type ModelOptions } from "./options.ts";
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
@@ -48,21 +36,24 @@ interface TrainFlags extends DeviceFlags {
   readonly json?: boolean;
 }
 
+/** Exit code of a run whose last step is not where it belongs. */
+const NOT_SAVED = 1;
+
 /** Everything about a run that is known before a device is opened. */
-interface Run {
+export interface Run {
   readonly text: TextSource;
   readonly tokenizer: CharTokenizer;
   readonly tokens: Uint32Array;
   readonly config: LanguageModelConfig;
   readonly options: TrainingOptions;
-  readonly device: DeviceChoice;
+  readonly device: DeviceFlags["device"];
   /** The checkpoint that the weights come from, and its file. */
   readonly from: Checkpoint | undefined;
   readonly fromPath: string | undefined;
   /** Whether the checkpoint's run goes on, rather than a new one beginning from its weights. */
   readonly resumes: boolean;
-  /** Where checkpoints go: a folder to continue in, or the one wished for a new run. */
-  readonly folder: { readonly path: string; readonly claimed: boolean };
+  /** Where checkpoints go: a folder to continue in, with its lock, or the one wished for a new run. */
+  readonly folder: { readonly path: string; readonly claimed: boolean; readonly lock?: Lock };
   /** What run.json said. */
   readonly known: Partial<RunInfo>;
 }
@@ -81,8 +72,10 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   const { all, typed } = readTrainingFlags(command);
   const typedFlag = (name: string): boolean => command.getOptionValueSource(name) === "cli";
   const path = flags.resume ?? flags.initFrom;
-  const found = path === undefined ? undefined : await findCheckpoint(path, warn);
   const resumes = flags.resume !== undefined;
+  // Before anything is read that another process may be about to change.
+  const lock = resumes ? await lockRun(flags.resume!) : undefined;
+  const found = path === undefined ? undefined : await findCheckpoint(path, warn);
   const checkpoint = found?.checkpoint;
   if (resumes && !checkpoint!.training) {
     throw new GatewiseError("E_BAD_CHECKPOINT", `${path} holds a model but no run; start a new run from it with --init-from`);
@@ -110,7 +103,8 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     throw new GatewiseError("E_CONFIG", `the run is complete at step ${done}; to go on, give --steps a number above it`);
   }
 
-  const text = await loadText(resumes && !typedFlag("data") ? known.data! : flags.data);
+  const remembered = resumes && !typedFlag("data");
+  const text = remembered ? await loadKnownText(found!.folder, known.data!) : await loadText(flags.data);
   const tokenizer = checkpoint?.tokenizer ?? CharTokenizer.fromText(text.text);
   const tokens = tokenizer.encode(text.text);
   if (resumes && !sameText(checkpoint!, tokens)) {
@@ -120,6 +114,7 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     ? changedConfig(checkpoint.config, typed.model)
     : languageModelConfig({ ...all.model, vocabSize: tokenizer.size });
   idleFlags(config, options).forEach(warn);
+  const name = `${text.name}-${modelName(config)}-${config.hiddenSize}`;
   return {
     text,
     tokenizer,
@@ -128,11 +123,33 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     options,
     resumes,
     known,
-    device: resumes && !typedFlag("device") ? ((known.device as DeviceChoice | undefined) ?? flags.device) : flags.device,
+    device: resumes && !typedFlag("device") ? (known.device ?? flags.device) : flags.device,
     from: checkpoint && { ...checkpoint, config },
     fromPath: found?.path,
-    folder: await chooseFolder(flags.out, resumes ? found : undefined, `${text.name}-${modelName(config)}-${config.hiddenSize}`),
+    folder: await lockChosen(await chooseFolder(flags, resumes ? found : undefined, name), lock),
   };
+}
+
+/** The text that run.json names. */
+async function loadKnownText(folder: string, data: string): Promise<TextSource> {
+  try {
+    return await loadText(data, shown(join(folder, "run.json")));
+  } catch (cause) {
+    if (!(cause instanceof GatewiseError)) throw cause;
+    const advice = `this run's text is ${data}: if it has moved, say with --data where to`;
+    throw new GatewiseError(cause.code, `${cause.message}; ${advice}`, { cause });
+  }
+}
+
+/** Holds the lock of a folder to continue in, and lets go of that of any other. */
+async function lockChosen(folder: Run["folder"], resumed: Lock | undefined): Promise<Run["folder"]> {
+  if (!folder.claimed) {
+    resumed?.release();
+    return folder;
+  }
+  const lock = resumed ?? (await lockFolder(folder.path));
+  if (lock.heldBy) throw lock.heldBy;
+  return { ...folder, lock };
 }
 
 /** A checkpoint's configuration with those things changed that its weights do not depend on. */
@@ -157,14 +174,19 @@ function modelName({ cell, input }: LanguageModelConfig): string {
  * A resumed run goes on in its own folder, unless that has later checkpoints, which it would overwrite: then it is a
  * branch and gets a folder of its own.
  */
-async function chooseFolder(out: string | undefined, resumed: FoundCheckpoint | undefined, name: string): Promise<Run["folder"]> {
+async function chooseFolder(
+  { out, resume }: TrainFlags,
+  resumed: FoundCheckpoint | undefined,
+  name: string,
+): Promise<Run["folder"]> {
   if (out !== undefined)
     return { path: withoutSlash(out), claimed: resumed !== undefined && resolve(out) === resolve(resumed.folder) };
   if (!resumed) return { path: join("runs", name), claimed: false };
-  const { folder, path, checkpoint } = resumed;
+  const { folder, checkpoint } = resumed;
   // A checkpoint that lies by itself, in a folder for downloads perhaps: nothing there is the run's to change.
   if ((await readRunInfo(folder)).data === undefined) return { path: join("runs", name), claimed: false };
-  const branches = path !== folder && dirname(path) === folder && (await newerCheckpoint(folder, checkpoint.training!.step));
+  // The folder itself stands for its newest checkpoint, even if another process has just saved a newer one.
+  const branches = resolve(resume!) !== resolve(folder) && (await newerCheckpoint(folder, checkpoint.training!.step));
   return { path: withoutSlash(folder), claimed: !branches };
 }
 
@@ -218,6 +240,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
   let valLoss: number | undefined;
   const from = trainer.step;
   let first: NodeJS.Timeout | undefined;
+  let rescued = false;
   live("preparing…");
   for await (const event of trainer.run({ maxSteps: options.totalSteps, signal: stop.signal })) {
     switch (event.event) {
@@ -232,6 +255,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
           say(`model:  ${model} · text: ${text.name}, ${count(tokens.length)} characters`);
           say(`run:    ${shown(folder)}${event.step > 0 ? `, from step ${event.step}` : ""}`);
         }
+        warnOfSilence(options, event);
         live("first step…");
         const why = "the first step takes longer: the driver compiles its kernels, and keeps them for the next start if it can";
         first = setTimeout(() => stop.exitCode ?? say(why), FIRST_STEP_PATIENCE);
@@ -263,12 +287,14 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
       case "end": {
         clearTimeout(first);
         const stopped = event.reason === "aborted" && event.step - from <= 1;
-        const saved = stopped ? await keeper.keepSoon(trainer) : await keeper.keep(trainer);
-        if (saved === undefined) {
+        const kept = stopped ? await keeper.keepSoon(trainer) : await keeper.keepLast(trainer);
+        if (kept === undefined) {
           if (json) printJson(event);
           else say(`stopped before the first step was done; nothing to save${run.resumes ? ", the run is as it was" : ""}`);
           break;
         }
+        const { path: saved } = kept;
+        rescued = kept.rescued;
         if (json && keeper.reported !== saved) printJson({ v: 1, event: "checkpoint", step: event.step, path: saved });
         // Without a validation part the figure that tells whether it learned anything is taken on the text itself.
         const memory = options.valFraction === 0 && event.reason === "done" ? await evaluateText(trainer) : undefined;
@@ -277,7 +303,16 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
       }
     }
   }
-  return stop.exitCode ?? 0;
+  return rescued ? NOT_SAVED : (stop.exitCode ?? 0);
+}
+
+/** What was asked for and will not come. */
+function warnOfSilence({ valFraction, evalInterval }: TrainingOptions, { trainTokens, valTokens }: StartEvent): void {
+  if (valFraction === 0 || evalInterval === 0 || valTokens > 1) return;
+  const part = `${valTokens === 0 ? "nothing" : "one character"} of ${count(trainTokens + valTokens)}`;
+  warn(
+    `--val ${valFraction} leaves ${part} for validation, too little: no validation loss comes; use a larger --val or a longer text`,
+  );
 }
 
 async function evaluateText({ model, tokens, options, step }: Trainer): Promise<Evaluation> {
@@ -323,88 +358,4 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
   const from = schedule === "constant" ? "" : " --schedule-from reached";
   say(`  ${program} train --resume ${target} --steps ${2 * totalSteps}${from}`);
   say(`  ${program} info ${target}`);
-}
-
-/** Milliseconds that a run may take to save what little it has when it is stopped in its first step. */
-const SAVE_PATIENCE = 500;
-
-/** Keeps the checkpoints of one run. */
-class Keeper {
-  folder = "";
-  /** The checkpoint that an event has already told of. */
-  reported: string | undefined;
-  /** The run as it was last encoded: a step may be kept both as the newest and as the best. */
-  private last: { readonly step: number; readonly bytes: Uint8Array } | undefined;
-  private saved: { readonly step: number; readonly path: string } | undefined;
-  /** The last step at which the loss was seen to be sound: it speaks for the checkpoints of steps before it. */
-  private proven: number;
-
-  constructor(
-    private readonly run: Run,
-    private readonly device: Device,
-  ) {
-    // Without reports nothing can be told apart.
-    this.proven = run.options.logInterval === 0 ? Infinity : run.resumes ? run.from!.training!.step + 1 : 0;
-  }
-
-  saw({ step, loss }: StepEvent): void {
-    if (!isExploded(loss, this.run.config.vocabSize)) this.proven = Math.max(this.proven, step);
-  }
-
-  /** Makes the run's folder: not before the first step is about to be taken, so that bad input leaves nothing behind. */
-  async open(): Promise<string> {
-    const { folder, text, device } = this.run;
-    const info: RunInfo = { data: text.source, device, adapter: this.device.description };
-    if (!folder.claimed) return (this.folder = await claimFolder(folder.path, info));
-    this.folder = folder.path;
-    const before = this.run.known.adapter;
-    if (before !== undefined && before !== info.adapter) {
-      warn(`this run was trained on ${before}; on ${info.adapter} it goes on, but not bit for bit`);
-    }
-    await removeLeftovers(this.folder);
-    await writeRunInfo(this.folder, info);
-    return this.folder;
-  }
-
-  private async encode(trainer: Trainer): Promise<Uint8Array> {
-    if (this.last?.step !== trainer.step) this.last = { step: trainer.step, bytes: await saveCheckpoint(trainer) };
-    return this.last.bytes;
-  }
-
-  /** Saves this step, unless it is saved already, and returns where. */
-  async keep(trainer: Trainer): Promise<string> {
-    const { step } = trainer;
-    if (this.saved?.step !== step) {
-      this.saved = { step, path: await keepCheckpoint(this.folder, step, await this.encode(trainer), this.proven) };
-    }
-    return this.saved.path;
-  }
-
-  /** Saves a run that was stopped in its first step, unless that takes longer than anybody waits: then nothing is left. */
-  async keepSoon(trainer: Trainer): Promise<string | undefined> {
-    const late = new Promise<undefined>((resolve) => setTimeout(resolve, SAVE_PATIENCE));
-    const saved = this.folder === "" ? undefined : await Promise.race([this.keep(trainer), late]);
-    if (saved === undefined && this.folder !== "" && !this.run.folder.claimed) await releaseFolder(this.folder);
-    return saved;
-  }
-
-  async keepBest(trainer: Trainer): Promise<void> {
-    await keepBest(this.folder, await this.encode(trainer));
-  }
-
-  /** An error of the run with what became of it and what to do; an empty folder is given back. */
-  async advise(error: unknown, { learningRate }: TrainingOptions): Promise<unknown> {
-    if (this.folder === "") return error;
-    const diverged = error instanceof GatewiseError && error.code === "E_NAN_LOSS";
-    const kept =
-      (await soundCheckpoint(this.folder, diverged ? this.proven : Infinity)) ??
-      (this.run.resumes ? this.run.fromPath : undefined);
-    if (!this.run.folder.claimed) await releaseFolder(this.folder);
-    if (!(error instanceof GatewiseError) || !["E_NAN_LOSS", "E_DEVICE_LOST"].includes(error.code)) return error;
-    const lower = diverged ? ` --lr ${Number((learningRate / 3).toPrecision(1))}` : "";
-    const advice = kept
-      ? `the last good checkpoint is ${shown(kept)}; to go on: ${programName()} train --resume ${quote(shown(kept))}${lower}`
-      : `no good checkpoint was saved yet; start again${lower && ` with${lower}`}`;
-    return new GatewiseError(error.code, `${error.message}; ${advice}`, { cause: error });
-  }
 }

@@ -94,8 +94,14 @@ export interface TrainerOptions extends Partial<TrainingOptions> {
   readonly tokenizer?: TextCodec & { toJSON(): unknown };
   /** How to sample while training. */
   readonly sample?: Pick<SampleOptions, "prompt" | "length" | "temperature">;
-  /** Called every `checkpointInterval` steps; keeps the checkpoint and returns where, for the event. */
-  readonly onCheckpoint?: (trainer: Trainer, info: { readonly step: number; readonly best: boolean }) => Promise<string>;
+  /**
+   * Called every `checkpointInterval` steps; keeps the checkpoint and returns where, for the event, or undefined if it
+   * could not be kept but the run shall go on.
+   */
+  readonly onCheckpoint?: (
+    trainer: Trainer,
+    info: { readonly step: number; readonly best: boolean },
+  ) => Promise<string | undefined>;
 }
 
 /** What TrainerOptions has beside the training options. */

@@ -301,7 +301,8 @@ export class Trainer {
         );
         if (text !== undefined) yield { v: 1, event: "sample", step: next, text };
       }
-      if (keeps) yield { v: 1, event: "checkpoint", step: next, path: await settings.onCheckpoint!(this, { step: next, best }) };
+      const path = keeps ? await settings.onCheckpoint!(this, { step: next, best }) : undefined;
+      if (path !== undefined) yield { v: 1, event: "checkpoint", step: next, path };
       logs.pausedFor(performance.now() - paused);
     }
     // Aborted while whoever reads the events was busy: the numbers still on their way belong to steps that were done.
