@@ -40,14 +40,21 @@ export async function lockFolder(folder: string): Promise<Lock> {
     if (isHeld()) rmSync(path, { force: true });
   };
   for (let look = 1; ; look++) {
-    try {
-      const file = await open(path, "wx");
+    const file = await open(path, "wx").catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    });
+    if (file) {
       // From here on, so that not even the shortest life leaves it behind.
       process.on("exit", release);
-      await file.writeFile(own).finally(() => file.close());
+      try {
+        await file.writeFile(own);
+      } catch (cause) {
+        rmSync(path, { force: true });
+        throw new Error(`could not write ${path}: ${(cause as Error).message}`, { cause });
+      } finally {
+        await file.close();
+      }
       return { heldBy: undefined, isHeld, release };
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     }
     const text = await readFile(path, "utf8").catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "ENOENT") throw error;

@@ -299,7 +299,7 @@ export function checkPrecision({ config, device }: LanguageModel, { config: { pr
 
 /** What a resumed run does in another way than the unbroken one, for people. */
 export interface ResumeNotice {
-  readonly about: "optimizer" | "learningRate" | "batchSize";
+  readonly about: "optimizer" | "learningRate" | "batchSize" | "windows";
   readonly message: string;
 }
 
@@ -372,6 +372,10 @@ function resumeNotices(step: number, before: TrainingOptions, now: TrainingOptio
   if (now.batchSize !== before.batchSize && before.state === "carry" && now.state === "carry") {
     const message = `the batch is ${now.batchSize} now, and was ${before.batchSize}: the text is cut into other streams, whose state begins from zero`;
     notices.push({ about: "batchSize", message });
+  } else if (now.state === "carry" && (now.seqLen !== before.seqLen || now.valFraction !== before.valFraction)) {
+    const cut = (of: TrainingOptions): string => `windows of ${of.seqLen} with ${of.valFraction} for validation`;
+    const message = `the text is cut into ${cut(now)} now, and was into ${cut(before)}: reading goes on at another place`;
+    notices.push({ about: "windows", message });
   }
   return notices;
 }

@@ -172,7 +172,7 @@ describe("a run's folder", () => {
   it("that does not take one checkpoint in the midst of the run takes the next, and the run says so and goes on", async () => {
     mkdirSync(at("bumpy"));
     const run = start("train", ...ENDLESS, "--checkpoint-every", "400", "--out", "bumpy");
-    await soon(() => expect(existsSync(lock("bumpy"))).toBe(true));
+    await soon(() => expect(run.err()).toContain("run:"));
     // What is in the way stands for whatever refuses a write.
     const inTheWay = Array.from({ length: 50 }, (_, i) => at("bumpy", `checkpoint-${400 * (i + 1)}.safetensors`));
     for (const path of inTheWay) if (!existsSync(path)) mkdirSync(path);
@@ -270,6 +270,24 @@ describe("what nobody was told:", () => {
     expect(code).toBe(2);
     expect(err).toContain(`this run's text is ${at("here.txt")}: if it has moved, say with --data where to`);
     expect(gatewise("train", "--resume", "nomad", "--steps", "4", "--data", "there.txt").code).toBe(0);
+  });
+
+  it("that a number is infinite", () => {
+    const { code, err } = gatewise("train", ...TINY, "--clip", "Infinity");
+    expect(code).toBe(2);
+    expect(err).toMatch(/--clip must be a number of at least 0.*, got Infinity/);
+  });
+
+  it("that a run that goes on reads the text in another way", () => {
+    gatewise("train", ...TINY, "--steps", "2", "--out", "reader");
+    const wider = gatewise("train", "--resume", "reader", "--steps", "3", "--seq", "16").err;
+    expect(wider).toContain(
+      "warning: the text is cut into windows of 16 with 0.05 for validation now, and was into windows of 8 with 0.05",
+    );
+    expect(gatewise("train", "--resume", "reader", "--steps", "4").err).not.toContain("warning");
+    expect(gatewise("train", "--resume", "reader", "--steps", "5", "--val", "0.1").err).toContain(
+      "reading goes on at another place",
+    );
   });
 
   it("that a prompt's line ends are not the text's: they are read as the text's were", () => {
