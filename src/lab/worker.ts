@@ -6,6 +6,7 @@ import { PRESETS, type LanguageModelConfig, type PresetName } from "../models/co
 import { CPU_ADVICE } from "../runtime/adapter.ts";
 import { openDevice, type Device } from "../runtime/device.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
+import type { WebGpuOptions } from "../runtime/webgpu-device.ts";
 import { loadCheckpoint, sameText } from "../training/checkpoint.ts";
 import { checkGradients } from "../training/gradient-check.ts";
 import { estimateRun } from "./estimate.ts";
@@ -49,6 +50,8 @@ const SHARE = { save: 1 / 30, sample: 1 / 6 };
 const SAMPLE_LENGTH = 240;
 /** A device that came may still have to be asked what it is like; the library itself waits 15 s for it to come. */
 const OPEN_LIMIT = 20_000;
+/** Milliseconds that tuning may take of a visit: whoever presses Train waits for the first loss. The rest is for the next. */
+const TUNING = 1500;
 /** Devices opened in a row after losses; a device that trained this long without one counts as sound again. */
 const TRIES = 3;
 const TRY_DELAYS = [50, 2000, 6000];
@@ -152,10 +155,10 @@ const perform = (task: () => Promise<void>): Promise<Result<object>> =>
 
 // --- the device -------------------------------------------------------------------------------------------------------
 
-async function open(choice: DeviceChoice): Promise<DeviceInfo> {
+async function open(choice: DeviceChoice, tuning: WebGpuOptions = { tuningMilliseconds: TUNING, onTuning }): Promise<DeviceInfo> {
   device?.dispose();
   device = undefined;
-  const opening = openDevice({ prefer: choice, onTuning });
+  const opening = openDevice({ prefer: choice, ...tuning });
   try {
     device = await withLimit(opening, OPEN_LIMIT);
   } catch (error) {
@@ -247,7 +250,8 @@ function rest(quiet = false): void {
 /** Opens a device and puts the run on it, as it was last saved. */
 async function reopen(choice: DeviceChoice): Promise<void> {
   if (run) for (const lane of run.lanes) disposeLane(lane);
-  await open(choice);
+  // What is known already is used; a device that was lost is none to try more on.
+  await open(choice, { tuningMilliseconds: 1 });
   if (!run) return;
   const { settings, text, lanes } = run;
   try {

@@ -1,0 +1,27 @@
+// Tuning on the page: shown while it lasts, ended by a pause.
+import { expect, it } from "vitest";
+import { button, newContext, openPage, query, ready, SMALL, untilPhase, untilStep, useLab } from "./lab.ts";
+
+const lab = useLab();
+
+it("says that it tunes and how far it is, and stops at once when it is paused", async () => {
+  const context = await newContext(lab.browser);
+  // Large enough to be tuned.
+  const sizes = { ...SMALL, hidden: "64", embedding: "32", batch: "16", seq: "32", steps: "200", "eval-every": "0" };
+  const { page, problems } = await openPage(context, lab.url + query(sizes));
+  await ready(page);
+  await button(page, "Train").click();
+  await page.waitForFunction(() =>
+    /^Finding out, once, .* choice 1 of \d+\.$/.test(document.querySelector(".status")?.textContent ?? ""),
+  );
+  const begun = Date.now();
+  await button(page, "Pause").click();
+  await untilPhase(page, "paused");
+  expect(Date.now() - begun).toBeLessThan(1500);
+  expect(await page.locator(".saved").innerText()).toBe("Not saved yet");
+  await ready(page);
+  await button(page, "Train").click();
+  await untilStep(page, 3);
+  expect(problems).toEqual([]);
+  await context.close();
+});
