@@ -1,13 +1,13 @@
 // Finds out which of several ways to do the same work is fastest on this adapter, and remembers it.
 import { GatewiseError } from "../errors.ts";
-import { STREAM, fraction, randomWord } from "../random.ts";
 import { abortable, Turns } from "../turns.ts";
 import type { Plan } from "./device.ts";
 import { canRun, type Entry, type Family, type Variant } from "./kernel.ts";
 import { makeTensor, Recorder, workOf, type Candidate, type Choice, type Choices, type DispatchCommand } from "./recorder.ts";
 import { shaderFiles } from "./shader.ts";
-import { bytesOf, type NumberArray, type Tensor, type TensorStorage } from "./tensor.ts";
+import { bytesOf, type Tensor, type TensorStorage } from "./tensor.ts";
 import { hash, TuningMemory, type Tuned, type TuningStore } from "./tuning-memory.ts";
+import { difference, dispatchesOf, fill, isWritten, tickOf, type Contestant, type Outputs } from "./tuning-trial.ts";
 import { differences } from "./verify.ts";
 import type { WebGpuDevice } from "./webgpu-device.ts";
 
@@ -43,8 +43,6 @@ const LEAST_SHARE = 0.02;
 const MOST_CANDIDATES = 8;
 /** How much faster than the preferred one a candidate must be: less is noise. */
 const MARGIN = 0.97;
-/** Relative L2 distance at the real shape between candidates, which add in different orders. */
-const AGREEMENT = 1e-4;
 /** Bytes up to which a result is compared at the real shape. */
 const MOST_COMPARED = 16 << 20;
 /** Bytes that the tensors of a candidate may take beside the model's own. */
@@ -53,8 +51,6 @@ const MOST_SCRATCH = 512 << 20;
 const HOPELESS = 3;
 /** Ticks of the clock that a measurement lasts at least: browsers' clocks may tick as slowly as every 100 ms. */
 const TICKS = 20;
-/** Readings of a clock after which it counts as one that stands. */
-const MOST_READINGS = 2e7;
 
 /** The longest delay, in milliseconds, that timers know. */
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -370,6 +366,8 @@ export class Tuner {
   /** Milliseconds of a contestant's work, of as many runs as the clock needs to tell. */
   private async time(contestant: Contestant): Promise<number> {
     const enough = TICKS * (this.tick ??= tickOf(() => performance.now()));
+    // By a clock that stands nothing is ever measured.
+    if (enough === Infinity) throw new OutOfTime();
     for (;;) {
       const begun = performance.now();
       for (let run = 0; run < contestant.runs; run++) await contestant.plan.run([], this.stop);
@@ -388,64 +386,4 @@ export class Tuner {
     this.device.free(...contestant.tensors);
     contests.delete(name);
   }
-}
-
-/** A candidate in the running: `plan` does its work `times` times. */
-interface Contestant {
-  readonly plan: Plan;
-  readonly tensors: readonly Tensor[];
-  readonly outputs: Outputs;
-  readonly times: number;
-  /** Runs of the plan in one measurement. */
-  runs: number;
-  readonly problem: string | undefined;
-}
-
-/** What a candidate wrote, by the storage that it stands for. */
-type Outputs = Map<TensorStorage, NumberArray>;
-
-const dispatchesOf = ({ commands }: Recorder): readonly DispatchCommand[] => commands.filter((c) => c.kind === "dispatch");
-
-const isWritten = (entry: Entry, binding: number): boolean => Object.values(entry.bindings)[binding] === "read_write";
-
-/** Small numbers as they occur in training, the same for every candidate; integers are zero, which any index may be. */
-function fill(device: WebGpuDevice, tensor: Tensor, index: number): void {
-  if (tensor.dtype === "u32") return;
-  const values = new Float32Array(tensor.length);
-  const period = Math.min(values.length, 4099);
-  for (let i = 0; i < period; i++) values[i] = 0.2 * fraction(randomWord(7, index, i, STREAM.init)) - 0.1;
-  for (let at = period; at < values.length; at += period) values.copyWithin(at, 0, Math.min(period, values.length - at));
-  device.write(tensor, values);
-}
-
-/** How two candidates' results differ, or undefined if they agree. Only what both write is compared. */
-function difference(expected: Outputs, actual: Outputs): string | undefined {
-  for (const [storage, values] of actual) {
-    const wanted = expected.get(storage);
-    if (!wanted) continue;
-    let error = 0;
-    let norm = 0;
-    for (let i = 0; i < wanted.length; i++) {
-      error += (values[i]! - wanted[i]!) ** 2;
-      norm += wanted[i]! ** 2;
-    }
-    if (!(error <= AGREEMENT ** 2 * norm)) {
-      return `differs from the preferred one at the real shape: relative L2 ${Math.sqrt(error / norm).toExponential(1)}`;
-    }
-  }
-  return undefined;
-}
-
-/** Milliseconds between two ticks of a clock: two are awaited, because the first may be about to come. */
-export function tickOf(now: () => number): number {
-  let last = now();
-  let readings = 0;
-  const next = (): number => {
-    for (let time = now(); ; time = now()) {
-      if (time !== last) return time;
-      if (readings++ > MOST_READINGS) return Infinity;
-    }
-  };
-  last = next();
-  return next() - last;
 }

@@ -30,6 +30,8 @@ export interface TrainingProgress {
   readonly bestValLoss: number | null;
   /** The step at which the optimizer's moments began from zero: above 0 where it replaced another. */
   readonly momentsSince: number;
+  /** Whether the step's evaluation is still to be made. */
+  readonly evaluationDue: boolean;
   /** Fingerprint of the text, so that a run resumed on another one can be told. */
   readonly data: { readonly tokens: number; readonly hash: number };
 }
@@ -85,7 +87,7 @@ function readableTokenizer({ settings: { tokenizer }, model: { config } }: Train
 }
 
 async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: string): Promise<Uint8Array> {
-  const { model, step, bestValLoss, momentsSince } = trainer;
+  const { model, step, bestValLoss, momentsSince, evaluationDue } = trainer;
   const { device } = model;
   await trainer.readFinite();
   const tensors: Record<string, NamedTensor> = {};
@@ -99,15 +101,15 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
   for (const tensor of [trainer.state?.h, trainer.state?.c]) {
     if (tensor) tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
   }
-  // Left out where nothing was replaced, as by the versions before there was such a field.
-  const since = momentsSince > 0 ? { momentsSince } : {};
-  const training: Omit<TrainingProgress, "momentsSince"> = {
+  // Left out where they say nothing, as by the versions before there were such fields.
+  const rare = { ...(momentsSince > 0 && { momentsSince }), ...(evaluationDue && { evaluationDue }) };
+  const training: Omit<TrainingProgress, "momentsSince" | "evaluationDue"> = {
     step,
     options,
     rngCounter: step,
     dataCursor: step,
     bestValLoss: Number.isFinite(bestValLoss) ? bestValLoss : null,
-    ...since,
+    ...rare,
     data: fingerprint(trainer.tokens),
   };
   return encodeSafeTensors({
@@ -176,7 +178,7 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
     if (!valid) throw new Error(`${name} is ${shown(given)}`);
   };
   check("it", value, typeof value === "object" && value !== null);
-  const { step, options, rngCounter, dataCursor, bestValLoss, momentsSince = 0, data, ...others } = value;
+  const { step, options, rngCounter, dataCursor, bestValLoss, momentsSince = 0, evaluationDue = false, data, ...others } = value;
   const integer = (name: string, given: unknown, most = Number.MAX_SAFE_INTEGER): void =>
     check(name, given, Number.isInteger(given) && (given as number) >= 0 && (given as number) <= most);
   for (const [name, given] of Object.entries(others)) check(`the unknown field ${shown(name)}`, given, false);
@@ -184,11 +186,21 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
   integer("rngCounter", rngCounter);
   integer("dataCursor", dataCursor);
   integer("momentsSince", momentsSince, step);
+  check("evaluationDue", evaluationDue, typeof evaluationDue === "boolean");
   check("bestValLoss", bestValLoss, bestValLoss === null || Number.isFinite(bestValLoss));
   check("data", data, Number.isInteger(data?.tokens) && Number.isInteger(data?.hash));
   check("options", options, typeof options === "object" && options !== null);
   const { tokens, hash } = data;
-  return { step, options: trainingOptions(options), rngCounter, dataCursor, bestValLoss, momentsSince, data: { tokens, hash } };
+  return {
+    step,
+    options: trainingOptions(options),
+    rngCounter,
+    dataCursor,
+    bestValLoss,
+    momentsSince,
+    evaluationDue,
+    data: { tokens, hash },
+  };
 }
 
 const momentPrefix = (moment: Moment): string => `optimizer.${moment}.`;
@@ -333,6 +345,7 @@ export function resumeTrainer(
     const { options } = trainer;
     trainer.step = step;
     trainer.bestValLoss = training.bestValLoss ?? Infinity;
+    trainer.evaluationDue = training.evaluationDue;
     // Kernels that add in another order would round in another way.
     if (checkpoint.device === device.description && !device.tuner?.again) trainer.choices = checkpoint.tuning;
     if (options.optimizer === before.optimizer) {

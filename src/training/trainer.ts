@@ -48,6 +48,8 @@ export class Trainer {
   bestValLoss = Infinity;
   /** Step at which the moments began from zero: Adam's bias corrections count from it. */
   momentsSince = 0;
+  /** Whether the evaluation of the step just done was cut short, or is to come: the next run begins with it. */
+  evaluationDue = false;
   /**
    * The kernels that its passes take where there are several, which round in different ways: set by a resumed run before
    * its first step, else known after it.
@@ -166,7 +168,11 @@ export class Trainer {
   }
 
   /** Enqueues one training step: uploads its batch and numbers, replays the plan. Returns the log that is on its way. */
-  private async enqueueStep(plan: Plan, logs: boolean): Promise<{ readonly metrics: Promise<NumberArray> } | undefined> {
+  private async enqueueStep(
+    plan: Plan,
+    logs: boolean,
+    evaluates: boolean,
+  ): Promise<{ readonly metrics: Promise<NumberArray> } | undefined> {
     const { host, options, pass, model, step } = this;
     const { device } = model;
     const restart = this.batches.fill(step, host.inputs, host.targets);
@@ -190,6 +196,7 @@ export class Trainer {
     model.parameters.version++;
     await plan.run(writes);
     this.step++;
+    this.evaluationDue = evaluates;
     return logs ? { metrics: device.read(this.metrics) } : undefined;
   }
 
@@ -254,6 +261,11 @@ export class Trainer {
       trainTokens: this.trainTokens,
       valTokens: this.valTokens.length,
     };
+    const evaluate = (): Promise<EvalEvent> => this.life.serve("Trainer.run", () => this.evaluateStep(signal), signal);
+    if (this.evaluationDue && this.valTokens.length > 1) {
+      const event = await unlessAborted(signal, evaluate());
+      if (event) yield event;
+    }
     const logs = new LogQueue(performance.now(), this.step, options.batchSize * options.seqLen);
     let loss = NaN;
     const stopped = (): boolean => signal?.aborted ?? false;
@@ -269,15 +281,14 @@ export class Trainer {
       const evaluates = due(options.evalInterval) && this.valTokens.length > 1;
       const samples = due(options.sampleInterval) && settings.tokenizer !== undefined;
       const keeps = due(options.checkpointInterval) && settings.onCheckpoint !== undefined;
-      const stepping = this.life.serve("Trainer.run", () => this.enqueueStep(plan, due(options.logInterval)));
-      // Asked for at once, so that no save comes between the step and its evaluation, which no resumed run would make up
-      // for; and even when stopping.
-      const evaluating = evaluates ? this.life.serve("Trainer.run", () => this.evaluateStep()) : undefined;
+      const stepping = this.life.serve("Trainer.run", () => this.enqueueStep(plan, due(options.logInterval), evaluates));
+      // Asked for at once, so that no save comes between the step and its evaluation.
+      const evaluating = evaluates ? evaluate() : undefined;
       evaluating?.catch(() => {}); // Awaited below, after the events of the step.
       const log = await stepping;
       if (log) logs.push(next, this.host.schedule[0]!, log.metrics);
       // With some drivers the first step compiles its kernels, for seconds: whoever wants it waits for it in saving.
-      if (first && !evaluates && (await unlessAborted(signal, finished())) === undefined) return yield end(NaN);
+      if (first && (await unlessAborted(signal, finished())) === undefined) return yield end(NaN);
       first = false;
       // The loop waits for a read-back only before it uses the parameters for something else.
       await logs.settle(exact || evaluates || samples || keeps || stopped() || next === maxSteps);
@@ -290,9 +301,9 @@ export class Trainer {
       if (!evaluates && !samples && !keeps) continue;
       let best = false;
       if (evaluating) {
-        const event = await evaluating;
-        best = event.best;
-        yield event;
+        const event = await unlessAborted(signal, evaluating);
+        best = event?.best ?? false;
+        if (event) yield event;
       } else await this.checkFinite();
       if (samples) {
         const text = await unlessAborted(
@@ -342,9 +353,10 @@ export class Trainer {
   }
 
   /** The run's own evaluation of the step just done. */
-  private async evaluateStep(): Promise<EvalEvent> {
+  private async evaluateStep(signal: AbortSignal | undefined): Promise<EvalEvent> {
     await this.readFinite();
-    const { loss, bitsPerCharacter, accuracy } = await this.evaluateNow();
+    const { loss, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);
+    this.evaluationDue = false;
     const best = loss < this.bestValLoss;
     if (best) this.bestValLoss = loss;
     return { v: 1, event: "eval", step: this.step, valLoss: loss, valBpc: bitsPerCharacter, valAccuracy: accuracy, best };

@@ -5,6 +5,7 @@ import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import type { Device } from "../../src/runtime/device.ts";
+import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { checkGradients } from "../../src/training/gradient-check.ts";
 import { Trainer } from "../../src/training/trainer.ts";
@@ -80,6 +81,36 @@ describe.each(["gpu", "cpu"])("on the %s", (kind) => {
     }
     // What was under way ends soon, and gives back what it held.
     await expect.poll(() => device.memory().buffers - before.buffers, { timeout: 60_000 }).toBeLessThanOrEqual(16);
+  });
+
+  it("a run's own evaluation does too, and the resumed run makes up for it", async () => {
+    const device = devices[kind]!;
+    const hiddenSize = kind === "cpu" ? 48 : 128;
+    const settings = { tokenizer, batchSize: 32, seqLen: 32, logInterval: 1, evalInterval: 2, valFraction: 0.6, totalSteps: 4 };
+    const fresh = (): Trainer => {
+      const model = LanguageModel.create(device, { cell: "gru", vocabSize: tokenizer.size, hiddenSize, seed: 1 });
+      return Trainer.create(model, tokens.subarray(0, 20_000), settings);
+    };
+    const finish = async (trainer: Trainer): Promise<Uint8Array> => {
+      for await (const _ of trainer.run({ maxSteps: 4 }));
+      return saveCheckpoint(trainer);
+    };
+    const unbroken = await finish(fresh());
+    const stopped = fresh();
+    const controller = new AbortController();
+    const seen: string[] = [];
+    let aborted = 0;
+    for await (const { event, ...rest } of stopped.run({ maxSteps: 4, signal: controller.signal })) {
+      seen.push(event);
+      if (event === "end") expect(performance.now() - aborted).toBeLessThan(SECOND);
+      if (event !== "step" || (rest as { step: number }).step !== 2) continue;
+      aborted = performance.now();
+      controller.abort(reason);
+    }
+    expect(seen).toEqual(["start", "step", "step", "end"]);
+    const checkpoint = loadCheckpoint(await saveCheckpoint(stopped));
+    const resumed = resumeTrainer(modelFromCheckpoint(device, checkpoint), tokens.subarray(0, 20_000), checkpoint);
+    expect(await finish(resumed)).toEqual(unbroken);
   });
 
   it("a run that is aborted while it is prepared ends with an event, and goes on later as if nothing had been", async () => {

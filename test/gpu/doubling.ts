@@ -42,9 +42,8 @@ export const SLOW: Variant = { name: "slow", constants: { LOOPS: 300 } };
 export const FAST: Variant = { name: "fast" };
 
 export const recordDoubling =
-  (variants: readonly Variant[], work?: number) =>
+  (variants: readonly Variant[], work?: number, count = 1 << 16) =>
   (recorder: Recorder): void => {
-    const count = 1 << 16;
     const [x, y] = [recorder.tensor({ name: "x", shape: [count] }), recorder.tensor({ name: "y", shape: [count] })];
     recorder.dispatch(doubling(variants, work), { x, y }, { count });
   };

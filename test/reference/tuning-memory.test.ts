@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { fileStore } from "../../src/runtime/node.ts";
-import { tickOf } from "../../src/runtime/tuner.ts";
+import { tickOf } from "../../src/runtime/tuning-trial.ts";
 import { hash, TuningMemory, type Tuned, type TuningStore } from "../../src/runtime/tuning-memory.ts";
 import { abortable, Lifetime } from "../../src/turns.ts";
 
@@ -254,5 +254,9 @@ describe("a clock's tick", () => {
   it.each([0.001, 1, 16, 100])("of %d ms is found", (tick) => {
     let time = 1234.5;
     expect(tickOf(() => Math.floor((time += tick / 37) / tick) * tick)).toBeCloseTo(tick, 6);
+  });
+
+  it("of one that stands is endless", () => {
+    expect(tickOf(() => 7)).toBe(Infinity);
   });
 });
