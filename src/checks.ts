@@ -38,9 +38,15 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
+/** @throws GatewiseError E_CONFIG unless `options` is an object of named fields, and no list, map or promise */
+export function checkObject(where: string, options: unknown): asserts options is object {
+  const named = typeof options === "object" && options !== null && !(Symbol.iterator in options) && !(options instanceof Promise);
+  if (!named) throw new GatewiseError("E_CONFIG", `${where}: options must be an object, got ${shown(options)}`);
+}
+
 /**
- * Refuses options that are no object, or that have a field that is not among `known`: a misspelt option that is
- * ignored would train something else than what was asked for. Fields that are undefined count as left out.
+ * Refuses options that are no object of named fields, or that have a field that is not among `known`: a misspelt option
+ * that is ignored would train something else than what was asked for. Fields that are undefined count as left out.
  *
  * @param known every name that is understood; `also` maps names of other libraries to what they are called here
  * @throws GatewiseError E_CONFIG with the nearest known name
@@ -52,8 +58,11 @@ export function checkOptions(
   also: Readonly<Record<string, string>> = {},
 ): void {
   if (options === undefined) return;
-  if (typeof options !== "object" || options === null || Array.isArray(options) || options instanceof Promise)
-    throw new GatewiseError("E_CONFIG", `${where}: options must be an object, got ${shown(options)}`);
+  checkObject(where, options);
+  // Spreading, which fills in defaults, takes an object's own fields only.
+  for (const name of known)
+    if ((options as Record<string, unknown>)[name] !== undefined && !Object.hasOwn(options, name))
+      throw new GatewiseError("E_CONFIG", `${where}: the option "${name}" must be the object's own, it is inherited`);
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || known.includes(name)) continue;
     const meant = (Object.hasOwn(also, name) ? also[name] : undefined) ?? nearest(name, known);
@@ -138,7 +147,7 @@ export function checkNumbers(where: string, value: unknown): asserts value is Ar
 /** A copy of numbers as callers have them, in float64 if they are no floats. @throws GatewiseError E_SHAPE */
 export function copyNumbers(where: string, value: unknown): Float32Array | Float64Array {
   checkNumbers(where, value);
-  return value instanceof Float32Array ? Float32Array.from(value) : Float64Array.from(value);
+  return value instanceof Float32Array ? new Float32Array(value) : new Float64Array(value);
 }
 
 /**
@@ -174,8 +183,13 @@ export function checkFunction(where: string, value: unknown): void {
 
 /** Bytes as callers have them, of a file or an answer. @throws GatewiseError E_DATA */
 export function checkBytes(where: string, value: unknown): Uint8Array {
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  if (value instanceof ArrayBuffer || (typeof SharedArrayBuffer !== "undefined" && value instanceof SharedArrayBuffer))
-    return new Uint8Array(value);
+  try {
+    if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+    if (value instanceof ArrayBuffer || (typeof SharedArrayBuffer !== "undefined" && value instanceof SharedArrayBuffer))
+      return new Uint8Array(value);
+  } catch (cause) {
+    const message = `${where} must be bytes that are here still; these were transferred, to another thread perhaps: send a copy`;
+    throw new GatewiseError("E_DATA", message, { cause });
+  }
   throw new GatewiseError("E_DATA", `${where} must be bytes, a Uint8Array or an ArrayBuffer, got ${shown(value)}`);
 }

@@ -8,6 +8,7 @@ import type { ParameterSet } from "../models/parameters.ts";
 import { stateSpecs } from "../models/pass.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import type { Choices } from "../runtime/recorder.ts";
+import { sizeOf } from "../runtime/tensor.ts";
 import { OPTIMIZERS, type Moment } from "./optimizers.ts";
 import { checkTrainerOptions, trainingOptions, type TrainingOptions } from "./options.ts";
 import { copyTensors, encodeSafeTensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
@@ -155,9 +156,13 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpo
 
 const bad = (message: string, cause?: unknown): GatewiseError => new GatewiseError("E_BAD_CHECKPOINT", message, { cause });
 
-/** Reads one entry of the metadata, which is JSON. `read` may throw whatever it likes at a value that it does not expect. */
+/** Reads one entry of the metadata, which is JSON. */
 function readMetadata<T>(metadata: Readonly<Record<string, string>>, key: string, read: (value: any) => T): T {
-  const value = parseJson(`the checkpoint's ${key} is missing or damaged: it`, metadata[key] ?? "");
+  return readEntry(key, parseJson(`the checkpoint's ${key} is missing or damaged: it`, metadata[key] ?? ""), read);
+}
+
+/** Reads one entry of the metadata's value. `read` may throw whatever it likes at one that it does not expect. */
+function readEntry<T>(key: string, value: any, read: (value: any) => T): T {
   try {
     return read(value);
   } catch (cause) {
@@ -265,11 +270,23 @@ function checkFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): v
   }
 }
 
-/** @throws GatewiseError E_CONFIG unless `checkpoint` is what loadCheckpoint gives */
-function checkDecoded(where: string, checkpoint: unknown): void {
-  const { config, tensors } = (checkpoint ?? {}) as Partial<Checkpoint>;
-  if (typeof config !== "object" || typeof tensors !== "object")
+/**
+ * What is used of a checkpoint, whose fields the caller may have changed.
+ *
+ * @throws GatewiseError E_CONFIG unless it is what loadCheckpoint gives, E_BAD_CHECKPOINT where a field could not be a file's
+ */
+function checkDecoded(where: string, checkpoint: unknown): Pick<Checkpoint, "config" | "tensors" | "training" | "tuning"> {
+  const { config, tensors, training, tuning = new Map() } = (checkpoint ?? {}) as Partial<Checkpoint>;
+  const whole = (tensor: Partial<NamedTensor> | null): boolean =>
+    Array.isArray(tensor?.shape) && tensor.data instanceof Float32Array && tensor.data.length === sizeOf(tensor.shape);
+  if (typeof config !== "object" || typeof tensors !== "object" || !Object.values(tensors ?? [{}]).every(whole))
     throw new GatewiseError("E_CONFIG", `${where}: expected a checkpoint, as loadCheckpoint gives it, got ${shown(checkpoint)}`);
+  return {
+    config: readEntry("config", config, languageModelConfig),
+    training: training && readEntry("training", training, trainingProgress),
+    tensors,
+    tuning,
+  };
 }
 
 /** Whether a device can compute in a configuration's precision. */
@@ -284,8 +301,7 @@ const hasPrecision = (device: Device, { precision }: LanguageModelConfig): boole
  */
 export function modelFromCheckpoint(device: Device, checkpoint: Checkpoint): LanguageModel {
   checkDevice("modelFromCheckpoint", device);
-  checkDecoded("modelFromCheckpoint", checkpoint);
-  const { config, training, tensors } = checkpoint;
+  const { config, training, tensors } = checkDecoded("modelFromCheckpoint", checkpoint);
   checkShapes(config, training, tensors);
   const names = parameterSpecs(config).map(({ name }) => name);
   checkFinite(tensors, names);
@@ -331,9 +347,8 @@ export function resumeTrainer(
   onNotice: (notice: ResumeNotice) => void = () => {},
 ): Trainer {
   checkModel("resumeTrainer", model);
-  checkDecoded("resumeTrainer", checkpoint);
+  const { training, tensors, tuning } = checkDecoded("resumeTrainer", checkpoint);
   checkTrainerOptions("resumeTrainer", overrides);
-  const { training, tensors } = checkpoint;
   if (!training) throw bad("this checkpoint holds a model but no run; start a new run from it with --init-from");
   checkPrecision(model, checkpoint);
   checkShapes(model.config, training, tensors);
@@ -347,8 +362,8 @@ export function resumeTrainer(
     trainer.bestValLoss = training.bestValLoss ?? Infinity;
     trainer.evaluationDue = training.evaluationDue;
     // Kernels that add in another order would round in another way.
-    if (checkpoint.device === device.description && !device.tuner?.again) trainer.choices = checkpoint.tuning;
-    if (options.optimizer === before.optimizer) {
+    if (checkpoint.device === device.description && !device.tuner?.again) trainer.choices = tuning;
+    if (keepsMoments(before, options)) {
       trainer.momentsSince = training.momentsSince;
       for (const [moment, set] of Object.entries(trainer.moments))
         for (const [i, { name }] of set.specs.entries())
@@ -369,11 +384,20 @@ export function resumeTrainer(
   return trainer;
 }
 
+/**
+ * Whether the moments go on. One optimizer's are not the other's, and SGD without momentum has none: what it leaves is its
+ * last gradient, which torch.optim.SGD would not take for a momentum either.
+ */
+const keepsMoments = (before: TrainingOptions, now: TrainingOptions): boolean =>
+  now.optimizer === before.optimizer && !(now.optimizer === "sgd" && before.momentum === 0 && now.momentum > 0);
+
 function resumeNotices(step: number, before: TrainingOptions, now: TrainingOptions): readonly ResumeNotice[] {
   const notices: ResumeNotice[] = [];
   if (now.optimizer !== before.optimizer) {
     const message = `the optimizer is ${now.optimizer} now, and was ${before.optimizer}: its moments begin from zero`;
     notices.push({ about: "optimizer", message });
+  } else if (!keepsMoments(before, now)) {
+    notices.push({ about: "optimizer", message: `the momentum is ${now.momentum} now, and was 0: it begins from zero` });
   }
   const [reached, next] = [reachedRate(step, before), learningRateAt(step, now)];
   // A rate that was asked for is no surprise, one that follows from the schedule's new length is.
@@ -398,10 +422,9 @@ const short = (rate: number): string => String(Number(rate.toPrecision(3)));
 
 /** Whether a text is the one that a checkpoint's run was trained on. @throws GatewiseError E_DATA, E_CONFIG */
 export function sameText(checkpoint: Checkpoint, tokens: ArrayLike<number>): boolean {
-  checkDecoded("sameText", checkpoint);
-  const { data } = checkpoint.training ?? {};
-  const { hash, tokens: count } = fingerprint(checkTokens("sameText", tokens, checkpoint.config.vocabSize));
-  return data?.hash === hash && data.tokens === count;
+  const { config, training } = checkDecoded("sameText", checkpoint);
+  const { hash, tokens: count } = fingerprint(checkTokens("sameText", tokens, config.vocabSize));
+  return training?.data.hash === hash && training.data.tokens === count;
 }
 
 /** Length and FNV-1a hash of a text's tokens. */

@@ -1,4 +1,4 @@
-import { checkSignal, checkTokens } from "../checks.ts";
+import { checkOptions, checkSignal, checkTokens } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
@@ -8,7 +8,7 @@ import type { Plan, RecordOptions } from "../runtime/device.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { sizeOf, type Tensor } from "../runtime/tensor.ts";
 import { abortable, Lifetime } from "../turns.ts";
-import { trainingOptions, type TrainingOptions } from "./options.ts";
+import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
 
 export interface Evaluation {
   /** Mean nats per token. */
@@ -28,6 +28,9 @@ export interface Evaluator {
   [Symbol.dispose](): void;
 }
 
+/** A trainer's own options may be passed as they are. */
+const EVALUATOR_NAMES = [...Object.keys(TRAINING_DEFAULTS), "signal", "choices"];
+
 /** Characters that a stream should have at least, so that few of them are predicted without a past. */
 const STREAM_LENGTH = 1024;
 
@@ -45,6 +48,7 @@ export async function makeEvaluator(
   options: Pick<TrainingOptions, "batchSize" | "seqLen"> & RecordOptions,
 ): Promise<Evaluator> {
   checkModel("makeEvaluator", model);
+  checkOptions("makeEvaluator", options, EVALUATOR_NAMES);
   const { signal, choices, ...sizes } = options ?? {};
   checkSignal("makeEvaluator", signal);
   const { batchSize, seqLen } = trainingOptions(sizes);

@@ -2,7 +2,7 @@ import { checkInteger, checkNumber, checkOneOf, checkOptions, checkSeed, checkSi
 import { GatewiseError } from "../errors.ts";
 import { sampleSettingsOf, type SampleOptions, type TextCodec } from "../models/sample.ts";
 import { OPTIMIZER_NAMES, type OptimizerName } from "./optimizers.ts";
-import { SCHEDULES, type ScheduleName } from "./schedule.ts";
+import { checkSchedule, type ScheduleName } from "./schedule.ts";
 import type { Trainer } from "./trainer.ts";
 
 /** How to train. The command line's options carry the same names. */
@@ -61,7 +61,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   checkpointInterval: 250,
 };
 
-const COUNTS = ["warmupSteps", "scheduleStart", "logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const;
+const COUNTS = ["logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const;
 /** What the command line and other libraries call them. */
 const OTHER_NAMES = { lr: "learningRate", batch: "batchSize", seq: "seqLen", steps: "totalSteps" };
 
@@ -75,15 +75,14 @@ export function trainingOptions(options: Partial<TrainingOptions>): TrainingOpti
   const all: TrainingOptions = { ...TRAINING_DEFAULTS, ...given(options ?? {}) };
   const number = (name: keyof TrainingOptions, ok: (value: number) => boolean, expected: string): void =>
     checkNumber(name, all[name], (value) => Number.isFinite(value) && ok(value), expected);
-  for (const name of ["batchSize", "seqLen", "totalSteps"] as const) checkInteger(name, all[name], 1);
+  checkSchedule(all);
+  for (const name of ["batchSize", "seqLen"] as const) checkInteger(name, all[name], 1);
   for (const name of COUNTS) checkInteger(name, all[name], 0);
   checkSeed("seed", all.seed);
   for (const name of ["weightDecay", "clip", "momentum"] as const) number(name, (x) => x >= 0, "a number of at least 0");
-  number("learningRate", (x) => x > 0, "a number above 0");
   number("momentum", (x) => x < 1, "less than 1");
   number("valFraction", (x) => x >= 0 && x < 1, "at least 0 and less than 1");
   checkOneOf("optimizer", all.optimizer, OPTIMIZER_NAMES);
-  checkOneOf("schedule", all.schedule, SCHEDULES);
   checkOneOf("loss", all.loss, ["all", "last"]);
   checkOneOf("state", all.state, ["carry", "zero"]);
   return all;

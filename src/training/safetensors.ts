@@ -154,7 +154,7 @@ function otherKind(bytes: Uint8Array): string | undefined {
 /** The text of UTF-8, or, of bytes that are none, one that is no JSON either. */
 function textOf(bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
     return "";
   }

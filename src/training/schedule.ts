@@ -1,4 +1,4 @@
-import { checkInteger, checkOneOf } from "../checks.ts";
+import { checkInteger, checkNumber, checkObject, checkOneOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
 export const SCHEDULES = ["constant", "cosine", "step"] as const;
@@ -40,6 +40,15 @@ export function learningRateAt(
   }
 }
 
+/** @throws GatewiseError E_CONFIG naming the field, what it must be and what came */
+export function checkSchedule({ learningRate, schedule, warmupSteps, scheduleStart = 0, totalSteps }: Schedule): void {
+  checkNumber("learningRate", learningRate, (rate) => rate > 0 && rate < Infinity, "a number above 0");
+  checkOneOf("schedule", schedule, SCHEDULES);
+  checkInteger("warmupSteps", warmupSteps, 0);
+  checkInteger("scheduleStart", scheduleStart, 0);
+  checkInteger("totalSteps", totalSteps, 1);
+}
+
 /** The rate of the last of `steps` steps. */
 export const reachedRate = (steps: number, schedule: Schedule): number => learningRateAt(Math.max(0, steps - 1), schedule);
 
@@ -48,10 +57,13 @@ export const reachedRate = (steps: number, schedule: Schedule): number => learni
  * would raise the rate again half-way. "reached" begins at the rate that the run had come to, without a warm-up; "peak"
  * at the old peak, with it (a warm restart).
  *
+ * @param options those of the run so far, `checkpoint.training.options`, with their old `totalSteps`
  * @throws GatewiseError E_CONFIG
  */
 export function restartSchedule(step: number, options: Schedule, from: "reached" | "peak"): Partial<Schedule> {
   checkInteger("restartSchedule: step", step, 0);
+  checkObject("restartSchedule", options);
+  checkSchedule(options);
   checkOneOf("restartSchedule: from", from, ["reached", "peak"]);
   return from === "peak"
     ? { scheduleStart: step }

@@ -133,16 +133,31 @@ const stateDict = (of: (world: World) => api.LanguageModel | api.Recurrent): Kin
     },
   };
 };
+/** What is left of bytes that were transferred to another thread. */
+function sentAway(file: Uint8Array): readonly unknown[] {
+  const sent = file.slice();
+  structuredClone(sent.buffer, { transfer: [sent.buffer] });
+  return [sent, sent.buffer];
+}
 const bytes: Kind = {
   valid: ({ file }) => file,
   same: ({ file }) => [file.slice().buffer, new DataView(file.slice().buffer)],
-  wrong: ({ file }) => [undefined, null, 7, "x", {}, [...file], promised(file)],
+  wrong: ({ file }) => [undefined, null, 7, "x", {}, [...file], promised(file), ...sentAway(file)],
 };
 const options = (fields: Readonly<Record<string, Kind>>, extra: Partial<Kind> = {}): Kind => ({
   fields,
   valid: (world) =>
     Object.fromEntries(Object.entries(fields).flatMap(([name, kind]) => (kind.optional ? [] : [[name, kind.valid(world)]]))),
-  wrong: () => [7, "x", null, [], promised({})],
+  wrong: (world) => [
+    7,
+    "x",
+    null,
+    [],
+    promised({}),
+    new Map(),
+    new Set(["x"]),
+    ...Object.entries(fields).map(([name, kind]) => Object.create({ [name]: kind.valid(world) ?? 1 })),
+  ],
   ...extra,
 });
 
@@ -201,7 +216,26 @@ const trainerOptions = options(
 const device = thing((world) => world.device);
 const model = thing((world) => world.model);
 const codec = thing((world) => world.tokenizer);
-const checkpoint = thing((world) => world.checkpoint);
+const checkpoint: Kind = {
+  valid: (world) => world.checkpoint,
+  wrong: (world) => {
+    const { checkpoint } = world;
+    const { config, training, tensors } = checkpoint;
+    const bias = tensors["head.bias"]!;
+    return [
+      ...thing(() => checkpoint).wrong(world),
+      ...[null, {}, "x", { ...config, cell: "toString" }, { ...config, numLayers: 1e9 }].map((config) => ({
+        ...checkpoint,
+        config,
+      })),
+      ...[{}, "x", { ...training, step: "3" }, { ...training, options: null }].map((training) => ({ ...checkpoint, training })),
+      ...[null, {}, { ...bias, data: undefined }, { ...bias, data: [...bias.data] }, { ...bias, data: bias.data.slice(1) }].map(
+        (changed) => ({ ...checkpoint, tensors: { ...tensors, "head.bias": changed } }),
+      ),
+      { ...checkpoint, tensors: null },
+    ];
+  },
+};
 const sampling = options({
   ...sampleFields,
   topK: integer(2, 0),
@@ -211,6 +245,10 @@ const sampling = options({
   signal,
   onText: callback(() => {}),
 });
+const schedule: Kind = {
+  valid: () => ({ learningRate: 0.01, schedule: "cosine", warmupSteps: 1, totalSteps: 9 }),
+  wrong: () => [undefined, null, 7, "x", {}, [], promised({})],
+};
 const given: Kind = { valid: () => undefined, wrong: () => [], optional: true };
 const sized = { batchSize: 2, seqLen: 4 };
 
@@ -229,6 +267,8 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
           powerPreference: word("low-power"),
           tuning: word("off"),
           tuningStore: given,
+          tuningMilliseconds: value(1000, [0, -1]),
+          engine: given,
           onTuning: given,
           gpu: given,
           gpuDevice: given,
@@ -259,8 +299,11 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   },
   findBook: { inputs: [text("alice")] },
   stripGutenberg: { inputs: [text("a text")] },
-  restartSchedule: { inputs: [{ ...integer(3, 0), optional: false }, given, { ...word("peak"), optional: false }] },
-  makeEvaluator: { on: "model", inputs: [model, tokens, options(trainingFields, { valid: () => sized })] },
+  restartSchedule: { inputs: [{ ...integer(3, 0), optional: false }, schedule, { ...word("peak"), optional: false }] },
+  makeEvaluator: {
+    on: "model",
+    inputs: [model, tokens, options({ ...trainingFields, signal, choices: given }, { valid: () => sized })],
+  },
   loadCheckpoint: { inputs: [bytes] },
   modelFromCheckpoint: { inputs: [device, checkpoint] },
   resumeTrainer: { on: "model", inputs: [model, tokens, checkpoint, trainerOptions, given] },
@@ -321,16 +364,20 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
         c0: optional(numbers(3)),
         lengths: value([1], [[3], [-1], [0.5], ["1"], "1", 1, [1, 1], [NaN]]),
         training: flag(true),
+        signal,
       }),
     ],
   },
   "Recurrent.prototype.backward": {
     on: "layer",
-    inputs: [numbers(6), options({ dhN: optional(numbers(3)), dcN: optional(numbers(3)) })],
+    inputs: [numbers(6), options({ dhN: optional(numbers(3)), dcN: optional(numbers(3)), signal })],
   },
   "Recurrent.prototype.step": {
     on: "layer",
-    inputs: [numbers(2), options({ B: { ...integer(1, 1), optional: false }, h: optional(numbers(3)), c: optional(numbers(3)) })],
+    inputs: [
+      numbers(2),
+      options({ B: { ...integer(1, 1), optional: false }, h: optional(numbers(3)), c: optional(numbers(3)), signal }),
+    ],
   },
   "Recurrent.prototype.dispose": { on: "layer", inputs: [] },
   "CharTokenizer.fromText": { inputs: [text("abc")] },
@@ -467,10 +514,10 @@ describe.each(["GPU", "CPU"])("on the %s", (where) => {
     for (const [i, kind] of described.inputs.entries()) {
       it(`${name} refuses whatever is wrong with input ${i}, and says what came`, async () => {
         const before = devices[where]!.memory();
-        for (const { value, expected = /got |unknown|missing|must|did you mean|not a|expected|vocabulary/ } of wrongInputs(
-          kind,
-          world,
-        )) {
+        for (const {
+          value,
+          expected = /got |unknown|missing|must|did you mean|not a|expected|vocabulary|damaged: /,
+        } of wrongInputs(kind, world)) {
           const inputs = rightInputs(described, world);
           inputs[i] = value;
           const error: unknown = await call(name, world, inputs).then(

@@ -60,6 +60,16 @@ describe("with another optimizer", () => {
     ]);
   });
 
+  it("momentum that SGD did not have begins with the gradient, not with the last one", async () => {
+    const before = await begin(3, { optimizer: "sgd", momentum: 0, learningRate: 0.1 });
+    const plain = await goOn(before, 1);
+    // As torch.optim.SGD begins: its first step does not depend on the momentum.
+    const first = await goOn(before, 1, { momentum: 0.9 });
+    expect(first.moved).toBe(plain.moved);
+    expect(first.notices).toEqual([{ about: "optimizer", message: "the momentum is 0.9 now, and was 0: it begins from zero" }]);
+    expect((await goOn(first.bytes, 1)).notices).toEqual([]);
+  });
+
   it("Adam's first step is as long as its rate, whatever was before it, and its corrections go on from there", async () => {
     for (const optimizer of ["sgd", "rmsprop", "adamw"] as const) {
       const before = await begin(3, { optimizer, momentum: 0, learningRate: 0.1 });

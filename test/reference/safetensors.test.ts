@@ -285,6 +285,7 @@ describe("a damaged file", () => {
       new TextEncoder().encode('{\n  "format": "gatewise-run"\n}\n'),
       'it begins with the text "{\\n  \\"format\\": \\"gatewise-"; this is some other kind of file',
     ],
+    ["a byte order mark", fileOf("\ufeff" + tensor({}), 8), "not a .safetensors file: its header is not JSON"],
     ["a place past the end", fileOf(tensor({ data_offsets: [4, 12] }), 8), 'cut short: tensor "a" ends at byte'],
   ];
   it("may use the names of JavaScript's own objects: they are names like others", () => {
