@@ -58,7 +58,7 @@ const INTERVAL_NAMES = namesOf<Intervals>({ logInterval: true, sampleInterval: t
  * tokenizer.
  *
  * @param intervals written in place of the trainer's own, which may suit only the program that it runs in
- * @throws GatewiseError E_NAN_LOSS if a gradient was not finite; E_CONFIG without a tokenizer, or with one that
+ * @throws GatewiseError E_NAN_LOSS if a gradient was not finite, or a parameter is not; E_CONFIG without a tokenizer, or with one that
  * `loadCheckpoint` could not read; E_DISPOSED
  */
 export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}): Promise<Uint8Array> {
@@ -98,6 +98,13 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
     }
   };
   await add(model.parameters, "");
+  // A last step that was too long leaves them so, before any gradient is.
+  const found = firstNotFinite(tensors, Object.keys(tensors));
+  if (found)
+    throw new GatewiseError(
+      "E_NAN_LOSS",
+      `saveCheckpoint: the model's ${found}, so that the checkpoint could not be used; lower the learning rate, or clip the gradient`,
+    );
   for (const [moment, set] of Object.entries(trainer.moments)) await add(set, momentPrefix(moment as Moment));
   for (const tensor of [trainer.state?.h, trainer.state?.c]) {
     if (tensor) tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
@@ -258,16 +265,20 @@ function checkShapes(
     );
 }
 
-/** @throws GatewiseError E_BAD_CHECKPOINT that names the tensor, if one has a value that is NaN or infinite */
-function checkFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): void {
+/** The first value that is NaN or infinite, and where: '"head.bias" holds NaN at 3'. */
+function firstNotFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): string | undefined {
   for (const name of names) {
     const { data } = tensors[name]!;
     const at = data.findIndex((value) => !Number.isFinite(value));
-    if (at >= 0)
-      throw bad(
-        `the checkpoint's "${name}" holds ${data[at]} at ${at}: it was damaged, or its run had diverged; use an earlier one`,
-      );
+    if (at >= 0) return `"${name}" holds ${data[at]} at ${at}`;
   }
+  return undefined;
+}
+
+/** @throws GatewiseError E_BAD_CHECKPOINT that names the tensor, if one has a value that is NaN or infinite */
+function checkFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): void {
+  const found = firstNotFinite(tensors, names);
+  if (found) throw bad(`the checkpoint's ${found}: it was damaged, or its run had diverged; use an earlier one`);
 }
 
 /**

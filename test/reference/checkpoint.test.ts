@@ -299,6 +299,17 @@ describe("a checkpoint", () => {
     trainer.dispose();
     model.dispose();
   });
+
+  it("is not made of parameters that its last step made infinite, which no gradient has seen yet", async () => {
+    const model = LanguageModel.create(device, modelOptions({}));
+    const options = trainerOptions({ optimizer: "sgd", learningRate: 1e39, clip: 0, evalInterval: 0, sampleInterval: 0 });
+    const trainer = Trainer.create(model, tokens, options);
+    for await (const _ of trainer.run({ maxSteps: 1 }));
+    const refused = { code: "E_NAN_LOSS", message: expect.stringMatching(/the model's "[\w.]+" holds -?(Infinity|NaN) at \d+/) };
+    await expect(saveCheckpoint(trainer)).rejects.toMatchObject(refused);
+    trainer.dispose();
+    model.dispose();
+  });
 });
 
 describe("a file that is no whole checkpoint", async () => {
