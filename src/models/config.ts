@@ -66,7 +66,7 @@ export const checkModelNames = (where: string, options: unknown, also: readonly 
  */
 export function languageModelConfig(options: Partial<LanguageModelConfig> & { readonly vocabSize: number }): LanguageModelConfig {
   checkModelNames("model", options);
-  const config: LanguageModelConfig = { ...LANGUAGE_MODEL_DEFAULTS, ...given(options ?? {}) };
+  const config: LanguageModelConfig = given({ ...LANGUAGE_MODEL_DEFAULTS, ...given(options ?? {}) });
   checkOneOf("cell", config.cell, CELL_NAMES);
   checkOneOf("input", config.input, ["embedding", "one-hot"]);
   checkOneOf("nonlinearity", config.nonlinearity, ["tanh", "relu"]);
