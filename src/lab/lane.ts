@@ -157,10 +157,10 @@ function upTo(rows: readonly number[], step: number, fields: number): number[] {
 /** Whether there is anything left to train. */
 export const isActive = (lane: Lane): boolean => lane.failure === undefined && !lane.finished;
 
-/** Begins a stretch of training, which ends when it is aborted. */
-export function start(lane: Lane, maxSteps: number, signal: AbortSignal): void {
+/** Begins a stretch of training, which ends when it is aborted. `exact`: one step at a time, each when it is asked for. */
+export function start(lane: Lane, maxSteps: number, signal: AbortSignal, exact = false): void {
   lane.signal = signal;
-  lane.events = lane.trainer.run({ maxSteps, signal });
+  lane.events = lane.trainer.run({ maxSteps, signal, exact });
 }
 
 /** Trains until the next number is there. Returns false when the lane's events have come to an end. */

@@ -90,33 +90,19 @@ function setPhase(next: Phase, message?: string, quiet = false): void {
 // --- one thing at a time on the device --------------------------------------------------------------------------------
 
 let queue: Promise<unknown> = Promise.resolve();
-/** Ends the stretch of training that is under way, if one is. */
-let interrupt: (() => void) | undefined;
 /** Commands that wait for the device. */
 let waiting = 0;
 
 /** Runs a task when nothing else uses the device: between two steps of a run that trains. */
 function exclusive<T>(task: () => Promise<T>): Promise<T> {
   waiting++;
-  interrupt?.();
   const result = queue.then(task).finally(() => waiting--);
   queue = result.catch(() => {});
   return result;
 }
 
-/** Ends at once what takes long on the device: compiling, tuning, sampling. */
-let halt = new AbortController();
-function haltWork(): void {
-  halt.abort();
-  halt = new AbortController();
-}
-
-/** What ends a piece of work, and is ended by a halt. */
-function haltable(): AbortController {
-  const controller = new AbortController();
-  halt.signal.addEventListener("abort", () => controller.abort(), { signal: controller.signal });
-  return controller;
-}
+/** Ends what is under way on the device and may be left undone: tuning and sampling. Steps are always done to their end. */
+let halt: (() => void) | undefined;
 
 const codeOf = (error: unknown): string => (error instanceof GatewiseError ? error.code : "E_UNKNOWN");
 /** What went wrong, for whoever reads a page: not how a program would go on. */
@@ -297,7 +283,6 @@ async function trainLoop(): Promise<void> {
   };
   requestSample = () => {
     sampleAt = Math.min(sampleAt, performance.now() + 200);
-    interrupt?.();
   };
   while (phase === "training") {
     const used = device!;
@@ -338,7 +323,7 @@ async function timed(task: () => Promise<void>, least: number, share: number): P
 async function stretch(deadline: () => number): Promise<void> {
   const { lanes, settings } = requireRun();
   const active = lanes.filter(isActive);
-  const controller = haltable();
+  const controller = new AbortController();
   const leave = (lane: Lane): void => {
     active.splice(active.indexOf(lane), 1);
     reportFailure(lane);
@@ -346,10 +331,11 @@ async function stretch(deadline: () => number): Promise<void> {
   let reportAt = performance.now() + REPORT_INTERVAL;
   try {
     for (const lane of active) start(lane, settings.totalSteps, controller.signal);
-    // Their first event comes when they are compiled and tuned. Only a halt ends that: other commands wait, or it would
-    // begin anew after each.
+    // Their first event comes when they are tuned. Only a halt ends that: other commands wait, or it would begin anew
+    // after each.
+    halt = () => controller.abort();
     for (const lane of lanes.filter(isActive)) if (!(await pull(lane))) leave(lane);
-    interrupt = () => controller.abort();
+    halt = undefined;
     let turn = 0;
     while (!controller.signal.aborted && active.length > 0) {
       turn %= active.length;
@@ -362,6 +348,7 @@ async function stretch(deadline: () => number): Promise<void> {
       }
       // A loop that never waits for a device (the CPU's) must let commands in.
       await breathe();
+      // Between two steps: a run that is ended in its first one tells nothing of it.
       if (performance.now() >= deadline() || waiting > 1 || phase !== "training") controller.abort();
     }
     for (const lane of active) {
@@ -369,7 +356,7 @@ async function stretch(deadline: () => number): Promise<void> {
       reportFailure(lane);
     }
   } finally {
-    interrupt = undefined;
+    halt = undefined;
     // A trainer has one run at a time, until its events are over.
     for (const { events } of lanes) await events?.return();
   }
@@ -389,13 +376,15 @@ function breathe(): Promise<void> {
 async function singleStep(): Promise<void> {
   const { lanes, settings } = requireRun();
   for (const lane of lanes.filter(isActive)) {
-    const controller = haltable();
-    start(lane, settings.totalSteps, controller.signal);
-    // After "start" the step is on its way as soon as it is asked for; then nothing more may follow.
-    if (await pull(lane)) {
-      const step = pull(lane);
+    const controller = new AbortController();
+    start(lane, settings.totalSteps, controller.signal, true);
+    halt = () => controller.abort();
+    const begun = await pull(lane);
+    halt = undefined;
+    if (begun && (await pull(lane))) {
       controller.abort();
-      if (await step) while (await pull(lane));
+      // It may be validated yet.
+      while (await pull(lane));
     }
     await lane.events?.return();
     reportFailure(lane);
@@ -501,27 +490,33 @@ async function describeRun(): Promise<void> {
 
 async function sampleAll(): Promise<void> {
   const { lanes } = requireRun();
-  const { signal } = halt;
-  for (const [i, { model, trainer, failure }] of lanes.entries()) {
-    if (failure !== undefined) continue;
-    const codec = trainer.settings.tokenizer!;
-    const known = [...sampling.prompt].filter((character) => isKnown(codec, character));
-    const left = [...sampling.prompt].filter((character) => !isKnown(codec, character));
-    const text = await model
-      .sample(codec, {
-        prompt: known.join(""),
-        length: SAMPLE_LENGTH,
-        temperature: sampling.temperature,
-        topK: sampling.topK,
-        seed: trainer.step,
-        signal,
-      })
-      .catch((error: unknown) => {
-        if (!signal.aborted || error !== signal.reason) throw error;
-      });
-    if (text === undefined) return;
-    const note = left.length > 0 ? `This book has no “${[...new Set(left)].join("")}”: left out of the prompt.` : undefined;
-    post({ event: "sample", lane: i, step: trainer.step, text, ...(note && { note }) });
+  const controller = new AbortController();
+  const { signal } = controller;
+  halt = () => controller.abort();
+  try {
+    for (const [i, { model, trainer, failure }] of lanes.entries()) {
+      if (failure !== undefined) continue;
+      const codec = trainer.settings.tokenizer!;
+      const known = [...sampling.prompt].filter((character) => isKnown(codec, character));
+      const left = [...sampling.prompt].filter((character) => !isKnown(codec, character));
+      const text = await model
+        .sample(codec, {
+          prompt: known.join(""),
+          length: SAMPLE_LENGTH,
+          temperature: sampling.temperature,
+          topK: sampling.topK,
+          seed: trainer.step,
+          signal,
+        })
+        .catch((error: unknown) => {
+          if (!signal.aborted || error !== signal.reason) throw error;
+        });
+      if (text === undefined) return;
+      const note = left.length > 0 ? `This book has no “${[...new Set(left)].join("")}”: left out of the prompt.` : undefined;
+      post({ event: "sample", lane: i, step: trainer.step, text, ...(note && { note }) });
+    }
+  } finally {
+    halt = undefined;
   }
 }
 
@@ -636,7 +631,7 @@ const worker: LabWorker = {
     if (phase !== "training") return;
     // The page hears of it when it has the last numbers.
     phase = "paused";
-    haltWork();
+    halt?.();
     await perform(async () => {
       report();
       await saveRun();
@@ -657,7 +652,7 @@ const worker: LabWorker = {
   reset: async () => {
     // Ends a stretch of training, if one is under way.
     phase = "idle";
-    haltWork();
+    halt?.();
     await exclusive(async () => dropRun());
     rest();
   },
@@ -731,7 +726,7 @@ const worker: LabWorker = {
     }),
   save: async () => {
     if (!run) return;
-    haltWork();
+    halt?.();
     await perform(saveRun);
   },
   restore: (id) =>
