@@ -51,7 +51,7 @@ const SAMPLE_LENGTH = 240;
 /** A device that came may still have to be asked what it is like; the library itself waits 15 s for it to come. */
 const OPEN_LIMIT = 20_000;
 /** Milliseconds that tuning may take of a visit: whoever presses Train waits for the first loss. The rest is for the next. */
-const TUNING = 1500;
+const TUNING = 1000;
 /** Devices opened in a row after losses; a device that trained this long without one counts as sound again. */
 const TRIES = 3;
 const TRY_DELAYS = [50, 2000, 6000];
