@@ -56,10 +56,13 @@ describe("a plan in several submits", () => {
       recorder.clear(sum);
       add();
       add();
-      recorder.copy(sum, copy);
+      // Rows 1 to 3 to the place of rows 4 to 6.
+      recorder.copy(sum, copy, { fromOffset: N, toOffset: 4 * N, length: 3 * N });
       add();
     });
-    expect(Array.from(await plan.runAndRead(copy))).toEqual(Array.from(identity, (x) => 2 * x));
+    const moved = Array.from({ length: N * N }, () => 0);
+    for (let row = 1; row <= 3; row++) moved[(row + 3) * N + row] = 2;
+    expect(Array.from(await plan.runAndRead(copy))).toEqual(moved);
     expect(Array.from(await own.read(sum))).toEqual(Array.from(identity, (x) => 3 * x));
     plan.dispose();
     own.dispose();

@@ -105,6 +105,15 @@ describe("sampling from 601 tokens", () => {
     expect(Math.abs(first - 384)).toBeLessThan(40);
   });
 
+  it("cold takes the most likely one, also if it is the last", async () => {
+    for (const [place, topK] of [
+      [600, 0],
+      [600, 1],
+      [0, 0],
+    ] as const)
+      expect(new Set(Array.from(await sampled((v) => (v === place ? 3 : v / 1000), topK, topK)))).toEqual(new Set([place]));
+  });
+
   it("takes the first of equals, cold or as the only one kept", async () => {
     const equals = (v: number): number => (v === 65 || v === 128 || v === 600 ? 2 : v / 1000);
     expect(new Set(Array.from(await sampled(equals, 0)))).toEqual(new Set([65]));
