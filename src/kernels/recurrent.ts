@@ -172,10 +172,10 @@ export const forwardInputs = (B: number, H: number, T: number, gates: number): K
   rows: { shape: [T, B], dtype: "u32", fill: (i) => (i * 5 + 3) % TOKENS },
   packed: {
     ...unitTensor([pad4(H) + 1, gates, H]),
-    // The rows between W_hhᵀ and b_hh are padding too.
+    // The rows between W_hhᵀ and b_hh are padding too. With other numbers f16 may cancel where H is 1.
     fill: (i) => {
       const row = Math.floor(i / (gates * H));
-      return row >= H && row < pad4(H) ? 0 : 2 * fraction(randomWord(2, gates, i, STREAM.init)) - 1;
+      return row >= H && row < pad4(H) ? 0 : 2 * fraction(randomWord(1, 2, i, STREAM.init)) - 1;
     },
   },
 });
