@@ -157,6 +157,9 @@ function upTo(rows: readonly number[], step: number, fields: number): number[] {
 /** Whether there is anything left to train. */
 export const isActive = (lane: Lane): boolean => lane.failure === undefined && !lane.finished;
 
+/** Whether a run of so many steps is done: its last validation too, which may have been cut short. */
+export const isDone = ({ trainer }: Lane, totalSteps: number): boolean => trainer.step >= totalSteps && !trainer.evaluationDue;
+
 /** Begins a stretch of training, which ends when it is aborted. `exact`: one step at a time, each when it is asked for. */
 export function start(lane: Lane, maxSteps: number, signal: AbortSignal, exact = false): void {
   lane.signal = signal;
@@ -177,7 +180,7 @@ export async function pull(lane: Lane): Promise<boolean> {
     } else if (value.event === "eval") {
       lane.evaluations.push(value.step, value.valLoss, value.valAccuracy);
     } else if (value.event === "end" && value.reason === "done") {
-      lane.finished = true;
+      lane.finished = !lane.trainer.evaluationDue;
     }
     return true;
   } catch (error) {

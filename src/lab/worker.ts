@@ -13,6 +13,7 @@ import { estimateRun } from "./estimate.ts";
 import {
   disposeLane,
   isActive,
+  isDone,
   laneFromCheckpoint,
   makeLanes,
   newLane,
@@ -250,7 +251,7 @@ async function reopen(choice: DeviceChoice): Promise<void> {
           : newLane(device!, settings, preset, text);
         setLog(lane, old.points, old.evaluations);
         lane.failure = old.failure;
-        lane.finished = lane.trainer.step >= settings.totalSteps;
+        lane.finished = isDone(lane, settings.totalSteps);
         return lane;
       },
     );
@@ -348,8 +349,9 @@ async function stretch(deadline: () => number): Promise<void> {
       }
       // A loop that never waits for a device (the CPU's) must let commands in.
       await breathe();
-      // Between two steps: a run that is ended in its first one tells nothing of it.
-      if (performance.now() >= deadline() || waiting > 1 || phase !== "training") controller.abort();
+      // Between two steps: a run that is ended in its first one tells nothing of it. Only a pause cuts a validation short.
+      const due = performance.now() >= deadline() || waiting > 1;
+      if (phase !== "training" || (due && !lanes.some(({ trainer }) => trainer.evaluationDue))) controller.abort();
     }
     for (const lane of active) {
       while (await pull(lane));
@@ -379,11 +381,13 @@ async function singleStep(): Promise<void> {
     const controller = new AbortController();
     start(lane, settings.totalSteps, controller.signal, true);
     halt = () => controller.abort();
+    const before = lane.trainer.step;
     const begun = await pull(lane);
     halt = undefined;
-    if (begun && (await pull(lane))) {
+    if (begun) {
+      // A validation that was cut short comes before the step, the step's own after it.
+      while ((lane.trainer.step === before || lane.trainer.evaluationDue) && (await pull(lane)));
       controller.abort();
-      // It may be validated yet.
       while (await pull(lane));
     }
     await lane.events?.return();
@@ -641,7 +645,7 @@ const worker: LabWorker = {
   extend: async (totalSteps) => {
     if (!run || phase === "training") return;
     run.settings = { ...run.settings, totalSteps };
-    for (const lane of run.lanes) lane.finished = lane.trainer.step >= totalSteps;
+    for (const lane of run.lanes) lane.finished = isDone(lane, totalSteps);
     await exclusive(describeRun).catch(() => {});
     rest(true);
   },
@@ -744,7 +748,7 @@ const worker: LabWorker = {
           const bytes = await readRunFile(id, checkpointName(preset));
           const lane = bytes ? restoredLane(preset, bytes, text) : newLane(requireDevice(), checkForm(settings), preset, text);
           setLog(lane, await readLog(id, logName(preset), STEP_FIELDS), await readLog(id, evaluationsName(preset), EVAL_FIELDS));
-          lane.finished = lane.trainer.step >= settings.totalSteps;
+          lane.finished = isDone(lane, settings.totalSteps);
           return lane;
         });
         sampling = stored.sampling;
