@@ -40,12 +40,16 @@ describe("a checkpoint", async () => {
   it("that claims 12,000 hidden units is refused before anything is made for them", () => {
     for (const file of files) {
       const liar = claiming(file, "config", (config) => ({ ...config, hiddenSize: 12_000 }));
-      const begun = performance.now();
-      const asked = largestAsked(() =>
-        expect(() => useCheckpoint(device, liar)).toThrow(/"rnn\.weight_ih_l0" must be \[\d+000, \d+\], got \[\d+, \d+\]/),
-      );
-      expect(asked).toBe(0);
-      expect(performance.now() - begun).toBeLessThan(50);
+      // A machine that does something else in between is slow once, not always.
+      const took = Array.from({ length: 5 }, () => {
+        const begun = performance.now();
+        const asked = largestAsked(() =>
+          expect(() => useCheckpoint(device, liar)).toThrow(/"rnn\.weight_ih_l0" must be \[\d+000, \d+\], got \[\d+, \d+\]/),
+        );
+        expect(asked).toBe(0);
+        return performance.now() - begun;
+      });
+      expect(Math.min(...took)).toBeLessThan(50);
     }
   });
 
