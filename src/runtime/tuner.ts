@@ -71,6 +71,8 @@ export class Tuner {
   private loaded: Promise<void> | undefined;
   /** Stops the tuning that is under way: the caller did, or the time is up. */
   private stop = new AbortController().signal;
+  /** When the time is up, as performance.now says it. */
+  private deadline = Infinity;
   private tick: number | undefined;
 
   constructor(
@@ -127,13 +129,14 @@ export class Tuner {
     const begun = performance.now();
     const left = this.budget - this.milliseconds;
     if (open.length === 0 || left <= 0) return stale.length > 0;
+    this.deadline = begun + left;
     let done = 0;
     const report = (key: string): void =>
       this.options.onProgress?.({
         key,
         done,
         of: open.length,
-        left: Math.max(0, begun + left - performance.now()),
+        left: Math.max(0, this.deadline - performance.now()),
         passedOver: this.passedOver(open),
       });
     const stop = new AbortController();
@@ -225,7 +228,12 @@ export class Tuner {
       let expected: Outputs | undefined;
       // The preferred one first: with it the others are compared.
       const names = [preferred, ...Object.keys(candidates).filter((name) => name !== preferred)].slice(0, MOST_CANDIDATES);
-      for (const name of names.filter((each) => !lost.has(each))) {
+      const begun = performance.now();
+      for (const [entered, name] of names.filter((each) => !lost.has(each)).entries()) {
+        // Drivers that compile when a kernel first runs may take seconds each: a choice that those so far say will not
+        // be made in time is left, and the time with it, to the first step.
+        const each = (performance.now() - begun) / entered;
+        if (entered > 0 && each * (names.length - entered) > this.deadline - performance.now()) throw new OutOfTime();
         current = name;
         await memory.trying(key, name);
         try {

@@ -67,6 +67,26 @@ describe("tuning", () => {
     device.dispose();
   });
 
+  test("leaves a choice whose first candidates say that it will not be made in time", async () => {
+    const store = memory();
+    const { save } = store;
+    // Each candidate is noted before it is tried: as slow as one that a driver compiles when it first runs.
+    const slow: TuningStore = {
+      load: () => store.text,
+      save: async (name, text) => {
+        await new Promise((resolve) => setTimeout(resolve, 400));
+        save.call(store, name, text);
+      },
+    };
+    const device = await open(slow, { tuningMilliseconds: 2000 });
+    const eight: Variant[] = Array.from({ length: 8 }, (_, i) => ({ name: `slow ${i}`, constants: { LOOPS: 2 + i } }));
+    await record(device, eight);
+    expect(device.tuner!.results.size).toBe(0);
+    expect(device.tuner!.milliseconds).toBeGreaterThan(400);
+    expect(device.tuner!.milliseconds).toBeLessThan(1900);
+    device.dispose();
+  });
+
   test("ends within a second of an abort, keeps what was chosen before, and marks nothing", async () => {
     const store = memory();
     const device = await open(store);
