@@ -38,13 +38,14 @@ export class ErrorScopes {
   private async close(): Promise<Fault | undefined> {
     this.inside = false;
     const found = await Promise.all(
-      FILTERS.map((filter) =>
-        this.gpuDevice.popErrorScope().then(
-          (error) => (error ? { filter, message: error.message } : undefined),
-          // A device that is lost says so elsewhere.
-          () => undefined,
-        ),
-      ),
+      FILTERS.map(async (filter) => {
+        try {
+          const error = await this.gpuDevice.popErrorScope();
+          return error ? { filter, message: error.message } : undefined;
+        } catch {
+          return undefined; // A device that is lost says so elsewhere.
+        }
+      }),
     );
     return found.find(Boolean);
   }

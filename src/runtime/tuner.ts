@@ -374,8 +374,9 @@ export class Tuner {
   /** Milliseconds of a contestant's work, of as many runs as the clock needs to tell. */
   private async time(contestant: Contestant): Promise<number> {
     const enough = TICKS * (this.tick ??= tickOf(() => performance.now()));
-    // By a clock that stands nothing is ever measured.
-    if (enough === Infinity) throw new OutOfTime();
+    // By a clock that stands, or ticks too rarely to compare two candidates in the time there is, twice each, nothing is
+    // ever chosen: what was measured would be lost, at every start anew.
+    if (enough === Infinity || 4 * enough > this.budget) throw new OutOfTime();
     for (;;) {
       const begun = performance.now();
       for (let run = 0; run < contestant.runs; run++) await contestant.plan.run([], this.stop);

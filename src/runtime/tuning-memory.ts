@@ -44,6 +44,8 @@ interface SavedTuning {
 const VERSION = 2;
 /** Milliseconds after which nobody can still be trying a candidate. */
 const LONGEST_TRIAL = 20_000;
+/** Milliseconds that a store may take to answer: more than a file waits for a lock that was left behind. */
+const LONGEST_ANSWER = 4000;
 
 export class TuningMemory {
   readonly choices = new Map<string, Tuned>();
@@ -57,7 +59,7 @@ export class TuningMemory {
   private last: Promise<void> = Promise.resolve();
 
   constructor(
-    private readonly store: TuningStore | undefined,
+    private store: TuningStore | undefined,
     /** The adapter, its limits, and what drives it. */
     private readonly identity: string,
     /** Whether what was found before is not to be known any more. */
@@ -76,7 +78,7 @@ export class TuningMemory {
   /** Learns what others have found since, and what they died of. */
   async load(): Promise<void> {
     if (this.again) return;
-    const saved = decode(await this.fromStore(), this.identity);
+    const saved = decode(await this.ask((store) => store.load(this.name)), this.identity);
     if (!saved) return;
     this.family ??= saved.family;
     for (const [key, tuned] of Object.entries(saved.choices))
@@ -123,19 +125,17 @@ export class TuningMemory {
     else this.lost.set(key, new Set([candidate]));
   }
 
-  /** Adds what is known here to what the store has. A store that is full or forbidden costs the memory, not the work. */
+  /** Adds what is known here to what the store has. */
   save(): Promise<void> {
-    const { store, name } = this;
-    this.last = this.last.then(async () => {
-      const change = (text: string | undefined): string => encode(this.mergedWith(decode(text, this.identity)));
-      try {
-        if (store?.update) await store.update(name, change);
-        else await store?.save(name, change(await store.load(name)));
+    const { name } = this;
+    const change = (text: string | undefined): string => encode(this.mergedWith(decode(text, this.identity)));
+    this.last = this.last.then(() =>
+      this.ask(async (store) => {
+        if (store.update) await store.update(name, change);
+        else await store.save(name, change(await store.load(name)));
         this.again = false;
-      } catch {
-        // Said above.
-      }
-    });
+      }),
+    );
     return this.last;
   }
 
@@ -158,11 +158,22 @@ export class TuningMemory {
     };
   }
 
-  private async fromStore(): Promise<string | undefined> {
+  /**
+   * What the store answers. One that is full or forbidden costs the memory, not the work, and one that does not answer is
+   * none from then on.
+   */
+  private async ask<T>(call: (store: TuningStore) => Promise<T> | T): Promise<T | undefined> {
+    if (!this.store) return undefined;
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve((this.store = undefined)), LONGEST_ANSWER);
+    });
     try {
-      return await this.store?.load(this.name);
+      return await Promise.race([call(this.store), late]);
     } catch {
       return undefined;
+    } finally {
+      clearTimeout(timer);
     }
   }
 }

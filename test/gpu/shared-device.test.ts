@@ -203,6 +203,26 @@ it("two Gatewise devices on one GPUDevice do not throw each other's errors", asy
   expect(seen).toEqual([]);
 });
 
+it.each([
+  ["rejects", () => Promise.reject(new Error("no scopes"))],
+  [
+    "throws",
+    () => {
+      throw new Error("no scopes");
+    },
+  ],
+] as const)("a device whose popErrorScope %s computes all the same", async (_, fail) => {
+  const device = await open();
+  wrap(gpuDevice, "popErrorScope", (call) => {
+    void call();
+    return fail();
+  });
+  const x = device.tensor({ name: "x", shape: [4] });
+  device.write(x, Float32Array.of(1, 2, 3, 4));
+  expect(Array.from(await device.read(x))).toEqual([1, 2, 3, 4]);
+  device.dispose();
+});
+
 it("memory that ran out is E_LIMIT and leaves nothing behind", async () => {
   const device = await open();
   let full = false;

@@ -138,6 +138,15 @@ describe("tuning", () => {
     }),
   );
 
+  test("by a clock that ticks too rarely for the time there is costs no more than finding that out", () =>
+    withClock(100, async () => {
+      const device = await open(memory(), { tuningMilliseconds: 5000 });
+      await record(device, [SLOW, FAST]);
+      expect(device.tuner!.results.size).toBe(0);
+      expect(device.tuner!.milliseconds).toBeLessThan(2000);
+      device.dispose();
+    }));
+
   test("a candidate that takes the device with it is named, and passed over from the next start on", async () => {
     const real = await (await testAdapter()).requestDevice();
     let lose!: (info: { reason: string; message: string }) => void;

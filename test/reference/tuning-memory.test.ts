@@ -201,6 +201,28 @@ describe("what the tuner remembers", () => {
   });
 });
 
+it.each(["load", "save", "update"] as const)(
+  "a store whose %s never answers is waited for once, and is none from then on",
+  async (dead) => {
+    vi.useFakeTimers();
+    try {
+      let asked = 0;
+      const never = (): Promise<never> => (asked++, new Promise<never>(() => {}));
+      const memory = memoryOf({ ...texts(), [dead]: never });
+      const work = memory
+        .load()
+        .then(() => memory.trying("lstm.forward 64 128", "fast"))
+        .then(() => memory.remember("lstm.forward 64 128", tuned("fast")));
+      await vi.advanceTimersByTimeAsync(5000);
+      await work;
+      expect(asked).toBe(1);
+      expect(memory.choices.get("lstm.forward 64 128")?.chosen).toBe("fast");
+    } finally {
+      vi.useRealTimers();
+    }
+  },
+);
+
 it("two processes that write to one file at once lose none of each other's changes", async () => {
   const own = mkdtempSync(join(folder, "two-"));
   const program = `
