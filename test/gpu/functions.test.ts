@@ -80,7 +80,6 @@ describe("over all exponents, within 4 ulp of the true value:", () => {
       const off = ulps(truth(value), y[i]!);
       if (!(off <= worst.off)) worst = { off, x: value, y: y[i]! };
     });
-    if (process.env.SHOW) console.log(worst);
     expect(worst.off, JSON.stringify(worst)).toBeLessThanOrEqual(4);
   });
 });
