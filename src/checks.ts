@@ -151,12 +151,12 @@ export function copyNumbers(where: string, value: unknown): Float32Array | Float
 }
 
 /**
- * Tokens as callers have them, any array of integers, as a Uint32Array; one that is a Uint32Array already is not copied.
+ * Tokens as callers have them: any array of integers.
  *
  * @param vocabSize V; tokens must be below it
  * @throws GatewiseError E_DATA that names the first value that is no token
  */
-export function checkTokens(where: string, value: unknown, vocabSize: number): Uint32Array {
+export function checkTokens(where: string, value: unknown, vocabSize: number): asserts value is ArrayLike<number> {
   if (!isNumbers(value))
     throw new GatewiseError("E_DATA", `${where} must be an array of integers (a Uint32Array is best), got ${shown(value)}`);
   for (let i = 0; i < value.length; i++) {
@@ -167,7 +167,12 @@ export function checkTokens(where: string, value: unknown, vocabSize: number): U
       `${where}: token ${shown(token)} at ${i} is not in the model's vocabulary of ${vocabSize}; encode the text with the model's tokenizer`,
     );
   }
-  return value instanceof Uint32Array ? value : Uint32Array.from(value);
+}
+
+/** A copy of tokens as callers have them. @throws GatewiseError E_DATA */
+export function copyTokens(where: string, value: unknown, vocabSize: number): Uint32Array {
+  checkTokens(where, value, vocabSize);
+  return new Uint32Array(value);
 }
 
 /** @throws GatewiseError E_DATA unless `value` is a string */

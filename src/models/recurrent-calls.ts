@@ -112,7 +112,24 @@ const stateShape = ({ numLayers, bidirectional, hiddenSize }: RecurrentConfig, B
   ["H", hiddenSize],
 ];
 
-/** A copy of states [L·D, B, H] or of their gradients; those of the cell state only if there is one. */
+const copyIfGiven = (where: string, values: ArrayLike<number> | undefined): Floats | undefined =>
+  values === undefined ? undefined : copyNumbers(where, values);
+
+/** States [L·D, B, H] or their gradients, if they are given; those of the cell state only if there is one. */
+function checkState(
+  where: string,
+  config: RecurrentConfig,
+  B: number,
+  values: Floats | undefined,
+  ofCell = false,
+): Floats | undefined {
+  if (values === undefined) return undefined;
+  if (ofCell && !cellOf(config).cellState)
+    throw new GatewiseError("E_SHAPE", `${where} was given, but only the lstm has a cell state`);
+  expectShape(where, values, stateShape(config, B));
+  return values;
+}
+
 function copyState(
   where: string,
   config: RecurrentConfig,
@@ -120,12 +137,7 @@ function copyState(
   values: ArrayLike<number> | undefined,
   ofCell = false,
 ): Floats | undefined {
-  if (values === undefined) return undefined;
-  if (ofCell && !cellOf(config).cellState)
-    throw new GatewiseError("E_SHAPE", `${where} was given, but only the lstm has a cell state`);
-  const copy = copyNumbers(where, values);
-  expectShape(where, copy, stateShape(config, B));
-  return copy;
+  return checkState(where, config, B, copyIfGiven(where, values), ofCell);
 }
 
 function copyInput(where: string, { inputSize }: RecurrentConfig, T: number, B: number, x: ArrayLike<number>): Floats {
@@ -198,8 +210,8 @@ export function backwardInputs(
   checkSignal(where, finals.signal);
   const copies = {
     dOutput: copyNumbers(`${where}: dOutput`, dOutput),
-    dhN: finals.dhN && copyNumbers(`${where}: dhN`, finals.dhN),
-    dcN: finals.dcN && copyNumbers(`${where}: dcN`, finals.dcN),
+    dhN: copyIfGiven(`${where}: dhN`, finals.dhN),
+    dcN: copyIfGiven(`${where}: dcN`, finals.dcN),
   };
   return (T, B) => {
     expectShape(`${where}: dOutput`, copies.dOutput, [
@@ -209,8 +221,8 @@ export function backwardInputs(
     ]);
     return {
       dOutput: copies.dOutput,
-      dhN: copyState(`${where}: dhN`, config, B, copies.dhN),
-      dcN: copyState(`${where}: dcN`, config, B, copies.dcN, true),
+      dhN: checkState(`${where}: dhN`, config, B, copies.dhN),
+      dcN: checkState(`${where}: dcN`, config, B, copies.dcN, true),
       signal: finals.signal,
     };
   };

@@ -1,5 +1,5 @@
 // Sampling: one time step a character, the state and the choice on the device, tokens read back in blocks.
-import { checkOptions, checkTokens, given, isSignal, shown } from "../checks.ts";
+import { checkOptions, checkTokens, copyTokens, given, isSignal, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { CHOOSE, sample, sampleSettings } from "../kernels/sample.ts";
 import type { Plan } from "../runtime/device.ts";
@@ -101,7 +101,7 @@ export async function sampleText(
   const settings = sampleSettingsOf(options);
   const V = model.config.vocabSize;
   checkCodec(codec, V);
-  const prompt = checkTokens("sample: the prompt", codec.encode(settings.prompt), V).slice();
+  const prompt = copyTokens("sample: the prompt", codec.encode(settings.prompt), V);
   return model.life.serve("sample", () => drawTexts(model, codec, prompt, settings), settings.signal);
 }
 
@@ -203,7 +203,9 @@ async function recordSampling(model: LanguageModel, B: number, signal: AbortSign
 /** Where a text without a prompt begins: after a line break, if the model knows one. */
 function firstToken(codec: TextCodec): number {
   try {
-    return checkTokens("sample: a line break", codec.encode("\n"), codec.size)[0] ?? 0;
+    const tokens = codec.encode("\n");
+    checkTokens("sample: a line break", tokens, codec.size);
+    return tokens[0] ?? 0;
   } catch {
     return 0;
   }

@@ -1,6 +1,7 @@
 // Finds an adapter and a device on it, and says why there is none.
 import { GatewiseError } from "../errors.ts";
 import { shown } from "../checks.ts";
+import { abortable } from "../turns.ts";
 import { MAX_WORKGROUPS } from "./kernel.ts";
 
 /** What an adapter says about itself; browsers before Chrome 127 say nothing, and some mask it. */
@@ -71,40 +72,25 @@ export async function requestGpuDevice(request: AdapterRequest): Promise<{ devic
     throw new GatewiseError("E_CONFIG", `openDevice: gpu must be a GPU such as navigator.gpu, got ${shown(gpu)}`);
   signal?.throwIfAborted();
   const milliseconds = Math.max(0, deadline - performance.now());
-  const { promise: givenUp, reject: giveUp } = withResolvers();
   let late = false;
-  const timer = setTimeout(
-    () =>
-      giveUp(
-        new GatewiseError(
-          "E_NO_WEBGPU",
-          `WebGPU is here but did not answer within ${Number((milliseconds / 1000).toPrecision(2))} s: restart the browser or update the graphics driver, ${CPU_ADVICE}`,
-        ),
-      ),
-    milliseconds,
-  );
-  const abort = (): void => giveUp(signal!.reason);
-  signal?.addEventListener("abort", abort);
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const givenUp = new Promise<never>((_, reject) => {
+    const why = `WebGPU is here but did not answer within ${Number((milliseconds / 1000).toPrecision(2))} s: restart the browser or update the graphics driver, ${CPU_ADVICE}`;
+    timer = setTimeout(() => reject(new GatewiseError("E_NO_WEBGPU", why)), milliseconds);
+  });
   const found = findDevice(gpu, request).then((result) => {
     if (late) result.device.destroy();
     return result;
   });
   try {
-    return await Promise.race([found, givenUp]);
+    return await abortable(signal, Promise.race([found, givenUp]));
   } catch (error) {
     late = true;
     found.catch(() => {});
     throw error;
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
   }
-}
-
-function withResolvers(): { promise: Promise<never>; reject: (reason: unknown) => void } {
-  let reject!: (reason: unknown) => void;
-  const promise = new Promise<never>((_, no) => (reject = no));
-  return { promise, reject };
 }
 
 async function findDevice(

@@ -84,12 +84,13 @@ export class Recorder {
 
   /** What was recorded for every choice; "" where it was the preferred one, because nothing was chosen. */
   get taken(): Choices {
-    return new Map(
-      [...this.choices.values()].map(({ key, candidates }) => {
-        const name = this.chosen.get(key);
-        return [key, name !== undefined && Object.hasOwn(candidates, name) ? name : ""];
-      }),
-    );
+    return new Map([...this.choices.values()].map(({ key, candidates }) => [key, this.chosenOf(key, candidates) ?? ""]));
+  }
+
+  /** The candidate that was chosen; undefined if none was, or one that there is not. */
+  private chosenOf(key: string, candidates: Choice["candidates"]): string | undefined {
+    const name = this.chosen.get(key);
+    return name !== undefined && Object.hasOwn(candidates, name) ? name : undefined;
   }
 
   /** A tensor that belongs to the plan; zero at first. */
@@ -120,8 +121,7 @@ export class Recorder {
     choice.work += Math.max(...work);
     this.choices.delete(choice.key);
     this.choices.set(choice.key, choice);
-    const taken = this.chosen.get(choice.key) ?? preferred;
-    candidates[Object.hasOwn(candidates, taken) ? taken : preferred]!.record(this);
+    candidates[this.chosenOf(choice.key, candidates) ?? preferred]!.record(this);
   }
 
   private meet(name: string, sizes: readonly number[], candidates: Choice["candidates"], preferred: string): Choice {

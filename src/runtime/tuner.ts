@@ -232,8 +232,8 @@ export class Tuner {
       for (const [entered, name] of names.filter((each) => !lost.has(each)).entries()) {
         // Drivers that compile when a kernel first runs may take seconds each: a choice that those so far say will not
         // be made in time is left, and the time with it, to the first step.
-        const each = (performance.now() - begun) / entered;
-        if (entered > 0 && each * (names.length - entered) > this.deadline - performance.now()) throw new OutOfTime();
+        const average = (performance.now() - begun) / entered;
+        if (entered > 0 && average * (names.length - entered) > this.deadline - performance.now()) throw new OutOfTime();
         current = name;
         await memory.trying(key, name);
         try {

@@ -434,13 +434,14 @@ const short = (rate: number): string => String(Number(rate.toPrecision(3)));
 /** Whether a text is the one that a checkpoint's run was trained on. @throws GatewiseError E_DATA, E_CONFIG */
 export function sameText(checkpoint: Checkpoint, tokens: ArrayLike<number>): boolean {
   const { config, training } = checkDecoded("sameText", checkpoint);
-  const { hash, tokens: count } = fingerprint(checkTokens("sameText", tokens, config.vocabSize));
+  checkTokens("sameText", tokens, config.vocabSize);
+  const { hash, tokens: count } = fingerprint(tokens);
   return training?.data.hash === hash && training.data.tokens === count;
 }
 
 /** Length and FNV-1a hash of a text's tokens. */
-function fingerprint(tokens: Uint32Array): TrainingProgress["data"] {
+function fingerprint(tokens: ArrayLike<number>): TrainingProgress["data"] {
   let hash = 0x811c9dc5;
-  for (const token of tokens) hash = Math.imul(hash ^ token, 0x01000193) >>> 0;
+  for (let i = 0; i < tokens.length; i++) hash = Math.imul(hash ^ tokens[i]!, 0x01000193) >>> 0;
   return { tokens: tokens.length, hash };
 }

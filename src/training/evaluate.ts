@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, checkTokens } from "../checks.ts";
+import { checkOptions, checkSignal, copyTokens } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
@@ -52,7 +52,7 @@ export async function makeEvaluator(
   const { signal, choices, ...sizes } = options ?? {};
   checkSignal("makeEvaluator", signal);
   const { batchSize, seqLen } = trainingOptions(sizes);
-  const text = checkTokens("makeEvaluator: tokens", tokens, model.config.vocabSize).slice();
+  const text = copyTokens("makeEvaluator: tokens", tokens, model.config.vocabSize);
   const life = new Lifetime("evaluator", model.life);
   const evaluation = await life.serve(
     "makeEvaluator",

@@ -1,4 +1,15 @@
-import { checkInteger, checkNumber, checkOneOf, checkOptions, checkSeed, checkSignal, given, namesOf, shown } from "../checks.ts";
+import {
+  checkFunction,
+  checkInteger,
+  checkNumber,
+  checkOneOf,
+  checkOptions,
+  checkSeed,
+  checkSignal,
+  given,
+  namesOf,
+  shown,
+} from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { sampleSettingsOf, type SampleOptions, type TextCodec } from "../models/sample.ts";
 import { OPTIMIZER_NAMES, type OptimizerName } from "./optimizers.ts";
@@ -128,11 +139,9 @@ export function checkTrainerOptions(where: string, options: TrainerOptions): voi
   const { tokenizer, sample, onCheckpoint } = options;
   checkOptions(`${where}: sample`, sample, SAMPLE_NAMES);
   if (sample) sampleSettingsOf(sample);
-  const wrong = (name: string, expected: string, value: unknown): never => {
-    throw new GatewiseError("E_CONFIG", `${where}: ${name} must be ${expected}, got ${shown(value)}`);
-  };
-  if (tokenizer !== undefined && typeof tokenizer?.encode !== "function") wrong("tokenizer", "a tokenizer", tokenizer);
-  if (onCheckpoint !== undefined && typeof onCheckpoint !== "function") wrong("onCheckpoint", "a function", onCheckpoint);
+  if (tokenizer !== undefined && typeof tokenizer?.encode !== "function")
+    throw new GatewiseError("E_CONFIG", `${where}: tokenizer must be a tokenizer, got ${shown(tokenizer)}`);
+  checkFunction(`${where}: onCheckpoint`, onCheckpoint);
 }
 
 /** Fills in defaults and checks every field. @throws GatewiseError E_CONFIG */

@@ -1,4 +1,4 @@
-import { checkSignal, checkTokens } from "../checks.ts";
+import { checkSignal, copyTokens } from "../checks.ts";
 import { createBatches, sortByToken, splitTokens, type Batches } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
@@ -125,7 +125,7 @@ export class Trainer {
   static create(model: LanguageModel, tokens: ArrayLike<number>, options: TrainerOptions = {}): Trainer {
     checkModel("Trainer.create", model);
     checkTrainerOptions("Trainer.create", options);
-    return new Trainer(model, checkTokens("Trainer.create", tokens, model.config.vocabSize).slice(), options);
+    return new Trainer(model, copyTokens("Trainer.create", tokens, model.config.vocabSize), options);
   }
 
   /** Records the training step and its evaluation, once. */
