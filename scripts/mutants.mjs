@@ -1,15 +1,35 @@
 // Do the tests see faults? npm run test:mutants -- [--all] [FILES]: puts faults into copies of the given files of src/ and
 // shaders/ (of those that differ from main, if none are given), one at a time, and says which of them no test found.
 //
+//   --hand           only the list made by hand
+//   --share K/N      of StrykerJS's mutants only the K-th of N parts of the lines, in blocks of eight: an estimate of the score in a
+//                    part of the time, and another share for whoever has worked on the survivors of one
+//   --static         also what runs once, while a file is loaded (tables, names, expressions): see below
+//   --concurrency N  that many at once
+//   --report FILE    keeps StrykerJS's report in JSON
+//
 // - Faults made by hand are listed in test/mutants/*.json: where, what instead, and the tests that must fail.
 // - WGSL is mutated by test/mutants/shaders.test.ts, which runs the checks of every kernel that has the file.
 // - TypeScript is mutated by StrykerJS, which runs the reference tests. It is no dependency: it is installed on first use.
+//   A mutant of what runs while a file is loaded costs a run of all tests, the others only the tests that reach them, so
+//   that the two or three hundred of the former would take longer than the thousands of the latter.
 //
 // Survivors that are no faults, because they change nothing that can be seen, stand in test/mutants/equivalent.json.
 import { spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { parseArgs } from "node:util";
 import { adapterVariables, cache, readEnvironment, root } from "./environment.mjs";
 
 /** @typedef {{ file: string, name: string, search: string, replace: string, why: string, tests: string[] }} Mutant */
@@ -17,10 +37,22 @@ import { adapterVariables, cache, readEnvironment, root } from "./environment.mj
 const STRYKER = ["@stryker-mutator/core@9.6.1", "@stryker-mutator/vitest-runner@9.6.1"];
 const lists = join(root, "test", "mutants");
 
-const given = process.argv.slice(2);
-const all = given.includes("--all");
-const hand = given.includes("--hand");
-const files = given.some((arg) => !arg.startsWith("--")) ? given.filter((arg) => !arg.startsWith("--")) : all || hand ? [] : changed();
+/** Lines of a block, of which a share takes every N-th. */
+const BLOCK = 8;
+
+const { values: options, positionals: given } = parseArgs({
+  allowPositionals: true,
+  options: {
+    all: { type: "boolean", default: false },
+    hand: { type: "boolean", default: false },
+    static: { type: "boolean", default: false },
+    share: { type: "string", default: "1/1" },
+    concurrency: { type: "string" },
+    report: { type: "string" },
+  },
+});
+const { all, hand } = options;
+const files = given.length > 0 ? given : all || hand ? [] : changed();
 /** @param {string} file */
 const wanted = (file) => files.length === 0 || files.some((each) => file === each || file.startsWith(`${each}/`));
 if (!all && !hand && files.length === 0) {
@@ -34,7 +66,7 @@ const byHand = readdirSync(lists)
   .filter((name) => name.endsWith(".json") && name !== "equivalent.json")
   .flatMap((name) => JSON.parse(readFileSync(join(lists, name), "utf8")))
   .filter(({ file }) => wanted(file));
-if (byHand.length > 0) survivors += runByHand(byHand);
+if (byHand.length > 0 && options.share === "1/1") survivors += runByHand(byHand);
 if (!hand) {
   const shaders = readdirSync(join(root, "shaders"))
     .map((name) => `shaders/${name}`)
@@ -66,7 +98,10 @@ function runByHand(mutants) {
       const places = source.split(search).length - 1;
       let verdict = places === 1 ? "" : `the list is out of date: ${places} places hold ${JSON.stringify(search)}`;
       if (!verdict) {
-        writeFileSync(path, source.replace(search, () => replace));
+        writeFileSync(
+          path,
+          source.replace(search, () => replace),
+        );
         verdict = runTests(copy, tests).status === 0 ? "SURVIVED" : "found";
         writeFileSync(path, source);
       }
@@ -115,51 +150,90 @@ function runStryker(sources) {
     const { status } = spawnSync("npm", args, { stdio: "inherit", shell: process.platform === "win32" });
     if (status !== 0) throw new Error("StrykerJS could not be installed");
   }
-  const report = join(home, "report.json");
-  const settings = join(home, "stryker.config.json");
-  writeFileSync(
-    settings,
-    JSON.stringify({
-      mutate: sources,
-      testRunner: "vitest",
-      plugins: ["@stryker-mutator/vitest-runner"],
-      vitest: { configFile: "test/mutants/vitest.config.ts" },
-      coverageAnalysis: "perTest",
-      // TypeScript 7 has no API for Stryker to rewrite the configuration with.
-      tsconfigFile: "none.json",
-      ignorePatterns: ["dist", "dist-lab", "runs", "docs", "bench/peers"],
-      tempDirName: join(tmpdir(), "gatewise-stryker"),
-      reporters: ["progress-append-only", "json"],
-      jsonReporter: { fileName: report },
-      disableTypeChecks: false,
-      timeoutMS: 20_000,
-      allowEmpty: true,
-    }),
-  );
-  const { status } = spawnSync(process.execPath, [program, "run", settings], { cwd: root, stdio: "inherit" });
-  if (status !== 0) throw new Error("StrykerJS failed; see above");
-  return report.length > 0 ? tellStryker(JSON.parse(readFileSync(report, "utf8"))) : 0;
+  const work = mkdtempSync(join(tmpdir(), "gatewise-stryker-"));
+  try {
+    const report = join(work, "report.json");
+    const settings = join(work, "stryker.config.json");
+    writeFileSync(
+      settings,
+      JSON.stringify({
+        mutate: sources.flatMap(shareOf),
+        testRunner: "vitest",
+        plugins: ["@stryker-mutator/vitest-runner"],
+        vitest: { configFile: "test/mutants/vitest.config.ts" },
+        coverageAnalysis: "perTest",
+        ignoreStatic: !options.static,
+        ...(options.concurrency && { concurrency: Number(options.concurrency) }),
+        // TypeScript 7 has no API for Stryker to rewrite the configuration with.
+        tsconfigFile: "none.json",
+        ignorePatterns: ["dist", "dist-lab", "runs", "docs", "bench/peers"],
+        tempDirName: join(work, "copies"),
+        reporters: ["progress-append-only", "json"],
+        jsonReporter: { fileName: report },
+        disableTypeChecks: false,
+        timeoutMS: 20_000,
+        allowEmpty: true,
+      }),
+    );
+    const { status } = spawnSync(process.execPath, [program, "run", settings], { cwd: root, stdio: "inherit" });
+    if (status !== 0) throw new Error("StrykerJS failed; see above");
+    if (!existsSync(report)) return 0;
+    if (options.report) cpSync(report, options.report);
+    return tellStryker(JSON.parse(readFileSync(report, "utf8")));
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
 }
 
-/** Prints what survived, file by file, and the score. @param {{ files: Record<string, { source: string, mutants: any[] }> }} report */
+/** The share's part of a file, as StrykerJS takes it: "src/errors.ts:1-8". What is longer than a block is in no part. @param {string} file */
+function shareOf(file) {
+  const [part, parts] = options.share.split("/").map(Number);
+  if (!(part && parts && part <= parts)) throw new Error(`--share must be like 1/4, got ${options.share}`);
+  if (parts === 1) return [file];
+  const lines = readFileSync(join(root, file), "utf8").split("\n").length;
+  return Array.from({ length: Math.ceil(lines / BLOCK) }, (_, block) => block)
+    .filter((block) => block % parts === part - 1)
+    .map((block) => `${file}:${block * BLOCK + 1}-${(block + 1) * BLOCK}`);
+}
+
+/** Prints what survived and the scores, by file and by folder. @param {{ files: Record<string, { source: string, mutants: any[] }> }} report */
 function tellStryker({ files: reported }) {
   /** @type {{ file: string, line: string, replace: string, why: string }[]} */
   const equivalent = JSON.parse(readFileSync(join(lists, "equivalent.json"), "utf8"));
-  let [found, missed] = [0, 0];
-  for (const [file, { source, mutants }] of Object.entries(reported)) {
+  /** @type {Record<string, { found: number, missed: number }>} */
+  const scores = {};
+  for (const [file, { source, mutants }] of Object.entries(reported).sort()) {
     const lines = source.split("\n");
     for (const { status, location, replacement, mutatorName } of mutants) {
-      if (["Killed", "Timeout"].includes(status)) found++;
-      if (!["Survived", "NoCoverage"].includes(status)) continue;
-      const line = lines[location.start.line - 1]?.trim();
-      if (equivalent.some((each) => each.file === file && each.line === line && each.replace === replacement)) continue;
-      missed++;
-      console.log(`✗ ${file}:${location.start.line}: ${mutatorName}${status === "NoCoverage" ? ", not covered" : ""}`);
-      console.log(`    ${line}\n    → ${replacement.split("\n")[0]}`);
+      const found = ["Killed", "Timeout"].includes(status);
+      if (!found && !["Survived", "NoCoverage"].includes(status)) continue;
+      const { start, end } = location;
+      const line = lines[start.line - 1]?.trim();
+      if (!found && equivalent.some((each) => each.file === file && each.line === line && each.replace === replacement)) continue;
+      for (const group of [file, `${dirname(file)}/`, "all"]) {
+        const score = (scores[group] ??= { found: 0, missed: 0 });
+        if (found) score.found++;
+        else score.missed++;
+      }
+      if (found) continue;
+      const original = lines
+        .slice(start.line - 1, end.line)
+        .join("\n")
+        .slice(start.column - 1);
+      const length = end.line === start.line ? end.column - start.column : undefined;
+      console.log(`✗ ${file}:${start.line}: ${mutatorName}${status === "NoCoverage" ? ", not covered" : ""}: ${line}`);
+      console.log(`    ${shortened(original.slice(0, length))}  →  ${shortened(replacement)}`);
     }
   }
-  console.log(`StrykerJS: ${found} of ${found + missed} found, ${((100 * found) / Math.max(1, found + missed)).toFixed(1)} %`);
-  return missed;
+  for (const [group, { found, missed }] of Object.entries(scores).sort())
+    console.log(`${((100 * found) / (found + missed)).toFixed(1).padStart(5)} %  ${found} of ${found + missed}  ${group}`);
+  return scores.all?.missed ?? 0;
+}
+
+/** A piece of code in one line. @param {string} code */
+function shortened(code) {
+  const line = code.replace(/\s+/g, " ");
+  return line.length > 120 ? `${line.slice(0, 120)}…` : line;
 }
 
 /** Files under version control, and new ones that will be. */
