@@ -16,6 +16,24 @@ const patience = (timeout: number) => ({ testTimeout: timeout, hookTimeout: time
 // The examples import the package by its name, as its users do.
 const resolve = { alias: [{ find: /^gatewise$/, replacement: at("src/index.ts") }] };
 
+/** What takes seconds in Node, where npm test runs it, and minutes in Chromium, where npm run test:long does. */
+const IN_FULL = "test/gpu/**/*.full.test.ts";
+
+const browser = {
+  enabled: true,
+  headless: true,
+  ui: false,
+  screenshotFailures: false,
+  provider: playwright({
+    launchOptions: {
+      executablePath: environment.browser?.executablePath,
+      args: environment.browser?.args,
+      env: browserVariables(environment),
+    },
+  }),
+  instances: [{ browser: "chromium" as const }],
+};
+
 /** The lab page as a static site in dist-lab/: `vite --mode lab`, `vite build --mode lab`. */
 const lab: UserConfig = {
   base: "./",
@@ -92,25 +110,12 @@ export default defineConfig(({ mode }) => ({
         test: {
           name: "browser",
           include: ["test/gpu/**/*.test.ts"],
-          exclude: ["test/gpu/**/*.node.test.ts"],
+          exclude: ["test/gpu/**/*.node.test.ts", IN_FULL],
           ...patience(120_000),
           isolate: false,
           fileParallelism: false,
           sequence: { groupOrder: 2 },
-          browser: {
-            enabled: true,
-            headless: true,
-            ui: false,
-            screenshotFailures: false,
-            provider: playwright({
-              launchOptions: {
-                executablePath: environment.browser?.executablePath,
-                args: environment.browser?.args,
-                env: browserVariables(environment),
-              },
-            }),
-            instances: [{ browser: "chromium" }],
-          },
+          browser,
         },
       },
       {
@@ -136,6 +141,18 @@ export default defineConfig(({ mode }) => ({
           fileParallelism: false,
           sequence: { groupOrder: 4 },
           env: adapterVariables(environment),
+        },
+      },
+      {
+        resolve,
+        test: {
+          name: "long-browser",
+          include: [IN_FULL],
+          ...patience(600_000),
+          isolate: false,
+          fileParallelism: false,
+          sequence: { groupOrder: 5 },
+          browser,
         },
       },
     ],

@@ -7,12 +7,12 @@ import { cache, readEnvironment, root } from "./environment.mjs";
 
 const args = process.argv.slice(2);
 // What takes minutes runs only when it is asked for: npm run test:long.
-const projects = args.some((arg) => arg.startsWith("--project")) ? [] : ["--project", "!long"];
+const projects = args.some((arg) => arg.startsWith("--project")) ? [] : ["--project", "!long*"];
 const report = join(cache, "tests.json");
 rmSync(report, { force: true });
 
 step("set-up", join("scripts", "setup.mjs"));
-if ((args.length === 0 || args.includes("browser") || args.includes("lab")) && !readEnvironment().browser) {
+if ((args.length === 0 || args.some((arg) => /browser|lab/.test(arg))) && !readEnvironment().browser) {
   console.error("npm test: the browser tests need a browser with WebGPU; the lines above say what to install");
   process.exit(1);
 }
