@@ -1,7 +1,9 @@
 // The shell: what the lab is, its tabs, what it runs on, and what just happened.
 import type { ComponentChildren, ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { PRESET_NAMES } from "../models/config.ts";
 import { CheckTab } from "./check.tsx";
+import { inWords } from "./format.ts";
 import { LookTab } from "./look.tsx";
 import { place, type TabId } from "./place.ts";
 import { device, noWebGpu, openDevice, phase, recover, run, status } from "./store.ts";
@@ -55,7 +57,8 @@ export function App() {
         <div class="title">
           <h1>Gatewise lab</h1>
           <p>
-            Watch four generations of recurrent networks learn a book, on your own {device.value?.kind === "cpu" ? "CPU" : "GPU"}.
+            Watch {inWords(PRESET_NAMES.length)} generations of recurrent networks learn a book, on your own{" "}
+            {device.value?.kind === "cpu" ? "CPU" : "GPU"}.
           </p>
         </div>
         <p class="device" title="What the lab computes on">

@@ -61,7 +61,7 @@ export async function breakModel(
       key.startsWith("rnn.") ? values.map((x) => x * scale) : values,
     ]);
     model.loadStateDict(Object.fromEntries(scaled));
-    const of = config.cell === "rnn" ? config.nonlinearity : "tanh";
+    const of = config.nonlinearity;
     const measure = async (): Promise<number> =>
       freedomOf(traceModel({ config: model.config, stateDict: await model.stateDict() }, tokens.subarray(0, 200)), of);
     const before = await measure();

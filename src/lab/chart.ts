@@ -2,7 +2,7 @@
 // and its name at the end of its line.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import type { PresetName } from "../models/config.ts";
+import { KINDS } from "./kinds.ts";
 import { alignCurves, laterRange, type AlignedCurves, type Curve } from "./curves.ts";
 
 export interface ChartOptions {
@@ -18,12 +18,6 @@ export interface LossChart {
   dispose(): void;
 }
 
-const DASHES: Readonly<Record<PresetName, number[]>> = {
-  "one-hot-rnn": [2, 3],
-  "embedding-rnn": [8, 4],
-  gru: [9, 3, 2, 3],
-  lstm: [],
-};
 const HEIGHT = 320;
 /** Room at the right for the names, where there is any. */
 const LABEL_ROOM = 112;
@@ -140,7 +134,7 @@ function chartOptions(
         const stroke = colours[i]!;
         return [
           { stroke, alpha: 0.22, width: 1, points: { show: false } },
-          { stroke, width: 2.25, dash: DASHES[preset], points: { show: false } },
+          { stroke, width: 2.25, dash: [...KINDS[preset].dash], points: { show: false } },
           {
             stroke,
             width: 0,

@@ -2,9 +2,10 @@
 import { cellOf } from "../models/cells.ts";
 import { parameterCount } from "../models/config.ts";
 import { OPTIMIZERS } from "../training/optimizers.ts";
+import { presetsOf } from "./kinds.ts";
 import { laneConfig } from "./lane.ts";
 import type { Estimate, TextInfo } from "./protocol.ts";
-import { presetsOf, type Settings } from "./settings.ts";
+import type { Settings } from "./settings.ts";
 
 /** Bytes and operations of a run, from the shapes of what a training step keeps. */
 export function estimateRun(settings: Settings, { vocabulary, characters }: TextInfo): Estimate {

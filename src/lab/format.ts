@@ -1,4 +1,6 @@
 // Numbers for people.
+const WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+export const inWords = (n: number): string => WORDS[n] ?? count(n);
 export const count = (n: number): string => Math.round(n).toLocaleString("en");
 
 /** With so many digits after the point, a true minus sign, and no minus before zero. */

@@ -1,4 +1,4 @@
-// One model of a run with its trainer and its log. A race has four of them, which train on the same batches.
+// One model of a run with its trainer and its log. A race has several, which train on the same batches.
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";

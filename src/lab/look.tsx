@@ -5,7 +5,9 @@ import { useEffect } from "preact/hooks";
 import { quoted } from "./passage-text.tsx";
 import { place } from "./place.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-import { PRESET_TITLES } from "./settings.ts";
+import { PRESET_NAMES } from "../models/config.ts";
+import { inWords } from "./format.ts";
+import { titleOf } from "./kinds.ts";
 import { ModelKey } from "./setup.tsx";
 import { lanes, phase, run, status, text, training, worker } from "./store.ts";
 import { pending } from "./use-computed.ts";
@@ -162,8 +164,8 @@ function NoModel() {
     <section class="card prose">
       <h2>No model yet</h2>
       <p>
-        The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race all four to compare
-        them; a minute is enough to see something.
+        The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race all{" "}
+        {inWords(PRESET_NAMES.length)} to compare them; a minute is enough to see something.
       </p>
     </section>
   );
@@ -247,7 +249,7 @@ function ModelPicker() {
         <label key={preset}>
           <input type="radio" name="look-model" checked={i === chosen.value} onChange={() => (picked.value = i)} />
           <span>
-            <ModelKey preset={preset} /> {PRESET_TITLES[preset]} <small>at step {step}</small>
+            <ModelKey preset={preset} /> {titleOf(preset)} <small>at step {step}</small>
           </span>
         </label>
       ))}

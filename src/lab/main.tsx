@@ -1,9 +1,11 @@
 // The lab's entry: the page at once, the device and the text as they come, and the files for offline use at leisure.
 import { render } from "preact";
 import { App } from "./app.tsx";
+import { kindColours } from "./kinds.ts";
 import { begin } from "./store.ts";
 import { scriptUrl } from "./trusted.ts";
 
+document.adoptedStyleSheets.push(kindColours());
 const lab = document.getElementById("lab")!;
 // The sentence for where this script does not come.
 lab.replaceChildren();

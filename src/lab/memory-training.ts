@@ -1,6 +1,7 @@
 // Trains small models on the tasks of memory. One model of a kind goes from a lag to twice the lag and takes along what it
 // has learned: beginning with long lags, whether a model finds the way at all is a matter of luck.
 import { CharTokenizer } from "../data/tokenizer.ts";
+import { hasOption } from "../models/cells.ts";
 import { PRESETS, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { StateDict } from "../models/parameters.ts";
@@ -49,7 +50,13 @@ export async function tryMemory(preset: PresetName, name: MemoryTaskName, lag: n
   try {
     const sizes = { vocabSize: tokenizer.size, hiddenSize: MEMORY_UNITS, embeddingSize: 8 };
     const { cell, input } = PRESETS[preset];
-    const model = LanguageModel.create(device, { cell, input, ...sizes, seed: 1, ...(cell === "lstm" && { forgetBias: 1 }) });
+    const model = LanguageModel.create(device, {
+      cell,
+      input,
+      ...sizes,
+      seed: 1,
+      ...(hasOption(cell, "forgetBias") && { forgetBias: 1 }),
+    });
     if (from) model.loadStateDict(from);
     const trainer = Trainer.create(model, tokens, {
       batchSize: STREAMS,

@@ -1,5 +1,6 @@
 // A small line plot as SVG: for the views, whose curves are short.
 import type { PresetName } from "../models/config.ts";
+import { inkStyle, lineStyle } from "./kinds.ts";
 import { Scroll } from "./scroll.tsx";
 
 export interface PlotLine {
@@ -70,12 +71,13 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {
         {lines.map(({ label: name, preset, y, past }) => (
           <polyline
             key={`${name}${past ? " past" : ""}`}
-            class={`curve ${preset}${past ? " past" : ""}`}
+            class={`curve${past ? " past" : ""}`}
+            style={lineStyle(preset)}
             points={y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`).join(" ")}
           />
         ))}
         {names.map(({ line, y }) => (
-          <text key={line.label} class={`name ${line.preset}`} x={WIDTH - RIGHT + 8} y={y + 4}>
+          <text key={line.label} style={inkStyle(line.preset)} x={WIDTH - RIGHT + 8} y={y + 4}>
             {line.label}
           </text>
         ))}

@@ -4,28 +4,12 @@ import * as v from "valibot";
 import { nearest, shown } from "../checks.ts";
 import { BOOKS } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
-import type { PresetName } from "../models/config.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
+import { CHOICES, RACE, type Choice } from "./kinds.ts";
 
-export const PRESET_NAMES = ["one-hot-rnn", "embedding-rnn", "gru", "lstm"] as const satisfies readonly PresetName[];
-export const RACE = "race";
 const OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd"] as const satisfies readonly OptimizerName[];
 const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
-
-export const PRESET_TITLES: Readonly<Record<PresetName, string>> = {
-  "one-hot-rnn": "One-hot RNN",
-  "embedding-rnn": "Embedding RNN",
-  gru: "GRU",
-  lstm: "LSTM",
-};
-export const PRESET_NOTES: Readonly<Record<PresetName | typeof RACE, string>> = {
-  "one-hot-rnn": "Elman, 1990: a state",
-  "embedding-rnn": "learned vectors for characters",
-  gru: "Cho et al., 2014: gates that keep the state",
-  lstm: "Hochreiter & Schmidhuber, 1997: a gated cell",
-  race: "all four on the same batches",
-};
 
 interface NumberField {
   readonly flag: string;
@@ -81,7 +65,7 @@ export type WordName = keyof typeof WORDS;
 export type Settings = Readonly<Record<NumberName, number>> & {
   /** A bundled book's name, or "own" for a text that was dropped or pasted. */
   readonly data: string;
-  readonly preset: PresetName | typeof RACE;
+  readonly preset: Choice;
   readonly optimizer: OptimizerName;
   readonly schedule: ScheduleName;
 };
@@ -103,16 +87,16 @@ const NUMBER_SCHEMAS = Object.fromEntries(NUMBER_NAMES.map((name) => [name, numb
   NumberName,
   ReturnType<typeof number>
 >;
-const CHOICES = {
+const PICKED = {
   data: v.picklist(["own", ...BOOKS.map(({ name }) => name)]),
-  preset: v.picklist([...PRESET_NAMES, RACE]),
+  preset: v.picklist(CHOICES),
   optimizer: v.picklist(OPTIMIZERS),
   schedule: v.picklist(SCHEDULES),
 };
-export const SettingsSchema = v.object({ ...CHOICES, ...NUMBER_SCHEMAS });
+export const SettingsSchema = v.object({ ...PICKED, ...NUMBER_SCHEMAS });
 /** Settings of a run that exists: a checkpoint may have brought sizes that the form does not offer. */
 export const StoredSettingsSchema = v.object({
-  ...CHOICES,
+  ...PICKED,
   ...(Object.fromEntries(
     NUMBER_NAMES.map((name) => [name, number({ ...NUMBERS[name], least: 0, most: Number.MAX_SAFE_INTEGER })]),
   ) as typeof NUMBER_SCHEMAS),
@@ -252,7 +236,3 @@ export const dataArgument = ({ data }: Pick<Settings, "data">, textName: string)
   data === "own" ? shellQuote(`./${textName}`) : data;
 
 const shellQuote = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
-
-/** The presets that a run trains. */
-export const presetsOf = ({ preset }: Pick<Settings, "preset">): readonly PresetName[] =>
-  preset === RACE ? PRESET_NAMES : [preset];

@@ -2,21 +2,10 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { BOOKS } from "../data/books.ts";
+import type { PresetName } from "../models/config.ts";
 import { bytes, count, duration, visible } from "./format.ts";
-import {
-  commandLine,
-  fits,
-  NUMBERS,
-  PRESET_NAMES,
-  PRESET_NOTES,
-  PRESET_TITLES,
-  RACE,
-  rangeOf,
-  WORDS,
-  type NumberName,
-  type Settings,
-  type WordName,
-} from "./settings.ts";
+import { CHOICES, lineStyle, noteOf, presetsOf, RACE, titleOf } from "./kinds.ts";
+import { commandLine, fits, NUMBERS, rangeOf, WORDS, type NumberName, type Settings, type WordName } from "./settings.ts";
 import {
   changeSettings,
   chooseText,
@@ -194,19 +183,19 @@ function ModelField({ locked }: { locked: boolean }) {
   return (
     <fieldset disabled={locked} class="models">
       <legend>Model</legend>
-      {[...PRESET_NAMES, RACE].map((preset) => (
+      {CHOICES.map((preset) => (
         <label key={preset} class="model">
           <input
             type="radio"
             name="preset"
             value={preset}
             checked={settings.value.preset === preset}
-            onChange={() => changeSettings({ preset: preset as Settings["preset"] })}
+            onChange={() => changeSettings({ preset })}
           />
-          {preset === RACE ? <RaceKey /> : <ModelKey preset={preset as (typeof PRESET_NAMES)[number]} />}
+          {preset === RACE ? <RaceKey /> : <ModelKey preset={preset} />}
           <span>
-            <b>{preset === RACE ? "Race" : PRESET_TITLES[preset as (typeof PRESET_NAMES)[number]]}</b>
-            <small>{PRESET_NOTES[preset as keyof typeof PRESET_NOTES]}</small>
+            <b>{titleOf(preset)}</b>
+            <small>{noteOf(preset)}</small>
           </span>
         </label>
       ))}
@@ -215,19 +204,21 @@ function ModelField({ locked }: { locked: boolean }) {
 }
 
 /** A model's colour and dash, as in the chart. */
-export function ModelKey({ preset }: { preset: (typeof PRESET_NAMES)[number] }) {
+export function ModelKey({ preset }: { preset: PresetName }) {
   return (
-    <svg class={`key ${preset}`} viewBox="0 0 28 10" aria-hidden="true">
-      <line x1="1" y1="5" x2="27" y2="5" />
+    <svg class="key" viewBox="0 0 28 10" aria-hidden="true">
+      <line style={lineStyle(preset)} x1="1" y1="5" x2="27" y2="5" />
     </svg>
   );
 }
 function RaceKey() {
+  const presets = presetsOf({ preset: RACE });
   return (
     <svg class="key race" viewBox="0 0 28 18" aria-hidden="true">
-      {PRESET_NAMES.map((preset, i) => (
-        <line key={preset} class={preset} x1="1" y1={1.8 + i * 4.8} x2="27" y2={1.8 + i * 4.8} />
-      ))}
+      {presets.map((preset, i) => {
+        const y = 1.8 + (i * 14.4) / (presets.length - 1);
+        return <line key={preset} style={lineStyle(preset)} x1="1" y1={y} x2="27" y2={y} />;
+      })}
     </svg>
   );
 }

@@ -5,6 +5,7 @@ import { get, update } from "idb-keyval";
 import type { PresetName } from "../models/config.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
 import { bestEvaluation, lastStep, type Curve } from "./curves.ts";
+import { titleOf } from "./kinds.ts";
 import {
   EVAL_FIELDS,
   STEP_FIELDS,
@@ -19,17 +20,7 @@ import {
   type TextInfo,
   type TextSource,
 } from "./protocol.ts";
-import {
-  defaultsFor,
-  PRESET_TITLES,
-  RACE,
-  readAddress,
-  SAMPLING,
-  valFractionFor,
-  writeAddress,
-  type Sampling,
-  type Settings,
-} from "./settings.ts";
+import { defaultsFor, readAddress, SAMPLING, valFractionFor, writeAddress, type Sampling, type Settings } from "./settings.ts";
 import { MOST_RUNS, validRuns, type RunSummary } from "./stored.ts";
 import { scriptUrl } from "./trusted.ts";
 import workerUrl from "./worker.ts?worker&url";
@@ -109,7 +100,7 @@ function hear(event: LabEvent): void {
       break;
     case "lane-stopped":
       changeLane(event.lane, { stopped: event.message });
-      status.value = `${titleOf(event.lane)} stopped: ${event.message}`;
+      status.value = `${curves[event.lane]!.label} stopped: ${event.message}`;
       break;
     case "saved":
       savedAt.value = event.step;
@@ -140,8 +131,6 @@ function hear(event: LabEvent): void {
       checkResults.value = [...checkResults.value, event.result];
   }
 }
-
-const titleOf = (lane: number): string => PRESET_TITLES[curves[lane]!.preset];
 
 /** Steps that all models have done; one that stopped for good holds up nothing. */
 export function stepsDone(): number {
@@ -261,7 +250,7 @@ function show(info: RunInfo, logs: readonly Log[] = []): void {
   batch(() => {
     run.value = info;
     curves = info.lanes.map(({ preset }, i) => ({
-      label: PRESET_TITLES[preset],
+      label: titleOf(preset),
       preset,
       points: Array.from(logs[i]?.points ?? []),
       evaluations: Array.from(logs[i]?.evaluations ?? []),
@@ -311,7 +300,7 @@ async function create(): Promise<boolean> {
   }
   show(result.run);
   const { preset, hiddenSize } = result.run.settings;
-  enter(result.run, `${preset === RACE ? "Race" : PRESET_TITLES[preset]} · ${hiddenSize} units`);
+  enter(result.run, `${titleOf(preset)} · ${hiddenSize} units`);
   return true;
 }
 
@@ -499,7 +488,7 @@ export async function compareRun({ id, name }: RunSummary): Promise<void> {
   if (compared.value.has(id)) return showRun(id, []);
   const logs = await worker.storedLogs(id);
   const found = logs.map(({ preset, points, evaluations }) => ({
-    label: `${name}${logs.length > 1 ? `: ${PRESET_TITLES[preset]}` : ""}`,
+    label: `${name}${logs.length > 1 ? `: ${titleOf(preset)}` : ""}`,
     preset,
     points: Array.from(points),
     evaluations: Array.from(evaluations),

@@ -4,8 +4,9 @@ import * as v from "valibot";
 import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { StoredRun } from "./protocol.ts";
-import { PRESET_NAMES, presetsOf, SamplingSchema, StoredSettingsSchema, type Settings } from "./settings.ts";
-import type { PresetName } from "../models/config.ts";
+import { PRESET_NAMES, type PresetName } from "../models/config.ts";
+import { presetsOf } from "./kinds.ts";
+import { SamplingSchema, StoredSettingsSchema, type Settings } from "./settings.ts";
 
 const IdSchema = v.pipe(v.string(), v.regex(/^[a-z0-9-]{1,40}$/));
 const StoredRunSchema = v.object({
@@ -32,8 +33,9 @@ export function parseRun(text: string): StoredRun {
     throw damaged(`${v.getDotPath(issue) ?? "all of it"}: expected ${issue.expected}, got ${shown(issue.input)}`);
   }
   const { settings, presets } = output as StoredRun;
+  // A race that was run before there was a preset more goes on without it.
   const expected = presetsOf(settings);
-  if (presets.length !== expected.length || presets.some((preset, i) => preset !== expected[i]))
+  if (presets.some((preset, i) => expected.indexOf(preset) <= (i > 0 ? expected.indexOf(presets[i - 1]!) : -1)))
     throw damaged(`presets: expected ${expected.join(", ")}, got ${presets.join(", ")}`);
   return output as StoredRun;
 }

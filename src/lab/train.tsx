@@ -14,9 +14,10 @@ import {
 } from "./curves.ts";
 import { download } from "./download.ts";
 import { bits, count, duration, rate } from "./format.ts";
+import { titleOf } from "./kinds.ts";
 import { EVAL_FIELDS, STEP_FIELDS } from "./protocol.ts";
 import { Scroll } from "./scroll.tsx";
-import { dataArgument, PRESET_TITLES } from "./settings.ts";
+import { dataArgument } from "./settings.ts";
 import { ModelKey, Setup } from "./setup.tsx";
 import {
   busy,
@@ -192,7 +193,7 @@ function CheckpointLine() {
           title="The model and its training state, as .safetensors"
           onClick={() => void downloadCheckpoint(i)}
         >
-          {lanes.value.length > 1 ? PRESET_TITLES[preset] : "Checkpoint"}
+          {lanes.value.length > 1 ? titleOf(preset) : "Checkpoint"}
           <span aria-hidden="true">↓</span>
           <span class="hidden"> checkpoint, download</span>
         </button>
@@ -409,7 +410,7 @@ function Samples() {
             download(
               "gatewise-samples.txt",
               lanes.value
-                .map(({ preset, sample }) => `--- ${PRESET_TITLES[preset]}, step ${sample?.step ?? 0}\n${sample?.text ?? ""}\n`)
+                .map(({ preset, sample }) => `--- ${titleOf(preset)}, step ${sample?.step ?? 0}\n${sample?.text ?? ""}\n`)
                 .join("\n"),
             )
           }
@@ -465,14 +466,14 @@ function Samples() {
           </p>
         )}
         {lanes.value.map(({ preset, sample, stopped }) => (
-          <article key={preset} aria-label={`${PRESET_TITLES[preset]} writes`}>
+          <article key={preset} aria-label={`${titleOf(preset)} writes`}>
             <h3>
-              <ModelKey preset={preset} /> {PRESET_TITLES[preset]}
+              <ModelKey preset={preset} /> {titleOf(preset)}
               <span class="muted"> {stopped ? "stopped" : sample ? `at step ${count(sample.step)}` : ""}</span>
             </h3>
             {stopped && <p class="problem">{stopped}</p>}
             {sample?.note && <p class="muted">{sample.note}</p>}
-            <Scroll label={`Text by ${PRESET_TITLES[preset]}`} of="text">
+            <Scroll label={`Text by ${titleOf(preset)}`} of="text">
               {sample?.text.replace(/^\n+/, "") ?? "…"}
             </Scroll>
           </article>

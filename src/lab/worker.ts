@@ -2,7 +2,7 @@
 // while a run trains, whatever else wants the device waits for a moment between two steps.
 import * as Comlink from "comlink";
 import { GatewiseError } from "../errors.ts";
-import { PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { PRESETS, type PresetName } from "../models/config.ts";
 import { CPU_ADVICE } from "../runtime/adapter.ts";
 import { openDevice, type Device } from "../runtime/device.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
@@ -10,6 +10,7 @@ import type { WebGpuOptions } from "../runtime/webgpu-device.ts";
 import { loadCheckpoint, sameText } from "../training/checkpoint.ts";
 import { checkGradients } from "../training/gradient-check.ts";
 import { estimateRun } from "./estimate.ts";
+import { presetOf, presetsOf } from "./kinds.ts";
 import {
   disposeLane,
   isActive,
@@ -35,7 +36,7 @@ import {
   type Result,
   type RunInfo,
 } from "./protocol.ts";
-import { checkForm, NUMBER_NAMES, presetsOf, SAMPLING, type NumberName, type Sampling, type Settings } from "./settings.ts";
+import { checkForm, NUMBER_NAMES, SAMPLING, type NumberName, type Sampling, type Settings } from "./settings.ts";
 import { claimRun, readLog, readRun, readRunFile, removeRun, writeRun, writeRunFile } from "./storage.ts";
 import { loadText, type LoadedText } from "./texts.ts";
 
@@ -586,10 +587,6 @@ async function newRun(settings: Settings, text: LoadedText, lanes: Lane[]): Prom
   await keep(requireRun());
   return result;
 }
-
-/** The preset that a configuration is closest to. */
-const presetOf = ({ cell, input }: LanguageModelConfig): PresetName =>
-  cell !== "rnn" ? cell : input === "one-hot" ? "one-hot-rnn" : "embedding-rnn";
 
 /** A lane of a file that says which model it should hold. */
 function restoredLane(preset: PresetName, bytes: Uint8Array, text: LoadedText): Lane {

@@ -1,19 +1,20 @@
 // What comes from outside without a browser: addresses and what the browser's storage gives back, mutated.
 import fc from "fast-check";
 import * as v from "valibot";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { GatewiseError } from "../../src/errors.ts";
+import { PRESET_NAMES } from "../../src/models/config.ts";
 import {
   checkForm,
   defaultsFor,
   NUMBER_NAMES,
   NUMBERS,
-  PRESET_NAMES,
   readAddress,
   SAMPLING,
   SettingsSchema,
   writeAddress,
 } from "../../src/lab/settings.ts";
+import { noteOf, presetOf } from "../../src/lab/kinds.ts";
 import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
 
 const settings = { ...defaultsFor("software"), preset: "race" } as const;
@@ -114,6 +115,33 @@ it("takes a stored run as it was written, and names what else it finds", () => {
   expect(checkForm(settings)).toBe(settings);
 });
 
+it("shows, races and stores a preset that the library has more, and goes on with a race from before it came", async () => {
+  vi.resetModules();
+  vi.doMock("../../src/models/config.ts", async (original) => {
+    const config = await original<typeof import("../../src/models/config.ts")>();
+    const presets = { ...config.PRESETS, mgu: { cell: "mgu", input: "embedding" } };
+    return { ...config, PRESETS: presets, PRESET_NAMES: Object.keys(presets) };
+  });
+  const kinds = await import("../../src/lab/kinds.ts");
+  const stored = await import("../../src/lab/stored.ts");
+  vi.doUnmock("../../src/models/config.ts");
+  const five = [...PRESET_NAMES, "mgu"];
+  expect(kinds.CHOICES).toEqual([...five, "race"]);
+  expect([kinds.noteOf("race"), noteOf("race")]).toEqual(["all five on the same batches", "all four on the same batches"]);
+  expect(five.map((name) => kinds.titleOf(name as "lstm"))).toEqual(["One-hot RNN", "Embedding RNN", "GRU", "LSTM", "MGU"]);
+  const looks = Object.values(kinds.KINDS).flatMap(({ colour, dash }) => [...colour, dash.join(" ")]);
+  expect(new Set(looks).size).toBe(15);
+  expect(kinds.presetOf({ cell: "mgu", input: "one-hot" } as never)).toBe("mgu");
+  expect(stored.parseRun(JSON.stringify({ ...RUN, presets: five })).presets).toEqual(five);
+  expect(stored.parseRun(JSON.stringify(RUN)).presets).toEqual(PRESET_NAMES);
+  expect(() => stored.parseRun(JSON.stringify({ ...RUN, presets: ["gru", "one-hot-rnn"] }))).toThrow(
+    /presets: expected one-hot-rnn/,
+  );
+  expect(stored.validRuns([{ ...LINE, models: five.map((preset) => ({ ...LINE.models[0], preset })) }])).toHaveLength(1);
+  expect(() => parseRun(JSON.stringify({ ...RUN, presets: five }))).toThrow(/presets\.4/);
+  expect(() => presetOf({ cell: "mgu", input: "embedding" } as never)).toThrow(/no model with the cell mgu/);
+});
+
 it("gives nothing but its own errors for 1,000 mutated descriptions of runs, each at once", () => {
   const stored = mutations(RUN, fc.jsonValue()).map((run) => JSON.stringify(run));
   let [taken, refused] = [0, 0];
@@ -123,7 +151,7 @@ it("gives nothing but its own errors for 1,000 mutated descriptions of runs, eac
       if (result instanceof GatewiseError) return void refused++;
       taken++;
       expectSound(result.settings);
-      expect(result.presets.length).toBeLessThanOrEqual(4);
+      expect(result.presets.length).toBeLessThanOrEqual(PRESET_NAMES.length);
     }),
     runs(1000),
   );

@@ -88,7 +88,7 @@ it("draws its first loss within 5 s of Train and writes within 20 s, and the pag
   await context.close();
 });
 
-it("races the four presets on the same batches", async () => {
+it("races all presets on the same batches", async () => {
   const context = await newContext(lab.browser);
   const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, preset: "race", steps: "40" }));
   await ready(page);

@@ -1,7 +1,7 @@
 import { inspector } from "../inspector.ts";
+import { titleOf } from "../kinds.ts";
 import { LogPlot } from "../plot.tsx";
 import { Scroll } from "../scroll.tsx";
-import { PRESET_TITLES } from "../settings.ts";
 import { Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
@@ -23,10 +23,10 @@ function Content({ snapshots, book }: ViewProps) {
   }, [snapshots, book]);
   if (!value || value.length === 0) return <Waiting problem={problem}>Following the gradients back…</Waiting>;
   const lines = value.flatMap(({ preset, now, untrained }) => [
-    { label: PRESET_TITLES[preset], preset, y: untrained, past: true },
-    { label: PRESET_TITLES[preset], preset, y: now },
+    { label: titleOf(preset), preset, y: untrained, past: true },
+    { label: titleOf(preset), preset, y: now },
   ]);
-  const summary = value.map(({ preset, now }) => `${PRESET_TITLES[preset]} ${short(now[30]!)} at 30 characters back`).join(", ");
+  const summary = value.map(({ preset, now }) => `${titleOf(preset)} ${short(now[30]!)} at 30 characters back`).join(", ");
   return (
     <>
       <LogPlot
@@ -58,7 +58,7 @@ function Content({ snapshots, book }: ViewProps) {
               ].map(({ name, y }) => (
                 <tr key={`${preset} ${name}`} data-flow={`${preset} ${name}`}>
                   <th scope="row">
-                    {PRESET_TITLES[preset]}, {name}
+                    {titleOf(preset)}, {name}
                   </th>
                   {SHOWN.map((k) => (
                     <td class="number" key={k} data-value={y[k]}>

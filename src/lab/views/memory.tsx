@@ -1,14 +1,14 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
-import type { PresetName } from "../../models/config.ts";
+import { PRESET_NAMES, type PresetName } from "../../models/config.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
 import { heatColour } from "../heatmap.ts";
 import { answered, inspector } from "../inspector.ts";
+import { titleOf } from "../kinds.ts";
 import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { Scroll } from "../scroll.tsx";
-import { PRESET_NAMES, PRESET_TITLES } from "../settings.ts";
 import { ModelKey } from "../setup.tsx";
 import { ColourScale, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
@@ -165,7 +165,7 @@ function longest(parts: readonly number[]): string {
   return solved === 0 ? "none" : String(MEMORY_LAGS[solved - 1]);
 }
 
-/** Tasks that only memory solves, for new small networks of all four kinds. */
+/** Tasks that only memory solves, for new small networks of every kind. */
 function MemoryTasks() {
   const { explanation, guessing } = MEMORY_TASKS[task.value];
   const now = trying.value;
@@ -202,7 +202,7 @@ function MemoryTasks() {
           {!now ? "Try their memory" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted" role="status">
-          {now ? `Training: ${PRESET_TITLES[now.preset]}, ${now.lag} characters` : "about a quarter of a minute"}
+          {now ? `Training: ${titleOf(now.preset)}, ${now.lag} characters` : "about a quarter of a minute"}
         </span>
       </div>
       {failed.value && <p class="problem">{failed.value}</p>}
@@ -236,7 +236,7 @@ function MemoryTable() {
               return (
                 <tr key={preset} data-memory={preset}>
                   <th scope="row">
-                    <ModelKey preset={preset} /> {PRESET_TITLES[preset]}
+                    <ModelKey preset={preset} /> {titleOf(preset)}
                   </th>
                   {MEMORY_LAGS.map((lag, i) => (
                     <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>

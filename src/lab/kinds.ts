@@ -1,0 +1,87 @@
+// The models that the lab trains, in one table: what each is called, and how its lines look. A preset of the library that
+// has no entry here goes by its name and gets a colour of its own.
+import { GatewiseError } from "../errors.ts";
+import { PRESET_NAMES, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { inWords } from "./format.ts";
+
+interface Kind {
+  readonly title: string;
+  readonly note: string;
+  /** On light paper, and on dark. */
+  readonly colour: readonly [light: string, dark: string];
+  /** Lengths of strokes and gaps; none for an unbroken line. */
+  readonly dash: readonly number[];
+}
+
+const KNOWN: Readonly<Partial<Record<PresetName, Kind>>> = {
+  "one-hot-rnn": {
+    title: "One-hot RNN",
+    note: "Elman, 1990: a state",
+    colour: ["#a65a00", "#f0a64b"],
+    dash: [2, 3],
+  },
+  "embedding-rnn": {
+    title: "Embedding RNN",
+    note: "learned vectors for characters",
+    colour: ["#b3206f", "#f57fb9"],
+    dash: [8, 4],
+  },
+  gru: {
+    title: "GRU",
+    note: "Cho et al., 2014: gates that keep the state",
+    colour: ["#0b7a6f", "#48cdb9"],
+    dash: [9, 3, 2, 3],
+  },
+  lstm: {
+    title: "LSTM",
+    note: "Hochreiter & Schmidhuber, 1997: a gated cell",
+    colour: ["#4a3fb8", "#a49bff"],
+    dash: [],
+  },
+};
+
+/** Hues that lie far apart, whatever their number. */
+const plain = (name: string, i: number): Kind => ({
+  title: name.toUpperCase(),
+  note: "",
+  colour: [`oklch(48% 0.12 ${(i * 137) % 360})`, `oklch(80% 0.12 ${(i * 137) % 360})`],
+  dash: [i, 3],
+});
+
+export const KINDS = Object.fromEntries(
+  PRESET_NAMES.map((name, i) => [name, KNOWN[name] ?? plain(name, i)]),
+) as unknown as Readonly<Record<PresetName, Kind>>;
+
+/** All of them at once, on the same batches. */
+export const RACE = "race";
+export type Choice = PresetName | typeof RACE;
+export const CHOICES: readonly Choice[] = [...PRESET_NAMES, RACE];
+
+export const titleOf = (choice: Choice): string => (choice === RACE ? "Race" : KINDS[choice].title);
+export const noteOf = (choice: Choice): string =>
+  choice === RACE ? `all ${inWords(PRESET_NAMES.length)} on the same batches` : KINDS[choice].note;
+
+/** The presets that a run of a choice trains. */
+export const presetsOf = ({ preset }: { readonly preset: Choice }): readonly PresetName[] =>
+  preset === RACE ? PRESET_NAMES : [preset];
+
+/** The preset that a configuration is closest to. @throws GatewiseError E_CONFIG for a cell that no preset has */
+export function presetOf({ cell, input }: LanguageModelConfig): PresetName {
+  const alike = PRESET_NAMES.filter((name) => PRESETS[name].cell === cell);
+  const found = alike.find((name) => PRESETS[name].input === input) ?? alike[0];
+  if (found === undefined) throw new GatewiseError("E_CONFIG", `the lab has no model with the cell ${cell}`);
+  return found;
+}
+
+const colourOf = (preset: PresetName): string => `var(--${preset})`;
+/** For lines of SVG, and for what is written in their colour. */
+export const lineStyle = (preset: PresetName) => ({ stroke: colourOf(preset), strokeDasharray: KINDS[preset].dash.join(" ") });
+export const inkStyle = (preset: PresetName) => ({ fill: colourOf(preset) });
+
+/** The style sheet in which each model's colour has its name. */
+export function kindColours(): CSSStyleSheet {
+  const sheet = new CSSStyleSheet();
+  const root = (i: 0 | 1): string => `:root { ${PRESET_NAMES.map((name) => `--${name}: ${KINDS[name].colour[i]};`).join(" ")} }`;
+  sheet.replaceSync(`${root(0)} @media (prefers-color-scheme: dark) { ${root(1)} }`);
+  return sheet;
+}
