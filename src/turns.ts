@@ -81,14 +81,9 @@ export async function abortable<T>(signal: AbortSignal | undefined, work: Promis
   if (!signal) return work;
   work.catch(() => {}); // Nobody's any more, once aborted.
   signal.throwIfAborted();
-  let stop!: () => void;
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason);
-    signal.addEventListener("abort", stop);
+  return new Promise<T>((resolve, reject) => {
+    const stop = (): void => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+    void work.then(resolve, reject).then(() => signal.removeEventListener("abort", stop));
   });
-  try {
-    return await Promise.race([work, aborted]);
-  } finally {
-    signal.removeEventListener("abort", stop);
-  }
 }

@@ -249,6 +249,7 @@ export function recordMatmul(
   if ((op[1] === "n" ? b.rows : b.columns) !== K) {
     throw new Error(`matmul ${op}: K is ${K} in ${a.tensor.name}, not in ${b.tensor.name} [${b.rows}, ${b.columns}]`);
   }
+  for (const m of [a, b, c]) checkView(m);
   const whole = (r: Recorder): void => recordPieces(r, op, a, b, c, K, K, options);
   // The slices' sums lie one after another, so that C must be a whole tensor.
   const isWhole = !c.firstRow && !c.firstColumn && stride(c) === pad4(c.columns) && c.rows * stride(c) <= c.tensor.length;
@@ -308,6 +309,13 @@ function recordPieces(
 /** A vector from element `row`, a multiple of PIECE_ROWS, which bindings can begin at. */
 const rowsFrom = (vector: Tensor, row: number): Tensor =>
   row === 0 ? vector : { ...vector, offset: vector.offset + row, length: vector.length - row };
+
+/** A view that leaves its rows or its tensor would read another's numbers: the caller has its sizes wrong. */
+function checkView(m: Matrix): void {
+  const [right, end] = [(m.firstColumn ?? 0) + m.columns, ((m.firstRow ?? 0) + m.rows) * stride(m)];
+  if (right > stride(m)) throw new Error(`matmul: ${m.tensor.name}'s rows are left at ${right} of ${stride(m)}`);
+  if (end > m.tensor.length) throw new Error(`matmul: ${m.tensor.name} is left at ${end} of ${m.tensor.length}`);
+}
 
 const stride = (m: Matrix): number => m.stride ?? pad4(m.columns);
 const offset = (m: Matrix, row: number, column: number): number =>

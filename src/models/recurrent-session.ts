@@ -72,15 +72,12 @@ export async function makeSession(
   const cell = cellOf(config);
   const D = bidirectional ? 2 : 1;
   const W = pad4(H);
-  let tensors!: SessionTensors;
-  const directions: Direction[] = [];
 
-  const record = (recorder: Recorder): void => {
-    // Called again once kernels were tuned: only the last recording counts.
-    directions.length = 0;
+  const record = (recorder: Recorder): { readonly tensors: SessionTensors; readonly directions: readonly Direction[] } => {
+    const directions: Direction[] = [];
     const u32 = (name: string, length: number): Tensor => recorder.tensor({ name, shape: [length], dtype: "u32" });
     const state = (name: string): Tensor => recorder.tensor({ name, shape: [numLayers * D, B, H] });
-    tensors = {
+    const tensors: SessionTensors = {
       x: recorder.tensor({ name: "x", shape: [T, B, inputSize] }),
       h0: state("h0"),
       c0: state("c0"),
@@ -96,14 +93,15 @@ export async function makeSession(
     };
     let below: readonly Matrix[] = [{ tensor: tensors.x, rows: T * B, columns: inputSize }];
     for (let l = 0; l < numLayers; l++) {
-      const made = Array.from({ length: D }, (_, d) => recordDirection(recorder, l, d, below));
+      const made = Array.from({ length: D }, (_, d) => recordDirection(recorder, tensors, l, d, below));
       directions.push(...made);
       below = made.map((direction) => direction.output);
     }
+    return { tensors, directions };
   };
 
   /** Gathers the rows [T, B] of a tensor, or of a history [T + 1, B] without its first step, in the other order. */
-  function recordReverse(recorder: Recorder, name: string, from: Matrix): Matrix {
+  function recordReverse(recorder: Recorder, tensors: RowOrders, name: string, from: Matrix): Matrix {
     const y = recorder.tensor({ name, shape: [T, B, from.columns] });
     const index = from.firstRow ? tensors.reversedOutput : tensors.reversed;
     const W = pad4(from.columns);
@@ -111,11 +109,17 @@ export async function makeSession(
     return { tensor: y, rows: T * B, columns: from.columns };
   }
 
-  function recordDirection(recorder: Recorder, l: number, d: number, below: readonly Matrix[]): Direction {
+  function recordDirection(
+    recorder: Recorder,
+    tensors: SessionTensors,
+    l: number,
+    d: number,
+    below: readonly Matrix[],
+  ): Direction {
     const name = suffixOf(l, d);
     const weights = weightsOf(parameters, l, d);
     const index = l * D + d;
-    const inputs = d === 0 ? below : below.map((from, i) => recordReverse(recorder, `${name}.input${i}`, from));
+    const inputs = d === 0 ? below : below.map((from, i) => recordReverse(recorder, tensors, `${name}.input${i}`, from));
     const xProjection = gateTensor(recorder, `${name}.xProjection`, [T, B, cell.gates, H]);
     const projected: Matrix = { tensor: xProjection, rows: T * B, columns: cell.gates * W };
     inputs.forEach((input, i) => {
@@ -138,7 +142,7 @@ export async function makeSession(
       recorder.dispatch(embedding.forward, { tokens: tensors.finalHistory, weight: history, y }, { N: B, V: (T + 1) * B, W });
       recorder.copy(y, target, { toOffset: index * B * W, length: B * W });
     }
-    let output = d === 0 ? outputs(layer) : recordReverse(recorder, `${name}.output`, outputs(layer));
+    let output = d === 0 ? outputs(layer) : recordReverse(recorder, tensors, `${name}.output`, outputs(layer));
     if (training && l + 1 < numLayers) {
       const y = recorder.tensor({ name: `${name}.dropped`, shape: [T, B, H] });
       const offset = (output.firstRow ?? 0) * W;
@@ -153,8 +157,9 @@ export async function makeSession(
   }
 
   const plan = await device.record(`${config.cell} forward`, record, { signal });
+  const { tensors, directions } = plan.made;
   const readFloats = (tensor: Tensor): Promise<Float32Array> => device.read(tensor) as Promise<Float32Array>;
-  let backwardPlan: BackwardPlan | undefined;
+  let backwardPlan: Plan<BackwardTensors> | undefined;
   let lengths: readonly number[] = [];
   const io = { T, B, D, H };
   return {
@@ -186,13 +191,13 @@ export async function makeSession(
     },
     async backward({ dOutput, dhN, dcN, signal }) {
       backwardPlan ??= await recordBackward(owner, directions, tensors, { T, B, training }, signal);
-      const { dOutputs, dhNs, dcNs, dx, dh0, dc0 } = backwardPlan;
+      const { dOutputs, dhNs, dcNs, dx, dh0, dc0 } = backwardPlan.made;
       splitHalves(dOutput, io, lengths).forEach((half, d) => device.write(dOutputs[d]!, half));
       const slice = (values: NumberArray | undefined, i: number): NumberArray =>
         values?.subarray(i * B * H, (i + 1) * B * H) ?? new Float32Array(B * H);
       dhNs.forEach((tensor, i) => device.write(tensor, slice(dhN, i)));
       dcNs.forEach((tensor, i) => device.write(tensor, slice(dcN, i)));
-      await backwardPlan.plan.run([], signal);
+      await backwardPlan.run([], signal);
       const values = await Promise.all(gradients.flat.parts.map(readFloats));
       return {
         dx: await readFloats(dx),
@@ -202,14 +207,13 @@ export async function makeSession(
       };
     },
     dispose() {
-      backwardPlan?.plan.dispose();
+      backwardPlan?.dispose();
       plan.dispose();
     },
   };
 }
 
-interface BackwardPlan {
-  readonly plan: Plan;
+interface BackwardTensors {
   readonly dOutputs: readonly Tensor[];
   readonly dhNs: readonly Tensor[];
   readonly dcNs: readonly Tensor[];
@@ -218,24 +222,23 @@ interface BackwardPlan {
   readonly dc0: Tensor;
 }
 
-async function recordBackward(
+function recordBackward(
   owner: Owner,
   directions: readonly Direction[],
   tensors: SessionTensors,
   { T, B, training }: { T: number; B: number; training: boolean },
   signal: AbortSignal | undefined,
-): Promise<BackwardPlan> {
+): Promise<Plan<BackwardTensors>> {
   const { device, config, parameters, gradients } = owner;
   const { inputSize, hiddenSize: H, numLayers, bidirectional } = config;
   const cell = cellOf(config);
   const D = bidirectional ? 2 : 1;
   const W = pad4(H);
-  let made!: Omit<BackwardPlan, "plan">;
-  const record = (recorder: Recorder): void => {
+  const record = (recorder: Recorder): BackwardTensors => {
     const tensor = (name: string, ...shape: number[]): Tensor => recorder.tensor({ name, shape });
     const each = (name: string): Tensor[] => directions.map(({ l, d }) => tensor(`${name} ${suffixOf(l, d)}`, B, H));
     const dx = tensor("dx", T, B, inputSize);
-    made = {
+    const made: BackwardTensors = {
       dOutputs: Array.from({ length: D }, (_, d) => tensor(`dOutput${d}`, T, B, H)),
       dhNs: each("dhN"),
       dcNs: cell.cellState ? each("dcN") : [],
@@ -251,7 +254,7 @@ async function recordBackward(
       const below = l > 0 ? Array.from({ length: D }, (_, d) => tensor(`dOutput ${suffixOf(l - 1, d)}`, T, B, H)) : [dx];
       for (let d = 0; d < D; d++) {
         const direction = directions[l * D + d]!;
-        recordDirectionBackward(recorder, direction, steps[l * D + d]!, dOutputs[d]!, below);
+        recordDirectionBackward(recorder, made, direction, steps[l * D + d]!, dOutputs[d]!, below);
       }
       if (training && l > 0) {
         below.forEach((dX, d) =>
@@ -264,10 +267,12 @@ async function recordBackward(
       }
       dOutputs = below;
     }
+    return made;
   };
 
   function recordDirectionBackward(
     recorder: Recorder,
+    made: BackwardTensors,
     direction: Direction,
     step: StepGradients,
     dOutput: Tensor,
@@ -316,8 +321,7 @@ async function recordBackward(
       );
     });
   }
-  const plan = await device.record(`${config.cell} backward`, record, { signal });
-  return { plan, ...made };
+  return device.record(`${config.cell} backward`, record, { signal });
 }
 
 /**
@@ -331,7 +335,7 @@ function recordInitialGradients(
   step: StepGradients,
   index: number,
   empty: Tensor,
-  { dh0, dc0, dhNs, dcNs }: Omit<BackwardPlan, "plan">,
+  { dh0, dc0, dhNs, dcNs }: BackwardTensors,
 ): void {
   const { B, H } = layer.shape;
   const W = pad4(H);

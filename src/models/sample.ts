@@ -117,6 +117,7 @@ async function drawTexts(
   const lead = promptTokens.length > 0 ? promptTokens : Uint32Array.of(firstToken(codec));
 
   const plan = await recordSampling(model, count, signal);
+  const tensors = plan.made;
   try {
     const forced = new Uint32Array(BLOCK * count);
     let tokens = new Uint32Array((BLOCK + 1) * count).fill(lead[0]!) as Uint32Array;
@@ -125,10 +126,10 @@ async function drawTexts(
     for (let done = 0; done < steps; done += BLOCK) {
       signal?.throwIfAborted();
       for (let i = 0; i < BLOCK; i++) forced.fill(lead[done + i + 1] ?? CHOOSE, i * count, (i + 1) * count);
-      model.device.write(plan.tokens, tokens);
-      model.device.write(plan.forced, forced);
-      model.device.write(plan.settings, sampleSettings({ seed, position: done, topK, temperature, topP }));
-      tokens = (await plan.runAndRead(plan.tokens, signal)) as Uint32Array;
+      model.device.write(tensors.tokens, tokens);
+      model.device.write(tensors.forced, forced);
+      model.device.write(tensors.settings, sampleSettings({ seed, position: done, topK, temperature, topP }));
+      tokens = (await plan.runAndRead(tensors.tokens, signal)) as Uint32Array;
       const from = Math.max(0, lead.length - 1 - done);
       const to = Math.min(BLOCK, steps - done);
       for (let index = 0; index < count; index++) {
@@ -153,7 +154,7 @@ async function drawTexts(
   return texts;
 }
 
-interface SamplingPlan extends Plan {
+interface SamplingTensors {
   /** u32 [BLOCK + 1, B]: tokens[0] is the first input, tokens[t + 1] the choice of step t. */
   readonly tokens: Tensor;
   /** u32 [BLOCK, B]: the prompt's tokens, or CHOOSE. */
@@ -162,17 +163,15 @@ interface SamplingPlan extends Plan {
 }
 
 /** Records BLOCK steps, each from token to logits to the next token; the state is carried from block to block. */
-async function recordSampling(model: LanguageModel, B: number, signal: AbortSignal | undefined): Promise<SamplingPlan> {
+async function recordSampling(model: LanguageModel, B: number, signal: AbortSignal | undefined): Promise<Plan<SamplingTensors>> {
   const { config, device, parameters } = model;
   const { vocabSize: V, hiddenSize: H, numLayers } = config;
   const cell = cellOf(config);
-  let io!: Pick<SamplingPlan, "tokens" | "forced" | "settings">;
-  const record = (recorder: Recorder): void => {
+  const record = (recorder: Recorder): SamplingTensors => {
     const u32 = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, dtype: "u32" });
     const tokens = u32("tokens", [BLOCK + 1, B]);
     const forced = u32("forced", [BLOCK, B]);
     const settings = u32("settings", [8]);
-    io = { tokens, forced, settings };
     const logits = recorder.tensor({ name: "logits", shape: [B, V] });
     const table = makeInputTable(recorder, model);
     const state = makeState((spec) => recorder.tensor(spec), config, B);
@@ -196,8 +195,9 @@ async function recordSampling(model: LanguageModel, B: number, signal: AbortSign
       recorder.dispatch(sample.forward, { logits, forced, settings, tokens }, { B, V, t });
     }
     recordState(recorder, layers, state, "store");
+    return { tokens, forced, settings };
   };
-  return Object.assign(await device.record("sample", record, { signal }), io);
+  return device.record("sample", record, { signal });
 }
 
 /** Where a text without a prompt begins: after a line break, if the model knows one. */

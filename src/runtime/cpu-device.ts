@@ -93,11 +93,11 @@ export class CpuDevice implements Device {
     return dense.buffer === tensor.storage.array!.buffer ? dense.slice() : dense;
   }
 
-  async record(name: string, build: (recorder: Recorder) => void, { signal }: RecordOptions = {}): Promise<Plan> {
+  async record<Made>(name: string, build: (recorder: Recorder) => Made, { signal }: RecordOptions = {}): Promise<Plan<Made>> {
     this.check();
     signal?.throwIfAborted();
     const recorder = new Recorder(this);
-    build(recorder);
+    const made = build(recorder);
     try {
       for (const tensor of recorder.tensors) this.allocate(tensor);
     } catch (error) {
@@ -137,6 +137,7 @@ export class CpuDevice implements Device {
     };
     return {
       name,
+      made,
       dispatches: commands.filter((c) => c.kind === "dispatch").length,
       bytes: recorder.tensors.reduce((sum, t) => sum + t.storage.bytes, 0),
       // The references have no variants.

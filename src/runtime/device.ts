@@ -12,8 +12,10 @@ import { requestWebGpuDevice, type WebGpuOptions } from "./webgpu-device.ts";
 export type Writes = readonly (readonly [Tensor, NumberArray])[];
 
 /** A recorded list of commands. */
-export interface Plan {
+export interface Plan<Made = unknown> {
   readonly name: string;
+  /** What `build` gave back: the tensors to write and read, say. */
+  readonly made: Made;
   /** Dispatches in one run. */
   readonly dispatches: number;
   /** Bytes of the tensors that belong to the plan. */
@@ -78,12 +80,12 @@ export interface Device extends Target {
   read(tensor: Tensor): Promise<NumberArray>;
 
   /**
-   * Records a plan. `build` lists the commands; then the tensors are checked and allocated, and the pipelines
+   * Records a plan. `build` lists the commands and gives back what the plan is to keep as `made`; then the tensors are checked and allocated, and the pipelines
    * compiled in parallel. Where kernels are tuned, choices that are not made yet are made before.
    *
    * @throws GatewiseError E_LIMIT, E_SHADER, E_DEVICE_LOST, E_DISPOSED; the signal's reason when it is aborted
    */
-  record(name: string, build: (recorder: Recorder) => void, options?: RecordOptions): Promise<Plan>;
+  record<Made>(name: string, build: (recorder: Recorder) => Made, options?: RecordOptions): Promise<Plan<Made>>;
   /** Resolves when everything enqueued is done. */
   finish(): Promise<void>;
   /** Buffers and bytes now allocated by this device. */

@@ -24,7 +24,7 @@ import { browserStore } from "./browser-store.ts";
 import { Tuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
 import { STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
-import { WebGpuPlan } from "./webgpu-plan.ts";
+import { WebGpuPlan, type Recorded } from "./webgpu-plan.ts";
 
 export interface WebGpuOptions {
   /**
@@ -280,41 +280,38 @@ export class WebGpuDevice implements Device {
     this.readbacks.drop();
   }
 
-  record(name: string, build: (recorder: Recorder) => void, options: RecordOptions = {}): Promise<Plan> {
+  record<Made>(name: string, build: (recorder: Recorder) => Made, options: RecordOptions = {}): Promise<Plan<Made>> {
     return abortable(options.signal, this.recordNow(name, build, options));
   }
 
-  private async recordNow(name: string, build: (recorder: Recorder) => void, options: RecordOptions): Promise<Plan> {
+  private async recordNow<Made>(name: string, build: (recorder: Recorder) => Made, options: RecordOptions): Promise<Plan<Made>> {
     const { signal, choices: settled = new Map<string, string>() } = options;
     this.check();
     signal?.throwIfAborted();
-    const record = async (): Promise<Recorder> => {
+    const record = async () => {
       const recorder = new Recorder(this, new Map([...((await this.tuner?.choices()) ?? []), ...settled]));
-      build(recorder);
-      return recorder;
+      return { recorder, made: build(recorder) };
     };
-    let recorder = await record();
-    if (this.tuner && recorder.choices.size > 0 && (await this.tuner.tune(recorder, settled, signal))) recorder = await record();
-    return this.makePlan(name, recorder, signal);
+    let recorded = await record();
+    const { choices } = recorded.recorder;
+    if (this.tuner && choices.size > 0 && (await this.tuner.tune(recorded.recorder, settled, signal))) recorded = await record();
+    return this.makePlan(name, recorded, signal);
   }
 
   /** A plan of commands whose tensors are there already. */
   recordCommands(name: string, commands: Command[]): Promise<Plan> {
-    return this.makePlan(name, { commands, tensors: [], taken: new Map() });
+    return this.makePlan(name, { recorder: { commands, tensors: [], taken: new Map() }, made: undefined });
   }
 
-  private async makePlan(
-    name: string,
-    recorded: Pick<Recorder, "commands" | "tensors" | "taken">,
-    signal?: AbortSignal,
-  ): Promise<Plan> {
-    const pipelines = await this.compileAll(recorded.commands);
+  private async makePlan<Made>(name: string, recorded: Recorded<Made>, signal?: AbortSignal): Promise<Plan<Made>> {
+    const { tensors, commands } = recorded.recorder;
+    const pipelines = await this.compileAll(commands);
     this.check();
     signal?.throwIfAborted();
-    let plan: WebGpuPlan | undefined;
+    let plan: WebGpuPlan<Made> | undefined;
     try {
       const { fault } = this.scopes.capture(() => {
-        this.allocate(recorded.tensors);
+        this.allocate(tensors);
         plan = new WebGpuPlan(this, name, recorded, pipelines);
       });
       const found = await fault;
@@ -325,7 +322,7 @@ export class WebGpuDevice implements Device {
       return plan!;
     } catch (error) {
       plan?.dispose();
-      this.free(...recorded.tensors);
+      this.free(...tensors);
       if (signal?.aborted) throw signal.reason;
       throw error instanceof GatewiseError ? error : await this.failure(error, name);
     }

@@ -20,8 +20,15 @@ const DISPATCH_WORK = 20_000;
 /** Timestamps that one query set holds (WebGPU's maximum is 4096). */
 const QUERIES = 4096;
 
+/** What a plan is made of: its commands and tensors, and what its `build` gave back. */
+export interface Recorded<Made> {
+  readonly recorder: Pick<Recorder, "commands" | "tensors" | "taken">;
+  readonly made: Made;
+}
+
 /** Commands compiled into pipelines, bind groups and one uniform buffer; a run only encodes and submits. */
-export class WebGpuPlan implements Plan {
+export class WebGpuPlan<Made> implements Plan<Made> {
+  readonly made: Made;
   readonly dispatches: number;
   readonly bytes: number;
   readonly choices: Choices;
@@ -40,9 +47,10 @@ export class WebGpuPlan implements Plan {
   constructor(
     private readonly device: WebGpuDevice,
     readonly name: string,
-    recorder: Pick<Recorder, "commands" | "tensors" | "taken">,
+    { recorder, made }: Recorded<Made>,
     pipelines: readonly (Pipeline | undefined)[],
   ) {
+    this.made = made;
     this.commands = recorder.commands;
     this.tensors = recorder.tensors;
     this.choices = recorder.taken;

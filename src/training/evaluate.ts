@@ -3,10 +3,10 @@ import { evaluationWindows } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
 import { checkModel, type LanguageModel } from "../models/language-model.ts";
-import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
+import { makeState, recordPass } from "../models/pass.ts";
 import type { Plan, RecordOptions } from "../runtime/device.ts";
 import type { Recorder } from "../runtime/recorder.ts";
-import { sizeOf, type Tensor } from "../runtime/tensor.ts";
+import { sizeOf } from "../runtime/tensor.ts";
 import { abortable, Lifetime } from "../turns.ts";
 import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
 
@@ -89,17 +89,16 @@ export async function recordEvaluation(
   const B = Math.max(1, Math.min(options.batchSize, Math.floor(tokens.length / STREAM_LENGTH)));
   const T = Math.min(options.seqLen, tokens.length - 1);
   const windows = evaluationWindows(tokens, B, T);
-  let pass!: PassInputs;
-  let state!: RecurrentState;
-  let metrics!: Tensor;
-  const record = (recorder: Recorder): void => {
-    metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
-    state = makeState((spec) => recorder.tensor(spec), model.config, B);
-    pass = recordPass(recorder, model, { T, B, loss: "all", state });
+  const record = (recorder: Recorder) => {
+    const metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
+    const state = makeState((spec) => recorder.tensor(spec), model.config, B);
+    const pass = recordPass(recorder, model, { T, B, loss: "all", state });
     // Sums over all windows.
     recorder.dispatch(reduce.sum, { rows: pass.rows, metrics }, { N: T * B, scale: 1, accumulate: 1 });
+    return { metrics, state, pass };
   };
   const plan = await device.record("evaluate", record, options);
+  const { metrics, state, pass } = plan.made;
   const inputs = new Uint32Array(T * B);
   const targets = new Uint32Array(T * B);
   return {

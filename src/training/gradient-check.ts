@@ -245,20 +245,21 @@ export async function makePassHarness(
   const rng = device.tensor({ name: "rng", shape: [4], dtype: "u32" });
   device.write(rng, Uint32Array.of(5, 6, 0, 0));
   const state = makeState((spec) => device.tensor(spec), config, B);
-  let pass!: PassInputs;
   const free = (): void => {
     for (const tensor of [gradients.flat.whole, metrics, rng, state.h, state.c]) if (tensor) device.free(tensor);
     model.dispose();
   };
-  const record = (recorder: Recorder): void => {
-    pass = recordPass(recorder, model, { T, B, loss, state, rng, gradients });
+  const record = (recorder: Recorder): PassInputs => {
+    const pass = recordPass(recorder, model, { T, B, loss, state, rng, gradients });
     const N = pass.rows.shape[0]!;
     recorder.dispatch(reduce.sum, { rows: pass.rows, metrics }, { N, scale: 1 / N, accumulate: 0 });
+    return pass;
   };
   const plan = await device.record("check", record, { signal }).catch((error: unknown) => {
     free();
     throw error;
   });
+  const pass = plan.made;
   const shift = breakage === "shift-time" ? B : 0;
   const inputs = Uint32Array.from({ length: T * B }, (_, i) => randomWord(1, 2, i + shift, 3) % V);
   const targets = Uint32Array.from({ length: T * B }, (_, i) => randomWord(1, 4, i, 3) % V);
@@ -569,23 +570,17 @@ async function probes(device: Device, signal: AbortSignal | undefined): Promise<
   const worst = (actual: ArrayLike<number>, expected: readonly number[]): number =>
     expected.reduce((most, value, i) => (Math.abs(actual[i]! - value) <= most ? most : Math.abs(actual[i]! - value)), 0);
   const H = SATURATED.length;
-  let h!: Tensor;
-  let gates!: Tensor;
-  let xRnn!: Tensor;
-  let xLstm!: Tensor;
-  let values!: Tensor;
-  let metrics!: Tensor;
-  const record = (recorder: Recorder): void => {
+  const record = (recorder: Recorder) => {
     const wide = (name: string, shape: readonly number[]): Tensor =>
       recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)] });
     const rows = recorder.tensor({ name: "rows", shape: [1, 1], dtype: "u32" });
     const params = { B: 1, H, t: 0, count: 1, gather: 0, last: 1, relu: 0 };
-    xRnn = wide("x", [1, 1, H]);
-    xLstm = wide("x", [1, 4, H]);
-    h = wide("h", [2, 1, H]);
-    gates = wide("gates", [1, 1, 4, H]);
-    values = recorder.tensor({ name: "values", shape: [64] });
-    metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
+    const xRnn = wide("x", [1, 1, H]);
+    const xLstm = wide("x", [1, 4, H]);
+    const h = wide("h", [2, 1, H]);
+    const gates = wide("gates", [1, 1, 4, H]);
+    const values = recorder.tensor({ name: "values", shape: [64] });
+    const metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
     const partials = recorder.tensor({ name: "partials", ...PARTIAL_SHAPE });
     recorder.dispatch(rnn.forward, { xProjection: xRnn, rows, packed: wide("packed", [pad4(H) + 1, 1, H]), h }, params);
     const lstmTensors = { h: wide("h", [2, 1, H]), c: wide("c", [2, 1, H]), gates };
@@ -601,8 +596,10 @@ async function probes(device: Device, signal: AbortSignal | undefined): Promise<
       { values: partials, rows: losses, metrics },
       { count: PARTIAL_COUNT, squares: 0, clip: 1, N: 1, scale: 1 },
     );
+    return { h, gates, xRnn, xLstm, values, metrics };
   };
   const plan = await device.record("probes", record, { signal });
+  const { h, gates, xRnn, xLstm, values, metrics } = plan.made;
   const results: CheckResult[] = [];
   try {
     device.write(xRnn, Float32Array.from(SATURATED));

@@ -33,6 +33,9 @@ const EXPLODED_LOGS = 3;
 export const isExploded = (loss: number, vocabSize: number): boolean =>
   !(loss <= EXPLODED_FACTOR * Math.max(Math.log(vocabSize), 1));
 
+/** What a training step writes, and the arrays it writes it from: their size is the options' claim, which a checkpoint may make. */
+type StepPlan = Plan<PassInputs & { readonly host: HostBuffers }>;
+
 /**
  * Trains a language model by truncated backpropagation through time.
  *
@@ -67,12 +70,9 @@ export class Trainer {
   private readonly batches: Batches;
   private readonly trainTokens: number;
   private readonly valTokens: Uint32Array;
-  private plan: Plan | undefined;
-  private pass: PassInputs | undefined;
+  private plan: StepPlan | undefined;
   private evaluation: RecordedEvaluation | undefined;
   private running = false;
-  /** Made with the plan: their size is the options' claim, which a checkpoint may make. */
-  private host!: HostBuffers;
   private explodedLogs = 0;
 
   private constructor(
@@ -129,13 +129,13 @@ export class Trainer {
   }
 
   /** Records the training step and its evaluation, once. */
-  private async prepare(signal: AbortSignal | undefined): Promise<Plan> {
+  private async prepare(signal: AbortSignal | undefined): Promise<StepPlan> {
     if (this.plan) return this.plan;
     const { model, options, gradients, metrics } = this;
     const { batchSize: B, seqLen: T, loss } = options;
-    this.host = makeHostBuffers(options, model.config);
-    const record = (recorder: Recorder): void => {
-      this.pass = recordPass(recorder, model, { T, B, loss, state: this.state, rng: this.rng, gradients });
+    const host = makeHostBuffers(options, model.config);
+    const record = (recorder: Recorder): StepPlan["made"] => {
+      const pass = recordPass(recorder, model, { T, B, loss, state: this.state, rng: this.rng, gradients });
       const moments = Object.fromEntries(Object.entries(this.moments).map(([name, set]) => [name, set.flat.whole]));
       recordUpdate(
         recorder,
@@ -145,10 +145,11 @@ export class Trainer {
           moments,
           schedule: this.schedule,
           metrics,
-          rows: this.pass.rows,
+          rows: pass.rows,
         },
         options,
       );
+      return { ...pass, host };
     };
     const plan = await model.device.record("train", record, { signal, choices: this.choices });
     this.choices = new Map([...this.choices, ...plan.choices]);
@@ -169,11 +170,12 @@ export class Trainer {
 
   /** Enqueues one training step: uploads its batch and numbers, replays the plan. Returns the log that is on its way. */
   private async enqueueStep(
-    plan: Plan,
+    plan: StepPlan,
     logs: boolean,
     evaluates: boolean,
   ): Promise<{ readonly metrics: Promise<NumberArray> } | undefined> {
-    const { host, options, pass, model, step } = this;
+    const { options, model, step } = this;
+    const { host, ...pass } = plan.made;
     const { device } = model;
     const restart = this.batches.fill(step, host.inputs, host.targets);
     sortByToken(host.inputs, model.config.vocabSize, host.order, host.starts);
@@ -184,10 +186,10 @@ export class Trainer {
     host.rng[0] = options.seed;
     host.rng[1] = step;
     const writes: [Tensor, NumberArray][] = [
-      [pass!.inputs, host.inputs],
-      [pass!.targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets],
-      [pass!.order, host.order],
-      [pass!.starts, host.starts],
+      [pass.inputs, host.inputs],
+      [pass.targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets],
+      [pass.order, host.order],
+      [pass.starts, host.starts],
       [this.schedule, host.schedule],
       [this.rng, host.rng],
     ];
@@ -286,7 +288,7 @@ export class Trainer {
       const evaluating = evaluates ? evaluate() : undefined;
       evaluating?.catch(() => {}); // Awaited below, after the events of the step.
       const log = await stepping;
-      if (log) logs.push(next, this.host.schedule[0]!, log.metrics);
+      if (log) logs.push(next, plan.made.host.schedule[0]!, log.metrics);
       // With some drivers the first step compiles its kernels, for seconds: whoever wants it waits for it in saving.
       if (first && (await unlessAborted(signal, finished())) === undefined) return yield end(NaN);
       first = false;

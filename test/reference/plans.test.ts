@@ -87,9 +87,9 @@ class CheckingDevice extends CpuDevice {
     this.family = family as never;
   }
 
-  override async record(name: string, build: (recorder: Recorder) => void): Promise<Plan> {
+  override async record<Made>(name: string, build: (recorder: Recorder) => Made): Promise<Plan<Made>> {
     return super.record(name, (recorder) => {
-      build(recorder);
+      const made = build(recorder);
       recorder.commands.forEach((command, i) => {
         if (command.kind !== "dispatch") return;
         checkBindings(command);
@@ -107,6 +107,7 @@ class CheckingDevice extends CpuDevice {
           );
         recorder.commands[i] = { ...command, entry: { ...entry, reference } };
       });
+      return made;
     });
   }
 }
