@@ -293,7 +293,7 @@ export class Trainer {
       if (first && (await unlessAborted(signal, finished())) === undefined) return yield end(NaN);
       first = false;
       // The loop waits for a read-back only before it uses the parameters for something else.
-      await logs.settle(exact || evaluates || samples || keeps || stopped() || next === maxSteps);
+      await logs.settle(exact || evaluates || samples || keeps);
       const paused = performance.now();
       for (let event = logs.shift(); event; event = logs.shift()) {
         this.checkLog(event);
