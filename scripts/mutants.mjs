@@ -2,8 +2,8 @@
 // shaders/ (of those that differ from main, if none are given), one at a time, and says which of them no test found.
 //
 //   --hand           only the list made by hand
-//   --share K/N      of StrykerJS's mutants only the K-th of N parts of the lines, in blocks of eight: an estimate of the score in a
-//                    part of the time, and another share for whoever has worked on the survivors of one
+//   --share K/N      of StrykerJS's mutants only those in the K-th of N parts of the lines, in blocks of eight: an estimate
+//                    of the score in a part of the time, and another part for whoever has worked on the survivors of one
 //   --static         also what runs once, while a file is loaded (tables, names, expressions): see below
 //   --concurrency N  that many at once
 //   --report FILE    keeps StrykerJS's report in JSON
@@ -159,7 +159,8 @@ function runStryker(sources) {
       JSON.stringify({
         mutate: sources.flatMap(shareOf),
         testRunner: "vitest",
-        plugins: ["@stryker-mutator/vitest-runner"],
+        plugins: ["@stryker-mutator/vitest-runner", join(lists, "ignorer.mjs")],
+        ignorers: ["glob"],
         vitest: { configFile: "test/mutants/vitest.config.ts" },
         coverageAnalysis: "perTest",
         ignoreStatic: !options.static,

@@ -319,7 +319,7 @@ describe("a pass for checking", () => {
       const targets = loss === "all" ? 15 : 3;
       for (const gradient of bias)
         expect((1 / 11 - gradient) * targets).toBeCloseTo(Math.round((1 / 11 - gradient) * targets), 4);
-      expect(bias.reduce((sum, x) => sum + x, 0)).toBeCloseTo(0, 5);
+      expect([...bias].reduce((sum, x) => sum + x, 0)).toBeCloseTo(0, 5);
       harness.dispose();
     });
   }

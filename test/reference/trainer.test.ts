@@ -5,8 +5,8 @@ import { METRIC } from "../../src/kernels/reduce.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
-import { openDevice, type Device, type Plan } from "../../src/runtime/device.ts";
-import type { FlatTensors } from "../../src/runtime/recorder.ts";
+import { openDevice, type Device, type Plan, type RecordOptions } from "../../src/runtime/device.ts";
+import type { FlatTensors, Recorder } from "../../src/runtime/recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "../../src/runtime/tensor.ts";
 import type { TrainingEvent } from "../../src/training/events.ts";
 import { isExploded, Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
@@ -102,10 +102,10 @@ class SmallDevice extends CpuDevice {
     this.makeRoom(name);
     return super.flatTensors(name, specs);
   }
-  override async record(...given: Parameters<CpuDevice["record"]>): Promise<Plan> {
-    const plan = await super.record(...given);
+  override async record<Made>(name: string, build: (recorder: Recorder) => Made, options?: RecordOptions): Promise<Plan<Made>> {
+    const plan = await super.record(name, build, options);
     const run: Plan["run"] = async (...inputs) => {
-      this.before(plan.name);
+      this.before(name);
       return plan.run(...inputs);
     };
     return { ...plan, run };
