@@ -263,6 +263,51 @@ describe("a checkpoint", () => {
     expect(sameText({ ...checkpoint, training: undefined }, tokens)).toBe(false);
   });
 
+  it("knows its text by the FNV-1a hash of its tokens, as whoever made the hash gives it", async () => {
+    const ascii = CharTokenizer.fromText(String.fromCharCode(...Array(128).keys()));
+    const model = LanguageModel.create(device, { cell: "rnn", vocabSize: 128, embeddingSize: 1, hiddenSize: 1 });
+    const trainer = Trainer.create(model, ascii.encode("foobar"), { tokenizer: ascii, batchSize: 1, seqLen: 2, valFraction: 0 });
+    expect(loadCheckpoint(await saveCheckpoint(trainer)).training!.data).toEqual({ tokens: 6, hash: 0xbf9cf968 });
+    trainer.dispose();
+    model.dispose();
+  });
+
+  it("holds the kernels that its run took, which go on with it on a device of the same description only", async () => {
+    const model = LanguageModel.create(device, modelOptions({}));
+    const trainer = Trainer.create(model, tokens, trainerOptions({}));
+    trainer.choices = new Map([["matmul.nn 3", "tiles"]]);
+    const bytes = await saveCheckpoint(trainer);
+    expect(decodeSafeTensors(bytes).metadata.tuning).toBe('{"matmul.nn 3":"tiles"}');
+    const checkpoint = loadCheckpoint(bytes);
+    expect(checkpoint.tuning).toEqual(trainer.choices);
+    const choicesOn = (other: object) => {
+      const resumed = resumeTrainer(model, tokens, { ...checkpoint, ...other });
+      resumed.dispose();
+      return resumed.choices;
+    };
+    expect(choicesOn({})).toEqual(trainer.choices);
+    expect(choicesOn({ device: "some GPU" })).toEqual(new Map());
+    expect(choicesOn({ device: undefined })).toEqual(new Map());
+    trainer.dispose();
+    model.dispose();
+  });
+
+  it("is made of a trainer that is not disposed of, with intervals that there are", async () => {
+    const model = LanguageModel.create(device, modelOptions({}));
+    const trainer = Trainer.create(model, tokens, trainerOptions({}));
+    const refused = async (given: unknown, intervals: object, code: string, message: string): Promise<void> => {
+      const saving = saveCheckpoint(given as Trainer, intervals);
+      await expect(saving).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+    };
+    await refused(model, {}, "E_CONFIG", "saveCheckpoint: expected a Trainer, got an object");
+    await refused(undefined, {}, "E_CONFIG", "saveCheckpoint: expected a Trainer, got undefined");
+    await refused(trainer, { evalInterval: 3 }, "E_CONFIG", 'saveCheckpoint: unknown option "evalInterval"; ');
+    await refused(trainer, { logInterval: -1 }, "E_CONFIG", "logInterval must be an integer of at least 0, got -1");
+    trainer.dispose();
+    await refused(trainer, {}, "E_DISPOSED", "saveCheckpoint: this trainer");
+    model.dispose();
+  });
+
   it("is not made with a tokenizer that it could not be read with, which trains all the same", async () => {
     const words = (json: unknown) => ({
       size: V,
@@ -349,6 +394,19 @@ describe("a file that is no whole checkpoint", async () => {
     ["with a step before the first", { training: json({ ...training, step: -1 }) }, /training is damaged: step is -1/],
     ["without a step", { training: json({ ...training, step: undefined }) }, /training is damaged: step is undefined/],
     ["with a text for its loss", { training: json({ ...training, bestValLoss: "1" }) }, /damaged: bestValLoss is "1"/],
+    ["with a random counter before the first", { training: json({ ...training, rngCounter: -1 }) }, /damaged: rngCounter is -1/],
+    ["with half a place in its data", { training: json({ ...training, dataCursor: 0.5 }) }, /damaged: dataCursor is 0\.5/],
+    ["with moments younger than its step", { training: json({ ...training, momentsSince: 4 }) }, /damaged: momentsSince is 4/],
+    ["with a word for what is due", { training: json({ ...training, evaluationDue: "no" }) }, /damaged: evaluationDue is "no"/],
+    ["with a field of its progress that nobody knows", { training: json({ ...training, pace: 7 }) }, /unknown field "pace" is 7/],
+    ["with a fingerprint without a hash", { training: json({ ...training, data: { tokens: 3 } }) }, /damaged: data is an object/],
+    ["with a fingerprint without a length", { training: json({ ...training, data: { hash: 3 } }) }, /damaged: data is an object/],
+    ["with a word for its progress", { training: '"all"' }, /training is damaged: it is "all"/],
+    ["with null for its options", { training: json({ ...training, options: null }) }, /damaged: options is null/],
+    ["with a list of kernels", { tuning: '["a"]' }, /tuning is damaged: it does not name a kernel for each choice/],
+    ["with a number for a kernel", { tuning: '{"a":"b","c":1}' }, /tuning is damaged: it does not name/],
+    ["with a word for its kernels", { tuning: '"ab"' }, /tuning is damaged: it does not name/],
+    ["with null for its kernels", { tuning: "null" }, /tuning is damaged/],
     ["without a text's fingerprint", { training: json({ ...training, data: undefined }) }, /damaged: data is undefined/],
   ];
   for (const [name, fields, message] of metadata) {
@@ -357,6 +415,29 @@ describe("a file that is no whole checkpoint", async () => {
       expect(() => loadCheckpoint(changed(fields))).toThrow(message);
     });
   }
+
+  it("is refused with what was wrong as the error's cause", () => {
+    const causeOf = (fields: Record<string, string>): unknown => {
+      try {
+        loadCheckpoint(changed(fields));
+      } catch (error) {
+        return (error as Error).cause;
+      }
+      return undefined;
+    };
+    expect(causeOf({ config: "{" })).toBeInstanceOf(SyntaxError);
+    expect(causeOf({ training: json({ ...training, options: { batchSize: 0 } }) })).toMatchObject({ code: "E_CONFIG" });
+  });
+
+  it("may lack what older versions did not write: moments from the first step, and no evaluation to come", () => {
+    expect(loadCheckpoint(changed({ device: undefined }))).toMatchObject({
+      device: undefined,
+      training: { step: 3, momentsSince: 0, evaluationDue: false },
+      tuning: new Map(),
+    });
+    const later = loadCheckpoint(changed({ training: json({ ...training, momentsSince: 3, evaluationDue: true }) }));
+    expect(later.training).toMatchObject({ momentsSince: 3, evaluationDue: true });
+  });
 
   it("is refused: another program's safetensors, without any metadata", () => {
     const header = new TextEncoder().encode('{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}');
@@ -418,6 +499,78 @@ describe("a file that is no whole checkpoint", async () => {
     });
   }
 
+  it("names four of the tensors of a kind, and how many more there are", () => {
+    const own = Object.keys(file.tensors).filter((name) => name.startsWith("rnn."));
+    const without = (count: number): RegExp | string => {
+      const missing = own.slice(0, count);
+      const named = missing.slice(0, 4).map((name) => `"${name}" [${file.tensors[name]!.shape.join(", ")}]`);
+      return `describes: missing ${named.join(", ")}${count > 4 ? ` and ${count - 4} more` : ""}`;
+    };
+    for (const count of [1, 4, 5, 7]) {
+      const fields = Object.fromEntries(own.slice(0, count).map((name) => [name, gone]));
+      const refusal = new RegExp(
+        `${without(count)
+          .toString()
+          .replaceAll(/[.[\]]/g, "\\$&")}$`,
+      );
+      expect(() => loadCheckpoint(changed({}, fields))).toThrow(refusal);
+    }
+  });
+
+  it("is told from what is no decoded checkpoint at all, which nothing is made of", () => {
+    const checkpoint = loadCheckpoint(bytes);
+    const model = modelFromCheckpoint(device, checkpoint);
+    const before = device.memory();
+    const { shape, data } = checkpoint.tensors["head.bias"]!;
+    const head = (tensor: unknown) => ({ ...checkpoint, tensors: { ...checkpoint.tensors, "head.bias": tensor } });
+    const others: unknown[] = [
+      undefined,
+      null,
+      bytes,
+      { ...checkpoint, config: undefined },
+      { ...checkpoint, config: "lstm" },
+      { ...checkpoint, tensors: undefined },
+      { ...checkpoint, tensors: "head.bias" },
+      { ...checkpoint, tensors: null },
+      head(null),
+      head({}),
+      head({ data }),
+      head({ shape: String(shape), data }),
+      head({ shape, data: [...data] }),
+      head({ shape, data: Float64Array.from(data) }),
+      head({ shape, data: data.subarray(1) }),
+    ];
+    const uses: Record<string, (other: any) => unknown> = {
+      modelFromCheckpoint: (other) => modelFromCheckpoint(device, other),
+      resumeTrainer: (other) => resumeTrainer(model, tokens, other),
+      sameText: (other) => sameText(other, tokens),
+    };
+    for (const [where, use] of Object.entries(uses)) {
+      for (const [i, other] of others.entries()) {
+        const refused = expect.objectContaining({
+          code: "E_CONFIG",
+          message: expect.stringContaining(`${where}: expected a checkpoint, as loadCheckpoint gives it, got `),
+        });
+        expect(() => use(other), `${where} ${i}`).toThrow(refused);
+      }
+      expect(() => use({ ...checkpoint, config: { ...checkpoint.config, cell: "lstn" } })).toThrow(
+        /^the checkpoint's config is damaged: /,
+      );
+      expect(() => use({ ...checkpoint, training: { ...checkpoint.training, step: -1 } })).toThrow(
+        /^the checkpoint's training is damaged: /,
+      );
+    }
+    expect(() => modelFromCheckpoint({} as never, checkpoint)).toThrow(/^modelFromCheckpoint: /);
+    expect(() => resumeTrainer({} as never, tokens, checkpoint)).toThrow(/^resumeTrainer: /);
+    expect(() => resumeTrainer(model, tokens, checkpoint, { batch: 2 } as never)).toThrow(
+      /^resumeTrainer: unknown option "batch"; did you mean "batchSize"/,
+    );
+    expect(() => sameText(checkpoint, [V])).toThrow(/^sameText: token \d+ at 0 is not in/);
+    expect(() => loadCheckpoint("x" as never)).toThrow(/^loadCheckpoint must be bytes/);
+    expect(device.memory()).toEqual(before);
+    model.dispose();
+  });
+
   it("gives no model where its contents were changed afterwards, and leaves nothing behind", () => {
     const checkpoint = loadCheckpoint(bytes);
     const before = device.memory();
@@ -432,7 +585,9 @@ describe("a file that is no whole checkpoint", async () => {
 
   it("holds a model alone if it says nothing of a run, which cannot be resumed", () => {
     const own = Object.keys(file.tensors).filter((name) => /^(optimizer|state)\./.test(name));
-    expect(() => loadCheckpoint(changed({ training: undefined }))).toThrow(/describes: left over "optimizer\.m\.embedding/);
+    expect(() => loadCheckpoint(changed({ training: undefined }))).toThrow(
+      /does not hold the model that it describes: left over "optimizer\.m\.embedding/,
+    );
     const checkpoint = loadCheckpoint(changed({ training: undefined }, Object.fromEntries(own.map((name) => [name, gone]))));
     const model = modelFromCheckpoint(device, checkpoint);
     const before = device.memory();

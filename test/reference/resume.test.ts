@@ -140,16 +140,58 @@ describe("over more steps", () => {
   });
 });
 
-it("another batch cuts the text into other streams, which is said", async () => {
-  const settings = { ...OPTIONS, seqLen: 3, batchSize: 2 };
-  const carried = await goOn(await begin(2, settings), 1, { batchSize: 1 });
-  expect(carried.notices).toEqual([
-    {
-      about: "batchSize",
-      message: "the batch is 1 now, and was 2: the text is cut into other streams, whose state begins from zero",
-    },
-  ]);
-  expect((await goOn(await begin(2, { ...settings, state: "zero" }), 1, { batchSize: 1 })).notices).toEqual([]);
+describe("what a change of the cut means is said:", () => {
+  const batch = "the batch is 1 now, and was 2: the text is cut into other streams, whose state begins from zero";
+  const windows = (now: string, before: string): string =>
+    `the text is cut into windows of ${now} for validation now, and was into windows of ${before} for validation: reading goes on at another place`;
+  const [carry, zero] = [{ state: "carry" }, { state: "zero" }] as const;
+  const cases: [name: string, before: TrainerOptions, now: TrainerOptions, notices: ResumeNotice[]][] = [
+    ["another batch", carry, { batchSize: 1 }, [{ about: "batchSize", message: batch }]],
+    ["another batch and window", carry, { batchSize: 1, seqLen: 2 }, [{ about: "batchSize", message: batch }]],
+    ["another window", carry, { seqLen: 2 }, [{ about: "windows", message: windows("2 with 0", "3 with 0") }]],
+    ["another split", carry, { valFraction: 0.125 }, [{ about: "windows", message: windows("3 with 0.125", "3 with 0") }]],
+    ["nothing", carry, {}, []],
+    ["random windows of another size", zero, { batchSize: 1, seqLen: 2, valFraction: 0.125 }, []],
+    ["random windows in place of streams", carry, { ...zero, batchSize: 1, seqLen: 2 }, []],
+    ["streams in place of random windows", zero, { ...carry, batchSize: 1 }, []],
+  ];
+  for (const [name, before, now, notices] of cases) {
+    it(name, async () => {
+      const bytes = await begin(2, { seqLen: 3, batchSize: 2, ...before });
+      expect((await goOn(bytes, 1, now)).notices).toEqual(notices);
+    });
+  }
+
+  it("streams in place of random windows begin from a state of zero, and a state that nobody carries is dropped", async () => {
+    const checkpoint = loadCheckpoint(await begin(2, zero));
+    const model = modelFromCheckpoint(device, checkpoint);
+    const carried = resumeTrainer(model, tokens, checkpoint, carry);
+    expect([...(await device.read(carried.state!.h))]).toEqual([0]);
+    carried.dispose();
+    const dropped = resumeTrainer(model, tokens, loadCheckpoint(await begin(2, carry)), zero);
+    expect(dropped.state).toBeUndefined();
+    dropped.dispose();
+    model.dispose();
+  });
+
+  it("a schedule that is another before the first step is no jump", async () => {
+    const bytes = await begin(0, { schedule: "cosine", totalSteps: 10 });
+    expect((await goOn(bytes, 1, { warmupSteps: 5 })).notices).toEqual([]);
+  });
+
+  it("whoever hears it may refuse, which leaves no trainer behind; nobody has to", async () => {
+    const checkpoint = loadCheckpoint(await begin(2, { seqLen: 3, batchSize: 2 }));
+    const model = modelFromCheckpoint(device, checkpoint);
+    const before = device.memory();
+    const refuse = (): never => {
+      throw new Error("not so");
+    };
+    expect(() => resumeTrainer(model, tokens, checkpoint, { batchSize: 1 }, refuse)).toThrow("not so");
+    expect(device.memory()).toEqual(before);
+    resumeTrainer(model, tokens, checkpoint, { batchSize: 1 }).dispose();
+    expect(device.memory()).toEqual(before);
+    model.dispose();
+  });
 });
 
 describe("a checkpoint in f16, on a device without shader-f16", () => {
