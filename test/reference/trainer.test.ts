@@ -90,6 +90,7 @@ it("a token that the model does not know is refused by its place, and leaves not
 /** A device with room for so many more tensors, and with something to do before each run of a plan. */
 class SmallDevice extends CpuDevice {
   room = Infinity;
+  running = 0;
   before: (plan: string) => void = () => {};
   private makeRoom(name: string): void {
     if (this.room-- <= 0) throw new GatewiseError("E_LIMIT", name);
@@ -106,17 +107,20 @@ class SmallDevice extends CpuDevice {
     const plan = await super.record(name, build, options);
     const run: Plan["run"] = async (...inputs) => {
       this.before(name);
-      return plan.run(...inputs);
+      this.running++;
+      await plan.run(...inputs);
+      this.running--;
     };
     return { ...plan, run };
   }
 }
 
-/** A device whose numbers come back later than the next steps are done. */
-class LateDevice extends CpuDevice {
+/** A device whose numbers come back only when no plan runs and none is about to: when all there is to do waits for them. */
+class LateDevice extends SmallDevice {
   override async read(tensor: Tensor): Promise<NumberArray> {
     const values = await super.read(tensor);
-    await new Promise((resolve) => setImmediate(resolve));
+    do await new Promise((resolve) => setImmediate(resolve));
+    while (this.running > 0);
     return values;
   }
 }
