@@ -78,8 +78,8 @@ export const EVAL_FIELDS = 3;
 
 /** What one model of a run has logged: rows of STEP_FIELDS and of EVAL_FIELDS numbers. */
 export interface Log {
-  readonly points: Float32Array;
-  readonly evaluations: Float32Array;
+  readonly points: ArrayLike<number>;
+  readonly evaluations: ArrayLike<number>;
 }
 
 export type LabEvent =
@@ -101,6 +101,9 @@ export type LabEvent =
   /** The check begins, perhaps anew after a loss of the device. */
   | { readonly event: "check-begins" }
   | { readonly event: "check"; readonly result: CheckResult };
+
+/** Tells the page what happens. */
+export type Post = (event: LabEvent, transfer?: Transferable[]) => void;
 
 /** A model as the views look at it: plain data, computed on elsewhere. */
 export interface ModelSnapshot {

@@ -1,7 +1,8 @@
 // Files of the runs, in the browser's private file system: runs/<id>/run.json, <preset>.safetensors, <preset>.log and,
 // for a text of the visitor's own, text.txt. A file is replaced whole or not at all.
 import { GatewiseError } from "../errors.ts";
-import type { StoredRun } from "./protocol.ts";
+import type { PresetName } from "../models/config.ts";
+import { EVAL_FIELDS, STEP_FIELDS, type Log, type StoredRun } from "./protocol.ts";
 import { parseRun, soundRows } from "./stored.ts";
 
 /** @throws GatewiseError E_DATA where browsers have none for a page: those that came over plain http */
@@ -40,8 +41,35 @@ export async function readRunFile(id: string, name: string): Promise<Uint8Array<
   }
 }
 
+const checkpointName = (preset: PresetName): string => `${preset}.safetensors`;
+const logNames = (preset: PresetName) => ({ points: `${preset}.log`, evaluations: `${preset}.evaluations` });
+
+/** Writes the files of a model: the log first, which may be longer than the checkpoint. */
+export async function writeModel(
+  id: string,
+  preset: PresetName,
+  { points, evaluations }: Log,
+  checkpoint: Uint8Array,
+): Promise<void> {
+  const names = logNames(preset);
+  await Promise.all([
+    writeRunFile(id, names.points, Float32Array.from(points)),
+    writeRunFile(id, names.evaluations, Float32Array.from(evaluations)),
+  ]);
+  await writeRunFile(id, checkpointName(preset), checkpoint);
+}
+
+export const readCheckpoint = (id: string, preset: PresetName): Promise<Uint8Array | undefined> =>
+  readRunFile(id, checkpointName(preset));
+
+export async function readLog(id: string, preset: PresetName) {
+  const names = logNames(preset);
+  const points = await readRows(id, names.points, STEP_FIELDS);
+  return { preset, points, evaluations: await readRows(id, names.evaluations, EVAL_FIELDS) };
+}
+
 /** A log's rows; sound ones only, whatever the file holds. */
-export async function readLog(id: string, name: string, fields: number): Promise<number[]> {
+async function readRows(id: string, name: string, fields: number): Promise<number[]> {
   const bytes = await readRunFile(id, name);
   if (!bytes) return [];
   return soundRows(new Float32Array(bytes.buffer, 0, Math.floor(bytes.length / 4)), fields);

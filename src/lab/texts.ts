@@ -2,6 +2,7 @@
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { decodeText, findBook, stripGutenberg } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
+import { Turns } from "../turns.ts";
 import type { TextInfo, TextSource } from "./protocol.ts";
 
 /** Larger than any book; what follows would only slow things down. */
@@ -12,6 +13,25 @@ export interface LoadedText {
   readonly tokenizer: CharTokenizer;
   readonly tokens: Uint32Array;
   readonly info: TextInfo;
+}
+
+/** The text that new runs read: of those that were asked for the last one that could be loaded. */
+export class Bookmark {
+  private readonly turns = new Turns();
+  loaded: LoadedText | undefined;
+
+  constructor(private readonly base: string) {}
+
+  /** @throws GatewiseError E_DATA */
+  get text(): LoadedText {
+    if (!this.loaded) throw new GatewiseError("E_DATA", "no text is loaded");
+    return this.loaded;
+  }
+
+  /** One after the other, so that the last one asked for is the one that stays. */
+  load(source: TextSource): Promise<LoadedText> {
+    return this.turns.take(async () => (this.loaded = await loadText(source, this.base)));
+  }
 }
 
 /** @throws GatewiseError E_DATA that says what is wrong with the text */
