@@ -200,7 +200,7 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
   integer("momentsSince", momentsSince, step);
   check("evaluationDue", evaluationDue, typeof evaluationDue === "boolean");
   check("bestValLoss", bestValLoss, bestValLoss === null || Number.isFinite(bestValLoss));
-  check("data", data, Number.isInteger(data?.tokens) && Number.isInteger(data?.hash));
+  check("data", data, Number.isInteger(data?.tokens) && Number.isInteger(data.hash));
   check("options", options, typeof options === "object" && options !== null);
   const { tokens, hash } = data;
   return {
