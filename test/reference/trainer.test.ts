@@ -143,6 +143,16 @@ describe("numbers that come back late", () => {
     expect(await placesOf({}, true)).toEqual(["start 0 at 0", ...steps(1, 8), "end 8 at 8"]);
   });
 
+  it("are waited for when those of nine steps are under way", async () => {
+    const trainer = makeTrainer({ logInterval: 1 }, new LateDevice());
+    const ahead: number[] = [];
+    for await (const { event, step } of trainer.run({ maxSteps: 40 })) if (event === "step") ahead.push(trainer.step - step);
+    expect(ahead[0]).toBe(8);
+    expect(Math.max(...ahead)).toBe(8);
+    expect(ahead).toHaveLength(40);
+    trainer.dispose();
+  });
+
   const uses: Record<string, TrainerOptions> = {
     eval: { evalInterval: 4, valFraction: 0.2 },
     sample: { sampleInterval: 4, tokenizer, sample: { length: 2 } },
