@@ -5,8 +5,10 @@ import { PRESET_NAMES } from "../models/config.ts";
 import { CheckTab } from "./check.tsx";
 import { inWords } from "./format.ts";
 import { LookTab } from "./look.tsx";
+import * as device from "./store/device.ts";
+import { status } from "./store/link.ts";
+import * as stage from "./store/stage.ts";
 import { place, type TabId } from "./place.ts";
-import { device, noWebGpu, openDevice, phase, recover, run, status } from "./store.ts";
 import { TrainTab } from "./train.tsx";
 
 /** The bench page, where there is one. */
@@ -58,19 +60,19 @@ export function App() {
           <h1>Gatewise lab</h1>
           <p>
             Watch {inWords(PRESET_NAMES.length)} generations of recurrent networks learn a book, on your own{" "}
-            {device.value?.kind === "cpu" ? "CPU" : "GPU"}.
+            {device.info.value?.kind === "cpu" ? "CPU" : "GPU"}.
           </p>
         </div>
         <p class="device" title="What the lab computes on">
-          <span class={`dot ${device.value ? device.value.family : "none"}`} aria-hidden="true" />
-          {device.value ? device.value.description : "Looking for a GPU…"}
+          <span class={`dot ${device.info.value ? device.info.value.family : "none"}`} aria-hidden="true" />
+          {device.info.value ? device.info.value.description : "Looking for a GPU…"}
         </p>
       </header>
       <nav aria-label="Sections">
         <Tabs tab={tab} />
       </nav>
       <NoWebGpu />
-      <p class="status" role="status" aria-live="polite" data-phase={phase.value}>
+      <p class="status" role="status" aria-live="polite" data-phase={stage.phase.value}>
         {status.value}
       </p>
       <Lost />
@@ -169,7 +171,7 @@ export function browserAdvice(agent: string): { name: string; advice: string } {
 }
 
 function NoWebGpu() {
-  if (noWebGpu.value === undefined) return null;
+  if (device.noWebGpu.value === undefined) return null;
   const { name, advice } = browserAdvice(navigator.userAgent);
   return (
     <Notice label="No WebGPU">
@@ -180,8 +182,8 @@ function NoWebGpu() {
           : `Its address, ${location.origin}, is not a secure one: browsers offer WebGPU only to pages that come over https or from localhost.`}{" "}
         Until then the lab trains a small network on the CPU: slowly, but by the same mathematics.
       </p>
-      {isSecureContext && "gpu" in navigator && <p class="small muted">What came when it was asked: {noWebGpu.value}.</p>}
-      <button type="button" disabled={run.value !== undefined} onClick={() => void openDevice("webgpu")}>
+      {isSecureContext && "gpu" in navigator && <p class="small muted">What came when it was asked: {device.noWebGpu.value}.</p>}
+      <button type="button" disabled={stage.run.value !== undefined} onClick={() => void device.open("webgpu")}>
         Look for a GPU again
       </button>
     </Notice>
@@ -190,21 +192,21 @@ function NoWebGpu() {
 
 function Lost() {
   useEffect(() => {
-    if (phase.value === "lost") document.getElementById("use-cpu")?.focus();
-  }, [phase.value]);
-  if (phase.value !== "lost") return null;
+    if (stage.phase.value === "lost") document.getElementById("use-cpu")?.focus();
+  }, [stage.phase.value]);
+  if (stage.phase.value !== "lost") return null;
   return (
     <Notice label="Device lost">
       <p>
         <strong>The graphics device was lost and did not come back.</strong>{" "}
-        {run.value && "Your run is kept up to its last snapshot. "}
+        {stage.run.value && "Your run is kept up to its last snapshot. "}
         The lab can go on on the CPU, or on the GPU once its driver has recovered.
       </p>
       <div class="row">
-        <button type="button" id="use-cpu" class="primary" onClick={() => void recover("cpu")}>
+        <button type="button" id="use-cpu" class="primary" onClick={() => void device.recover("cpu")}>
           Go on on the CPU
         </button>
-        <button type="button" onClick={() => void recover("webgpu")}>
+        <button type="button" onClick={() => void device.recover("webgpu")}>
           Try the GPU again
         </button>
       </div>

@@ -2,8 +2,9 @@
 import { signal } from "@preact/signals";
 import type { CheckResult } from "../training/gradient-check.ts";
 import { duration } from "./format.ts";
-import { Scroll } from "./scroll.tsx";
-import { checkResults, device, status, worker } from "./store.ts";
+import * as device from "./store/device.ts";
+import { status, worker } from "./store/link.ts";
+import { Table } from "./table.tsx";
 
 const TITLES: Readonly<Record<CheckResult["part"], string>> = {
   probe: "What drivers get wrong",
@@ -20,7 +21,7 @@ const verdict = signal<{ readonly passed: boolean; readonly text: string } | und
 async function check(): Promise<void> {
   running.value = true;
   verdict.value = undefined;
-  checkResults.value = [];
+  device.checkResults.value = [];
   status.value = "Checking the gradients of this device.";
   const result = await worker.check(!thorough.value);
   running.value = false;
@@ -28,14 +29,14 @@ async function check(): Promise<void> {
     status.value = result.message === "cancelled" ? "The check was cancelled." : result.message;
     return;
   }
-  const failed = checkResults.value.filter(({ passed }) => !passed).length;
+  const failed = device.checkResults.value.filter(({ passed }) => !passed).length;
   const outcome = result.passed ? `All ${result.checks} checks passed` : `${failed} of ${result.checks} checks failed`;
   verdict.value = { passed: result.passed, text: `${outcome} in ${duration(result.seconds)} on ${result.device}.` };
   status.value = verdict.value.text;
 }
 
 export function CheckTab() {
-  const results = checkResults.value;
+  const results = device.checkResults.value;
   const parts = [...new Set(results.map(({ part }) => part))];
   return (
     <section class="prose">
@@ -46,7 +47,7 @@ export function CheckTab() {
         tensor by tensor, and the reference with finite differences.
       </p>
       <div class="row">
-        <button type="button" class="primary" disabled={!device.value || running.value} onClick={() => void check()}>
+        <button type="button" class="primary" disabled={!device.info.value || running.value} onClick={() => void check()}>
           {running.value ? "Checking…" : "Check this device"}
         </button>
         {running.value && (
@@ -87,36 +88,19 @@ function CheckTable({ part, results }: { part: CheckResult["part"]; results: rea
           {results.filter(({ passed }) => passed).length} of {results.length} passed
         </span>
       </summary>
-      <Scroll label={TITLES[part]}>
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Check</th>
-              <th scope="col">Result</th>
-              <th scope="col" class="number">
-                Error
-              </th>
-              <th scope="col" class="number">
-                At most
-              </th>
-              <th scope="col">Worst tensor</th>
-            </tr>
-          </thead>
-          <tbody>
-            {results.map(({ name, passed, error, tolerance, tensor, detail }, i) => (
-              <tr key={i}>
-                <th scope="row">{name}</th>
-                <td class={passed ? "good" : "bad"}>{passed ? "✓ right" : "✗ wrong"}</td>
-                <td class="number">{error === 0 ? "0" : error.toExponential(1)}</td>
-                <td class="number">{tolerance.toExponential(0)}</td>
-                <td>
-                  {tensor ?? ""} {!passed && detail}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </Scroll>
+      <Table label={TITLES[part]} columns={["Check", "Result", { number: "Error" }, { number: "At most" }, "Worst tensor"]}>
+        {results.map(({ name, passed, error, tolerance, tensor, detail }, i) => (
+          <tr key={i}>
+            <th scope="row">{name}</th>
+            <td class={passed ? "good" : "bad"}>{passed ? "✓ right" : "✗ wrong"}</td>
+            <td class="number">{error === 0 ? "0" : error.toExponential(1)}</td>
+            <td class="number">{tolerance.toExponential(0)}</td>
+            <td>
+              {tensor ?? ""} {!passed && detail}
+            </td>
+          </tr>
+        ))}
+      </Table>
     </details>
   );
 }

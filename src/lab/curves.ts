@@ -1,6 +1,6 @@
 // Loss curves: smoothing, what a chart of limited width shows of them, and their exports.
 import type { PresetName } from "../models/config.ts";
-import { EVAL_FIELDS, STEP_FIELDS } from "./protocol.ts";
+import { EVAL_FIELDS, STEP_FIELDS, type Log } from "./protocol.ts";
 
 /** The log of one model of one run. */
 export interface Curve {
@@ -10,6 +10,13 @@ export interface Curve {
   points: number[];
   evaluations: number[];
 }
+
+export const curveOf = (label: string, preset: PresetName, log?: Log): Curve => ({
+  label,
+  preset,
+  points: Array.from(log?.points ?? []),
+  evaluations: Array.from(log?.evaluations ?? []),
+});
 
 /** Steps that the smoothed curve remembers: few at first, while the loss falls fast. */
 const memory = (seen: number): number => 1 - 1 / (1 + Math.min(24, seen / 6));

@@ -8,8 +8,10 @@ import type { ModelSnapshot } from "./protocol.ts";
 import { PRESET_NAMES } from "../models/config.ts";
 import { inWords } from "./format.ts";
 import { titleOf } from "./kinds.ts";
-import { ModelKey } from "./setup.tsx";
-import { lanes, phase, run, status, text, training, worker } from "./store.ts";
+import { ModelKey } from "./model-key.tsx";
+import { status, worker } from "./store/link.ts";
+import * as plan from "./store/plan.ts";
+import * as stage from "./store/stage.ts";
 import { pending } from "./use-computed.ts";
 import type { View } from "./views/view.ts";
 
@@ -54,7 +56,7 @@ let refreshing = false;
 /** Whether it was asked for again meanwhile. */
 let again = false;
 async function refresh(): Promise<void> {
-  const id = run.value?.id;
+  const id = stage.run.value?.id;
   if (id === undefined) return;
   if (refreshing) {
     again = true;
@@ -64,7 +66,7 @@ async function refresh(): Promise<void> {
   again = false;
   try {
     const taken: ModelSnapshot[] = [];
-    for (let lane = 0; lane < lanes.value.length; lane++) {
+    for (let lane = 0; lane < stage.lanes.value.length; lane++) {
       const result = await worker.snapshot(lane);
       if (!result.ok) {
         status.value = result.message;
@@ -72,12 +74,12 @@ async function refresh(): Promise<void> {
       }
       taken.push(result.snapshot);
     }
-    if (run.value?.id === id) await findPassage(taken);
+    if (stage.run.value?.id === id) await findPassage(taken);
   } finally {
     refreshing = false;
   }
   // The run has ended, say, or another one came: the models are not what they were.
-  if (again || run.value?.id !== id) await refresh();
+  if (again || stage.run.value?.id !== id) await refresh();
 }
 
 /** Shows the passage that is asked for, and newer models with it: never one without the other. */
@@ -85,8 +87,8 @@ async function findPassage(taken?: readonly ModelSnapshot[]): Promise<void> {
   const snapshot = (taken ?? snapshots.value)[0];
   if (!snapshot) return;
   const known = new Set(snapshot.tokenizer.codePoints.map((point) => String.fromCodePoint(point)));
-  const from = Math.floor(position.value * Math.max(0, (text.value?.characters ?? 0) - 2 * PASSAGE_LENGTH));
-  const longer = Math.min(from, Math.max(0, (text.value?.characters ?? 0) - BOOK_LEAST));
+  const from = Math.floor(position.value * Math.max(0, (plan.text.value?.characters ?? 0) - 2 * PASSAGE_LENGTH));
+  const longer = Math.min(from, Math.max(0, (plan.text.value?.characters ?? 0) - BOOK_LEAST));
   const clean = (words: string): string => [...words].filter((character) => known.has(character)).join("");
   const around = await worker.passage(longer, BOOK_LENGTH);
   const wanted = typed.value || atLineStart(await worker.passage(from, 2 * PASSAGE_LENGTH));
@@ -106,7 +108,7 @@ function atLineStart(around: string): string {
 
 export function LookTab() {
   const name = NAMES.includes(place.value.view) ? place.value.view : NAMES[0];
-  const present = run.value?.id;
+  const present = stage.run.value?.id;
   useEffect(() => {
     if (!name) return;
     // A file that comes late must not take the place of a view that was chosen since.
@@ -123,7 +125,7 @@ export function LookTab() {
     snapshots.value = [];
     void refresh();
   }, [present]);
-  const moving = training.value;
+  const moving = stage.training.value;
   useEffect(() => {
     void refresh();
     if (!moving) return;
@@ -143,7 +145,7 @@ export function LookTab() {
       clearTimeout(timer);
       timer = 0;
     };
-  }, [moving, phase.value]);
+  }, [moving, stage.phase.value]);
 
   return (
     <div class="look">
@@ -154,7 +156,7 @@ export function LookTab() {
           </a>
         ))}
       </nav>
-      {run.value === undefined ? <NoModel /> : <Stage name={name} />}
+      {stage.run.value === undefined ? <NoModel /> : <Stage name={name} />}
     </div>
   );
 }

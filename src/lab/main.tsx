@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { App } from "./app.tsx";
 import { kindColours } from "./kinds.ts";
-import { begin } from "./store.ts";
+import { begin } from "./store/begin.ts";
 import { scriptUrl } from "./trusted.ts";
 
 document.adoptedStyleSheets.push(kindColours());

@@ -2,23 +2,14 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { BOOKS } from "../data/books.ts";
-import type { PresetName } from "../models/config.ts";
 import { bytes, count, duration, visible } from "./format.ts";
-import { CHOICES, lineStyle, noteOf, presetsOf, RACE, titleOf } from "./kinds.ts";
+import { CHOICES, noteOf, RACE, titleOf } from "./kinds.ts";
+import { ModelKey, RaceKey } from "./model-key.tsx";
 import { commandLine, fits, NUMBERS, rangeOf, WORDS, type NumberName, type Settings, type WordName } from "./settings.ts";
-import {
-  changeSettings,
-  chooseText,
-  device,
-  editable,
-  estimate,
-  openCheckpoint,
-  run,
-  settings,
-  status,
-  text,
-  textProblem,
-} from "./store.ts";
+import * as device from "./store/device.ts";
+import { status } from "./store/link.ts";
+import * as plan from "./store/plan.ts";
+import * as stage from "./store/stage.ts";
 import { MOST_BYTES } from "./texts.ts";
 
 /** The fields in rows of two; the words come in between. */
@@ -38,7 +29,7 @@ const AFTER: readonly NumberName[] = ["learningRate", "warmupSteps", "clip", "we
 const problems = signal<Partial<Record<NumberName, string>>>({});
 
 export function Setup() {
-  const locked = !editable.value;
+  const locked = !stage.editable.value;
   return (
     <form class="setup" onSubmit={(event) => event.preventDefault()} aria-label="Set-up">
       <BookField locked={locked} />
@@ -60,13 +51,13 @@ export function Setup() {
 
 async function readFile(file: File): Promise<void> {
   try {
-    if (file.name.endsWith(".safetensors")) return await openCheckpoint(file);
+    if (file.name.endsWith(".safetensors")) return await stage.openCheckpoint(file);
     if (file.size > MOST_BYTES)
       throw new Error(`${file.name} has ${bytes(file.size)}; the lab takes texts up to ${bytes(MOST_BYTES)}`);
-    await chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
+    await plan.chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
   } catch (error) {
     // A folder, say, or a file that was deleted since.
-    textProblem.value = error instanceof Error ? error.message : String(error);
+    plan.textProblem.value = error instanceof Error ? error.message : String(error);
   }
 }
 
@@ -82,8 +73,8 @@ function BookField({ locked }: { locked: boolean }) {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
       event.preventDefault();
-      if (editable.value) void readFile(file);
-      else status.value = run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
+      if (stage.editable.value) void readFile(file);
+      else status.value = stage.run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
     };
     addEventListener("dragover", over);
     addEventListener("drop", drop);
@@ -92,7 +83,7 @@ function BookField({ locked }: { locked: boolean }) {
       removeEventListener("drop", drop);
     };
   }, []);
-  const own = settings.value.data === "own";
+  const own = plan.settings.value.data === "own";
   return (
     <fieldset disabled={locked} class="book">
       <legend>Book</legend>
@@ -101,13 +92,13 @@ function BookField({ locked }: { locked: boolean }) {
       </label>
       <select
         id="book"
-        value={settings.value.data}
+        value={plan.settings.value.data}
         onChange={(event) => {
           const { value } = event.currentTarget;
-          if (value !== "own") void chooseText({ book: value });
+          if (value !== "own") void plan.chooseText({ book: value });
         }}
       >
-        {own && <option value="own">{text.value?.title ?? "Your text"}</option>}
+        {own && <option value="own">{plan.text.value?.title ?? "Your text"}</option>}
         {BOOKS.map(({ name, title, author }) => (
           <option key={name} value={name}>
             {title}
@@ -134,7 +125,7 @@ function BookField({ locked }: { locked: boolean }) {
         <span class="muted wide-only">or drop one</span>
       </div>
       {pasting.value && <PasteField />}
-      {textProblem.value && <p class="problem">{textProblem.value}</p>}
+      {plan.textProblem.value && <p class="problem">{plan.textProblem.value}</p>}
       <TextFacts />
     </fieldset>
   );
@@ -150,9 +141,9 @@ function PasteField() {
         type="button"
         onClick={async () => {
           const pasted = area?.value ?? "";
-          await chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
+          await plan.chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
           // What was refused stays, to be made longer.
-          pasting.value = textProblem.value !== undefined;
+          pasting.value = plan.textProblem.value !== undefined;
         }}
       >
         Use this text
@@ -162,7 +153,7 @@ function PasteField() {
 }
 
 function TextFacts() {
-  const info = text.value;
+  const info = plan.text.value;
   if (!info) return <p class="facts">Loading the book…</p>;
   return (
     <>
@@ -189,8 +180,8 @@ function ModelField({ locked }: { locked: boolean }) {
             type="radio"
             name="preset"
             value={preset}
-            checked={settings.value.preset === preset}
-            onChange={() => changeSettings({ preset })}
+            checked={plan.settings.value.preset === preset}
+            onChange={() => plan.change({ preset })}
           />
           {preset === RACE ? <RaceKey /> : <ModelKey preset={preset} />}
           <span>
@@ -200,26 +191,6 @@ function ModelField({ locked }: { locked: boolean }) {
         </label>
       ))}
     </fieldset>
-  );
-}
-
-/** A model's colour and dash, as in the chart. */
-export function ModelKey({ preset }: { preset: PresetName }) {
-  return (
-    <svg class="key" viewBox="0 0 28 10" aria-hidden="true">
-      <line style={lineStyle(preset)} x1="1" y1="5" x2="27" y2="5" />
-    </svg>
-  );
-}
-function RaceKey() {
-  const presets = presetsOf({ preset: RACE });
-  return (
-    <svg class="key race" viewBox="0 0 28 18" aria-hidden="true">
-      {presets.map((preset, i) => {
-        const y = 1.8 + (i * 14.4) / (presets.length - 1);
-        return <line key={preset} style={lineStyle(preset)} x1="1" y1={y} x2="27" y2={y} />;
-      })}
-    </svg>
   );
 }
 
@@ -241,7 +212,7 @@ function NumberField({ name }: { name: NumberName }) {
     const value = Number(typed);
     const valid = typed.trim() !== "" && fits(name, value);
     problems.value = { ...problems.value, [name]: valid ? undefined : rangeOf(field) };
-    if (valid) changeSettings({ [name]: value });
+    if (valid) plan.change({ [name]: value });
   };
   return (
     <div class="field">
@@ -251,14 +222,14 @@ function NumberField({ name }: { name: NumberName }) {
         type="text"
         inputMode={field.integer ? "numeric" : "decimal"}
         autocomplete="off"
-        value={String(settings.value[name])}
+        value={String(plan.settings.value[name])}
         title={`${field.help}; ${rangeOf(field)}`}
         aria-invalid={problem !== undefined}
         aria-describedby={problem ? `${id}-problem` : undefined}
         onInput={(event) => take(event.currentTarget.value)}
         onBlur={(event) => {
           // What is not valid does not stay: the field shows what would be used.
-          event.currentTarget.value = String(settings.value[name]);
+          event.currentTarget.value = String(plan.settings.value[name]);
           problems.value = { ...problems.value, [name]: undefined };
         }}
       />
@@ -281,8 +252,8 @@ function WordFields() {
             <label for={`field-${flag}`}>{label}</label>
             <select
               id={`field-${flag}`}
-              value={settings.value[name]}
-              onChange={(event) => changeSettings({ [name]: event.currentTarget.value } as Partial<Settings>)}
+              value={plan.settings.value[name]}
+              onChange={(event) => plan.change({ [name]: event.currentTarget.value } as Partial<Settings>)}
             >
               {words.map((word) => (
                 <option key={word}>{word}</option>
@@ -299,15 +270,15 @@ function WordFields() {
 const SPEEDS = { gpu: [4e11, 40_000], software: [2.2e9, 9000], cpu: [2.2e8, 1e6] } as const;
 
 function EstimateLine() {
-  const known = estimate.value;
+  const known = plan.estimate.value;
   if (typeof known === "string") return <p class="estimate problem">{known}</p>;
-  if (!known || !device.value) return <p class="estimate">Estimating…</p>;
-  const [flops, dispatches] = SPEEDS[device.value.family];
+  if (!known || !device.info.value) return <p class="estimate">Estimating…</p>;
+  const [flops, dispatches] = SPEEDS[device.info.value.family];
   const seconds = known.flop / flops + known.dispatches / dispatches;
   return (
     <p class="estimate">
       {count(known.parameters)} parameters, about {bytes(known.bytes)} of memory, roughly {duration(seconds)} for{" "}
-      {count(settings.value.totalSteps)} steps here.
+      {count(plan.settings.value.totalSteps)} steps here.
     </p>
   );
 }
@@ -326,7 +297,9 @@ function ShareLine() {
     <div class="row small">
       <button
         type="button"
-        onClick={() => void copy("Command", commandLine(settings.value, text.value?.name ?? "text.txt", run.value?.flags))}
+        onClick={() =>
+          void copy("Command", commandLine(plan.settings.value, plan.text.value?.name ?? "text.txt", stage.run.value?.flags))
+        }
         title="The same run in a terminal"
       >
         Copy as command
@@ -334,14 +307,14 @@ function ShareLine() {
       <button
         type="button"
         onClick={() => {
-          changeSettings({});
+          plan.change({});
           void copy("Link", location.href);
         }}
         title="This page with these settings"
       >
         Copy link
       </button>
-      {run.value === undefined && (
+      {stage.run.value === undefined && (
         <label class="button file">
           Open a checkpoint
           <input
@@ -349,7 +322,7 @@ function ShareLine() {
             accept=".safetensors"
             onChange={(event) => {
               const file = event.currentTarget.files?.[0];
-              if (file) void openCheckpoint(file);
+              if (file) void stage.openCheckpoint(file);
               event.currentTarget.value = "";
             }}
           />

@@ -4,6 +4,7 @@ import { count, visible } from "../format.ts";
 import { inspector } from "../inspector.ts";
 import { Waiting } from "../reading.tsx";
 import { Scroll } from "../scroll.tsx";
+import { Table } from "../table.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -70,33 +71,22 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         <Cohesion now={value.now.cohesion} untrained={value.untrained.cohesion} />
         <details>
           <summary>The nearest neighbours of each character</summary>
-          <Scroll label="The nearest neighbours of each character">
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Character</th>
-                  <th scope="col">Now</th>
-                  <th scope="col">Untrained</th>
+          <Table label="The nearest neighbours of each character" columns={["Character", "Now", "Untrained"]}>
+            {characters.map((character, v) =>
+              value.parts[v]! < RARE ? null : (
+                <tr key={character}>
+                  <th scope="row">
+                    <code>{visible(character)}</code>
+                  </th>
+                  {[value.now, value.untrained].map(({ nearest }, i) => (
+                    <td key={i} data-nearest={`${character} ${i === 0 ? "now" : "untrained"}`}>
+                      <code>{nearest[v]!.map((w) => visible(characters[w]!)).join(" ")}</code>
+                    </td>
+                  ))}
                 </tr>
-              </thead>
-              <tbody>
-                {characters.map((character, v) =>
-                  value.parts[v]! < RARE ? null : (
-                    <tr key={character}>
-                      <th scope="row">
-                        <code>{visible(character)}</code>
-                      </th>
-                      {[value.now, value.untrained].map(({ nearest }, i) => (
-                        <td key={i} data-nearest={`${character} ${i === 0 ? "now" : "untrained"}`}>
-                          <code>{nearest[v]!.map((w) => visible(characters[w]!)).join(" ")}</code>
-                        </td>
-                      ))}
-                    </tr>
-                  ),
-                )}
-              </tbody>
-            </table>
-          </Scroll>
+              ),
+            )}
+          </Table>
         </details>
       </div>
     </>
@@ -182,45 +172,30 @@ function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) 
   const known = GROUPS.filter((name) => now[name] !== undefined);
   return (
     <div>
-      <Scroll label="How close the groups are">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Group</th>
-              <th scope="col" class="number">
-                Now
-              </th>
-              <th scope="col" class="number">
-                Untrained
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {known.length === 0 && (
-              <tr>
-                <td colSpan={3}>No group has two characters and others beside it.</td>
-              </tr>
-            )}
-            {known.map((name) => (
-              <tr key={name}>
-                <th scope="row" class="group">
-                  <svg viewBox="-14 -14 28 28" class="map" aria-hidden="true">
-                    <g class={`group-${GROUPS.indexOf(name)}`}>
-                      <Mark group={name} />
-                    </g>
-                  </svg>{" "}
-                  {name}
-                </th>
-                {[now, untrained].map((cohesion, i) => (
-                  <td class="number" key={i} data-cohesion={`${name} ${i === 0 ? "now" : "untrained"}`}>
-                    {cohesion[name]!.toFixed(2)}
-                  </td>
-                ))}
-              </tr>
+      <Table label="How close the groups are" columns={["Group", { number: "Now" }, { number: "Untrained" }]}>
+        {known.length === 0 && (
+          <tr>
+            <td colSpan={3}>No group has two characters and others beside it.</td>
+          </tr>
+        )}
+        {known.map((name) => (
+          <tr key={name}>
+            <th scope="row" class="group">
+              <svg viewBox="-14 -14 28 28" class="map" aria-hidden="true">
+                <g class={`group-${GROUPS.indexOf(name)}`}>
+                  <Mark group={name} />
+                </g>
+              </svg>{" "}
+              {name}
+            </th>
+            {[now, untrained].map((cohesion, i) => (
+              <td class="number" key={i} data-cohesion={`${name} ${i === 0 ? "now" : "untrained"}`}>
+                {cohesion[name]!.toFixed(2)}
+              </td>
             ))}
-          </tbody>
-        </table>
-      </Scroll>
+          </tr>
+        ))}
+      </Table>
       <p class="small muted">
         Mean distance of its characters to each other, in parts of that to all others: 1 where a group is nothing special, less
         where it draws together. In all dimensions, not only on the plane; frequent characters count more.

@@ -1,7 +1,7 @@
 import { inspector } from "../inspector.ts";
 import { titleOf } from "../kinds.ts";
 import { LogPlot } from "../plot.tsx";
-import { Scroll } from "../scroll.tsx";
+import { Table } from "../table.tsx";
 import { Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
@@ -38,39 +38,25 @@ function Content({ snapshots, book }: ViewProps) {
         least={LEAST}
       />
       <p class="small muted">bold: now · thin: the same network with fresh weights</p>
-      <Scroll label="Gradient norms as a table">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Characters back</th>
+      <Table label="Gradient norms as a table" columns={["Characters back", ...SHOWN.map((k) => ({ number: String(k) }))]}>
+        {value.flatMap(({ preset, now, untrained }) =>
+          [
+            { name: "now", y: now },
+            { name: "untrained", y: untrained },
+          ].map(({ name, y }) => (
+            <tr key={`${preset} ${name}`} data-flow={`${preset} ${name}`}>
+              <th scope="row">
+                {titleOf(preset)}, {name}
+              </th>
               {SHOWN.map((k) => (
-                <th scope="col" class="number" key={k}>
-                  {k}
-                </th>
+                <td class="number" key={k} data-value={y[k]}>
+                  {short(y[k]!)}
+                </td>
               ))}
             </tr>
-          </thead>
-          <tbody>
-            {value.flatMap(({ preset, now, untrained }) =>
-              [
-                { name: "now", y: now },
-                { name: "untrained", y: untrained },
-              ].map(({ name, y }) => (
-                <tr key={`${preset} ${name}`} data-flow={`${preset} ${name}`}>
-                  <th scope="row">
-                    {titleOf(preset)}, {name}
-                  </th>
-                  {SHOWN.map((k) => (
-                    <td class="number" key={k} data-value={y[k]}>
-                      {short(y[k]!)}
-                    </td>
-                  ))}
-                </tr>
-              )),
-            )}
-          </tbody>
-        </table>
-      </Scroll>
+          )),
+        )}
+      </Table>
     </>
   );
 }

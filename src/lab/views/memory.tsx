@@ -8,8 +8,8 @@ import { answered, inspector } from "../inspector.ts";
 import { titleOf } from "../kinds.ts";
 import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
-import { Scroll } from "../scroll.tsx";
-import { ModelKey } from "../setup.tsx";
+import { Table } from "../table.tsx";
+import { ModelKey } from "../model-key.tsx";
 import { ColourScale, Waiting } from "../reading.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
@@ -86,38 +86,29 @@ function Strongest({ influence, characters }: { influence: Float32Array; charact
     .slice(0, STRONGEST);
   const most = influence[order[0]!]!;
   return (
-    <Scroll label="What moved this guess most">
-      <table class="narrow" data-table="strongest">
-        <thead>
-          <tr>
-            <th scope="col">Moved it most</th>
-            {order.map((i) => (
-              <th scope="col" class="number" key={i}>
-                <code>{visible(characters[i]!)}</code>
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          <tr>
-            <th scope="row">characters back</th>
-            {order.map((i) => (
-              <td class="number" key={i}>
-                {last - i}
-              </td>
-            ))}
-          </tr>
-          <tr>
-            <th scope="row">of the strongest</th>
-            {order.map((i) => (
-              <td class="number" key={i}>
-                {((100 * influence[i]!) / most).toFixed(0)} %
-              </td>
-            ))}
-          </tr>
-        </tbody>
-      </table>
-    </Scroll>
+    <Table
+      label="What moved this guess most"
+      class="narrow"
+      name="strongest"
+      columns={["Moved it most", ...order.map((i) => ({ number: <code>{visible(characters[i]!)}</code> }))]}
+    >
+      <tr>
+        <th scope="row">characters back</th>
+        {order.map((i) => (
+          <td class="number" key={i}>
+            {last - i}
+          </td>
+        ))}
+      </tr>
+      <tr>
+        <th scope="row">of the strongest</th>
+        {order.map((i) => (
+          <td class="number" key={i}>
+            {((100 * influence[i]!) / most).toFixed(0)} %
+          </td>
+        ))}
+      </tr>
+    </Table>
   );
 }
 
@@ -214,48 +205,34 @@ function MemoryTasks() {
 function MemoryTable() {
   return (
     <>
-      <Scroll label="The test of memory">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Model</th>
-              {MEMORY_LAGS.map((lag) => (
-                <th scope="col" class="number" key={lag}>
-                  {lag} characters
-                </th>
-              ))}
-              <th scope="col" class="number">
-                Longest solved
+      <Table
+        label="The test of memory"
+        columns={["Model", ...MEMORY_LAGS.map((lag) => ({ number: `${lag} characters` })), { number: "Longest solved" }]}
+      >
+        {PRESET_NAMES.map((preset) => {
+          const parts = found(preset);
+          const done = parts.length === MEMORY_LAGS.length || (parts.at(-1) ?? 1) < SOLVED;
+          return (
+            <tr key={preset} data-memory={preset}>
+              <th scope="row">
+                <ModelKey preset={preset} /> {titleOf(preset)}
               </th>
+              {MEMORY_LAGS.map((lag, i) => (
+                <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
+                  {parts[i] !== undefined
+                    ? `${parts[i] >= SOLVED ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`
+                    : trying.value?.preset === preset && trying.value.lag === lag
+                      ? "…"
+                      : "–"}
+                </td>
+              ))}
+              <td class="number" data-value="longest">
+                {done ? longest(parts) : trying.value ? "…" : "–"}
+              </td>
             </tr>
-          </thead>
-          <tbody>
-            {PRESET_NAMES.map((preset) => {
-              const parts = found(preset);
-              const done = parts.length === MEMORY_LAGS.length || (parts.at(-1) ?? 1) < SOLVED;
-              return (
-                <tr key={preset} data-memory={preset}>
-                  <th scope="row">
-                    <ModelKey preset={preset} /> {titleOf(preset)}
-                  </th>
-                  {MEMORY_LAGS.map((lag, i) => (
-                    <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
-                      {parts[i] !== undefined
-                        ? `${parts[i] >= SOLVED ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`
-                        : trying.value?.preset === preset && trying.value.lag === lag
-                          ? "…"
-                          : "–"}
-                    </td>
-                  ))}
-                  <td class="number" data-value="longest">
-                    {done ? longest(parts) : trying.value ? "…" : "–"}
-                  </td>
-                </tr>
-              );
-            })}
-          </tbody>
-        </table>
-      </Scroll>
+          );
+        })}
+      </Table>
       <p class="small muted">
         Each column: part of the answers that are wholly right. One network of each kind, one try: another start may move the end
         of a row by a column or two.

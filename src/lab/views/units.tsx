@@ -4,7 +4,7 @@ import { heatColour } from "../heatmap.ts";
 import { inspector } from "../inspector.ts";
 import { PassageText, quoted } from "../passage-text.tsx";
 import { ColourScale, UnitInput, Waiting } from "../reading.tsx";
-import { Scroll } from "../scroll.tsx";
+import { Table } from "../table.tsx";
 import { useComputed } from "../use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -51,50 +51,37 @@ function Content({ snapshots, chosen, book }: ViewProps) {
       </div>
       <div>
         <h3>Who follows what</h3>
-        <Scroll label="Units by what they follow">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">In the text</th>
-                <th scope="col">Units, by correlation</th>
-                <th scope="col" class="number">
-                  Untrained
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {value.features.map(({ name, best }) => (
-                <tr key={name} data-feature={name}>
-                  <th scope="row">{name}</th>
-                  {best.length === 0 ? (
-                    <td colSpan={2} class="small muted">
-                      not in this part of the text
-                    </td>
-                  ) : (
-                    <>
-                      <td>
-                        <span class="row small">
-                          {best.map((found) => (
-                            <button
-                              type="button"
-                              key={found.unit}
-                              aria-pressed={found.unit === shown}
-                              onClick={() => setUnit(found.unit)}
-                            >
-                              {found.unit} <span class="muted">{fixed(found.correlation, 2)}</span>
-                              <span class="hidden"> for {name}</span>
-                            </button>
-                          ))}
-                        </span>
-                      </td>
-                      <td class="number muted">{fixed(Math.abs(value.untrained[name]!), 2)}</td>
-                    </>
-                  )}
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
+        <Table label="Units by what they follow" columns={["In the text", "Units, by correlation", { number: "Untrained" }]}>
+          {value.features.map(({ name, best }) => (
+            <tr key={name} data-feature={name}>
+              <th scope="row">{name}</th>
+              {best.length === 0 ? (
+                <td colSpan={2} class="small muted">
+                  not in this part of the text
+                </td>
+              ) : (
+                <>
+                  <td>
+                    <span class="row small">
+                      {best.map((found) => (
+                        <button
+                          type="button"
+                          key={found.unit}
+                          aria-pressed={found.unit === shown}
+                          onClick={() => setUnit(found.unit)}
+                        >
+                          {found.unit} <span class="muted">{fixed(found.correlation, 2)}</span>
+                          <span class="hidden"> for {name}</span>
+                        </button>
+                      ))}
+                    </span>
+                  </td>
+                  <td class="number muted">{fixed(Math.abs(value.untrained[name]!), 2)}</td>
+                </>
+              )}
+            </tr>
+          ))}
+        </Table>
         <p class="small muted">
           Over {count(value.steps)} characters from here. Untrained: the best of any unit, whatever its sign, in the same network
           with fresh weights.
