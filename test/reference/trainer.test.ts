@@ -260,6 +260,48 @@ describe("a trainer", () => {
     trainer.dispose();
   });
 
+  it("tells what keeps its checkpoints the step, and whether it has just been found the best", async () => {
+    const kept: object[] = [];
+    const trainer = makeTrainer({
+      valFraction: 0.2,
+      evalInterval: 2,
+      checkpointInterval: 1,
+      onCheckpoint: async (of, info) => {
+        expect(of).toBe(trainer);
+        kept.push(info);
+        return info.step === 3 ? undefined : `file ${info.step}`;
+      },
+    });
+    const paths: string[] = [];
+    for await (const event of trainer.run({ maxSteps: 4 })) if (event.event === "checkpoint") paths.push(event.path);
+    expect(kept.slice(0, 3)).toEqual([
+      { step: 1, best: false },
+      { step: 2, best: true },
+      { step: 3, best: false },
+    ]);
+    expect(paths).toEqual(["file 1", "file 2", "file 4"]);
+    trainer.dispose();
+  });
+
+  it("drops other units for a seed that differs in its last bit only, however large", async () => {
+    const lossesOf = async (seed: number): Promise<number[]> => {
+      const model = LanguageModel.create(device, {
+        cell: "rnn",
+        vocabSize: tokenizer.size,
+        hiddenSize: 5,
+        numLayers: 2,
+        dropout: 0.5,
+      });
+      const trainer = Trainer.create(model, tokenizer.encode(text), { ...SMALL, seed, logInterval: 1 });
+      const losses: number[] = [];
+      for await (const event of trainer.run({ maxSteps: 3 })) if (event.event === "step") losses.push(event.loss);
+      model.dispose();
+      return losses;
+    };
+    expect(await lossesOf(2 ** 32 - 1)).not.toEqual(await lossesOf(2 ** 32 - 2));
+    expect(await lossesOf(7)).toEqual(await lossesOf(7));
+  });
+
   it("without a validation part has nothing to evaluate", async () => {
     const trainer = makeTrainer({});
     await expect(trainer.evaluate()).rejects.toMatchObject({
@@ -359,6 +401,27 @@ describe("a run that is aborted", () => {
     expect(trainer.evaluationDue).toBe(false);
     expect((await eventsOf(trainer, 4, new AbortController().signal)).map(({ event }) => event)).toEqual(["start", "end"]);
     small.dispose();
+  });
+
+  it("in the midst of that evaluation, too, has it to come still", async () => {
+    const small = new SmallDevice();
+    const trainer = makeTrainer({ valFraction: 0.3, evalInterval: 2 }, small);
+    await eventsOf(trainer, 1, new AbortController().signal);
+    trainer.evaluationDue = true;
+    const controller = new AbortController();
+    small.before = () => controller.abort();
+    expect((await eventsOf(trainer, 4, controller.signal)).map(({ event }) => event)).toEqual(["start", "end"]);
+    expect(trainer.evaluationDue).toBe(true);
+    small.dispose();
+  });
+
+  it("in the midst of an evaluation, and goes on without a validation part, has none to make", async () => {
+    for (const valFraction of [0, 0.003]) {
+      const trainer = makeTrainer({ valFraction, evalInterval: 2 });
+      trainer.evaluationDue = true;
+      expect(await finish(trainer, 2)).toEqual(["start", "end done"]);
+      trainer.dispose();
+    }
   });
 
   it("for its signal's reason only: what fails by itself is an error still", async () => {
