@@ -92,6 +92,8 @@ describe("carried batches", () => {
           expect(make(1, alone + 1)).toThrow(isTooShort);
         }
         expect([batch > 0, windows > 0]).toEqual([length > T, length > B]);
+        expect(alone > 0).toBe(length > 1 && length <= Math.min(B, T));
+        expect(message).not.toMatch(/at most (0|-)/);
         // A text of one character has nothing to predict, whatever the sizes.
         expect(Boolean(batch || windows || alone)).toBe(length > 1);
         expect(message).toMatch(/a longer text$/);

@@ -274,6 +274,23 @@ describe("a text from the network", () => {
     }
   });
 
+  it("is not fetched for what is no address, by no function, nor told to none", async () => {
+    const refused = async (url: unknown, options: unknown, code: string, message: string): Promise<void> => {
+      const coming = fetchText(url as string, options as FetchOptions);
+      await expect(coming).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
+    };
+    await refused(new URL("http://localhost"), {}, "E_DATA", "fetchText: the address must be a string, got an object");
+    await refused(base, { signal: 1 }, "E_CONFIG", "fetchText: signal must be an AbortSignal, got 1");
+    await refused(base, { fetch: "get" }, "E_CONFIG", 'fetchText: fetch must be a function, got "get"');
+    await refused(base, { onProgress: true }, "E_CONFIG", "fetchText: onProgress must be a function, got true");
+    expect(() => findBook(7 as never)).toThrow("findBook: the name must be a string, got 7");
+    expect(() => stripGutenberg(null as never)).toThrow("stripGutenberg: the text must be a string, got null");
+  });
+
+  it("that has no body is empty", async () => {
+    expect(await fetchText(base, { fetch: async () => new Response(null) })).toBe("");
+  });
+
   it("that the caller may give up still has its own limit", async () => {
     const { signal } = new AbortController();
     const coming = fetchText(`${base}/silent`, { signal, timeout: 60 });

@@ -147,7 +147,9 @@ describe("a damaged file", () => {
     }
     expect(() => decodeSafeTensors(bytes.subarray(0, 7))).toThrow("7 bytes, at least 8 expected");
     expect(() => decodeSafeTensors(bytes.subarray(0, headerEnd - 1))).toThrow("cut short: the header needs");
-    expect(() => decodeSafeTensors(bytes.subarray(0, bytes.length - 1))).toThrow('cut short: tensor "scalar" ends at byte');
+    expect(() => decodeSafeTensors(bytes.subarray(0, bytes.length - 1))).toThrow(
+      `cut short: tensor "scalar" ends at byte ${bytes.length}, the file at ${bytes.length - 1}`,
+    );
   });
 
   it("with any one byte of its header changed is read or refused, never worse", () => {
@@ -208,6 +210,8 @@ describe("a damaged file", () => {
     ["a header that is no JSON", fileOf("{'a': 1}"), "its header is not JSON"],
     ["a header that is no UTF-8", fileOf(Uint8Array.of(0x22, 0xff, 0x22)), "its header is not JSON"],
     ["an array for a header", fileOf("[]"), "its header is no object"],
+    ["a number for a header", fileOf("5"), "its header is no object"],
+    ["a text for a header", fileOf('"ab"'), "its header is no object"],
     ["null for a header", fileOf("null"), "its header is no object"],
     ["half precision", fileOf(tensor({ dtype: "F16", data_offsets: [0, 4] }), 8), 'tensor "a" is F16, only F32 is read'],
     ["no dtype", fileOf(tensor({ dtype: undefined }), 8), 'tensor "a" is undefined, only F32 is read'],

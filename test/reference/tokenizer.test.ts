@@ -96,6 +96,12 @@ describe("an unknown character", () => {
     expect(() => tokenizer.encode("\ud83d")).toThrow('unknown character "\\ud83d" (U+D83D) at position 0; ');
   });
 
+  it("is named with the first 200 of the characters that are known", () => {
+    const many = CharTokenizer.fromText(String.fromCodePoint(...Array.from({ length: 300 }, (_, i) => 0x4e00 + i)));
+    const known = String.fromCodePoint(...Array.from({ length: 200 }, (_, i) => 0x4e00 + i));
+    expect(() => many.encode("a")).toThrow(new RegExp(`; the model knows 300: ${known}$`));
+  });
+
   it("is found in any text, each kind once, at the first place where it stands", () => {
     fc.assert(
       fc.property(anyText, (text) => {

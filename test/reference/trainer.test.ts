@@ -3,12 +3,16 @@ import { afterAll, describe, expect, it } from "vitest";
 import { GatewiseError } from "../../src/errors.ts";
 import { METRIC } from "../../src/kernels/reduce.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
+import { languageModelConfig } from "../../src/models/config.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import { openDevice, type Device, type Plan, type RecordOptions } from "../../src/runtime/device.ts";
 import type { FlatTensors, Recorder } from "../../src/runtime/recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "../../src/runtime/tensor.ts";
 import type { TrainingEvent } from "../../src/training/events.ts";
+import { makeHostBuffers } from "../../src/training/host-buffers.ts";
+import { recordUpdate } from "../../src/training/optimizers.ts";
+import { trainingOptions } from "../../src/training/options.ts";
 import { isExploded, Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 
 const device = await openDevice({ prefer: "cpu" });
@@ -73,6 +77,45 @@ it("a batch that fits in no memory is E_LIMIT and leaves nothing behind", () => 
   );
   expect(device.memory()).toEqual(before);
   model.dispose();
+});
+
+it("buffers that fit in no memory, of a batch that would, are E_LIMIT for their reason", () => {
+  const config = languageModelConfig({ vocabSize: 3, hiddenSize: 2 ** 16 });
+  const options = { ...trainingOptions({}), batchSize: 2 ** 20, seqLen: 1 };
+  expect(() => makeHostBuffers(options, config)).toThrow(
+    expect.objectContaining({
+      code: "E_LIMIT",
+      message: "batchSize 1048576 × seqLen 1 does not fit in memory; make them smaller",
+      cause: expect.any(RangeError),
+    }),
+  );
+});
+
+it("the norm of up to 131,072 numbers is found in one dispatch, of more in two; the update is one more", async () => {
+  for (const [length, dispatches] of [
+    [131_072, 2],
+    [131_076, 3],
+  ] as const) {
+    const tensor = (name: string, ...shape: number[]): Tensor => device.tensor({ name, shape });
+    const [parameters, gradients, m] = ["parameters", "gradients", "m"].map((name) => tensor(name, length));
+    const rows = device.tensor({ name: "rows", shape: [2, 2], stored: [2, 2] });
+    const tensors = {
+      parameters,
+      gradients,
+      moments: { m },
+      schedule: tensor("schedule", 4),
+      metrics: tensor("metrics", 8),
+      rows,
+    };
+    device.write(gradients!, new Float32Array(length).fill(0.5));
+    const options = { optimizer: "sgd", clip: 0, weightDecay: 0, momentum: 0 } as const;
+    const plan = await device.record("update", (recorder) => recordUpdate(recorder, tensors as never, options));
+    expect(plan.dispatches).toBe(dispatches);
+    await plan.run();
+    expect((await device.read(tensors.metrics))[METRIC.norm]).toBeCloseTo(0.5 * Math.sqrt(length), 3);
+    plan.dispose();
+    device.free(parameters!, gradients!, m!, rows, tensors.schedule, tensors.metrics);
+  }
 });
 
 it("a token that the model does not know is refused by its place, and leaves nothing behind", () => {
