@@ -14,7 +14,8 @@
 //   A mutant of what runs while a file is loaded costs a run of all tests, the others only the tests that reach them, so
 //   that the two or three hundred of the former would take longer than the thousands of the latter.
 //
-// Survivors that are no faults, because they change nothing that can be seen, stand in test/mutants/equivalent.json.
+// Survivors that are no faults, because they change nothing that can be seen, stand in test/mutants/equivalent.json: the
+// line, what stands there instead, and of what, where that could be more than one thing of the line.
 import { spawnSync } from "node:child_process";
 import {
   cpSync,
@@ -199,7 +200,7 @@ function shareOf(file) {
 
 /** Prints what survived and the scores, by file and by folder. @param {{ files: Record<string, { source: string, mutants: any[] }> }} report */
 function tellStryker({ files: reported }) {
-  /** @type {{ file: string, line: string, replace: string, why: string }[]} */
+  /** @type {{ file: string, line: string, original?: string, replace: string, why: string }[]} */
   const equivalent = JSON.parse(readFileSync(join(lists, "equivalent.json"), "utf8"));
   /** @type {Record<string, { found: number, missed: number }>} */
   const scores = {};
@@ -210,20 +211,24 @@ function tellStryker({ files: reported }) {
       if (!found && !["Survived", "NoCoverage"].includes(status)) continue;
       const { start, end } = location;
       const line = lines[start.line - 1]?.trim();
-      if (!found && equivalent.some((each) => each.file === file && each.line === line && each.replace === replacement)) continue;
+      const length = end.line === start.line ? end.column - start.column : undefined;
+      const original = lines
+        .slice(start.line - 1, end.line)
+        .join("\n")
+        .slice(start.column - 1)
+        .slice(0, length);
+      /** @param {typeof equivalent[number]} each */
+      const isThis = (each) =>
+        each.file === file && each.line === line && each.replace === replacement && (each.original ?? original) === original;
+      if (!found && equivalent.some(isThis)) continue;
       for (const group of [file, `${dirname(file)}/`, "all"]) {
         const score = (scores[group] ??= { found: 0, missed: 0 });
         if (found) score.found++;
         else score.missed++;
       }
       if (found) continue;
-      const original = lines
-        .slice(start.line - 1, end.line)
-        .join("\n")
-        .slice(start.column - 1);
-      const length = end.line === start.line ? end.column - start.column : undefined;
       console.log(`✗ ${file}:${start.line}: ${mutatorName}${status === "NoCoverage" ? ", not covered" : ""}: ${line}`);
-      console.log(`    ${shortened(original.slice(0, length))}  →  ${shortened(replacement)}`);
+      console.log(`    ${shortened(original)}  →  ${shortened(replacement)}`);
     }
   }
   for (const [group, { found, missed }] of Object.entries(scores).sort())
