@@ -59,10 +59,12 @@ describe("a device that computes rightly", () => {
   it("passes the quick form, which has the probes and every cell's gradients for both losses, and nothing is left", async () => {
     const before = device.memory();
     const told: CheckResult[] = [];
+    const begun = performance.now();
     const report = await checkGradients(device, { quick: true, onResult: (result) => told.push(result) });
+    const seconds = (performance.now() - begun) / 1000;
     expect(report).toMatchObject({ passed: true, device: "CPU float32" });
     expect(report.seconds).toBeGreaterThan(0);
-    expect(report.seconds).toBeLessThan(60);
+    expect(report.seconds).toBeLessThanOrEqual(seconds);
     expect(told).toEqual(report.results);
     expect(failuresOf(report)).toEqual([]);
     expect(report.results.map(({ part, name }) => `${part}: ${name}`)).toEqual([
