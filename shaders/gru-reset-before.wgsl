@@ -8,9 +8,9 @@ const GATES: u32 = 3u;
 @group(0) @binding(1) var<storage, read> xProjection: array<vec4f>; // [R, 3, H]: x·W_ihᵀ + b_ih
 @group(0) @binding(2) var<storage, read> rows: array<u32>; // [T, B]
 @group(0) @binding(3) var<storage, read> packed: array<Weight4>; // [H + 1, 3, H]: W_hhᵀ, then b_hh
-@group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // what W_hh multiplies: h [T + 1, B, H], then resetH
+@group(0) @binding(4) var<storage, read_write> h: array<vec4f>; // what W_hh multiplies: h [T + 1, B, H], then gatedH
 @group(0) @binding(5) var<storage, read_write> gates: array<Saved4>; // [T, B, 3, H]: r, z, n
-@group(0) @binding(6) var<storage, read_write> resetH: array<vec4f>; // [T, B, H]: r ⊙ h
+@group(0) @binding(6) var<storage, read_write> gatedH: array<vec4f>; // [T, B, H]: r ⊙ h
 
 @compute @workgroup_size(WORKGROUP)
 fn forwardGates(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
@@ -25,7 +25,7 @@ fn forwardGates(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocati
     let r = unitSigmoid(sumR[i] + gateBias(0u, unit) + xProjection[x], unit);
     gates[3u * cell * n + unit] = Saved4(r);
     gates[(3u * cell + 1u) * n + unit] = Saved4(unitSigmoid(sumZ[i] + gateBias(1u, unit) + xProjection[x + n], unit));
-    resetH[cell * n + unit] = r * h[cell * n + unit];
+    gatedH[cell * n + unit] = r * h[cell * n + unit];
   }
 }
 

@@ -2,7 +2,7 @@ export { GatewiseError, type ErrorCode } from "./errors.ts";
 export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
 export type { Tuner, TuningProgress } from "./runtime/tuner.ts";
 export type { Tuned, TuningStore } from "./runtime/tuning-memory.ts";
-export { LanguageModel, type LanguageModelOptions } from "./models/language-model.ts";
+export { LanguageModel, sampleText, type LanguageModelOptions } from "./models/language-model.ts";
 export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
 export {
   Recurrent,
@@ -16,7 +16,7 @@ export {
 } from "./models/recurrent.ts";
 export type { CellName } from "./models/cells.ts";
 export type { StateDict } from "./models/parameters.ts";
-export { sampleText, type SampleOptions, type TextCodec } from "./models/sample.ts";
+export type { SampleOptions, TextCodec } from "./models/sample.ts";
 export { CharTokenizer } from "./data/tokenizer.ts";
 export { BOOKS, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
 export { Trainer, type RunOptions, type TrainerOptions } from "./training/trainer.ts";

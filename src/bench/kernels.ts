@@ -1,22 +1,14 @@
 // The kernels of a training step at sizes that matter, each as a rate and as a share of the adapter's own limit.
 import { adam } from "../kernels/adam.ts";
 import { embedding } from "../kernels/embedding.ts";
+import type { Tensors } from "../kernels/cell.ts";
 import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
 import { reduce } from "../kernels/reduce.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax-cross-entropy.ts";
-import { CELLS, CELL_NAMES, type CellName } from "../models/cells.ts";
-import {
-  makeLayer,
-  makeLayerGradients,
-  recordStep,
-  recordSteps,
-  recordStepsBackward,
-  type Layer,
-} from "../models/recurrent-layer.ts";
+import { CELL_DEFAULTS, CELL_NAMES, CELLS, type CellName } from "../models/cells.ts";
 import type { Device, Plan } from "../runtime/device.ts";
 import type { AdapterLimits } from "../runtime/probe.ts";
 import { Recorder, type DispatchCommand } from "../runtime/recorder.ts";
-import { pad4 } from "../runtime/tensor.ts";
 import { timeInterleaved, type Timing } from "./measure.ts";
 
 /** One kernel at one size. */
@@ -67,12 +59,10 @@ export function kernelBenchmarks(most = 2e9): readonly KernelBenchmark[] {
   ];
   const plain = new Set<string>();
   for (const cell of CELL_NAMES) {
-    const { gates } = CELLS[cell];
-    for (const { B, H } of STEP_SIZES) {
-      plain.add(`${B}×${gates * H}×${H}`);
-      plain.add(`${B}×${H}×${gates * H}`);
-    }
+    for (const sizes of STEP_SIZES)
+      for (const direction of ["forward", "backward"] as const) plain.add(step(cell, direction, sizes).product ?? "");
   }
+  plain.delete("");
   for (const sizes of plain) all.push(product("nn", ...(sizes.split("×").map(Number) as [number, number, number])));
   for (const cell of CELL_NAMES) {
     for (const sizes of STEP_SIZES) all.push(step(cell, "forward", sizes), step(cell, "backward", sizes));
@@ -163,33 +153,38 @@ function product(op: "nn" | "nt" | "tn", M: number, N: number, K: number): Kerne
   };
 }
 
-function layerOf(r: Recorder, cell: CellName, T: number, B: number, H: number): Layer {
-  const { gates } = CELLS[cell];
-  const xProjection = r.tensor({ name: "x", shape: [73, gates, H] });
-  const rows = r.tensor({ name: "rows", shape: [T, B], dtype: "u32" });
-  const shape = { cell: CELLS[cell], T, B, H, relu: false };
-  return makeLayer(r, "bench", shape, { xProjection, rows, gather: true });
+/** The sizes N×K of a cell's product with its state, where it has one. */
+function recurrentProduct(cell: CellName, H: number): readonly [N: number, K: number] | undefined {
+  const { shape } = CELLS[cell].parameters(configOf(H), [1]).find((spec) => spec.shape[1] === H) ?? {};
+  return shape as readonly [number, number] | undefined;
 }
 
-function weightsOf(r: Recorder, { shape: { cell, H } }: Layer) {
-  const weightHh = r.tensor({ name: "W_hh", shape: [cell.gates, H, H], stored: [cell.gates, pad4(H), pad4(H)] });
-  return { weightIh: weightHh, weightHh, biasIh: undefined, biasHh: undefined };
+const configOf = (hiddenSize: number) => ({ ...CELL_DEFAULTS, hiddenSize, bias: false });
+
+/** A layer on tokens, one-hot, with the gradients of its weights. */
+function layerOf(r: Recorder, cell: CellName, T: number, B: number, H: number) {
+  const V = 73;
+  const config = configOf(H);
+  const weights = (name: string): Tensors =>
+    Object.fromEntries(
+      CELLS[cell].parameters(config, [V]).map(({ tensor }) => [tensor.name, r.tensor({ ...tensor, name: name + tensor.name })]),
+    );
+  const tokens = r.tensor({ name: "tokens", shape: [T, B], dtype: "u32" });
+  const input = { parts: [], tokens: { tokens, V } };
+  const layer = CELLS[cell].record(r, { name: "bench", T, B, config, weights: weights(""), input });
+  const dOutput = r.tensor({ name: "dOutput", shape: [T, B, H] });
+  return { forward: layer.forward, backward: layer.backward(r, { dOutput, weights: weights("d"), inputs: [] }) };
 }
 
-/** One fused step; backward the last but one, which has gradients from the step after. */
+/** One step; backward the last but one, which has gradients from the step after. */
 function step(cell: CellName, direction: "forward" | "backward", { B, H }: { B: number; H: number }): KernelBenchmark {
+  const [N, K] = recurrentProduct(cell, H) ?? [];
   return {
     kernel: `${cell} step ${direction}`,
     sizes: `B=${B} H=${H}`,
-    operations: 2 * CELLS[cell].gates * B * H * H,
-    product: direction === "forward" ? `${B}×${CELLS[cell].gates * H}×${H}` : `${B}×${H}×${CELLS[cell].gates * H}`,
-    record: (r) => {
-      const layer = layerOf(r, cell, 2, B, H);
-      if (direction === "forward") return recordStep(r, layer, 0);
-      const gradients = makeLayerGradients(r, "bench", layer, weightsOf(r, layer));
-      const params = { B, H, t: 0, count: 1, gather: 1, last: 0, relu: 0 };
-      CELLS[cell].backward(r, layer.tensors, gradients, params);
-    },
+    operations: B * CELLS[cell].costs(configOf(H), H).stepWork,
+    ...(N && { product: direction === "forward" ? `${B}×${N}×${K}` : `${B}×${K}×${N}` }),
+    record: (r) => layerOf(r, cell, 2, B, H)[direction].steps(0, 1),
   };
 }
 
@@ -199,13 +194,8 @@ function steps(cell: CellName, direction: "forward" | "backward"): KernelBenchma
   return {
     kernel: `${cell} all steps ${direction}`,
     sizes: `B=${B} H=${H} T=${T}`,
-    operations: 2 * CELLS[cell].gates * B * H * H * (direction === "forward" ? T : T - 1),
-    record: (r) => {
-      const layer = layerOf(r, cell, T, B, H);
-      if (direction === "forward") return recordSteps(r, layer);
-      const weights = weightsOf(r, layer);
-      recordStepsBackward(r, layer, makeLayerGradients(r, "bench", layer, weights), weights);
-    },
+    operations: B * CELLS[cell].costs(configOf(H), H).stepWork * (direction === "forward" ? T : T - 1),
+    record: (r) => layerOf(r, cell, T, B, H)[direction].steps(direction === "forward" ? 0 : T - 1, T),
   };
 }
 

@@ -1,7 +1,7 @@
 // Whole training steps, sampling, and how time grows with the sizes.
 import { GatewiseError } from "../errors.ts";
 import { PRESETS, type PresetName } from "../models/config.ts";
-import { cellOf } from "../models/cells.ts";
+import { CELL_DEFAULTS, cellOf } from "../models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../models/language-model.ts";
 import { makeEvaluator } from "../training/evaluate.ts";
 import { Trainer } from "../training/trainer.ts";
@@ -55,11 +55,10 @@ const modelOptions = ({ preset, H }: Pick<TrainingSizes, "preset" | "H">): Langu
 /** Floating-point operations of one training step: products forward, and twice that backward. */
 export function trainingOperations({ preset, H, B, T }: TrainingSizes): number {
   const { cell, input } = PRESETS[preset];
-  const { gates } = cellOf({ cell, resetAfter: true });
-  const recurrent = 2 * B * T * gates * H * H;
+  const { inputWork, stepWork } = cellOf({ cell }).costs({ ...CELL_DEFAULTS, hiddenSize: H }, E);
   const head = 2 * B * T * V * H;
-  const table = input === "embedding" ? 2 * V * gates * H * E : 0;
-  return 3 * (recurrent + head + table);
+  const table = input === "embedding" ? V * inputWork : 0;
+  return 3 * (B * T * stepWork + head + table);
 }
 
 /** A trainer that runs one step at a time. */

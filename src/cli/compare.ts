@@ -80,7 +80,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const config = (preset: PresetName) => languageModelConfig({ ...modelOptions, ...PRESETS[preset], vocabSize: tokenizer.size });
   const presets = PRESET_NAMES;
   presets.forEach(config);
-  idleFlags(config("lstm"), options).forEach(warn);
+  idleFlags(config(PRESET_NAMES[0]!), options).forEach(warn);
 
   return withDevice(flags, async (device) => {
     const stop = listenForStop(() => say("stopping after this step"));

@@ -1,7 +1,8 @@
 // The flags of training and the fields they set: one table for parsing, for --help, for what a resumed run may
 // change, and for error messages that name the flag instead of the field.
 import { Command, InvalidArgumentError, Option } from "commander";
-import { CELL_NAMES } from "../models/cells.ts";
+import type { CellOption } from "../kernels/cell.ts";
+import { CELL_NAMES, CELL_OPTIONS, type CellOptions } from "../models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS, PRESET_NAMES, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
 import { TRAINING_DEFAULTS, type TrainingOptions } from "../training/options.ts";
@@ -25,14 +26,12 @@ const MODEL_FLAGS: readonly Flag<keyof ModelOptions>[] = [
   { field: "embeddingSize", flags: "--embedding <n>", help: "size of the embeddings" },
   { field: "numLayers", flags: "--layers <n>", help: "recurrent layers" },
   { field: "dropout", flags: "--dropout <p>", help: "probability of dropping an output between layers" },
-  {
-    field: "resetAfter",
-    flags: "--gru-reset <when>",
-    help: "GRU: reset gate after or before the product",
-    words: ["after", "before"],
-  },
-  { field: "nonlinearity", flags: "--nonlinearity <name>", help: "RNN: its nonlinearity", words: ["tanh", "relu"] },
-  { field: "forgetBias", flags: "--forget-bias <x>", help: "LSTM: where the forget gate's bias starts" },
+  ...Object.entries<CellOption>(CELL_OPTIONS).map(([field, { flags, help, values, words }]) => ({
+    field: field as keyof CellOptions,
+    flags,
+    help,
+    ...(values && { words: words ?? values.map(String) }),
+  })),
   {
     field: "precision",
     flags: "--precision <format>",
@@ -66,9 +65,13 @@ const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
 const ALL_FLAGS: readonly Flag<string>[] = [...MODEL_FLAGS, ...TRAINING_FLAGS];
 const DEFAULTS: Readonly<Record<string, unknown>> = { ...LANGUAGE_MODEL_DEFAULTS, ...TRAINING_DEFAULTS };
 
-/** "after" and "before" stand for the boolean `resetAfter`. */
-const toField = (field: string, value: unknown): unknown => (field === "resetAfter" ? value === "after" : value);
-const toFlag = (field: string, value: unknown): unknown => (field === "resetAfter" ? (value ? "after" : "before") : value);
+/** A cell's option may have words for its values, such as "after" for true; others stand for themselves. */
+function translate(field: string, value: unknown, from: "values" | "words", to: "values" | "words"): unknown {
+  const option = Object.entries<CellOption>(CELL_OPTIONS).find(([name]) => name === field)?.[1];
+  return option?.words ? option[to]![option[from]!.indexOf(value as never)] : value;
+}
+const toField = (field: string, word: unknown): unknown => translate(field, word, "words", "values");
+const toFlag = (field: string, value: unknown): unknown => translate(field, value, "values", "words");
 
 /** Parses a number as a whole: Number("") is 0, and parseFloat would take "12x". */
 function parseNumber(text: string): number {

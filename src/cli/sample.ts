@@ -1,4 +1,5 @@
-import { sampleText, type SampleOptions } from "../models/sample.ts";
+import { sampleText } from "../models/language-model.ts";
+import type { SampleOptions } from "../models/sample.ts";
 import { modelFromCheckpoint } from "../training/checkpoint.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { readPrompt } from "./data.ts";

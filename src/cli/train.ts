@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { join, resolve } from "node:path";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
-import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { languageModelConfig, modelName, type LanguageModelConfig } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import {
@@ -163,11 +163,6 @@ function changedConfig(config: LanguageModelConfig, typed: Partial<ModelOptions>
     );
   }
   return languageModelConfig({ ...config, ...typed });
-}
-
-/** "lstm", "one-hot-rnn": as the presets are called. */
-function modelName({ cell, input }: LanguageModelConfig): string {
-  return input === "one-hot" ? `one-hot-${cell}` : cell === "rnn" ? "embedding-rnn" : cell;
 }
 
 /**

@@ -22,13 +22,13 @@ import {
 
 const forwardGates = entry({
   params: STEP_PARAMS,
-  bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", gates: "read_write", resetH: "read_write" },
+  bindings: { xProjection: "read", rows: "read", packed: "read", h: "read_write", gates: "read_write", gatedH: "read_write" },
   variants: STEP_VARIANTS,
   workgroups: stepWorkgroups,
   tuneBy: stepSizes,
   halves: STEP_HALVES,
   work: ({ B, H }) => 4 * B * H * H,
-  reference({ xProjection, rows, packed, h, gates, resetH }, { B, H, t, gather }) {
+  reference({ xProjection, rows, packed, h, gates, gatedH }, { B, H, t, gather }) {
     const n = pad4(H);
     const sum = new Float64Array(3 * n);
     for (let b = 0; b < B; b++) {
@@ -39,7 +39,7 @@ const forwardGates = entry({
         const r = sigmoid(sum[u]! + xProjection[x + u]!);
         gates[3 * cell * n + u] = r;
         gates[(3 * cell + 1) * n + u] = sigmoid(sum[n + u]! + xProjection[x + n + u]!);
-        resetH[cell * n + u] = r * h[cell * n + u]!;
+        gatedH[cell * n + u] = r * h[cell * n + u]!;
       }
     }
   },
@@ -48,7 +48,7 @@ const forwardGates = entry({
       ...forwardInputs(B, H, T, 3),
       h: { shape: [T + 1, B, H] },
       gates: unitTensor([T, B, 3, H]),
-      resetH: { shape: [T, B, H] },
+      gatedH: { shape: [T, B, H] },
     })),
 });
 

@@ -18,6 +18,9 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import type { Cell } from "./cell.ts";
+import { gruResetBefore } from "./gru-reset-before.ts";
+import { steppedCell } from "./stepped-cell.ts";
 import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
@@ -121,3 +124,50 @@ const backward = entry({
 });
 
 export const gru = defineKernel("gru", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);
+
+export interface GruOptions {
+  /** GRU: whether the reset gate acts after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014). */
+  readonly resetAfter: boolean;
+}
+
+type GruCell = Cell<GruOptions, "gru" | "gru-reset-before">;
+
+/** r ⊙ (h·W_hnᵀ + b_hn) after the product; before it the candidate's own product has the reset gate in it. */
+const makeCell = (resetAfter: boolean): GruCell =>
+  steppedCell({
+    name: "gru",
+    gates: ["r", "z", "n"],
+    states: ["h"],
+    options: {
+      resetAfter: {
+        fallback: true,
+        values: [true, false],
+        words: ["after", "before"],
+        flags: "--gru-reset <when>",
+        help: "GRU: reset gate after or before the product",
+      },
+    },
+    forms: { gru: {}, "gru-reset-before": { resetAfter: false } },
+    ...(resetAfter
+      ? { saved: 4, forward: [gru.forward], backward: [gru.backward] }
+      : {
+          saved: 3,
+          ofH: 2,
+          forward: [gruResetBefore.forwardGates, gruResetBefore.forwardCandidate],
+          backward: [gruResetBefore.backwardCandidate, gruResetBefore.backwardReset],
+        }),
+    unit({ input, state, before }) {
+      const [r, z] = [sigmoid(input[0]! + state[0]!), sigmoid(input[1]! + state[1]!)];
+      const n = Math.tanh(input[2]! + (resetAfter ? r * state[2]! : state[2]!));
+      return { gates: [r, z, n], after: { h: (1 - z) * n + z * before.h! } };
+    },
+  });
+const [after, before] = [makeCell(true), makeCell(false)];
+const formOf = ({ resetAfter }: GruOptions): GruCell => (resetAfter ? after : before);
+
+export const gruCell: GruCell = {
+  ...after,
+  costs: (config, inputSize) => formOf(config).costs(config, inputSize),
+  record: (recorder, site) => formOf(site.config).record(recorder, site),
+  step: (config, ...given) => formOf(config).step(config, ...given),
+};

@@ -18,6 +18,7 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import { steppedCell } from "./stepped-cell.ts";
 import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
@@ -112,3 +113,28 @@ const backward = entry({
 });
 
 export const lstm = defineKernel("lstm", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);
+
+export interface LstmOptions {
+  /** LSTM: constant to start the forget gate's bias from; undefined leaves PyTorch's uniform values. */
+  readonly forgetBias?: number | undefined;
+}
+
+export const lstmCell = steppedCell<LstmOptions, "lstm">({
+  name: "lstm",
+  gates: ["i", "f", "g", "o"],
+  saved: 4,
+  states: ["h", "c"],
+  options: {
+    forgetBias: { fallback: undefined, flags: "--forget-bias <x>", help: "LSTM: where the forget gate's bias starts" },
+  },
+  forms: { lstm: {} },
+  forward: [lstm.forward],
+  backward: [lstm.backward],
+  // Gers et al. 2000; Jozefowicz et al. 2015.
+  gateBias: ({ forgetBias }) => (forgetBias === undefined ? undefined : { gate: 1, value: forgetBias }),
+  unit({ input, state, before }) {
+    const [i, f, g, o] = input.map((x, gate) => (gate === 2 ? Math.tanh : sigmoid)(x + state[gate]!));
+    const c = f! * before.c! + i! * g!;
+    return { gates: [i!, f!, g!, o!], after: { h: o! * Math.tanh(c), c } };
+  },
+});

@@ -15,6 +15,7 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import { steppedCell } from "./stepped-cell.ts";
 import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
@@ -82,3 +83,31 @@ const backward = entry({
 });
 
 export const rnn = defineKernel("rnn", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);
+
+export interface RnnOptions {
+  /** RNN: tanh, or relu. */
+  readonly nonlinearity: "tanh" | "relu";
+}
+
+export const rnnCell = steppedCell<RnnOptions, "rnn" | "rnn-relu">({
+  name: "rnn",
+  gates: ["a"],
+  saved: 0,
+  states: ["h"],
+  options: {
+    nonlinearity: {
+      fallback: "tanh",
+      values: ["tanh", "relu"],
+      flags: "--nonlinearity <name>",
+      help: "RNN: its nonlinearity",
+    },
+  },
+  forms: { rnn: {}, "rnn-relu": { nonlinearity: "relu" } },
+  forward: [rnn.forward],
+  backward: [rnn.backward],
+  relu: ({ nonlinearity }) => nonlinearity === "relu",
+  unit({ input, state }, { nonlinearity }) {
+    const a = input[0]! + state[0]!;
+    return { gates: [a], after: { h: nonlinearity === "relu" ? Math.max(a, 0) : Math.tanh(a) } };
+  },
+});

@@ -16,18 +16,19 @@ export function estimateRun(settings: Settings, { vocabulary, characters }: Text
   let [parameters, values, flop, dispatches] = [0, 0, 0, 0];
   for (const preset of presetsOf(settings)) {
     const config = laneConfig(settings, preset, vocabulary.length);
-    const { gates: G, savedGates, cellState, separateProjection } = cellOf(config);
     const { hiddenSize: H, vocabSize: V, embeddingSize: E } = config;
+    const { inputWork, stepWork, forwardValues, backwardValues } = cellOf(config).costs(config, H);
+    const width = inputWork / (2 * H);
     const count = parameterCount(config);
     parameters += count;
-    const forward = L * T * B * H * (1 + Number(cellState) + savedGates) + (L - 1) * T * B * G * H + T * B * V;
-    const backward = L * T * B * H * (1 + G * (1 + Number(separateProjection)));
+    const forward = T * B * (L * forwardValues + (L - 1) * width + V);
+    const backward = L * T * B * backwardValues;
     // Validation has a forward pass of its own; packed weights and tables come with each.
-    values += count * (2 + moments) + 2 * forward + backward + 2 * (V + H) * G * H;
-    const input = config.input === "embedding" ? 6 * V * E * G * H : 0;
+    values += count * (2 + moments) + 2 * forward + backward + 2 * (V + H) * width;
+    const input = config.input === "embedding" ? 6 * V * E * width : 0;
     // A forward pass is a third of a step.
     const passes = totalSteps + windows / 3;
-    flop += passes * (input + T * B * (6 * L * G * H * H + 6 * (L - 1) * G * H * H + 6 * H * V));
+    flop += passes * (input + T * B * (3 * L * stepWork + 3 * (L - 1) * inputWork + 6 * H * V));
     dispatches += totalSteps * (2 * T * L + 24) + windows * (T * L + 8);
   }
   return { parameters, bytes: values * 4, flop, dispatches };

@@ -1,10 +1,12 @@
 // The configuration of a language model: its fields, defaults, presets and parameters.
 import { checkInteger, checkNumber, checkOneOf, checkOptions, given } from "../checks.ts";
 import { sizeOf } from "../runtime/tensor.ts";
-import { CELL_NAMES, cellOf, checkCellOptions, type CellName } from "./cells.ts";
-import { layerParameters, plainParameter, type ParameterSpec } from "./parameters.ts";
+import type { ParameterSpec, StateSpec } from "../kernels/cell.ts";
+import { CELL_DEFAULTS, CELL_NAMES, checkCellOptions, type CellName, type CellOptions } from "./cells.ts";
+import { plainParameter } from "./parameters.ts";
+import { stackParameters, stackStates } from "./stack.ts";
 
-export interface LanguageModelConfig {
+export interface LanguageModelConfig extends CellOptions {
   readonly cell: CellName;
   readonly input: "embedding" | "one-hot";
   readonly vocabSize: number;
@@ -14,12 +16,6 @@ export interface LanguageModelConfig {
   readonly numLayers: number;
   /** Probability of zeroing an output between layers while training. */
   readonly dropout: number;
-  /** GRU: whether the reset gate acts after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014). */
-  readonly resetAfter: boolean;
-  /** RNN: tanh, or relu. */
-  readonly nonlinearity: "tanh" | "relu";
-  /** LSTM: constant to start the forget gate's bias from; undefined leaves PyTorch's uniform values. */
-  readonly forgetBias?: number | undefined;
   /** Start from orthogonal recurrent weights instead of uniform ones. */
   readonly orthogonal: boolean;
   /**
@@ -39,6 +35,12 @@ export const PRESETS = {
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 
+/** "lstm", "one-hot-rnn": the preset that has a configuration's cell and input, or what it would be called. */
+export function modelName({ cell, input }: Pick<LanguageModelConfig, "cell" | "input">): string {
+  const preset = PRESET_NAMES.find((name) => PRESETS[name].cell === cell && PRESETS[name].input === input);
+  return preset ?? (input === "one-hot" ? `${input}-${cell}` : cell);
+}
+
 export const LANGUAGE_MODEL_DEFAULTS = {
   cell: "lstm",
   input: "embedding",
@@ -46,12 +48,10 @@ export const LANGUAGE_MODEL_DEFAULTS = {
   hiddenSize: 128,
   numLayers: 1,
   dropout: 0,
-  resetAfter: true,
-  nonlinearity: "tanh",
-  forgetBias: undefined,
+  ...CELL_DEFAULTS,
   orthogonal: false,
   precision: "f32",
-} as const satisfies Required<Omit<LanguageModelConfig, "vocabSize" | "forgetBias">> & { forgetBias: undefined };
+} as const satisfies Omit<LanguageModelConfig, "vocabSize">;
 const NAMES = ["vocabSize", ...Object.keys(LANGUAGE_MODEL_DEFAULTS)];
 const OTHER_NAMES = { hidden: "hiddenSize", embedding: "embeddingSize", layers: "numLayers" };
 
@@ -69,34 +69,33 @@ export function languageModelConfig(options: Partial<LanguageModelConfig> & { re
   const config: LanguageModelConfig = given({ ...LANGUAGE_MODEL_DEFAULTS, ...given(options ?? {}) });
   checkOneOf("cell", config.cell, CELL_NAMES);
   checkOneOf("input", config.input, ["embedding", "one-hot"]);
-  checkOneOf("nonlinearity", config.nonlinearity, ["tanh", "relu"]);
-  checkOneOf("resetAfter", config.resetAfter, [true, false]);
   checkOneOf("orthogonal", config.orthogonal, [true, false]);
   checkOneOf("precision", config.precision, ["f32", "f16"]);
   for (const field of ["vocabSize", "embeddingSize", "hiddenSize"] as const) checkInteger(field, config[field], 1, 65536);
   checkInteger("numLayers", config.numLayers, 1, 64);
   checkNumber("dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
-  if (config.forgetBias !== undefined) checkNumber("forgetBias", config.forgetBias, Number.isFinite, "a number");
   checkCellOptions("", config);
   return config;
 }
 
 /** The parameters of a model of this configuration, in the order in which they lie on the device. */
 export function parameterSpecs(config: LanguageModelConfig): readonly ParameterSpec[] {
-  const { vocabSize: V, embeddingSize: E, hiddenSize: H, numLayers, input } = config;
-  const { gates } = cellOf(config);
-  const specs: ParameterSpec[] = [];
-  if (input === "embedding") specs.push(plainParameter("embedding.weight", [V, E], { kind: "normal" }));
-  for (let l = 0; l < numLayers; l++) {
-    const inputSize = l > 0 ? H : input === "embedding" ? E : V;
-    const options = { orthogonal: config.orthogonal, ...(config.cell === "lstm" && { forgetBias: config.forgetBias }) };
-    specs.push(...layerParameters(`l${l}`, [inputSize], H, gates, options).map((s) => ({ ...s, name: `rnn.${s.name}` })));
-  }
+  const { vocabSize: V, embeddingSize: E, hiddenSize: H, input } = config;
   const bound = 1 / Math.sqrt(H);
-  specs.push(plainParameter("head.weight", [V, H], { kind: "uniform", bound }));
-  specs.push(plainParameter("head.bias", [V], { kind: "uniform", bound }));
-  return specs;
+  return [
+    ...(input === "embedding" ? [plainParameter("embedding.weight", [V, E], { kind: "normal" })] : []),
+    ...stackParameters(config, input === "embedding" ? E : V, PREFIX),
+    plainParameter("head.weight", [V, H], { kind: "uniform", bound }),
+    plainParameter("head.bias", [V], { kind: "uniform", bound }),
+  ];
 }
+
+/** In front of the names of a model's recurrent parameters. */
+export const PREFIX = "rnn.";
+
+/** The tensors of the state of B streams under their names in checkpoints: "state.h" [L, B, H], … */
+export const stateSpecs = (config: LanguageModelConfig, B: number): readonly StateSpec[] =>
+  stackStates(config, B).map(({ name, shape }) => ({ name: `state.${name}`, shape }));
 
 /** Number of parameters of a model of this configuration. @throws GatewiseError E_CONFIG */
 export const parameterCount = (config: LanguageModelConfig): number =>

@@ -12,7 +12,7 @@ import {
   type ParameterSet,
   type StateDict,
 } from "./parameters.ts";
-import { sampleText, type SampleOptions, type TextCodec } from "./sample.ts";
+import { prepareSample, type SampleOptions, type TextCodec } from "./sample.ts";
 
 /** A configuration, with defaults for what is left out, and the seed of the initial weights. */
 export type LanguageModelOptions = Partial<LanguageModelConfig> & { readonly vocabSize: number; readonly seed?: number };
@@ -92,4 +92,21 @@ export function checkModel(where: string, model: unknown): asserts model is Lang
   if (!(model instanceof LanguageModel))
     throw new GatewiseError("E_CONFIG", `${where}: expected a LanguageModel, got ${shown(model)}`);
   model.life.check(where);
+}
+
+/**
+ * Samples `count` texts; each begins with the prompt. While it draws, the model does nothing else: all characters come
+ * from the same weights.
+ *
+ * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options that are unknown or out of
+ * range, E_DISPOSED
+ */
+export async function sampleText(
+  model: LanguageModel,
+  codec: TextCodec,
+  options: SampleOptions = {},
+): Promise<readonly string[]> {
+  checkModel("sample", model);
+  const { draw, signal } = prepareSample(model, codec, options);
+  return model.life.serve("sample", draw, signal);
 }

@@ -1,27 +1,11 @@
-// Parameters: their names and shapes (PyTorch's), how they lie on the device, and their initial values.
+// Parameters on a device: flat buffers of them, their initial values, and state dicts.
 import { copyNumbers, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import type { Initializer, ParameterSpec } from "../kernels/cell.ts";
 import { fillNormal, fillUniform } from "../random.ts";
 import type { Device } from "../runtime/device.ts";
 import { makeFlatTensors, type FlatTensors } from "../runtime/recorder.ts";
-import { pad4, sizeOf, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
-
-export type Initializer =
-  | { readonly kind: "normal" }
-  | { readonly kind: "uniform"; readonly bound: number }
-  /** Each gate's square block orthogonal (Saxe et al. 2014). */
-  | { readonly kind: "orthogonal" }
-  /** Uniform, but one gate's block constant: the forget gate's bias (Gers et al. 2000; Jozefowicz et al. 2015). */
-  | { readonly kind: "gate-bias"; readonly bound: number; readonly gate: number; readonly value: number };
-
-export interface ParameterSpec {
-  readonly name: string;
-  /** PyTorch's shape. */
-  readonly shape: readonly number[];
-  /** The same values with the gates as an axis of their own, and the axes padded as kernels want them. */
-  readonly tensor: TensorSpec;
-  readonly initializer: Initializer;
-}
+import { sizeOf, type Tensor } from "../runtime/tensor.ts";
 
 /** Parameters, their gradients and optimizer moments lie in flat buffers of this kind, with the same offsets. */
 export interface ParameterSet {
@@ -78,45 +62,6 @@ export function checkFits<S extends Readonly<Record<string, number>>>(
   );
 }
 
-/**
- * The four parameters of one layer of a cell with G gates, named as PyTorch names them, with `suffix` such as "l0".
- * `input` is the shape of an input row: [in], or [2, H] above a bidirectional layer, whose halves are padded apart.
- */
-export function layerParameters(
-  suffix: string,
-  input: readonly number[],
-  H: number,
-  G: number,
-  options: { orthogonal?: boolean; forgetBias?: number; bias?: boolean } = {},
-): readonly ParameterSpec[] {
-  const bound = 1 / Math.sqrt(H);
-  const uniform: Initializer = { kind: "uniform", bound };
-  const { forgetBias, bias: biased = true } = options;
-  const bias = (value: number | undefined): Initializer =>
-    value === undefined ? uniform : { kind: "gate-bias", bound, gate: 1, value };
-  const gateSpec = (name: string, inner: readonly number[], initializer: Initializer): ParameterSpec => ({
-    name: `${name}_${suffix}`,
-    shape: inner.length > 0 ? [G * H, sizeOf(inner)] : [G * H],
-    tensor: {
-      name,
-      shape: [G, H, ...inner],
-      stored: [G, pad4(H), ...inner.map((n, i) => (i === inner.length - 1 ? pad4(n) : n))],
-    },
-    initializer,
-  });
-  const weights = [
-    gateSpec("weight_ih", input, uniform),
-    gateSpec("weight_hh", [H], options.orthogonal ? { kind: "orthogonal" } : uniform),
-  ];
-  if (!biased) return weights;
-  return [
-    ...weights,
-    // The two biases of a gate add up, so the forget gate's constant stands in one of them.
-    gateSpec("bias_ih", [], bias(forgetBias)),
-    gateSpec("bias_hh", [], bias(forgetBias === undefined ? undefined : 0)),
-  ];
-}
-
 /** A parameter that lies as PyTorch has it, its innermost axis padded. */
 export const plainParameter = (name: string, shape: readonly number[], initializer: Initializer): ParameterSpec => ({
   name,
@@ -134,13 +79,8 @@ export function initialValues({ shape, initializer }: ParameterSpec, seed: numbe
       break;
     case "uniform":
       fillUniform(values, initializer.bound, seed, index);
+      if (initializer.constant) values.fill(initializer.constant.value, initializer.constant.from, initializer.constant.to);
       break;
-    case "gate-bias": {
-      fillUniform(values, initializer.bound, seed, index);
-      const H = values.length / 4;
-      values.fill(initializer.value, initializer.gate * H, (initializer.gate + 1) * H);
-      break;
-    }
     case "orthogonal": {
       const H = shape[1]!;
       const normal = new Float64Array(values.length);

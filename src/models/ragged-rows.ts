@@ -1,22 +1,29 @@
 // Rows of unequal length: the order in which the second direction reads them, and where they end.
+import type { RowEnds } from "../kernels/cell.ts";
 import { NOWHERE } from "../kernels/scatter.ts";
 import type { Device } from "../runtime/device.ts";
+import type { Recorder } from "../runtime/recorder.ts";
 import type { NumberArray, Tensor } from "../runtime/tensor.ts";
 
 /** The tensors that say so, for rows [T, B]. */
-export interface RowOrders {
+export interface RowOrders extends RowEnds {
   /** u32 [T·B]: row t·B + b in the second direction's order; a permutation that is its own inverse. */
   readonly reversed: Tensor;
   /** The same among the rows of a history [T + 1, B]: the outputs in the text's order. */
   readonly reversedOutput: Tensor;
-  /** u32 [B]: the row of each final state in a history [T + 1, B]. */
-  readonly finalHistory: Tensor;
-  /** u32 [B]: the row of each last output among [T, B]. */
-  readonly finalOutput: Tensor;
-  /** u32 [T, B]: b where row b ends after step t, else NOWHERE. */
-  readonly endsAt: Tensor;
-  /** u32 [B]: b where row b has no step at all, else NOWHERE. */
-  readonly empty: Tensor;
+}
+
+/** Makes them, for `writeOrders` to fill. */
+export function makeOrders(recorder: Recorder, T: number, B: number): RowOrders {
+  const u32 = (name: string, length: number): Tensor => recorder.tensor({ name, shape: [length], dtype: "u32" });
+  return {
+    reversed: u32("reversed", T * B),
+    reversedOutput: u32("reversedOutput", T * B),
+    finalHistory: u32("finalHistory", B),
+    finalOutput: u32("finalOutput", B),
+    endsAt: u32("endsAt", T * B),
+    empty: u32("empty", B),
+  };
 }
 
 /** Writes what order the second direction reads in, and where rows end. */

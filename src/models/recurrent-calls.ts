@@ -2,8 +2,9 @@
 // that it does not matter what becomes of the caller's arrays while the call waits for its turn.
 import { checkInteger, checkOneOf, checkOptions, checkSignal, copyNumbers, namesOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import { cellOf } from "./cells.ts";
+import { CELL_NAMES, CELLS, type CellName } from "./cells.ts";
 import type { RecurrentConfig } from "./recurrent-config.ts";
+import { directionsOf, stackStates } from "./stack.ts";
 
 export interface ForwardOptions {
   /** Time steps and rows of the batch. */
@@ -82,8 +83,8 @@ export interface ForwardInputs {
   readonly T: number;
   readonly B: number;
   readonly x: Floats;
-  readonly h0: Floats | undefined;
-  readonly c0: Floats | undefined;
+  /** The initial ones; zero where none are given. */
+  readonly states: ByState<Floats>;
   readonly lengths: readonly number[] | undefined;
   readonly training: boolean;
   readonly signal: AbortSignal | undefined;
@@ -92,8 +93,8 @@ export interface ForwardInputs {
 /** A backward call, copied. */
 export interface BackwardInputs {
   readonly dOutput: Floats;
-  readonly dhN: Floats | undefined;
-  readonly dcN: Floats | undefined;
+  /** Gradients of the final ones. */
+  readonly states: ByState<Floats>;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -106,39 +107,41 @@ function expectShape(where: string, values: ArrayLike<number>, shape: Shape): vo
   throw new GatewiseError("E_SHAPE", `${where} must be [${letters}], that is ${size} values, got ${values.length}`);
 }
 
-const stateShape = ({ numLayers, bidirectional, hiddenSize }: RecurrentConfig, B: number): Shape => [
-  ["L·D", numLayers * (bidirectional ? 2 : 1)],
-  ["B", B],
-  ["H", hiddenSize],
-];
+/** What is given of states, by their names. */
+type ByState<V> = Readonly<Record<string, V | undefined>>;
 
-const copyIfGiven = (where: string, values: ArrayLike<number> | undefined): Floats | undefined =>
-  values === undefined ? undefined : copyNumbers(where, values);
+const copyStates = (title: (name: string) => string, given: ByState<ArrayLike<number>>): ByState<Floats> =>
+  Object.fromEntries(
+    Object.entries(given).flatMap(([name, values]) => (values === undefined ? [] : [[name, copyNumbers(title(name), values)]])),
+  );
 
-/** States [L·D, B, H] or their gradients, if they are given; those of the cell state only if there is one. */
-function checkState(
-  where: string,
+/** @throws GatewiseError E_SHAPE unless states [L·D, B, …], or their gradients, are those of the cell, and of its sizes */
+function checkStates<S extends ByState<Floats>>(
+  title: (name: string) => string,
   config: RecurrentConfig,
   B: number,
-  values: Floats | undefined,
-  ofCell = false,
-): Floats | undefined {
-  if (values === undefined) return undefined;
-  if (ofCell && !cellOf(config).cellState)
-    throw new GatewiseError("E_SHAPE", `${where} was given, but only the lstm has a cell state`);
-  expectShape(where, values, stateShape(config, B));
-  return values;
+  given: S,
+): S {
+  const has = (cell: CellName, name: string): boolean => CELLS[cell].states(config).some((state) => state.name === name);
+  for (const [name, values] of Object.entries(given)) {
+    if (values === undefined) continue;
+    const spec = stackStates(config, B).find((state) => state.name === name);
+    if (!spec) {
+      const having = CELL_NAMES.filter((cell) => has(cell, name)).join(", ");
+      throw new GatewiseError("E_SHAPE", `${title(name)} was given, but only the ${having} has a cell state`);
+    }
+    const letters = ["L·D", "B", "H", "N"];
+    expectShape(
+      title(name),
+      values,
+      spec.shape.map((n, axis) => [letters[axis]!, n]),
+    );
+  }
+  return given;
 }
 
-function copyState(
-  where: string,
-  config: RecurrentConfig,
-  B: number,
-  values: ArrayLike<number> | undefined,
-  ofCell = false,
-): Floats | undefined {
-  return checkState(where, config, B, copyIfGiven(where, values), ofCell);
-}
+const statesOf = (title: (name: string) => string, config: RecurrentConfig, B: number, given: ByState<ArrayLike<number>>) =>
+  checkStates(title, config, B, copyStates(title, given));
 
 function copyInput(where: string, { inputSize }: RecurrentConfig, T: number, B: number, x: ArrayLike<number>): Floats {
   checkInteger(`${where}: T`, T, 1);
@@ -171,8 +174,7 @@ export function forwardInputs(config: RecurrentConfig, x: ArrayLike<number>, opt
     T,
     B,
     x: copyInput(where, config, T, B, x),
-    h0: copyState(`${where}: h0`, config, B, h0),
-    c0: copyState(`${where}: c0`, config, B, c0, true),
+    states: statesOf((name) => `${where}: ${name}0`, config, B, { h: h0, c: c0 }),
     lengths: lengths === undefined ? undefined : copyLengths(`${where}: lengths`, lengths, T, B),
     training: training && config.dropout > 0,
     signal,
@@ -191,8 +193,7 @@ export function stepInputs(config: RecurrentConfig, x: ArrayLike<number>, state:
     T: 1,
     B,
     x: copyInput(where, config, 1, B, x),
-    h0: copyState(`${where}: h`, config, B, h),
-    c0: copyState(`${where}: c`, config, B, c, true),
+    states: statesOf((name) => `${where}: ${name}`, config, B, { h, c }),
     lengths: undefined,
     training: false,
     signal,
@@ -208,22 +209,15 @@ export function backwardInputs(
   const where = `${config.cell}.backward`;
   checkOptions(where, finals, FINALS_NAMES);
   checkSignal(where, finals.signal);
-  const copies = {
-    dOutput: copyNumbers(`${where}: dOutput`, dOutput),
-    dhN: copyIfGiven(`${where}: dhN`, finals.dhN),
-    dcN: copyIfGiven(`${where}: dcN`, finals.dcN),
-  };
+  const title = (name: string): string => `${where}: d${name}N`;
+  const copy = copyNumbers(`${where}: dOutput`, dOutput);
+  const states = copyStates(title, { h: finals.dhN, c: finals.dcN });
   return (T, B) => {
-    expectShape(`${where}: dOutput`, copies.dOutput, [
+    expectShape(`${where}: dOutput`, copy, [
       ["T", T],
       ["B", B],
-      ["D·H", config.hiddenSize * (config.bidirectional ? 2 : 1)],
+      ["D·H", config.hiddenSize * directionsOf(config)],
     ]);
-    return {
-      dOutput: copies.dOutput,
-      dhN: checkState(`${where}: dhN`, config, B, copies.dhN),
-      dcN: checkState(`${where}: dcN`, config, B, copies.dcN, true),
-      signal: finals.signal,
-    };
+    return { dOutput: copy, states: checkStates(title, config, B, states), signal: finals.signal };
   };
 }

@@ -1,9 +1,10 @@
 // The configuration of a recurrent layer: its fields, defaults and parameters.
 import { checkInteger, checkNumber, checkOneOf, checkOptions, checkSeed, given } from "../checks.ts";
-import { CELL_NAMES, cellOf, checkCellOptions, type CellName } from "./cells.ts";
-import { layerParameters, type ParameterSpec } from "./parameters.ts";
+import type { ParameterSpec } from "../kernels/cell.ts";
+import { CELL_DEFAULTS, CELL_NAMES, checkCellOptions, type CellName, type ComputedOptions } from "./cells.ts";
+import { stackParameters } from "./stack.ts";
 
-export interface RecurrentConfig {
+export interface RecurrentConfig extends ComputedOptions {
   readonly cell: CellName;
   /** Length of an input row. */
   readonly inputSize: number;
@@ -16,10 +17,6 @@ export interface RecurrentConfig {
   /** D = 2: a second direction reads every row from its end. */
   readonly bidirectional: boolean;
   readonly bias: boolean;
-  /** GRU: whether the reset gate acts after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014). */
-  readonly resetAfter: boolean;
-  /** RNN: tanh, or relu. */
-  readonly nonlinearity: "tanh" | "relu";
 }
 
 export type RecurrentOptions = Partial<RecurrentConfig> & {
@@ -35,8 +32,7 @@ const DEFAULTS = {
   dropout: 0,
   bidirectional: false,
   bias: true,
-  resetAfter: true,
-  nonlinearity: "tanh",
+  ...(given(CELL_DEFAULTS) as ComputedOptions),
 } as const satisfies Omit<RecurrentConfig, "cell" | "inputSize" | "hiddenSize">;
 const NAMES = ["cell", "inputSize", "hiddenSize", "seed", ...Object.keys(DEFAULTS)];
 
@@ -50,26 +46,10 @@ export function recurrentConfig(options: RecurrentOptions): { readonly config: R
   checkInteger("Recurrent: hiddenSize", config.hiddenSize, 1, 65536);
   checkInteger("Recurrent: numLayers", config.numLayers, 1, 64);
   checkNumber("Recurrent: dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
-  for (const field of ["bidirectional", "bias", "resetAfter"] as const)
-    checkOneOf(`Recurrent: ${field}`, config[field], [true, false]);
-  checkOneOf("Recurrent: nonlinearity", config.nonlinearity, ["tanh", "relu"]);
+  for (const field of ["bidirectional", "bias"] as const) checkOneOf(`Recurrent: ${field}`, config[field], [true, false]);
   checkCellOptions("Recurrent: ", config);
   return { config, seed };
 }
 
-/** "l0", "l0_reverse", "l1", …: the suffix of PyTorch's parameter names. */
-export const suffixOf = (l: number, d: number): string => `l${l}${d === 1 ? "_reverse" : ""}`;
-
 /** The parameters of a layer of this configuration, in the order in which they lie on the device. */
-export function recurrentSpecs(config: RecurrentConfig): readonly ParameterSpec[] {
-  const { inputSize, hiddenSize: H, numLayers, bidirectional, bias } = config;
-  const { gates } = cellOf(config);
-  const specs: ParameterSpec[] = [];
-  for (let l = 0; l < numLayers; l++) {
-    for (let d = 0; d <= Number(bidirectional); d++) {
-      const input = l === 0 ? [inputSize] : bidirectional ? [2, H] : [H];
-      specs.push(...layerParameters(suffixOf(l, d), input, H, gates, { bias }));
-    }
-  }
-  return specs;
-}
+export const recurrentSpecs = (config: RecurrentConfig): readonly ParameterSpec[] => stackParameters(config, config.inputSize);

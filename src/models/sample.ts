@@ -5,10 +5,7 @@ import { CHOOSE, sample, sampleSettings } from "../kernels/sample.ts";
 import type { Plan } from "../runtime/device.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { cellOf } from "./cells.ts";
-import { checkModel, type LanguageModel } from "./language-model.ts";
-import { layerWeights, makeInputTable, makeState, recordHead, recordInputTable, recordLayerInput, recordState } from "./pass.ts";
-import { gateTensor, makeLayer, recordPack, recordStep, type Layer } from "./recurrent-layer.ts";
+import { makeState, modelStack, recordHead, tokenInput, type ModelParts } from "./pass.ts";
 
 /** What sampling needs of a tokenizer. */
 export interface TextCodec {
@@ -86,27 +83,24 @@ function checkCodec(codec: TextCodec, V: number): void {
 }
 
 /**
- * Samples `count` texts; each begins with the prompt. While it draws, the model does nothing else: all characters come
- * from the same weights.
+ * Checks what a sample is asked for, and returns what draws it.
  *
- * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options that are unknown or out of
- * range, E_DISPOSED
+ * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options that are unknown or out of range
  */
-export async function sampleText(
-  model: LanguageModel,
+export function prepareSample(
+  model: ModelParts,
   codec: TextCodec,
-  options: SampleOptions = {},
-): Promise<readonly string[]> {
-  checkModel("sample", model);
+  options: SampleOptions,
+): { readonly draw: () => Promise<readonly string[]>; readonly signal: AbortSignal | undefined } {
   const settings = sampleSettingsOf(options);
   const V = model.config.vocabSize;
   checkCodec(codec, V);
   const prompt = copyTokens("sample: the prompt", codec.encode(settings.prompt), V);
-  return model.life.serve("sample", () => drawTexts(model, codec, prompt, settings), settings.signal);
+  return { draw: () => drawTexts(model, codec, prompt, settings), signal: settings.signal };
 }
 
 async function drawTexts(
-  model: LanguageModel,
+  model: ModelParts,
   codec: TextCodec,
   promptTokens: Uint32Array,
   { prompt, length, temperature, topK, topP, seed, count, signal, onText }: Settings,
@@ -163,41 +157,32 @@ interface SamplingTensors {
 }
 
 /** Records BLOCK steps, each from token to logits to the next token; the state is carried from block to block. */
-async function recordSampling(model: LanguageModel, B: number, signal: AbortSignal | undefined): Promise<Plan<SamplingTensors>> {
-  const { config, device, parameters } = model;
-  const { vocabSize: V, hiddenSize: H, numLayers } = config;
-  const cell = cellOf(config);
+async function recordSampling(model: ModelParts, B: number, signal: AbortSignal | undefined): Promise<Plan<SamplingTensors>> {
+  const V = model.config.vocabSize;
   const record = (recorder: Recorder): SamplingTensors => {
     const u32 = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, dtype: "u32" });
     const tokens = u32("tokens", [BLOCK + 1, B]);
     const forced = u32("forced", [BLOCK, B]);
     const settings = u32("settings", [8]);
     const logits = recorder.tensor({ name: "logits", shape: [B, V] });
-    const table = makeInputTable(recorder, model);
-    const state = makeState((spec) => recorder.tensor(spec), config, B);
-    const layers = Array.from({ length: numLayers }, (_, l): Layer => {
-      const xProjection = l === 0 ? table : gateTensor(recorder, `l${l}.xProjection`, [BLOCK, B, cell.gates, H]);
-      const shape = { cell, T: BLOCK, B, H, relu: config.nonlinearity === "relu", half: config.precision === "f16" };
-      return makeLayer(recorder, `l${l}`, shape, { xProjection, rows: tokens, gather: l === 0 });
+    const state = makeState((spec) => recorder.tensor(spec), model.config, B);
+    const stack = modelStack(recorder, model, {
+      T: BLOCK,
+      B,
+      input: tokenInput(model, tokens),
+      states: { initial: state, final: state },
     });
-    recordState(recorder, layers, state, "load");
-    recordInputTable(recorder, model, table);
-    layers.forEach((layer, l) => recordPack(recorder, layer, layerWeights(parameters, l)));
+    const h = stack.outputs[0]!;
+    stack.begin();
     for (let t = 0; t < BLOCK; t++) {
-      layers.forEach((layer, l) => {
-        if (l > 0) {
-          const below = { tensor: layers[l - 1]!.tensors.h, rows: B, columns: H, firstRow: (t + 1) * B };
-          recordLayerInput(recorder, model, l, below, layer.projection.xProjection, t * B);
-        }
-        recordStep(recorder, layer, t);
-      });
-      recordHead(recorder, model, { tensor: layers.at(-1)!.tensors.h, rows: B, columns: H, firstRow: (t + 1) * B }, logits);
+      stack.steps(t, 1);
+      recordHead(recorder, model, { ...h, rows: B, firstRow: h.firstRow! + t * B }, logits);
       recorder.dispatch(sample.forward, { logits, forced, settings, tokens }, { B, V, t });
     }
-    recordState(recorder, layers, state, "store");
+    stack.end();
     return { tokens, forced, settings };
   };
-  return device.record("sample", record, { signal });
+  return model.device.record("sample", record, { signal });
 }
 
 /** Where a text without a prompt begins: after a line break, if the model knows one. */

@@ -2,10 +2,9 @@
 import { checkBytes, checkOptions, checkTokens, given, namesOf, shown } from "../checks.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
-import { languageModelConfig, parameterSpecs, type LanguageModelConfig } from "../models/config.ts";
+import { languageModelConfig, parameterSpecs, stateSpecs, type LanguageModelConfig } from "../models/config.ts";
 import { checkModel, LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
-import { stateSpecs } from "../models/pass.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import type { Choices } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
@@ -106,8 +105,8 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
       `saveCheckpoint: the model's ${found}, so that the checkpoint could not be used; lower the learning rate, or clip the gradient`,
     );
   for (const [moment, set] of Object.entries(trainer.moments)) await add(set, momentPrefix(moment as Moment));
-  for (const tensor of [trainer.state?.h, trainer.state?.c]) {
-    if (tensor) tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
+  for (const tensor of Object.values(trainer.state ?? {})) {
+    tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
   }
   // Left out where they say nothing, as by the versions before there were such fields.
   const rare = { ...(momentsSince > 0 && { momentsSince }), ...(evaluationDue && { evaluationDue }) };
@@ -385,7 +384,7 @@ export function resumeTrainer(
     }
     // With another batch size the streams are others, which begin from zero.
     if (before.state === "carry" && options.batchSize === before.batchSize) {
-      for (const tensor of [trainer.state?.h, trainer.state?.c]) if (tensor) device.write(tensor, tensors[tensor.name]!.data);
+      for (const tensor of Object.values(trainer.state ?? {})) device.write(tensor, tensors[tensor.name]!.data);
     }
     for (const notice of resumeNotices(step, before, options)) onNotice(notice);
   } catch (error) {

@@ -105,7 +105,7 @@ export async function recordEvaluation(
     choices: plan.choices,
     async evaluate(signal) {
       device.write(metrics, new Float32Array(METRIC.count));
-      for (const tensor of [state.h, state.c]) if (tensor) device.write(tensor, new Float32Array(sizeOf(tensor.shape)));
+      for (const tensor of Object.values(state)) device.write(tensor, new Float32Array(sizeOf(tensor.shape)));
       for (let window = 0; window < windows.count; window++) {
         signal?.throwIfAborted();
         windows.fill(window, inputs, targets);

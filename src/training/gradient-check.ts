@@ -5,8 +5,8 @@ import { lstm } from "../kernels/lstm.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { METRIC, PARTIAL_COUNT, PARTIAL_SHAPE, reduce } from "../kernels/reduce.ts";
 import { rnn } from "../kernels/rnn.ts";
-import { hasOption } from "../models/cells.ts";
-import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { CELL_NAMES, cellForms, CELLS, type FormName } from "../models/cells.ts";
+import { languageModelConfig, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { makeParameterSet, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import { makeState, recordPass, type PassInputs } from "../models/pass.ts";
@@ -22,16 +22,17 @@ import { pad4, sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.t
 import { differences } from "../runtime/verify.ts";
 import { allEntries } from "./kernel-list.ts";
 
-/** The cells, in every form, that are checked. */
-export const CHECKED_CELLS = {
-  rnn: { cell: "rnn" },
-  "rnn-relu": { cell: "rnn", nonlinearity: "relu" },
-  "rnn-one-hot": { cell: "rnn", input: "one-hot" },
-  gru: { cell: "gru" },
-  "gru-reset-before": { cell: "gru", resetAfter: false },
-  lstm: { cell: "lstm" },
-} as const satisfies Record<string, Partial<LanguageModelConfig>>;
-export type CheckedCell = keyof typeof CHECKED_CELLS;
+/** The forms of all cells, and those that presets read one-hot, each under a name of its own. */
+export const CHECKED_CELLS: Readonly<Record<CheckedCell, Partial<LanguageModelConfig>>> = Object.fromEntries(
+  CELL_NAMES.flatMap((cell) => [
+    ...Object.entries(cellForms()).filter(([, form]) => form.cell === cell),
+    ...Object.values(PRESETS)
+      .filter((preset) => preset.cell === cell && preset.input === "one-hot")
+      .map((preset) => [`${cell}-${preset.input}`, preset] as const),
+  ]),
+) as Record<CheckedCell, Partial<LanguageModelConfig>>;
+type OneHot<P> = P extends { readonly cell: infer C extends string; readonly input: "one-hot" } ? `${C}-one-hot` : never;
+export type CheckedCell = FormName | OneHot<(typeof PRESETS)[PresetName]>;
 
 /** Ways to break a model on purpose, on the device under test only: what proves that the check can fail. */
 export const BREAKAGES = [
@@ -228,8 +229,8 @@ export async function makePassHarness(
   options: HarnessOptions = {},
 ): Promise<PassHarness> {
   const { breakage, signal } = options;
-  const resetBefore = breakage === "reset-before" && hasOption(config.cell, "resetAfter");
-  const model = LanguageModel.create(device, resetBefore ? { ...config, resetAfter: false } : config);
+  // Some breakages are other forms of a cell: "gru-reset-before".
+  const model = LanguageModel.create(device, { ...config, ...CELLS[config.cell].forms[`${config.cell}-${breakage}`] });
   const weights =
     options.weights ??
     Object.fromEntries(
@@ -246,7 +247,7 @@ export async function makePassHarness(
   device.write(rng, Uint32Array.of(5, 6, 0, 0));
   const state = makeState((spec) => device.tensor(spec), config, B);
   const free = (): void => {
-    for (const tensor of [gradients.flat.whole, metrics, rng, state.h, state.c]) if (tensor) device.free(tensor);
+    for (const tensor of [gradients.flat.whole, metrics, rng, ...Object.values(state)]) device.free(tensor);
     model.dispose();
   };
   const record = (recorder: Recorder): PassInputs => {
@@ -271,19 +272,16 @@ export async function makePassHarness(
   device.write(pass.targets, loss === "all" ? targets : targets.subarray((T - 1) * B));
   device.write(pass.order, order);
   device.write(pass.starts, starts);
-  const writeRandom = (tensor: Tensor | undefined, stream: number): void => {
-    if (tensor)
-      device.write(
-        tensor,
-        Float64Array.from({ length: sizeOf(tensor.shape) }, (_, i) => Math.fround(random(i, stream))),
-      );
-  };
+  const writeRandom = (tensor: Tensor, stream: number): void =>
+    device.write(
+      tensor,
+      Float64Array.from({ length: sizeOf(tensor.shape) }, (_, i) => Math.fround(random(i, stream))),
+    );
   return {
     model,
     gradients,
     async run() {
-      writeRandom(state.h, 50);
-      writeRandom(state.c, 51);
+      Object.values(state).forEach((tensor, i) => writeRandom(tensor, 50 + i));
       await plan.run([], signal);
       return (await abortable(signal, device.read(metrics)))[METRIC.loss]!;
     },

@@ -1,6 +1,7 @@
 // What a training step uploads: the arrays that every step fills again.
 import { GatewiseError } from "../errors.ts";
-import type { LanguageModelConfig } from "../models/config.ts";
+import { stateSpecs, type LanguageModelConfig } from "../models/config.ts";
+import { sizeOf } from "../runtime/tensor.ts";
 import type { TrainingOptions } from "./options.ts";
 
 /** T·B beyond which no device can bind the logits: 4 GiB at four characters. */
@@ -17,6 +18,7 @@ export interface HostBuffers {
   readonly starts: Uint32Array;
   readonly schedule: Float32Array;
   readonly rng: Uint32Array;
+  /** As long as the largest state. */
   readonly zeroState: Float32Array;
   /** Where the targets that count begin: with loss "last", those of the last step. */
   readonly firstTarget: number;
@@ -31,7 +33,7 @@ export function makeHostBuffers({ batchSize: B, seqLen: T, loss }: TrainingOptio
       starts: new Uint32Array(config.vocabSize + 1),
       schedule: new Float32Array(4),
       rng: new Uint32Array(4),
-      zeroState: new Float32Array(config.numLayers * B * config.hiddenSize),
+      zeroState: new Float32Array(Math.max(...stateSpecs(config, B).map(({ shape }) => sizeOf(shape)))),
       firstTarget: loss === "all" ? 0 : (T - 1) * B,
     };
   } catch (cause) {

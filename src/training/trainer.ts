@@ -3,11 +3,12 @@ import { createBatches, sortByToken, splitTokens, type Batches } from "../data/b
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
 import { checkModel, type LanguageModel } from "../models/language-model.ts";
-import { makeState, recordPass, type PassInputs, type RecurrentState } from "../models/pass.ts";
+import type { Tensors } from "../kernels/cell.ts";
+import { makeState, recordPass, type PassInputs } from "../models/pass.ts";
 import { makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import type { Plan } from "../runtime/device.ts";
 import type { Choices, Recorder } from "../runtime/recorder.ts";
-import type { NumberArray, Tensor, TensorSpec } from "../runtime/tensor.ts";
+import { sizeOf, type NumberArray, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
 import { abortable, Lifetime } from "../turns.ts";
 import type { EndEvent, EvalEvent, StepEvent, TrainingEvent } from "./events.ts";
 import { recordEvaluation, type Evaluation, type RecordedEvaluation } from "./evaluate.ts";
@@ -62,7 +63,7 @@ export class Trainer {
   /** Optimizer moments, laid out as the parameters. */
   readonly moments: Readonly<Partial<Record<Moment, ParameterSet>>>;
   /** The carried state; undefined where windows start from zero. */
-  readonly state: RecurrentState | undefined;
+  readonly state: Tensors | undefined;
   private readonly gradients: ParameterSet;
   private readonly metrics: Tensor;
   private readonly schedule: Tensor;
@@ -193,8 +194,9 @@ export class Trainer {
       [this.schedule, host.schedule],
       [this.rng, host.rng],
     ];
-    if (restart && this.state)
-      for (const tensor of [this.state.h, this.state.c]) if (tensor) writes.push([tensor, host.zeroState]);
+    if (restart)
+      for (const tensor of Object.values(this.state ?? {}))
+        writes.push([tensor, host.zeroState.subarray(0, sizeOf(tensor.shape))]);
     model.parameters.version++;
     await plan.run(writes);
     this.step++;
@@ -401,7 +403,7 @@ export class Trainer {
       this.evaluation?.dispose();
       const { device } = this.model;
       for (const set of [this.gradients, ...Object.values(this.moments)]) device.free(set.flat.whole);
-      for (const tensor of [this.state?.h, this.state?.c, this.metrics, this.schedule, this.rng]) if (tensor) device.free(tensor);
+      device.free(...Object.values(this.state ?? {}), this.metrics, this.schedule, this.rng);
     });
   }
   [Symbol.dispose](): void {

@@ -152,7 +152,7 @@ describe("a run that is stopped and resumed ends in the bytes of the unbroken ru
     expect(trainer.step).toBe(2);
     expect(checkpoint.training!.bestValLoss).toBeGreaterThan(0);
     expect(trainer.bestValLoss).toBe(checkpoint.training!.bestValLoss);
-    expect(new Set(await device.read(trainer.state!.h))).toEqual(new Set([0]));
+    expect(new Set(await device.read(trainer.state!.h!))).toEqual(new Set([0]));
     trainer.dispose();
     model.dispose();
   });

@@ -2,7 +2,9 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "../../src/models/config.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import { initialValues, layerParameters, makeParameterSet, type ParameterSpec } from "../../src/models/parameters.ts";
+import type { ParameterSpec } from "../../src/kernels/cell.ts";
+import { initialValues, makeParameterSet } from "../../src/models/parameters.ts";
+import { recurrentConfig, recurrentSpecs } from "../../src/models/recurrent-config.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 
@@ -61,7 +63,8 @@ describe("the parameters of a model have PyTorch's names and shapes, in order:",
   });
 
   it("a layer without biases has none, and one above two directions reads both halves", () => {
-    const specs = layerParameters("l1_reverse", [2, H], H, 3, { bias: false });
+    const options = { cell: "gru", inputSize: 2, hiddenSize: H, numLayers: 2, bidirectional: true, bias: false } as const;
+    const specs = recurrentSpecs(recurrentConfig(options).config).slice(-2);
     expect(specs.map(({ name, shape }) => [name, ...shape])).toEqual([
       ["weight_ih_l1_reverse", 3 * H, 2 * H],
       ["weight_hh_l1_reverse", 3 * H, H],

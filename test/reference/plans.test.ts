@@ -3,8 +3,8 @@
 import { describe, expect, it } from "vitest";
 import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
-import { cellOf } from "../../src/models/cells.ts";
-import { gateTensor, makeLayer, makeLayerGradients, recordSteps, recordStepsBackward } from "../../src/models/recurrent-layer.ts";
+import type { Tensors } from "../../src/kernels/cell.ts";
+import { CELL_DEFAULTS, cellForms, CELLS } from "../../src/models/cells.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import type { Plan } from "../../src/runtime/device.ts";
@@ -113,14 +113,6 @@ class CheckingDevice extends CpuDevice {
 }
 
 const FAMILIES = ["software", "gpu"] as const;
-const CELLS = {
-  "tanh rnn": { cell: "rnn" },
-  "relu rnn": { cell: "rnn", nonlinearity: "relu" },
-  gru: { cell: "gru" },
-  "gru, reset before": { cell: "gru", resetAfter: false },
-  lstm: { cell: "lstm" },
-} as const satisfies Record<string, Partial<LanguageModelOptions>>;
-
 describe.each(FAMILIES)("on a %s adapter every access is within its tensor, and every binding allowed:", (family) => {
   async function step(options: Partial<LanguageModelOptions>, settings: TrainerOptions): Promise<CheckingDevice> {
     const device = new CheckingDevice(family);
@@ -132,7 +124,7 @@ describe.each(FAMILIES)("on a %s adapter every access is within its tensor, and 
     return device;
   }
 
-  for (const [name, cell] of Object.entries(CELLS)) {
+  for (const [name, cell] of Object.entries(cellForms())) {
     for (const input of ["embedding", "one-hot"] as const)
       it(`a step of a ${name} of two layers with dropout, ${input}, and its evaluation`, async () => {
         await step({ ...cell, input, numLayers: 2, dropout: 0.2 }, { loss: input === "one-hot" ? "last" : "all" });
@@ -163,27 +155,25 @@ describe.each(FAMILIES)("on a %s adapter the steps of a sequence are each done o
     { T: 7, B: 3, H: 5 },
     { T: 70, B: 128, H: 512 },
   ];
-  for (const [name, { cell, ...options }] of Object.entries(CELLS)) {
-    const config = { cell, resetAfter: true, ...options };
+  for (const [name, { cell, ...options }] of Object.entries(cellForms())) {
+    const config = { ...CELL_DEFAULTS, ...options, bias: false };
     it.each(SHAPES)(`${name}, T=$T, B=$B, H=$H`, ({ T, B, H }) => {
       const recorder = new Recorder({ family, subgroupSize: 0 });
-      const { gates } = cellOf(config);
-      const shape = { cell: cellOf(config), T, B, H, relu: "nonlinearity" in options };
-      const rows = recorder.tensor({ name: "rows", shape: [T, B], dtype: "u32" });
-      const xProjection = gateTensor(recorder, "x", [T, B, gates, H]);
-      const layer = makeLayer(recorder, "l0", shape, { xProjection, rows, gather: false });
-      const weights = {
-        weightIh: xProjection,
-        weightHh: gateTensor(recorder, "W", [gates, H, H]),
-        biasIh: undefined,
-        biasHh: undefined,
-      };
-      const gradients = makeLayerGradients(recorder, "l0", layer, weights);
+      const tensorsOf = (): Tensors =>
+        Object.fromEntries(
+          CELLS[cell].parameters({ ...config, hiddenSize: H }, [H]).map((spec) => [spec.name, recorder.tensor(spec.tensor)]),
+        );
+      const x = { tensor: recorder.tensor({ name: "x", shape: [T, B, H] }), rows: T * B, columns: H };
+      const dOutput = recorder.tensor({ name: "dOutput", shape: [T, B, H] });
+      const weights = tensorsOf();
+      const site = { name: "l0", T, B, config: { ...config, hiddenSize: H }, weights, input: { parts: [x] } };
+      const layer = CELLS[cell].record(recorder, site);
+      const backward = layer.backward(recorder, { dOutput, weights: tensorsOf(), inputs: [x] });
       for (const direction of ["forward", "backward"] as const) {
         recorder.commands.length = 0;
-        if (direction === "forward") recordSteps(recorder, layer);
-        else recordStepsBackward(recorder, layer, gradients, weights);
-        const commands = dispatchesOf(recorder);
+        if (direction === "forward") layer.forward.steps(0, T);
+        else backward.steps(T - 1, T);
+        const commands = dispatchesOf(recorder).filter(({ entry }) => "t" in entry.params);
         commands.forEach(checkBindings);
         const entries = new Set(commands.map(({ entry }) => entry));
         expect(entries.size).toBe("resetAfter" in options ? 2 : 1);

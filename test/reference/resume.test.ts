@@ -166,7 +166,7 @@ describe("what a change of the cut means is said:", () => {
     const checkpoint = loadCheckpoint(await begin(2, zero));
     const model = modelFromCheckpoint(device, checkpoint);
     const carried = resumeTrainer(model, tokens, checkpoint, carry);
-    expect([...(await device.read(carried.state!.h))]).toEqual([0]);
+    expect([...(await device.read(carried.state!.h!))]).toEqual([0]);
     carried.dispose();
     const dropped = resumeTrainer(model, tokens, loadCheckpoint(await begin(2, carry)), zero);
     expect(dropped.state).toBeUndefined();

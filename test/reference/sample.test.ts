@@ -2,9 +2,9 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
-import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
+import { LanguageModel, sampleText, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import type { StateDict } from "../../src/models/parameters.ts";
-import { sampleText, type SampleOptions } from "../../src/models/sample.ts";
+import type { SampleOptions } from "../../src/models/sample.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });

@@ -1,10 +1,9 @@
 // Two LSTM layers, forward: layer by layer, as the library does it, against a wavefront over (layer, step).
 import source from "./02-wavefront.wgsl?raw";
 import { timeInterleaved, type Timing } from "../../../src/bench/measure.ts";
-import { recordMatmul } from "../../../src/kernels/matmul.ts";
-import { CELLS } from "../../../src/models/cells.ts";
-import { makeLayer, outputs, recordSteps, type Layer } from "../../../src/models/recurrent-layer.ts";
-import type { Device } from "../../../src/runtime/device.ts";
+import type { CellLayer } from "../../../src/kernels/cell.ts";
+import { lstmCell } from "../../../src/kernels/lstm.ts";
+import type { Device, Plan } from "../../../src/runtime/device.ts";
 import { defineKernel, entry } from "../../../src/runtime/kernel.ts";
 import { sizeOf, type Tensor } from "../../../src/runtime/tensor.ts";
 
@@ -47,29 +46,27 @@ export async function compareWavefront(
 ): Promise<readonly WavefrontResult[]> {
   const wave = (size: number, phase: number): Float32Array =>
     Float32Array.from({ length: size }, (_, i) => 0.1 * Math.sin(i * 12.9898 + phase));
-  let top!: Tensor;
-  const layers: Layer[] = [];
-  const weights: Tensor[] = [];
   const plain = await device.record("layers", (r) => {
-    const table = r.tensor({ name: "table", shape: [V, 4, H] });
-    const rows = r.tensor({ name: "rows", shape: [T, B], dtype: "u32" });
-    const shape = { cell: CELLS.lstm, T, B, H, relu: false };
-    layers.length = 0;
-    weights.length = 0;
-    layers.push(makeLayer(r, "l0", shape, { xProjection: table, rows, gather: true }));
-    const projection = r.tensor({ name: "projection", shape: [T, B, 4, H] });
-    layers.push(makeLayer(r, "l1", shape, { xProjection: projection, rows, gather: false }));
-    const [weightIh, biasIh] = [r.tensor({ name: "W_ih", shape: [4 * H, H] }), r.tensor({ name: "b_ih", shape: [4 * H] })];
-    weights.push(table, weightIh, biasIh);
-    recordSteps(r, layers[0]!);
-    const w = { tensor: weightIh, rows: 4 * H, columns: H };
-    recordMatmul(r, "nt", outputs(layers[0]!), w, { tensor: projection, rows: T * B, columns: 4 * H }, { bias: biasIh });
-    recordSteps(r, layers[1]!);
-    top = layers[1]!.tensors.h;
+    const tokens = r.tensor({ name: "tokens", shape: [T, B], dtype: "u32" });
+    const config = { hiddenSize: H };
+    const weightsOf = (inputSize: number): Record<string, Tensor> =>
+      Object.fromEntries(lstmCell.parameters(config, [inputSize]).map((spec) => [spec.name, r.tensor(spec.tensor)]));
+    const weights = [weightsOf(V), weightsOf(H)];
+    const site = { T, B, config };
+    const first = lstmCell.record(r, {
+      ...site,
+      name: "l0",
+      weights: weights[0]!,
+      input: { parts: [], tokens: { tokens, V } },
+    });
+    const second = lstmCell.record(r, { ...site, name: "l1", weights: weights[1]!, input: { parts: [first.output] } });
+    const each = (f: (layer: CellLayer) => void): void => [first, second].forEach(f);
+    each(({ forward }) => forward.begin());
+    each(({ forward }) => forward.steps(0, T));
+    return { weights, top: second.tensors.h! };
   });
-  const made: Record<string, Tensor> = {};
   const wavefront = await device.record("wavefront", (r) => {
-    const tensor = (name: string, ...shape: number[]): Tensor => (made[name] = r.tensor({ name, shape }));
+    const tensor = (name: string, ...shape: number[]): Tensor => r.tensor({ name, shape });
     const tensors = {
       xProjection: tensor("table", V, 4, H),
       rows: r.tensor({ name: "rows", shape: [T, B], dtype: "u32" }),
@@ -80,32 +77,37 @@ export async function compareWavefront(
       gates: tensor("gates", L, T, B, 4, H),
     };
     for (let d = 0; d < T + L - 1; d++) r.dispatch(step, tensors, { B, H, T, d });
+    return tensors;
   });
+  const { weights, top } = plain.made;
+  const made = wavefront.made;
   // The same numbers for both, each in its own layout.
   const block = 4 * H * (H + 1);
   const packed = wave(L * block, 1);
   const inputs = wave(L * block, 2);
   const table = wave(V * 4 * H, 3);
-  device.write(made.table!, table);
-  device.write(made.packed!, packed);
-  device.write(made.inputs!, inputs);
-  device.write(weights[0]!, table);
-  for (const [l, { tensors }] of layers.entries()) device.write(tensors.packed, packed.subarray(l * block, (l + 1) * block));
-  const second = inputs.subarray(block);
-  device.write(
-    weights[1]!,
-    Float32Array.from({ length: 4 * H * H }, (_, i) => second[(i % H) * 4 * H + Math.floor(i / H)]!),
-  );
-  device.write(weights[2]!, second.subarray(4 * H * H));
+  device.write(made.xProjection, table);
+  device.write(made.packed, packed);
+  device.write(made.inputs, inputs);
+  /** W [4·H, columns] from Wᵀ. */
+  const transposed = (values: Float32Array, columns: number): Float32Array =>
+    Float32Array.from({ length: 4 * H * columns }, (_, i) => values[(i % columns) * 4 * H + Math.floor(i / columns)]!);
+  const ofLayer = (values: Float32Array, l: number): Float32Array => values.subarray(l * block, (l + 1) * block);
+  for (const [l, tensors] of weights.entries()) {
+    device.write(tensors.weight_ih!, l === 0 ? transposed(table, V) : transposed(ofLayer(inputs, l), H));
+    if (l > 0) device.write(tensors.bias_ih!, ofLayer(inputs, l).subarray(4 * H * H));
+    device.write(tensors.weight_hh!, transposed(ofLayer(packed, l), H));
+    device.write(tensors.bias_hh!, ofLayer(packed, l).subarray(4 * H * H));
+  }
   try {
-    const run = async (plan: typeof plain): Promise<void> => {
+    const run = async (plan: Plan): Promise<void> => {
       await plan.run();
       await device.finish();
     };
     await run(plain);
     await run(wavefront);
     const expected = await device.read(top);
-    const actual = (await device.read(made.h!)).subarray(sizeOf(top.shape));
+    const actual = (await device.read(made.h)).subarray(sizeOf(top.shape));
     let error = 0;
     let norm = 0;
     for (let i = 0; i < expected.length; i++) {

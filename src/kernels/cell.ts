@@ -1,0 +1,176 @@
+// What a recurrent cell is to everyone who uses it: the stack of layers, parameters and checkpoints, the command line,
+// the checks, the benches and the lab read this and ask no further which cell it is. A cell owns its sequence: it says its
+// parameters and records itself, forward and backward, over all steps. H: units of a layer.
+import type { Recorder } from "../runtime/recorder.ts";
+import { pad4, sizeOf, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
+import type { Matrix } from "./matmul.ts";
+
+/** Of a model's or a layer's configuration, what every cell reads; its own options stand beside. */
+export interface CellConfig {
+  readonly hiddenSize: number;
+  /** Whether there are biases; true, if left out. */
+  readonly bias?: boolean;
+  /** Whether to start from orthogonal recurrent weights. */
+  readonly orthogonal?: boolean;
+  /** f16: of recurrent weights and of what is saved for backward; sums are f32 all the same. */
+  readonly precision?: "f32" | "f16";
+}
+
+/** An option that a cell has and others have not. */
+export interface CellOption<T = unknown> {
+  /** undefined, where the option only says what weights begin from. */
+  readonly fallback: T;
+  /** What it may be; any number, if left out. */
+  readonly values?: readonly T[];
+  /** On the command line: the flag, what it says, and the values' words there if they are not themselves. */
+  readonly flags: string;
+  readonly help: string;
+  readonly words?: readonly string[];
+}
+
+export type Initializer =
+  | { readonly kind: "normal" }
+  /** `constant`: a value for a part of them, such as a gate's, after the others were drawn. */
+  | { readonly kind: "uniform"; readonly bound: number; readonly constant?: { from: number; to: number; value: number } }
+  /** Each square block orthogonal (Saxe et al. 2014). */
+  | { readonly kind: "orthogonal" };
+
+export interface ParameterSpec {
+  readonly name: string;
+  /** As in checkpoints: PyTorch's shape. */
+  readonly shape: readonly number[];
+  /** The same values as they lie on the device: gates as an axis of their own, axes padded as kernels want them. */
+  readonly tensor: TensorSpec;
+  readonly initializer: Initializer;
+}
+
+/** Something that is carried from step to step, of one row: "h", [H]. */
+export interface StateSpec {
+  readonly name: string;
+  readonly shape: readonly number[];
+}
+
+/** What one row costs at one step, forward, in floating-point operations, and what is kept of it, in numbers. */
+export interface CellCosts {
+  /** Of the products with the input, and of those with the state. */
+  readonly inputWork: number;
+  readonly stepWork: number;
+  readonly forwardValues: number;
+  readonly backwardValues: number;
+}
+
+export type Tensors = Readonly<Record<string, Tensor>>;
+export type Values = Readonly<Record<string, ArrayLike<number>>>;
+
+/**
+ * What a layer reads at step t for row b: row t·B + b of a matrix, or of several side by side, such as the two directions
+ * below; with `tokens`, row tokens[t, b] of them, or without any matrix the token itself, one-hot of V.
+ */
+export interface LayerInput {
+  readonly parts: readonly Matrix[];
+  readonly tokens?: {
+    /** u32 [T, B] */
+    readonly tokens: Tensor;
+    readonly V: number;
+    /** For backward: positions t·B + b sorted by token, u32 [T·B], and where each token begins, u32 [V + 1]. */
+    readonly sorted?: { readonly order: Tensor; readonly starts: Tensor };
+  };
+}
+
+/** Where rows of unequal length end: row indices as tensors, in the layer's own order. */
+export interface RowEnds {
+  /** u32 [B]: the row of each final state in a history [T + 1, B]. */
+  readonly finalHistory: Tensor;
+  /** u32 [B]: the row of each last output among [T, B]. */
+  readonly finalOutput: Tensor;
+  /** u32 [T, B]: b where row b ends after step t, else NOWHERE. */
+  readonly endsAt: Tensor;
+  /** u32 [B]: b where row b has no step at all, else NOWHERE. */
+  readonly empty: Tensor;
+}
+
+/** A layer's states [B, …] by name, each from an element of a tensor on. */
+export type StateRows = Readonly<Record<string, { readonly tensor: Tensor; readonly offset: number }>>;
+
+/** Where a layer stands: what it reads, and where its states come from and go to. */
+export interface LayerSite<O = unknown> {
+  /** In front of its tensors' names. */
+  readonly name: string;
+  readonly T: number;
+  readonly B: number;
+  readonly config: CellConfig & O;
+  /** By the names that the cell gives its parameters. */
+  readonly weights: Tensors;
+  readonly input: LayerInput;
+  /** Zero before every pass, and left where they are, if left out. */
+  readonly states?: { readonly initial: StateRows; readonly final: StateRows } | undefined;
+  /** All rows take T steps, if left out. */
+  readonly ends?: RowEnds | undefined;
+}
+
+/** Where a layer's gradients come from and go to. */
+export interface LayerGradients {
+  /** Of h after each step, [T, B, H]; the layer may write to it. */
+  readonly dOutput: Tensor;
+  readonly weights: Tensors;
+  /** Of the input's parts. */
+  readonly inputs: readonly Matrix[];
+  /** Of the final states, [B, …] each, and of the initial ones; only with `ends`. */
+  readonly states?: { readonly final: Tensors; readonly initial: StateRows } | undefined;
+}
+
+/** What is recorded of a pass over a sequence: in front of its steps, its steps, in one part or several, and behind them. */
+export interface Pass {
+  begin(): void;
+  /** Steps t, t + 1, …, forward, or t, t − 1, …, backward, `count` of them. */
+  steps(t: number, count: number): void;
+  end(): void;
+}
+
+/** A layer inside a plan. */
+export interface CellLayer {
+  /** h after each step, [T·B, H]. */
+  readonly output: Matrix;
+  /** What it keeps, for who looks inside: each state's history [T + 1, B, …] by its name, and `gates` [T, B, n, H], if it has any. */
+  readonly tensors: Tensors;
+  readonly forward: Pass;
+  /** Backward, on a recorder that need not be the one of forward. */
+  backward(recorder: Recorder, gradients: LayerGradients): Pass;
+}
+
+/** A recurrent cell; O: its own options, F: names of its forms. */
+export interface Cell<O = any, F extends string = string> {
+  readonly options: { readonly [K in keyof O]-?: CellOption<O[K]> };
+  /** The forms that are checked, each by the options that make it: the cell as it is, and what differs in kind. */
+  readonly forms: Readonly<Record<F, Partial<O>>>;
+  /** Of the gates that it keeps, in their order. */
+  readonly gates: readonly string[];
+  /** h, its output, comes first. */
+  states(config: CellConfig & O): readonly StateSpec[];
+  /** Of one layer. `input` is the shape of an input row: [in], or [2, H] above two directions, whose halves are padded apart. */
+  parameters(config: CellConfig & O, input: readonly number[]): readonly ParameterSpec[];
+  costs(config: CellConfig & O, inputSize: number): CellCosts;
+  record(recorder: Recorder, site: LayerSite<O>): CellLayer;
+  /** One step of one row, plainly, from dense weights: the states after it, and the gates, each [H] by its name. */
+  step(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): Readonly<Record<string, Float64Array>>;
+}
+
+/** A tensor [..., G, H] with its units padded. */
+export const gateTensor = (recorder: Recorder, name: string, shape: readonly number[], half = false): Tensor =>
+  recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)], dtype: half ? "f16" : "f32" });
+
+/** A parameter of G gates, one below the other as PyTorch has them: [G·H, …inner]. */
+export const gateParameter = (
+  name: string,
+  [G, H, ...inner]: readonly [number, number, ...number[]],
+  initializer: Initializer,
+): ParameterSpec => ({
+  name,
+  shape: inner.length > 0 ? [G * H, sizeOf(inner)] : [G * H],
+  tensor: {
+    name,
+    shape: [G, H, ...inner],
+    stored: [G, pad4(H), ...inner.map((n, i) => (i === inner.length - 1 ? pad4(n) : n))],
+  },
+  initializer,
+});
