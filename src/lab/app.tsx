@@ -100,19 +100,12 @@ function Tabs({ tab }: { tab: TabId }) {
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     const at = TABS.findIndex(({ id }) => id === tab);
-    const to =
-      event.key === "ArrowRight"
-        ? (at + 1) % TABS.length
-        : event.key === "ArrowLeft"
-          ? (at + TABS.length - 1) % TABS.length
-          : event.key === "Home"
-            ? 0
-            : event.key === "End"
-              ? TABS.length - 1
-              : undefined;
+    const last = TABS.length - 1;
+    const moves: Readonly<Record<string, number>> = { ArrowRight: at + 1, ArrowLeft: at + last, Home: 0, End: last };
+    const to = moves[event.key];
     if (to === undefined) return;
     event.preventDefault();
-    go(TABS[to]!.id);
+    go(TABS[to % TABS.length]!.id);
   };
   return (
     <div role="tablist" aria-label="Sections" class="tabs" onKeyDown={onKeyDown}>

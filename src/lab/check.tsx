@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import type { CheckResult } from "../training/gradient-check.ts";
 import { duration } from "./format.ts";
+import { Check } from "./forms.tsx";
 import * as device from "./store/device.ts";
 import { status, worker } from "./store/link.ts";
 import { Table } from "./table.tsx";
@@ -55,15 +56,9 @@ export function CheckTab() {
             Cancel
           </button>
         )}
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={thorough.value}
-            disabled={running.value}
-            onChange={(event) => (thorough.value = event.currentTarget.checked)}
-          />
+        <Check checked={thorough.value} disabled={running.value} onChoose={(on) => (thorough.value = on)}>
           with every kernel by itself (a minute on a software adapter)
-        </label>
+        </Check>
         <span class="muted">{results.length > 0 && running.value ? `${results.length} checks so far` : ""}</span>
       </div>
       {verdict.value && (

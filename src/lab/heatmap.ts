@@ -8,36 +8,13 @@ export interface Matrix {
   readonly values: ArrayLike<number>;
 }
 
-/** Colours between which values lie: [at least, in the middle, at most], as red, green and blue. */
-type Scale = readonly [readonly number[], readonly number[], readonly number[]];
-
 /** "signed": −limit, 0 and limit differ in hue and all in lightness; "part": from nothing to all. */
 export type HeatKind = "signed" | "part";
-const SCALES: Readonly<Record<HeatKind, { readonly light: Scale; readonly dark: Scale }>> = {
-  signed: {
-    light: [
-      [176, 42, 48],
-      [250, 249, 246],
-      [30, 96, 170],
-    ],
-    dark: [
-      [246, 120, 110],
-      [29, 29, 36],
-      [104, 176, 240],
-    ],
-  },
-  part: {
-    light: [
-      [250, 249, 246],
-      [160, 196, 206],
-      [8, 74, 92],
-    ],
-    dark: [
-      [29, 29, 36],
-      [34, 96, 112],
-      [164, 236, 246],
-    ],
-  },
+/** Colours between which values lie: [at least, in the middle, at most], as red, green and blue. */
+const scale = (...colours: string[]) => colours.map((colour) => colour.split(" ").map(Number));
+const SCALES = {
+  signed: { light: scale("176 42 48", "250 249 246", "30 96 170"), dark: scale("246 120 110", "29 29 36", "104 176 240") },
+  part: { light: scale("250 249 246", "160 196 206", "8 74 92"), dark: scale("29 29 36", "34 96 112", "164 236 246") },
 };
 
 const darkness = matchMedia("(prefers-color-scheme: dark)");
@@ -47,12 +24,12 @@ darkness.addEventListener("change", () => (dark.value = darkness.matches));
 
 /** A value's colour; beyond the limit it is that of the limit. */
 export function heatColour(value: number, kind: HeatKind, limit: number): readonly [number, number, number] {
-  const scale = SCALES[kind][dark.value ? "dark" : "light"];
+  const colours = SCALES[kind][dark.value ? "dark" : "light"];
   const part = kind === "signed" ? (value / limit + 1) / 2 : value / limit;
   const at = Math.min(1, Math.max(0, part)) * 2;
-  const [from, to] = at < 1 ? [scale[0], scale[1]] : [scale[1], scale[2]];
+  const [from, to] = colours.slice(at < 1 ? 0 : 1);
   const between = at < 1 ? at : at - 1;
-  const mix = (i: number): number => Math.round(from[i]! + (to[i]! - from[i]!) * between);
+  const mix = (i: number): number => Math.round(from![i]! + (to![i]! - from![i]!) * between);
   return [mix(0), mix(1), mix(2)];
 }
 

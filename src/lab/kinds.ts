@@ -14,30 +14,15 @@ interface Kind {
 }
 
 const KNOWN: Readonly<Partial<Record<PresetName, Kind>>> = {
-  "one-hot-rnn": {
-    title: "One-hot RNN",
-    note: "Elman, 1990: a state",
-    colour: ["#a65a00", "#f0a64b"],
-    dash: [2, 3],
-  },
+  "one-hot-rnn": { title: "One-hot RNN", note: "Elman, 1990: a state", colour: ["#a65a00", "#f0a64b"], dash: [2, 3] },
   "embedding-rnn": {
     title: "Embedding RNN",
     note: "learned vectors for characters",
     colour: ["#b3206f", "#f57fb9"],
     dash: [8, 4],
   },
-  gru: {
-    title: "GRU",
-    note: "Cho et al., 2014: gates that keep the state",
-    colour: ["#0b7a6f", "#48cdb9"],
-    dash: [9, 3, 2, 3],
-  },
-  lstm: {
-    title: "LSTM",
-    note: "Hochreiter & Schmidhuber, 1997: a gated cell",
-    colour: ["#4a3fb8", "#a49bff"],
-    dash: [],
-  },
+  gru: { title: "GRU", note: "Cho et al., 2014: gates that keep the state", colour: ["#0b7a6f", "#48cdb9"], dash: [9, 3, 2, 3] },
+  lstm: { title: "LSTM", note: "Hochreiter & Schmidhuber, 1997: a gated cell", colour: ["#4a3fb8", "#a49bff"], dash: [] },
 };
 
 /** Hues that lie far apart, whatever their number. */

@@ -45,7 +45,7 @@ export class Lane {
     const model = LanguageModel.create(device, { ...laneConfig(settings, preset, text.tokenizer.size), seed: settings.seed });
     return orFree(model, () => {
       const trainer = Trainer.create(model, text.tokens, trainerOptions(settings, text));
-      return new Lane(preset, model, trainer, intervalsOf(TRAINING_DEFAULTS));
+      return new Lane(preset, model, trainer, TRAINING_DEFAULTS);
     });
   }
 
@@ -58,7 +58,7 @@ export class Lane {
     const model = modelFromCheckpoint(device, saved);
     return orFree(model, () => {
       const trainer = resumeTrainer(model, tokens, { ...saved, config: model.config }, LOGGING);
-      const lane = new Lane(preset, model, trainer, intervalsOf(training?.options ?? TRAINING_DEFAULTS));
+      const lane = new Lane(preset, model, trainer, training?.options ?? TRAINING_DEFAULTS);
       lane.snapshot = { step: trainer.step, bytes };
       return lane;
     });
@@ -134,8 +134,10 @@ export class Lane {
   async takeSnapshot(): Promise<void> {
     if (this.failure !== undefined) return;
     const { step } = this;
+    const { logInterval, sampleInterval, checkpointInterval } = this.intervals;
     try {
-      this.snapshot = { step, bytes: await saveCheckpoint(this.trainer, this.intervals) };
+      const bytes = await saveCheckpoint(this.trainer, { logInterval, sampleInterval, checkpointInterval });
+      this.snapshot = { step, bytes };
     } catch (error) {
       this.stopAtNaN(error);
     }
@@ -239,12 +241,6 @@ export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: nu
 
 /** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */
 const LOGGING: Required<Intervals> = { logInterval: 1, sampleInterval: 0, checkpointInterval: 0 };
-
-const intervalsOf = ({ logInterval, sampleInterval, checkpointInterval }: Intervals): Intervals => ({
-  logInterval,
-  sampleInterval,
-  checkpointInterval,
-});
 
 const trainerOptions = (settings: Settings, { tokenizer }: LoadedText): TrainerOptions => {
   const { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay } = settings;

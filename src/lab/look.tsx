@@ -17,7 +17,6 @@ import type { View } from "./views/view.ts";
 
 /** One file a view, loaded when it is first shown; the order is the story's. */
 const FILES = import.meta.glob<{ default: View }>(["./views/*.tsx"]);
-const ORDER = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "embeddings", "break-it"];
 const TITLES: Readonly<Record<string, string>> = {
   "next-character": "Next character",
   gates: "Gates over text",
@@ -28,7 +27,7 @@ const TITLES: Readonly<Record<string, string>> = {
   embeddings: "Embeddings",
   "break-it": "Break it",
 };
-const NAMES = ORDER.filter((name) => `./views/${name}.tsx` in FILES);
+const NAMES = Object.keys(TITLES).filter((name) => `./views/${name}.tsx` in FILES);
 
 const PASSAGE_LENGTH = 160;
 /** Characters that the views of a whole book are sure to get where it has as many, and those that they get at most. */

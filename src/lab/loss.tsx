@@ -5,6 +5,7 @@ import { makeLossChart, type ChartOptions, type LossChart } from "./chart.ts";
 import { alignCurves, curvesToCsv, curvesToJson, lastStep, smoothedLoss, tableSteps, type Curve } from "./curves.ts";
 import { download } from "./download.ts";
 import { count } from "./format.ts";
+import { Check } from "./forms.tsx";
 import { ModelKey } from "./model-key.tsx";
 import { EVAL_FIELDS, STEP_FIELDS } from "./protocol.ts";
 import * as stage from "./store/stage.ts";
@@ -59,22 +60,16 @@ export function Loss() {
             </label>
           ))}
         </fieldset>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={logarithmic}
-            onChange={(event) => (chartOptions.value = { ...chartOptions.value, logarithmic: event.currentTarget.checked })}
-          />
+        <Check checked={logarithmic} onChoose={(on) => (chartOptions.value = { ...chartOptions.value, logarithmic: on })}>
           Logarithmic
-        </label>
-        <label class="check" title="Fits the scale to the last three quarters, where the curves part">
-          <input
-            type="checkbox"
-            checked={closeUp}
-            onChange={(event) => (chartOptions.value = { ...chartOptions.value, closeUp: event.currentTarget.checked })}
-          />
+        </Check>
+        <Check
+          title="Fits the scale to the last three quarters, where the curves part"
+          checked={closeUp}
+          onChoose={(on) => (chartOptions.value = { ...chartOptions.value, closeUp: on })}
+        >
           Close-up
-        </label>
+        </Check>
         <span class="spacer" />
         <Exports chart={chart} />
       </div>

@@ -19,22 +19,17 @@ interface NumberField {
   readonly most: number;
   readonly integer: boolean;
 }
-const whole = (flag: string, label: string, least: number, most: number, help: string): NumberField => ({
-  flag,
-  label,
-  help,
-  least,
-  most,
-  integer: true,
-});
-const real = (flag: string, label: string, least: number, most: number, help: string): NumberField => ({
-  flag,
-  label,
-  help,
-  least,
-  most,
-  integer: false,
-});
+const field =
+  (integer: boolean) =>
+  (flag: string, label: string, least: number, most: number, help: string): NumberField => ({
+    flag,
+    label,
+    help,
+    least,
+    most,
+    integer,
+  });
+const [whole, real] = [field(true), field(false)];
 
 /** Flags as the command line's. */
 export const NUMBERS = {
@@ -165,45 +160,35 @@ export interface FromAddress {
 }
 
 const WORD_FIELDS = ["data", "preset", "optimizer", "schedule"] as const;
-const ADDRESS_NAMES: readonly string[] = [
-  ...WORD_FIELDS,
-  ...NUMBER_NAMES.map((name) => NUMBERS[name].flag),
-  "temperature",
-  "top-k",
-  "prompt",
-];
+const { entries: SETTINGS } = SettingsSchema;
+const { entries: DRAWN } = SamplingSchema;
+/** All that an address holds, by its name there: a field of the settings or of the sampling. */
+const ADDRESS: Readonly<Record<string, readonly [of: "settings" | "sampling", field: string, v.GenericSchema]>> = {
+  ...Object.fromEntries(WORD_FIELDS.map((name) => [name, ["settings", name, SETTINGS[name]]])),
+  ...Object.fromEntries(NUMBER_NAMES.map((name) => [NUMBERS[name].flag, ["settings", name, SETTINGS[name]]])),
+  temperature: ["sampling", "temperature", DRAWN.temperature],
+  "top-k": ["sampling", "topK", DRAWN.topK],
+  prompt: ["sampling", "prompt", DRAWN.prompt],
+};
 
 /** Reads an address's query. Whatever is no valid value of a field, or no field, is left out and named. */
 export function readAddress(query: string): FromAddress {
-  const settings: Record<string, unknown> = {};
-  const sampling: Record<string, unknown> = {};
-  const ignored: string[] = [];
-  const take = (to: Record<string, unknown>, field: string, flag: string, schema: v.GenericSchema, value: unknown): void => {
-    if (v.is(schema, value)) to[field] = value;
-    else ignored.push(flag);
-  };
+  const found = { settings: {} as Record<string, unknown>, sampling: {} as Record<string, unknown> };
   const given = new URLSearchParams(query);
-  const { entries } = SettingsSchema;
+  const ignored: string[] = [];
   for (const name of new Set(given.keys())) {
-    if (ADDRESS_NAMES.includes(name)) continue;
-    const meant = nearest(name, ADDRESS_NAMES);
+    if (Object.hasOwn(ADDRESS, name)) continue;
+    const meant = nearest(name, Object.keys(ADDRESS));
     ignored.push(meant === undefined ? shown(name) : `${name} (did you mean ${meant}?)`);
   }
-  for (const field of WORD_FIELDS) {
-    const text = given.get(field);
-    if (text !== null) take(settings, field, field, entries[field], text);
+  for (const [name, [of, field, schema]] of Object.entries(ADDRESS)) {
+    const text = given.get(name);
+    if (text === null) continue;
+    const value = [text, parseNumber(text)].find((value) => v.is(schema, value));
+    if (value === undefined) ignored.push(name);
+    else found[of][field] = value;
   }
-  for (const field of NUMBER_NAMES) {
-    const { flag } = NUMBERS[field];
-    const text = given.get(flag);
-    if (text !== null) take(settings, field, flag, entries[field], parseNumber(text));
-  }
-  const [temperature, topK, prompt] = [given.get("temperature"), given.get("top-k"), given.get("prompt")];
-  if (temperature !== null)
-    take(sampling, "temperature", "temperature", SamplingSchema.entries.temperature, parseNumber(temperature));
-  if (topK !== null) take(sampling, "topK", "top-k", SamplingSchema.entries.topK, parseNumber(topK));
-  if (prompt !== null) take(sampling, "prompt", "prompt", SamplingSchema.entries.prompt, prompt);
-  return { settings: settings as Partial<Settings>, sampling: sampling as Partial<Sampling>, ignored };
+  return { ...found, ignored } as FromAddress;
 }
 
 /** Number("") is 0, which nobody meant; adding 0 makes −0 plain. */
@@ -211,13 +196,11 @@ const parseNumber = (text: string): number => (text.trim() === "" ? NaN : Number
 
 /** The whole configuration as an address's query, so that it means the same on every device. */
 export function writeAddress(settings: Settings, sampling: Sampling): string {
-  const query = new URLSearchParams();
-  for (const field of WORD_FIELDS) query.set(field, settings[field]);
-  for (const field of NUMBER_NAMES) query.set(NUMBERS[field].flag, String(settings[field]));
-  query.set("temperature", String(sampling.temperature));
-  query.set("top-k", String(sampling.topK));
-  query.set("prompt", sampling.prompt);
-  return `?${query}`;
+  const all: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+    settings: { ...settings },
+    sampling: { ...sampling },
+  };
+  return `?${new URLSearchParams(Object.entries(ADDRESS).map(([name, [of, field]]) => [name, String(all[of]![field])]))}`;
 }
 
 /** The command that does the same in a terminal; `flags` for what is no setting of the page. */

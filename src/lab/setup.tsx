@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { BOOKS } from "../data/books.ts";
+import { FileButton, Select } from "./forms.tsx";
 import { bytes, count, duration, visible } from "./format.ts";
 import { CHOICES, noteOf, RACE, titleOf } from "./kinds.ts";
 import { ModelKey, RaceKey } from "./model-key.tsx";
@@ -83,42 +84,23 @@ function BookField({ locked }: { locked: boolean }) {
       removeEventListener("drop", drop);
     };
   }, []);
-  const own = plan.settings.value.data === "own";
+  const titles = BOOKS.map(({ name, title, author }) => [name, author ? `${title} · ${author}` : title]);
+  const own = plan.settings.value.data === "own" ? [["own", plan.text.value?.title ?? "Your text"]] : [];
+  const books: Readonly<Record<string, string>> = Object.fromEntries([...own, ...titles]);
   return (
     <fieldset disabled={locked} class="book">
       <legend>Book</legend>
       <label class="hidden" for="book">
         Book
       </label>
-      <select
+      <Select
         id="book"
         value={plan.settings.value.data}
-        onChange={(event) => {
-          const { value } = event.currentTarget;
-          if (value !== "own") void plan.chooseText({ book: value });
-        }}
-      >
-        {own && <option value="own">{plan.text.value?.title ?? "Your text"}</option>}
-        {BOOKS.map(({ name, title, author }) => (
-          <option key={name} value={name}>
-            {title}
-            {author && ` · ${author}`}
-          </option>
-        ))}
-      </select>
+        options={books}
+        onChoose={(book) => book !== "own" && void plan.chooseText({ book })}
+      />
       <div class="row small">
-        <label class="button file">
-          Open a .txt
-          <input
-            type="file"
-            accept=".txt,text/plain"
-            onChange={(event) => {
-              const file = event.currentTarget.files?.[0];
-              if (file) void readFile(file);
-              event.currentTarget.value = "";
-            }}
-          />
-        </label>
+        <FileButton label="Open a .txt" accept=".txt,text/plain" onFile={(file) => void readFile(file)} />
         <button type="button" aria-expanded={pasting.value} onClick={() => (pasting.value = !pasting.value)}>
           Paste a text
         </button>
@@ -250,15 +232,12 @@ function WordFields() {
         return (
           <div class="field" key={name}>
             <label for={`field-${flag}`}>{label}</label>
-            <select
+            <Select<string>
               id={`field-${flag}`}
               value={plan.settings.value[name]}
-              onChange={(event) => plan.change({ [name]: event.currentTarget.value } as Partial<Settings>)}
-            >
-              {words.map((word) => (
-                <option key={word}>{word}</option>
-              ))}
-            </select>
+              options={words}
+              onChoose={(word) => plan.change({ [name]: word } as Partial<Settings>)}
+            />
           </div>
         );
       })}
@@ -315,18 +294,7 @@ function ShareLine() {
         Copy link
       </button>
       {stage.run.value === undefined && (
-        <label class="button file">
-          Open a checkpoint
-          <input
-            type="file"
-            accept=".safetensors"
-            onChange={(event) => {
-              const file = event.currentTarget.files?.[0];
-              if (file) void stage.openCheckpoint(file);
-              event.currentTarget.value = "";
-            }}
-          />
-        </label>
+        <FileButton label="Open a checkpoint" accept=".safetensors" onFile={(file) => void stage.openCheckpoint(file)} />
       )}
     </div>
   );

@@ -1,5 +1,5 @@
 // What a view shows is computed elsewhere and comes later: the hook that asks for it again whenever it must.
-import { signal, type Signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { answered } from "./inspector.ts";
 
@@ -13,12 +13,9 @@ export const pending = signal(0);
 export function useComputed<T>(
   compute: () => Promise<T>,
   depends: readonly unknown[],
-): { readonly value: T | undefined; readonly problem: string | undefined } {
+): { readonly value?: T; readonly problem?: string } {
   const [state] = useState(() => ({
-    result: signal<{ value: T | undefined; problem: string | undefined }>({ value: undefined, problem: undefined }) as Signal<{
-      value: T | undefined;
-      problem: string | undefined;
-    }>,
+    result: signal<{ readonly value?: T; readonly problem?: string }>({}),
     busy: false,
     next: undefined as (() => Promise<T>) | undefined,
   }));
@@ -32,9 +29,9 @@ export function useComputed<T>(
         const ask = state.next;
         state.next = undefined;
         try {
-          state.result.value = { value: await answered(ask()), problem: undefined };
+          state.result.value = { value: await answered(ask()) };
         } catch (error) {
-          state.result.value = { value: undefined, problem: error instanceof Error ? error.message : String(error) };
+          state.result.value = { problem: error instanceof Error ? error.message : String(error) };
         }
       }
       state.busy = false;

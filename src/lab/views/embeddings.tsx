@@ -1,6 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../character-map.ts";
 import { count, visible } from "../format.ts";
+import { Select } from "../forms.tsx";
 import { inspector } from "../inspector.ts";
 import { Waiting } from "../reading.tsx";
 import { Scroll } from "../scroll.tsx";
@@ -47,14 +48,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   return (
     <>
       <label>
-        Characters{" "}
-        <select class="inline" value={space} onChange={(event) => setSpace(event.currentTarget.value as SpaceName)}>
-          {(Object.keys(SPACES) as SpaceName[]).map((name) => (
-            <option key={name} value={name}>
-              {SPACES[name]}
-            </option>
-          ))}
-        </select>
+        Characters <Select class="inline" value={space} options={SPACES} onChoose={setSpace} />
       </label>
       <div class="maps" data-space={value.space}>
         <Drawing title={`Now, at step ${count(value.snapshot.step)}`} characters={characters} parts={value.parts} points={now} />

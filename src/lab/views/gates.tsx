@@ -1,8 +1,9 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fixed } from "../format.ts";
+import { Select } from "../forms.tsx";
 import { dark, paintHeatmap, type HeatKind } from "../heatmap.ts";
 import { quoted } from "../passage-text.tsx";
-import { ColourScale, ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
+import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "../reading.tsx";
 import type { Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -52,23 +53,17 @@ function Content(props: ViewProps) {
       <ReadingText reading={reading} />
       <div class="row small">
         <label>
-          Order of the units{" "}
-          <select class="inline" value={order} onChange={(event) => setOrder(event.currentTarget.value as Order)}>
-            {ORDERS.map((name) => (
-              <option key={name}>{name}</option>
-            ))}
-          </select>
+          Order of the units <Select class="inline" value={order} options={ORDERS} onChoose={setOrder} />
         </label>
         {order !== ORDERS[0] && (
           <label>
             of{" "}
-            <select class="inline" value={gate} onChange={(event) => setGate(event.currentTarget.value)}>
-              {names.map((name) => (
-                <option key={name} value={name}>
-                  {TITLES[name]}
-                </option>
-              ))}
-            </select>
+            <Select
+              class="inline"
+              value={gate}
+              options={Object.fromEntries(names.map((name) => [name, TITLES[name]!]))}
+              onChoose={setGate}
+            />
           </label>
         )}
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
@@ -83,16 +78,7 @@ function Content(props: ViewProps) {
       </div>
       <div class="heats">
         {names.map((name) => (
-          <Heat
-            key={name}
-            name={name}
-            trace={trace}
-            rows={rows}
-            position={position}
-            unit={unit}
-            characters={characters}
-            onPoint={look}
-          />
+          <Heat key={name} name={name} reading={reading} rows={rows} />
         ))}
       </div>
     </>
@@ -105,18 +91,9 @@ function usualMost(values: Float32Array): number {
   return sizes[Math.floor(0.98 * (sizes.length - 1))]!;
 }
 
-interface HeatProps {
-  readonly name: string;
-  readonly trace: Trace;
-  /** The unit in each row: the same in all heatmaps. */
-  readonly rows: readonly number[];
-  readonly position: number;
-  readonly unit: number;
-  readonly characters: readonly string[];
-  readonly onPoint: (t: number, unit: number) => void;
-}
-
-function Heat({ name, trace, rows, position, unit, characters, onPoint }: HeatProps) {
+/** One gate or state; `rows`: the unit in each row, the same in all heatmaps. */
+function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: readonly number[] }) {
+  const { trace, characters, position, unit, look } = reading;
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
   // Only gates are bound to 1: a cell counts, and so may a state without a squashing function.
@@ -133,7 +110,7 @@ function Heat({ name, trace, rows, position, unit, characters, onPoint }: HeatPr
     const box = canvas.current!.getBoundingClientRect();
     const t = Math.floor(((event.clientX - box.left) / box.width) * trace.steps);
     const row = Math.floor(((event.clientY - box.top) / box.height) * trace.units);
-    if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) onPoint(t, rows[row]!);
+    if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) look(t, rows[row]!);
   };
   return (
     <figure class="heat-figure">

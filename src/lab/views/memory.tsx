@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { PRESET_NAMES, type PresetName } from "../../models/config.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
+import { Select } from "../forms.tsx";
 import { heatColour } from "../heatmap.ts";
 import { answered, inspector } from "../inspector.ts";
 import { titleOf } from "../kinds.ts";
@@ -112,7 +113,9 @@ function Strongest({ influence, characters }: { influence: Float32Array; charact
   );
 }
 
-const TASKS = Object.keys(MEMORY_TASKS) as readonly MemoryTaskName[];
+const TASKS = Object.fromEntries(Object.entries(MEMORY_TASKS).map(([name, { title }]) => [name, title])) as Readonly<
+  Record<MemoryTaskName, string>
+>;
 
 const task = signal<MemoryTaskName>("recall");
 /** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is a quarter of a minute's work. */
@@ -172,18 +175,13 @@ function MemoryTasks() {
       <div class="row">
         <label>
           Task{" "}
-          <select
+          <Select
             class="inline"
             value={task.value}
             disabled={now !== undefined}
-            onChange={(event) => (task.value = event.currentTarget.value as MemoryTaskName)}
-          >
-            {TASKS.map((name) => (
-              <option key={name} value={name}>
-                {MEMORY_TASKS[name].title}
-              </option>
-            ))}
-          </select>
+            options={TASKS}
+            onChoose={(name) => (task.value = name)}
+          />
         </label>
         <button
           type="button"
