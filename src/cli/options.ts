@@ -89,8 +89,11 @@ const parseChecked =
     return value;
   };
 
-export const parseInteger = (least: number): ((text: string) => number) =>
-  parseChecked((value) => Number.isSafeInteger(value) && value >= least, `an integer of at least ${least}`);
+export const parseInteger = (least: number, most = Infinity): ((text: string) => number) =>
+  parseChecked(
+    (value) => Number.isSafeInteger(value) && value >= least && value <= most,
+    `an integer ${most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`}`,
+  );
 /** "128,512": sizes, one or more. */
 export const parseSizes = (text: string): readonly number[] => text.split(",").map(parseInteger(1));
 export const parseTemperature = parseChecked((value) => value >= 0 && value < Infinity, "a number of at least 0");

@@ -1,0 +1,177 @@
+// What the command line accepts, and the exit codes. Each command's work is in the file of its name.
+import { Command, CommanderError, Option } from "commander";
+import { GatewiseError, type ErrorCode } from "../errors.ts";
+import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
+import { bench } from "./bench.ts";
+import { check } from "./check.ts";
+import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
+import { doctor } from "./doctor.ts";
+import { info } from "./info.ts";
+import {
+  addTrainingFlags,
+  dataOption,
+  deviceOption,
+  inFlags,
+  jsonOption,
+  noTuneOption,
+  parseInteger,
+  parseProbability,
+  parseSizes,
+  parseTemperature,
+  presetOption,
+  rawOption,
+  retuneOption,
+} from "./options.ts";
+import { say, setRaw, visible } from "./progress.ts";
+import { sample } from "./sample.ts";
+import { train } from "./train.ts";
+import { version } from "./version.ts";
+
+const FAILED = 1;
+const USAGE = 2;
+const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
+  E_CONFIG: USAGE,
+  E_DATA: USAGE,
+  E_SHAPE: USAGE,
+  E_BAD_CHECKPOINT: USAGE,
+  E_DISPOSED: FAILED,
+  E_LIMIT: FAILED,
+  E_SHADER: FAILED,
+  E_NO_WEBGPU: 3,
+  E_DEVICE_LOST: 4,
+  E_NAN_LOSS: 5,
+};
+
+const integer = (flags: string, least: number, help: string): Option => new Option(flags, help).argParser(parseInteger(least));
+
+/** All commands; each hands over its work, which comes to an exit code. */
+export function makeProgram(run: (work: Promise<number>) => Promise<void>): Command {
+  const program = new Command("gatewise")
+    .description("Trains recurrent networks (RNN, GRU, LSTM) on WebGPU")
+    .version(version())
+    .exitOverride()
+    .configureOutput({
+      outputError: (text, write) =>
+        write(
+          `${visible(text)
+            .replace(/^error: /, "gatewise: ")
+            .trim()
+            .replaceAll("\n", " ")}\n`,
+        ),
+    });
+
+  program.hook("preAction", (_, action) => setRaw(action.getOptionValue("raw") === true));
+
+  // Exit codes, errors and --raw are the same for every command.
+  const command = (name: string, description: string): Command =>
+    program
+      .command(name)
+      .description(description)
+      .exitOverride()
+      .configureOutput(program.configureOutput())
+      .addOption(rawOption());
+
+  addTrainingFlags(command("train", "train a language model on a text"))
+    .addOption(dataOption())
+    .addOption(presetOption())
+    .addOption(deviceOption())
+    .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
+    .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
+    .addOption(
+      new Option(
+        "--schedule-from <rate>",
+        "with --resume: a new schedule for the steps that remain, from the rate reached or from the peak; by default " +
+          "the old one goes on, stretched over --steps",
+      ).choices(["reached", "peak"]),
+    )
+    .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
+    .addOption(noTuneOption())
+    .addOption(retuneOption())
+    .addOption(jsonOption())
+    .action((flags, self: Command) => run(train(flags, self)));
+
+  command("sample", "write text with a trained model")
+    .argument("<checkpoint>", "a checkpoint or a run's folder")
+    .option("--prompt <text>", "text to continue", "")
+    .addOption(integer("--length <n>", 0, "characters to write").default(300))
+    .addOption(
+      new Option("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest")
+        .argParser(parseTemperature)
+        .default(0.8),
+    )
+    .addOption(integer("--top-k <k>", 1, "choose among the k likeliest characters"))
+    .addOption(new Option("--top-p <p>", "choose among the likeliest that make up this probability").argParser(parseProbability))
+    .addOption(new Option("--seed <n>", "for the same text again").argParser(parseInteger(0, 2 ** 32 - 1)))
+    .addOption(integer("--count <n>", 1, "texts to write, side by side").default(1))
+    .addOption(deviceOption())
+    .addOption(noTuneOption())
+    .addOption(retuneOption())
+    .addOption(jsonOption())
+    .action((path: string, flags) => run(sample(path, flags)));
+
+  addTrainingFlags(
+    command("compare", "train the four steps of the evolution on the same batches"),
+    COMPARE_FLAGS,
+    COMPARE_DEFAULTS,
+  )
+    .addOption(dataOption())
+    .addOption(deviceOption())
+    .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
+    .option("--markdown", "print the table as Markdown")
+    .addOption(noTuneOption())
+    .addOption(retuneOption())
+    .addOption(jsonOption())
+    .action((flags, self: Command) => run(compare(flags, self)));
+
+  command("check", "check this device's gradients against the float64 reference and finite differences")
+    .addOption(new Option("--cell <name>", "only this cell").choices(["all", ...Object.keys(CHECKED_CELLS)]).default("all"))
+    .option("--quick", "seconds instead of a minute")
+    .option("--model <path>", "also check a checkpoint's model, at its own size and weights")
+    .addOption(new Option("--break <how>", "break the model on purpose, to see the check fail").choices([...BREAKAGES]))
+    .addOption(deviceOption())
+    .addOption(jsonOption())
+    .action((flags) => run(check(flags)));
+
+  command("bench", "measure kernels, training steps, sampling and scaling on this device; without flags all but DeepBench")
+    .option("--kernel <name>", "only the kernels whose name contains this")
+    .option("--train", "only training steps of the four presets")
+    .addOption(new Option("--hidden <sizes>", "their hidden sizes, such as 128,512").argParser(parseSizes))
+    .option("--deepbench", "the training shapes of DeepBench, as far as they fit")
+    .option("--sampling", "only writing text, character by character")
+    .option("--scaling", "only how time grows with T, H and B")
+    .addOption(integer("--rounds <n>", 1, "interleaved rounds").default(5))
+    .addOption(integer("--seconds <n>", 1, "that one measurement may take; larger ones are left out").default(20))
+    .option("--markdown <file>", "also write the report there")
+    .addOption(deviceOption())
+    .addOption(noTuneOption())
+    .addOption(retuneOption())
+    .addOption(jsonOption())
+    .action((flags) => run(bench(flags)));
+
+  command("info", "say what a checkpoint holds")
+    .argument("<checkpoint>", "a checkpoint or a run's folder")
+    .addOption(jsonOption())
+    .action((path: string, flags) => run(info(path, flags)));
+
+  command("doctor", "say what this machine can do, and what is missing")
+    .addOption(jsonOption())
+    .action((flags) => run(doctor(flags)));
+
+  return program;
+}
+
+/** Does what the arguments ask for, says what is wrong, and returns the exit code. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  let exitCode = 0;
+  const program = makeProgram((work) => work.then((code) => void (exitCode = code)));
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (error) {
+    // commander has printed its own message, or the help that was asked for.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : USAGE;
+    const message = error instanceof Error ? error.message : String(error);
+    say(`gatewise: ${error instanceof GatewiseError ? inFlags(message) : message}`);
+    return error instanceof GatewiseError ? EXIT_CODES[error.code] : FAILED;
+  }
+}

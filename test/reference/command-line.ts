@@ -1,0 +1,43 @@
+// The command line in this process: what it prints, and its exit code.
+import { vi } from "vitest";
+import { runProgram } from "../../src/cli/program.ts";
+
+const EVENTS = ["exit", "SIGINT", "SIGTERM", "SIGHUP"] as const;
+const listeners = (event: string): ((...args: unknown[]) => void)[] => process.listeners(event as "exit") as never;
+
+/** Runs a command as a process of its own would, up to what that does at its exit. */
+export async function gatewise(...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+  const said = { out: "", err: "" };
+  const before = EVENTS.map(listeners);
+  const closing = process.stdout.listeners("error");
+  const streams = [
+    [process.stdout, "out"],
+    [process.stderr, "err"],
+  ] as const;
+  const spies = streams.map(([stream, name]) =>
+    vi.spyOn(stream, "write").mockImplementation((text) => {
+      said[name] += text;
+      return true;
+    }),
+  );
+  try {
+    const code = await runProgram(args);
+    return { code, ...said };
+  } finally {
+    for (const spy of spies) spy.mockRestore();
+    EVENTS.forEach((event, i) => {
+      for (const listener of listeners(event).filter((each) => !before[i]!.includes(each))) {
+        if (event === "exit") listener(0);
+        process.off(event, listener);
+      }
+    });
+    for (const each of process.stdout.listeners("error"))
+      if (!closing.includes(each)) process.stdout.off("error", each as () => void);
+  }
+}
+
+export const lines = (text: string): any[] =>
+  text
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
