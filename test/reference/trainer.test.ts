@@ -425,7 +425,9 @@ describe("a run that is aborted", () => {
 
   it("in the midst of an evaluation makes it at the next run's beginning, of the same step, once", async () => {
     const small = new SmallDevice();
-    const trainer = makeTrainer({ valFraction: 0.3, evalInterval: 2 }, small, "lstm");
+    const kept: object[] = [];
+    const onCheckpoint: TrainerOptions["onCheckpoint"] = async (_, info) => void kept.push(info);
+    const trainer = makeTrainer({ valFraction: 0.3, evalInterval: 2, checkpointInterval: 2, onCheckpoint }, small, "lstm");
     const whole = makeTrainer({ valFraction: 0.3, evalInterval: 2 }, small, "lstm");
     const wanted = await eventsOf(whole, 2, new AbortController().signal);
     const controller = new AbortController();
@@ -436,6 +438,7 @@ describe("a run that is aborted", () => {
     const cut = await eventsOf(trainer, 4, controller.signal);
     expect(cut.map(({ event }) => event)).toEqual(["start", "end"]);
     expect(cut[1]).toMatchObject({ step: 2, reason: "aborted" });
+    expect(kept).toEqual([{ step: 2, best: false }]);
     expect(trainer.evaluationDue).toBe(true);
     small.before = () => {};
     const rest = await eventsOf(trainer, 4, new AbortController().signal);
