@@ -299,9 +299,8 @@ function checkDecoded(where: string, checkpoint: unknown): Pick<Checkpoint, "con
   };
 }
 
-/** Whether a device can compute in a configuration's precision. */
-const hasPrecision = (device: Device, { precision }: LanguageModelConfig): boolean =>
-  precision === "f32" || !device.gpuDevice || device.gpuDevice.features.has("shader-f16");
+/** Whether a device takes half precision: the CPU device, and GPUs with the feature. */
+const hasHalf = ({ gpuDevice }: Device): boolean => !gpuDevice || gpuDevice.features.has("shader-f16");
 
 /**
  * Makes the model of a checkpoint, with its weights. They are float32 whatever the precision it was trained in, so that
@@ -315,7 +314,7 @@ export function modelFromCheckpoint(device: Device, checkpoint: Checkpoint): Lan
   checkShapes(config, training, tensors);
   const names = parameterSpecs(config).map(({ name }) => name);
   checkFinite(tensors, names);
-  const model = LanguageModel.create(device, { ...config, ...(!hasPrecision(device, config) && { precision: "f32" }) });
+  const model = LanguageModel.create(device, { ...config, ...(!hasHalf(device) && { precision: "f32" }) });
   model.loadStateDict(Object.fromEntries(names.map((name) => [name, tensors[name]!.data])));
   return model;
 }

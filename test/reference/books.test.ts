@@ -141,6 +141,17 @@ describe("the bytes of a text", () => {
     expect(text.slice(0x7f, 0x9f)).toBe("€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ");
   });
 
+  it("are UTF-16 only by both bytes of a byte-order mark", () => {
+    const texts: [bytes: number[], text: string][] = [
+      [[0xff, 0x41], "ÿA"],
+      [[0x41, 0xfe], "Aþ"],
+      [[0xfe, 0x41], "þA"],
+      [[0x41, 0xff], "Aÿ"],
+      [[0xff], "ÿ"],
+    ];
+    for (const [bytes, text] of texts) expect(decodeText(Uint8Array.from(bytes), "x")).toBe(text);
+  });
+
   it("with a NUL among them are refused by name", () => {
     expect(() => decodeText(utf8("a\0b"), "cat.png")).toThrow(
       "cat.png is no text file (it contains NUL bytes); give a plain .txt",
@@ -158,6 +169,7 @@ describe("a text from the network", () => {
     "/again": { status: 302, headers: { location: "/book" } },
     "/page": { headers: { "content-type": "text/html; charset=utf-8" }, body: "Hello" },
     "/page-as-text": { headers: { "content-type": "text/plain" }, body: "\n <!DOCTYPE html><html><p>Hello" },
+    "/about-pages": { headers: { "content-type": "text/plain" }, body: "Each begins with <html>." },
     "/image": { headers: { "content-type": "image/png" }, body: Uint8Array.of(0x89, 0x50, 0, 0) },
     "/broken": { status: 503, body: "later" },
     "/round": { status: 302, headers: { location: "/round" } },
@@ -214,6 +226,7 @@ describe("a text from the network", () => {
     expect(await fetchText(`${base}/book`)).toBe("Déjà vu.\n");
     expect(await fetchText(`${base}/moved`)).toBe("Déjà vu.\n");
     expect(await fetchText(`${base}/latin1`)).toBe("Aé");
+    expect(await fetchText(`${base}/about-pages`)).toBe("Each begins with <html>.");
   });
 
   it("that is not there gives the server's answer", async () => {

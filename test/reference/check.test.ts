@@ -443,6 +443,7 @@ describe("the worst tensor", () => {
       tensor: "a",
       detail: "[1] is 3.6, not 4",
     });
+    expect(worstTensor({ a: [2, 0, 2] }, { a: [1, 0, 1] }).detail).toBe("[0] is 2, not 1");
     expect(worstTensor(expected, expected)).toEqual({ error: 0, tensor: "", detail: "" });
   });
 

@@ -260,6 +260,12 @@ describe("a checkpoint", () => {
     const changed = tokens.slice();
     changed[200]! ^= 1;
     expect(sameText(checkpoint, changed)).toBe(false);
+    const { training } = checkpoint;
+    for (const data of [
+      { ...training!.data, tokens: tokens.length + 1 },
+      { ...training!.data, hash: training!.data.hash ^ 1 },
+    ])
+      expect(sameText({ ...checkpoint, training: { ...training!, data } }, tokens)).toBe(false);
     expect(sameText({ ...checkpoint, training: undefined }, tokens)).toBe(false);
   });
 
@@ -288,6 +294,21 @@ describe("a checkpoint", () => {
     expect(choicesOn({})).toEqual(trainer.choices);
     expect(choicesOn({ device: "some GPU" })).toEqual(new Map());
     expect(choicesOn({ device: undefined })).toEqual(new Map());
+    trainer.dispose();
+    model.dispose();
+  });
+
+  it("says of an evaluation that it is to come still, and nothing where it is not", async () => {
+    const model = LanguageModel.create(device, modelOptions({}));
+    const trainer = Trainer.create(model, tokens, trainerOptions({}));
+    for (const due of [true, false]) {
+      trainer.evaluationDue = due;
+      const bytes = await saveCheckpoint(trainer);
+      expect(JSON.parse(decodeSafeTensors(bytes).metadata.training!).evaluationDue).toBe(due || undefined);
+      const resumed = resumeTrainer(model, tokens, loadCheckpoint(bytes));
+      expect(resumed.evaluationDue).toBe(due);
+      resumed.dispose();
+    }
     trainer.dispose();
     model.dispose();
   });
@@ -326,6 +347,7 @@ describe("a checkpoint", () => {
       for await (const _ of trainer.run({ maxSteps: 1 }));
       await expect(saveCheckpoint(trainer)).rejects.toMatchObject({
         code: "E_CONFIG",
+        cause: expect.any(Error),
         message: expect.stringMatching(
           new RegExp(`loadCheckpoint could not read a checkpoint with this tokenizer.*\\(.*${why}.*\\); keep model\\.stateDict`),
         ),
@@ -386,6 +408,7 @@ describe("a file that is no whole checkpoint", async () => {
     ["from elsewhere", { format: "pt" }, /not a Gatewise checkpoint: its format is "pt", expected "gatewise"/],
     ["without a format", { format: undefined }, /its format is "unknown"/],
     ["of a later version", { version: "2" }, /version 2, this Gatewise reads version 1; use the newer Gatewise/],
+    ["of a version without an end", { version: "12345".repeat(9) }, /version 12345123451234512345, this/],
     ["without a version", { version: undefined }, /version undefined/],
     ["without a configuration", { config: undefined }, /the checkpoint's config is missing or damaged/],
     ["with half a configuration", { config: file.metadata.config!.slice(0, 20) }, /config is missing or damaged/],

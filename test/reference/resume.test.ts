@@ -83,6 +83,13 @@ describe("with another optimizer", () => {
     }
   });
 
+  it("momentum means nothing to Adam, whose moments stay", async () => {
+    const before = await begin(3, { optimizer: "adam", learningRate: 0.01 });
+    const plain = await goOn(before, 1);
+    const other = await goOn(before, 1, { momentum: 0.9 });
+    expect([other.moved, other.notices]).toEqual([plain.moved, []]);
+  });
+
   it("a run that keeps its optimizer keeps its moments, and its file says nothing of their beginning", async () => {
     const settings = { optimizer: "sgd", momentum: 0.9, learningRate: 0.1 } as const;
     const { bytes, notices } = await goOn(await begin(3, settings), 2);
@@ -209,9 +216,12 @@ describe("a checkpoint in f16, on a device without shader-f16", () => {
     expect((await model.stateDict())["head.bias"]).toEqual(checkpoint.tensors["head.bias"]!.data);
     expect(await model.sample(tokenizer, { prompt: "a", length: 5, seed: 1 })).toMatch(/^a[ab]{5}$/);
     model.dispose();
-    const same = modelFromCheckpoint(device, checkpoint);
-    expect(same.config.precision).toBe("f16");
-    same.dispose();
+    const having: Device = Object.create(device, { gpuDevice: { value: { features: new Set(["shader-f16"]) } } });
+    for (const able of [device, having]) {
+      const same = modelFromCheckpoint(able, checkpoint);
+      expect(same.config.precision).toBe("f16");
+      same.dispose();
+    }
   });
 
   it("is trained on only in so many words", async () => {

@@ -268,6 +268,12 @@ describe("a damaged file", () => {
       "its header is nested deeper than 16 levels",
     ],
     [
+      "eight axes",
+      fileOf(tensor({ shape: Array(8).fill(1) }), 8),
+      'tensor "a" [1, 1, 1, 1, 1, 1, 1, 1] should have 4 bytes, has 8',
+    ],
+    ["nine axes", fileOf(tensor({ shape: Array(9).fill(1) }), 8), 'tensor "a" of 9 axes should have 4 bytes, has 8'],
+    [
       "an endless shape",
       fileOf(tensor({ shape: Array(20000).fill(2) }), 8),
       'tensor "a" of 20000 axes should have Infinity bytes',
