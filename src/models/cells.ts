@@ -24,10 +24,15 @@ const names = Object.keys(TABLE) as CellName[];
 /** The cells that a configuration may name. */
 export const CELL_NAMES: readonly CellName[] = names;
 
-/** Adds a cell under a name of its own: for tests of what every cell gets by standing in the table. */
-export function addCell(name: string, cell: Cell): void {
-  (TABLE as Record<string, Cell>)[name] = cell;
+/** Adds a cell, and gives back what takes it out again: for tests of what every cell has by standing in the table. */
+export function addCell(name: string, cell: Cell): () => void {
+  const table: Record<string, Cell> = TABLE;
+  table[name] = cell;
   names.push(name as CellName);
+  return () => {
+    delete table[name];
+    names.splice(names.indexOf(name as CellName), 1);
+  };
 }
 
 export const cellOf = (config: { readonly cell: CellName }): Cell => CELLS[config.cell];

@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { softmaxCrossEntropy } from "../../src/kernels/softmax-cross-entropy.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
+import { cellForms } from "../../src/models/cells.ts";
+import { Recurrent } from "../../src/models/recurrent.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
 import type { Entry } from "../../src/runtime/kernel.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";
@@ -19,16 +20,8 @@ beforeAll(async () => {
 });
 afterAll(() => Object.values(devices).forEach((device) => device.dispose()));
 
-const CELLS: Readonly<Record<string, Omit<RecurrentOptions, "inputSize" | "hiddenSize">>> = {
-  rnn: { cell: "rnn" },
-  "rnn, relu": { cell: "rnn", nonlinearity: "relu" },
-  gru: { cell: "gru" },
-  "gru, reset before": { cell: "gru", resetAfter: false },
-  lstm: { cell: "lstm" },
-};
-
 describe.each(["GPU", "CPU"] as const)("on the %s", (kind) => {
-  describe.each(Object.entries(CELLS))("%s", (_, options) => {
+  describe.each(Object.entries(cellForms()))("%s", (_, options) => {
     const [T, B, inputSize, hiddenSize] = [4, 3, 2, 5];
     const run = async (value: number) => {
       const layer = Recurrent.create(devices[kind], { ...options, inputSize, hiddenSize, numLayers: 2, seed: 4 });

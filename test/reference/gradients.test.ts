@@ -1,6 +1,7 @@
 // The reference's backward against central finite differences, in float64, for the whole model: every cell, layer
 // count, input and loss.
 import { afterAll, describe, expect, it } from "vitest";
+import { addCell, cellForms } from "../../src/models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../src/models/config.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 import {
@@ -10,9 +11,12 @@ import {
   type PassHarness,
   type PassSizes,
 } from "../../src/training/gradient-check.ts";
+import { indrnnCell } from "../cells/indrnn.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
+// A cell that the library does not have: whatever is asked of all cells is asked of it too.
+afterAll(addCell("indrnn", indrnnCell));
 
 const small = { vocabSize: 7, embeddingSize: 3, hiddenSize: 5 };
 const configOf = (options: Partial<LanguageModelConfig>): LanguageModelConfig => languageModelConfig({ ...small, ...options });
@@ -24,7 +28,7 @@ async function expectEqual(options: Partial<LanguageModelConfig>, sizes: PassSiz
 }
 
 describe("the reference's gradients equal finite differences", () => {
-  for (const [name, cell] of Object.entries(CHECKED_CELLS)) {
+  for (const [name, cell] of Object.entries({ ...CHECKED_CELLS, ...cellForms() })) {
     for (const numLayers of [1, 3]) {
       for (const loss of ["all", "last"] as const) {
         it(`${name}, ${numLayers} layer${numLayers > 1 ? "s" : ""}, loss on ${loss} steps`, () =>

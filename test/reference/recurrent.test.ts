@@ -1,11 +1,17 @@
 // The recurrent layer: its gradients against finite differences, its edges, and its errors.
 import { afterAll, describe, expect, it } from "vitest";
+import { addCell, cellForms, cellOf } from "../../src/models/cells.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
+import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import { openDevice } from "../../src/runtime/device.ts";
+import { sizeOf } from "../../src/runtime/tensor.ts";
+import { indrnnCell } from "../cells/indrnn.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
+// A cell that the library does not have: whatever is asked of all cells is asked of it too.
+afterAll(addCell("indrnn", indrnnCell));
 
 const random = (length: number, stream: number, scale = 1): Float64Array =>
   Float64Array.from({ length }, (_, i) => scale * (2 * fraction(randomWord(3, stream, i, 77)) - 1));
@@ -20,13 +26,13 @@ interface Sizes {
 /** Worst relative L2 difference between backward and central differences of a random projection of all results. */
 async function worstDifference(options: RecurrentOptions, { T, B, lengths }: Sizes): Promise<{ worst: number; name: string }> {
   const layer = Recurrent.create(device, options);
-  const { hiddenSize: H, inputSize, numLayers, bidirectional, cell } = layer.config;
+  const { hiddenSize: H, inputSize, bidirectional } = layer.config;
   const D = bidirectional ? 2 : 1;
-  const values: Record<string, Float64Array> = {
-    x: random(T * B * inputSize, 1),
-    h0: random(numLayers * D * B * H, 2),
-    ...(cell === "lstm" && { c0: random(numLayers * D * B * H, 3) }),
-  };
+  const states = stackStates(layer.config, B);
+  const ofStates = (title: (name: string) => string, stream: number): Record<string, Float64Array> =>
+    Object.fromEntries(states.map(({ name, shape }, i) => [title(name), random(sizeOf(shape), stream + i)]));
+  const initial = ofStates((name) => `${name}0`, 2);
+  const values: Record<string, Float64Array> = { x: random(T * B * inputSize, 1), ...initial };
   layer.parameters.specs.forEach(
     ({ name, shape }, i) =>
       (values[name] = random(
@@ -35,21 +41,17 @@ async function worstDifference(options: RecurrentOptions, { T, B, lengths }: Siz
         0.8,
       )),
   );
-  const weights = {
-    output: random(T * B * D * H, 5),
-    hN: random(numLayers * D * B * H, 6),
-    cN: random(numLayers * D * B * H, 7),
-  };
+  const weights = { output: random(T * B * D * H, 5), ...ofStates((name) => `${name}N`, 6) };
   const loss = async (): Promise<number> => {
     layer.loadStateDict(Object.fromEntries(layer.parameters.specs.map(({ name }) => [name, values[name]!])));
-    const { output, hN, cN } = await layer.forward(values.x!, { T, B, h0: values.h0!, c0: values.c0, lengths });
-    return dot(output, weights.output) + dot(hN, weights.hN) + (cN ? dot(cN, weights.cN) : 0);
+    const results = { ...(await layer.forward(values.x!, { T, B, ...initial, lengths })) } as Record<string, ArrayLike<number>>;
+    return Object.entries(weights).reduce((sum, [name, by]) => sum + dot(results[name]!, by), 0);
   };
   await loss();
-  const { dx, dh0, dc0, gradients } = await layer.backward(weights.output, {
-    dhN: weights.hN,
-    ...(cell === "lstm" && { dcN: weights.cN }),
-  });
+  const { dx, dh0, dc0, gradients } = await layer.backward(
+    weights.output,
+    ofStates((name) => `d${name}N`, 6),
+  );
   const analytic: Record<string, ArrayLike<number>> = { x: dx, h0: dh0, ...(dc0 && { c0: dc0 }), ...gradients };
   const result = { worst: 0, name: "" };
   for (const [name, array] of Object.entries(values)) {
@@ -73,13 +75,42 @@ async function worstDifference(options: RecurrentOptions, { T, B, lengths }: Siz
   return result;
 }
 
-const cells: Record<string, Pick<RecurrentOptions, "cell" | "resetAfter" | "nonlinearity">> = {
-  rnn: { cell: "rnn" },
-  "rnn with relu": { cell: "rnn", nonlinearity: "relu" },
-  gru: { cell: "gru" },
-  "gru, reset before": { cell: "gru", resetAfter: false },
-  lstm: { cell: "lstm" },
-};
+const cells = cellForms();
+
+it.each(Object.entries(cells))("%s: plain steps, one after another, are what the layer gives", async (_, form) => {
+  const [T, B, inputSize, hiddenSize] = [4, 2, 3, 5];
+  const layer = Recurrent.create(device, { ...form, inputSize, hiddenSize });
+  const { specs } = layer.parameters;
+  const suffix = /_l0$/;
+  layer.loadStateDict(Object.fromEntries(specs.map(({ name, shape }, i) => [name, random(sizeOf(shape), 20 + i)])));
+  const weights = Object.fromEntries(
+    Object.entries(await layer.stateDict()).map(([name, values]) => [name.replace(suffix, ""), values]),
+  );
+  const x = random(T * B * inputSize, 1);
+  const initial = Object.fromEntries(
+    stackStates(layer.config, B).map(({ name, shape }, i) => [`${name}0`, random(sizeOf(shape), 2 + i)]),
+  );
+  const results = await layer.forward(x, { T, B, ...initial });
+  const cell = cellOf(layer.config);
+  for (let b = 0; b < B; b++) {
+    const row = (values: Float64Array, t: number, size: number): Float64Array =>
+      values.subarray((t * B + b) * size, (t * B + b + 1) * size);
+    let states = Object.fromEntries(
+      Object.entries(initial).map(([name, values]) => [name.slice(0, -1), row(values, 0, hiddenSize)]),
+    );
+    for (let t = 0; t < T; t++) {
+      states = cell.step(layer.config, weights, row(x, t, inputSize), states) as typeof states;
+      const output = row(results.output as unknown as Float64Array, t, hiddenSize);
+      states.h!.forEach((value, u) => expect(output[u]!).toBeCloseTo(value, 12));
+      for (const gate of cell.gates) expect(states[gate]).toHaveLength(hiddenSize);
+    }
+    for (const { name } of stackStates(layer.config, B)) {
+      const final = row(results[`${name}N` as "hN"] as unknown as Float64Array, 0, hiddenSize);
+      states[name]!.forEach((value, u) => expect(final[u]!).toBeCloseTo(value, 12));
+    }
+  }
+  layer.dispose();
+});
 
 describe("gradients of parameters, inputs and initial states equal finite differences", () => {
   for (const [name, cell] of Object.entries(cells)) {
@@ -109,8 +140,8 @@ describe("gradients of parameters, inputs and initial states equal finite differ
 
 describe("sequences", () => {
   it("of unequal length give what each gives alone", async () => {
-    for (const cell of ["rnn", "gru", "lstm"] as const) {
-      const layer = Recurrent.create(device, { cell, inputSize: 2, hiddenSize: 3, numLayers: 2, bidirectional: true });
+    for (const form of Object.values(cells)) {
+      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, numLayers: 2, bidirectional: true });
       const [T, B, lengths] = [5, 3, [2, 5, 1]];
       const x = random(T * B * 2, 9);
       const together = await layer.forward(x, { T, B, lengths });
@@ -129,8 +160,8 @@ describe("sequences", () => {
   });
 
   it("ignore what stands past a row's end, even NaN", async () => {
-    for (const cell of ["rnn", "gru", "lstm"] as const) {
-      const layer = Recurrent.create(device, { cell, inputSize: 2, hiddenSize: 3, bidirectional: true });
+    for (const form of Object.values(cells)) {
+      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, bidirectional: true });
       const options = { T: 3, B: 2, lengths: [3, 1] };
       const [x, dOutput] = [random(3 * 2 * 2, 9), random(3 * 2 * 6, 4)];
       const expected = [await layer.forward(x, options), await layer.backward(dOutput)];
@@ -141,8 +172,8 @@ describe("sequences", () => {
   });
 
   it("read step by step give what they give at once", async () => {
-    for (const cell of ["rnn", "gru", "lstm"] as const) {
-      const layer = Recurrent.create(device, { cell, inputSize: 2, hiddenSize: 3, numLayers: 2 });
+    for (const form of Object.values(cells)) {
+      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, numLayers: 2 });
       const [T, B] = [4, 2];
       const x = random(T * B * 2, 9);
       const { output, hN } = await layer.forward(x, { T, B });
