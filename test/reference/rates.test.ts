@@ -1,6 +1,6 @@
 // A rate is work over time, however the numbers of the steps come back from the device.
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { LogQueue } from "../../src/training/log-queue.ts";
+import { LogQueue, throwIfNotFinite } from "../../src/training/log-queue.ts";
 import { METRIC } from "../../src/kernels/reduce.ts";
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ["performance", "setTimeout"] }));
@@ -83,4 +83,39 @@ it("a device that becomes four times slower is told so within two seconds", asyn
   expect(slow.length).toBeGreaterThan(20);
   for (const { rate } of fast) expect(Math.abs(rate / 1600 - 1)).toBeLessThan(0.5);
   for (const { rate } of slow) expect(Math.abs(rate / 400 - 1)).toBeLessThan(0.25);
+});
+
+it("numbers that overtake those of the step before count from when they came", async () => {
+  const queue = new LogQueue(performance.now(), 0, TOKENS);
+  queue.push(1, 1, new Promise((resolve) => setTimeout(resolve, 20, metrics)));
+  queue.push(2, 1, new Promise((resolve) => setTimeout(resolve, 10, metrics)));
+  await vi.advanceTimersByTimeAsync(10);
+  // In order, though the second's are here.
+  expect(queue.shift()).toBeUndefined();
+  await vi.advanceTimersByTimeAsync(10);
+  // Two steps were done in 10 ms.
+  for (const step of [1, 2]) expect(queue.shift()).toMatchObject({ step, tokensPerSecond: (2 * TOKENS) / 0.01 });
+});
+
+it("what is not finite, or once was not, says so with the numbers of now, and what to do", () => {
+  const of = (loss: number, norm: number, skipped: number): Float32Array => {
+    const values = new Float32Array(METRIC.count);
+    [values[METRIC.loss], values[METRIC.norm], values[METRIC.skipped]] = [loss, norm, skipped];
+    return values;
+  };
+  expect(() => throwIfNotFinite(7, of(2, 0.5, 0))).not.toThrow();
+  for (const [loss, norm, skipped] of [
+    [2, 0.5, 1],
+    [NaN, 0.5, 0],
+    [2, Infinity, 0],
+  ] as const) {
+    expect(() => throwIfNotFinite(7, of(loss, norm, skipped))).toThrow(
+      expect.objectContaining({
+        code: "E_NAN_LOSS",
+        message:
+          `by step 7 a gradient was not finite (loss ${loss}, gradient norm ${norm} now); the parameters are those from ` +
+          "before it. Lower the learning rate, or clip the gradient",
+      }),
+    );
+  }
 });

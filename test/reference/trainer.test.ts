@@ -429,9 +429,13 @@ describe("a run that is aborted", () => {
     const onCheckpoint: TrainerOptions["onCheckpoint"] = async (_, info) => void kept.push(info);
     const trainer = makeTrainer({ valFraction: 0.3, evalInterval: 2, checkpointInterval: 2, onCheckpoint }, small, "lstm");
     const whole = makeTrainer({ valFraction: 0.3, evalInterval: 2 }, small, "lstm");
-    const wanted = await eventsOf(whole, 2, new AbortController().signal);
-    const controller = new AbortController();
     let evaluations = 0;
+    small.before = (plan) => void (evaluations += Number(plan === "evaluate"));
+    const wanted = await eventsOf(whole, 2, new AbortController().signal);
+    // The 139 targets of the validation part, in windows of six.
+    expect(evaluations).toBe(24);
+    const controller = new AbortController();
+    evaluations = 0;
     small.before = (plan) => {
       if (plan === "evaluate" && ++evaluations === 3) controller.abort(new Error("enough"));
     };
