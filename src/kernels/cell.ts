@@ -138,6 +138,14 @@ export interface CellLayer {
   backward(recorder: Recorder, gradients: LayerGradients): Pass;
 }
 
+/** What one unit gets at one step: what its gates add up, and its states before, by name. */
+export interface UnitSums {
+  /** x·W_ihᵀ + b_ih and h·W_hhᵀ + b_hh, by gate. */
+  readonly input: readonly number[];
+  readonly state: readonly number[];
+  readonly before: Readonly<Record<string, number>>;
+}
+
 /** A recurrent cell; O: its own options, F: names of its forms. */
 export interface Cell<O = any, F extends string = string> {
   readonly options: { readonly [K in keyof O]-?: CellOption<O[K]> };
@@ -153,6 +161,8 @@ export interface Cell<O = any, F extends string = string> {
   record(recorder: Recorder, site: LayerSite<O>): CellLayer;
   /** One step of one row, plainly, from dense weights: the states after it, and the gates, each [H] by its name. */
   step(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): Readonly<Record<string, Float64Array>>;
+  /** What each unit's gates add up in such a step, where they are sums of what comes from the input and from the state. */
+  sums?(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): readonly UnitSums[];
 }
 
 /** A tensor [..., G, H] with its units padded. */

@@ -170,4 +170,5 @@ export const gruCell: GruCell = {
   costs: (config, inputSize) => formOf(config).costs(config, inputSize),
   record: (recorder, site) => formOf(site.config).record(recorder, site),
   step: (config, ...given) => formOf(config).step(config, ...given),
+  sums: (config, ...given) => formOf(config).sums!(config, ...given),
 };

@@ -15,20 +15,14 @@ import {
   type LayerGradients,
   type LayerSite,
   type ParameterSpec,
+  type UnitSums,
+  type Values,
 } from "./cell.ts";
 import { makeHistories, recordInitial } from "./histories.ts";
 import { projectInput, recordColumnSums } from "./input-projection.ts";
 import { recordMatmul, type Matrix } from "./matmul.ts";
 import { recordScatter } from "./rows.ts";
 import { TRANSPOSE, transpose } from "./transpose.ts";
-
-/** What one unit gets at one step: what its gates add up, and its states before, by name. */
-export interface UnitSums {
-  /** x·W_ihᵀ + b_ih and h·W_hhᵀ + b_hh, by gate. */
-  readonly input: readonly number[];
-  readonly state: readonly number[];
-  readonly before: Readonly<Record<string, number>>;
-}
 
 /**
  * A stepped cell. Its entry points bind these tensors by these names: xProjection, rows, packed, h (and c), gates forward;
@@ -88,7 +82,8 @@ export function steppedCell<O extends object, F extends string>(spec: SteppedSpe
       backwardValues: H * (1 + G * (binds("dProjection") ? 2 : 1)),
     }),
     record: (recorder, site) => recordLayer(recorder, spec, site, binds),
-    step: (config, weights, x, before) => plainStep(spec, config, weights, x, before),
+    step: (config, weights, x, before) => plainStep(spec, config, plainSums(spec, config, weights, x, before)),
+    sums: (config, weights, x, before) => plainSums(spec, config, weights, x, before),
   };
 }
 
@@ -274,14 +269,14 @@ function recordLayer<O>(
   };
 }
 
-/** One step of one row from dense weights, unit by unit. */
-function plainStep<O>(
-  { gates, saved, states, ofH, unit }: SteppedSpec<O>,
+/** What the gates of each unit add up at one step of one row, from dense weights. */
+function plainSums<O>(
+  { gates, states, ofH, unit }: SteppedSpec<O>,
   config: CellConfig & O,
-  { weight_ih: wIh, weight_hh: wHh, bias_ih: bIh, bias_hh: bHh }: Readonly<Record<string, ArrayLike<number>>>,
+  { weight_ih: wIh, weight_hh: wHh, bias_ih: bIh, bias_hh: bHh }: Values,
   x: ArrayLike<number>,
-  before: Readonly<Record<string, ArrayLike<number>>>,
-): Readonly<Record<string, Float64Array>> {
+  before: Values,
+): readonly UnitSums[] {
   const H = config.hiddenSize;
   const G = gates.length;
   const dot = (weight: ArrayLike<number>, bias: ArrayLike<number> | undefined, row: number, by: ArrayLike<number>): number => {
@@ -289,24 +284,40 @@ function plainStep<O>(
     for (let k = 0; k < by.length; k++) sum += weight[row * by.length + k]! * by[k]!;
     return sum;
   };
-  const at = (u: number, h: (gate: number) => ArrayLike<number>) => {
+  const at = (u: number, h: (gate: number) => ArrayLike<number>): UnitSums => {
     const rows = Array.from({ length: G }, (_, gate) => gate * H + u);
-    const sums: UnitSums = {
+    return {
       input: rows.map((row) => dot(wIh!, bIh, row, x)),
       state: rows.map((row, gate) => dot(wHh!, bHh, row, h(gate))),
       before: Object.fromEntries(states.map((name) => [name, before[name]![u]!])),
     };
-    return unit(sums, config);
   };
   const h = before.h!;
-  const gatedH = ofH === undefined ? h : Float64Array.from(h, (value, u) => at(u, () => h).gates[0]! * value);
+  const gatedH =
+    ofH === undefined
+      ? h
+      : Float64Array.from(
+          h,
+          (value, u) =>
+            unit(
+              at(u, () => h),
+              config,
+            ).gates[0]! * value,
+        );
+  return Array.from({ length: H }, (_, u) => at(u, (gate) => (gate < (ofH ?? G) ? h : gatedH)));
+}
+
+/** The states after a step and its gates, unit by unit. */
+function plainStep<O>(
+  { gates, saved, states, unit }: SteppedSpec<O>,
+  config: CellConfig & O,
+  sums: readonly UnitSums[],
+): Readonly<Record<string, Float64Array>> {
   const kept = saved > 0 ? gates : [];
-  const result: Record<string, Float64Array> = {};
-  for (const name of [...states, ...kept]) result[name] = new Float64Array(H);
-  for (let u = 0; u < H; u++) {
-    const found = at(u, (gate) => (gate < (ofH ?? G) ? h : gatedH));
-    for (const name of states) result[name]![u] = found.after[name]!;
-    kept.forEach((name, gate) => (result[name]![u] = found.gates[gate]!));
-  }
-  return result;
+  const found = sums.map((of) => unit(of, config));
+  const ofStates = states.map((name) => [name, Float64Array.from(found, ({ after }) => after[name]!)]);
+  return Object.fromEntries([
+    ...ofStates,
+    ...kept.map((name, gate) => [name, Float64Array.from(found, (of) => of.gates[gate]!)]),
+  ]);
 }

@@ -6,7 +6,7 @@ import { openDevice } from "../runtime/device.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { fixed } from "./format.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-import { traceModel, type Trace } from "./trace.ts";
+import { candidatesOf, readTokens, type Trace } from "./trace.ts";
 
 /** What differs from a sound training, and how many times as large the cell's initial weights are. */
 const BREAKAGES = {
@@ -62,8 +62,7 @@ export async function breakModel(
     ]);
     model.loadStateDict(Object.fromEntries(scaled));
     const of = config.nonlinearity;
-    const measure = async (): Promise<number> =>
-      freedomOf(traceModel({ config: model.config, stateDict: await model.stateDict() }, tokens.subarray(0, 200)), of);
+    const measure = async (): Promise<number> => freedomOf(await readTokens(model, tokens.subarray(0, 200)), of);
     const before = await measure();
     const options: TrainerOptions = {
       batchSize: 6,
@@ -94,9 +93,9 @@ export async function breakModel(
 }
 
 /** The mean slope of the tanhs, 1 − tanh²: near 0 every unit is pinned. Of relu, whose slope is 0 or 1, the part of units at 1. */
-function freedomOf({ values }: Trace, of: "tanh" | "relu"): number {
+function freedomOf(trace: Trace, of: "tanh" | "relu"): number {
   // A gated state is a product; its candidate is what saturates.
-  const squashed = values.g ?? values.n ?? values.h!;
+  const squashed = trace.values[candidatesOf(trace)[0] ?? "h"]!;
   const slope = of === "relu" ? (x: number) => Number(x > 0) : (x: number) => 1 - x * x;
   return squashed.reduce((sum, x) => sum + slope(x), 0) / squashed.length;
 }

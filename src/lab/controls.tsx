@@ -1,5 +1,5 @@
 // The buttons of a run, how far it is, and its checkpoints.
-import { bestEvaluation, smoothedLoss } from "./curves.ts";
+import { bestEvaluation, leastOf, smoothedLoss } from "./curves.ts";
 import { download } from "./download.ts";
 import { bits, count, duration, rate } from "./format.ts";
 import { titleOf } from "./kinds.ts";
@@ -67,10 +67,8 @@ function Figures({ done, total }: { done: number; total: number }) {
   const used = stage.run.value?.settings ?? plan.settings.value;
   // The models train in turns: their times add up.
   const seconds = speed.reduce((sum, perSecond) => sum + ((total - done) * used.batchSize * used.seqLen) / perSecond, 0);
-  const losses = stage.curves.map(({ points }) => smoothedLoss(points)).filter((loss) => loss !== undefined);
-  const loss = losses.length > 0 ? Math.min(...losses) : undefined;
-  const vals = stage.curves.map(({ evaluations }) => bestEvaluation(evaluations)).filter((value) => value !== undefined);
-  const val = vals.length > 0 ? Math.min(...vals) : undefined;
+  const loss = leastOf(stage.curves.map(({ points }) => smoothedLoss(points)));
+  const val = leastOf(stage.curves.map(({ evaluations }) => bestEvaluation(evaluations)));
   const figures: readonly (readonly [string, string])[] = [
     ["Step", `${count(done)} of ${count(total)}`],
     ["Loss", loss === undefined ? "–" : loss.toFixed(3)],

@@ -90,6 +90,12 @@ export function smoothedLoss(points: readonly number[]): number | undefined {
   return mean;
 }
 
+/** The least of those that there are. */
+export function leastOf(values: readonly (number | null | undefined)[]): number | undefined {
+  const known = values.filter((value): value is number => typeof value === "number");
+  return known.length > 0 ? Math.min(...known) : undefined;
+}
+
 export function bestEvaluation(evaluations: readonly number[]): number | undefined {
   let best = Infinity;
   for (let i = 0; i < evaluations.length; i += EVAL_FIELDS) best = Math.min(best, evaluations[i + 1]!);

@@ -4,10 +4,11 @@ import { CharTokenizer } from "../data/tokenizer.ts";
 import { breakModel, type BreakageName, type Breakdown } from "./breakage.ts";
 import { characterMap, shownCharacters, type CharacterMap, type ShownCharacters, type SpaceName } from "./character-map.ts";
 import { connectivity, type Connectivity } from "./connectivity.ts";
+import { gradientByLag } from "./gradients.ts";
 import { tryMemory } from "./memory-training.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 import { ofUntrained, readable } from "./snapshot.ts";
-import { gradientByLag, readModel, type Trace } from "./trace.ts";
+import { gateSums, readModel, type Trace } from "./trace.ts";
 import { reportUnits, type UnitReport } from "./units.ts";
 
 /** Characters that are read of a longer text, at most. */
@@ -18,11 +19,11 @@ const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fr
 
 const inspector = {
   /** Reads a passage, after a line break, and says what the model expected at each of its characters. */
-  predictions(snapshot: ModelSnapshot, passage: string): Predictions {
+  async predictions(snapshot: ModelSnapshot, passage: string): Promise<Predictions> {
     const tokenizer = tokenizerOf(snapshot);
     const tokens = tokenizer.encode(passage);
     const start = tokenizer.characters.includes("\n") ? tokenizer.encode("\n")[0]! : 0;
-    const { probabilities } = readModel(snapshot, [start, ...tokens.slice(0, -1)]);
+    const { probabilities } = await readModel(snapshot, [start, ...tokens.slice(0, -1)]);
     const V = tokenizer.size;
     const surprise = Float32Array.from(tokens, (token, t) => -Math.log2(Math.max(1e-12, probabilities[t * V + token]!)));
     return Comlink.transfer({ probabilities, surprise, after: tokenizer.characters[start]! }, [
@@ -30,22 +31,18 @@ const inspector = {
       surprise.buffer,
     ]);
   },
-  /** Every gate and state over a passage. */
-  trace(snapshot: ModelSnapshot, passage: string): Trace {
-    const trace = readModel(snapshot, tokenizerOf(snapshot).encode(passage));
-    const { probabilities, sums, values } = trace;
-    const arrays = [probabilities, sums.input, sums.state, ...Object.values(values)];
-    return Comlink.transfer(
-      trace,
-      arrays.map((array) => array.buffer),
-    );
+  /** Every gate and state over a passage, and what the gates add up. */
+  async trace(snapshot: ModelSnapshot, passage: string): Promise<Trace> {
+    const tokens = tokenizerOf(snapshot).encode(passage);
+    const trace = await readModel(snapshot, tokens);
+    return { ...trace, sums: gateSums(snapshot, tokens, trace) };
   },
   /** Gradient norms by lag over a longer text: of the model as it is, and untrained. */
   async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number): Promise<GradientFlow> {
     const read = readable(snapshot, text, FLOW_LENGTH).join("");
-    const flow = (model: ModelSnapshot): readonly number[] =>
-      Array.from(gradientByLag(model, tokenizerOf(snapshot).encode(read), lags));
-    return { now: flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
+    const flow = async (model: ModelSnapshot): Promise<readonly number[]> =>
+      Array.from(await gradientByLag(model, tokenizerOf(snapshot).encode(read), lags));
+    return { now: await flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
   },
   /** Where the characters lie, now and in the untrained model; how often they come is counted in a text. */
   async characters(snapshot: ModelSnapshot, space: SpaceName, text: string): Promise<CharacterMaps> {
@@ -57,12 +54,11 @@ const inspector = {
   async units(snapshot: ModelSnapshot, text: string, shown: number): Promise<UnitsReading> {
     const characters = readable(snapshot, text, UNITS_LENGTH);
     const tokens = tokenizerOf(snapshot).encode(characters.join(""));
-    const report = reportUnits(snapshot, characters, tokens);
-    const untrained = await ofUntrained(snapshot, "units", characters.join(""), (fresh) =>
-      Object.fromEntries(
-        reportUnits(fresh, characters, tokens).features.map(({ name, best }) => [name, best[0]?.correlation ?? 0]),
-      ),
-    );
+    const report = await reportUnits(snapshot, characters, tokens);
+    const untrained = await ofUntrained(snapshot, "units", characters.join(""), async (fresh) => {
+      const { features } = await reportUnits(fresh, characters, tokens);
+      return Object.fromEntries(features.map(({ name, best }) => [name, best[0]?.correlation ?? 0]));
+    });
     return { ...report, values: report.values.slice(0, shown * report.units), untrained };
   },
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>

@@ -1,5 +1,7 @@
 // One model of a run with its trainer and its log. A race has several, which train on the same batches.
 import { GatewiseError } from "../errors.ts";
+import type { CellOption } from "../kernels/cell.ts";
+import { CELL_OPTIONS } from "../models/cells.ts";
 import { languageModelConfig, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
@@ -193,9 +195,10 @@ export class Lane {
     const { options } = this.trainer;
     const flags = [];
     if (config.input !== PRESETS[this.preset].input) flags.push(`--input ${config.input}`);
-    if (!config.resetAfter) flags.push("--gru-reset before");
-    if (config.nonlinearity !== "tanh") flags.push(`--nonlinearity ${config.nonlinearity}`);
-    if (config.forgetBias !== undefined) flags.push(`--forget-bias ${config.forgetBias}`);
+    for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(CELL_OPTIONS)) {
+      const value: unknown = config[name as keyof typeof CELL_OPTIONS];
+      if (value !== fallback) flags.push(`${flag.split(" ")[0]} ${words?.[values!.indexOf(value)] ?? String(value)}`);
+    }
     if (config.orthogonal) flags.push("--orthogonal");
     if (config.precision !== "f32") flags.push(`--precision ${config.precision}`);
     if (options.loss !== "all") flags.push(`--loss ${options.loss}`);

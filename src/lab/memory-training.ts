@@ -8,7 +8,7 @@ import type { StateDict } from "../models/parameters.ts";
 import { openDevice } from "../runtime/device.ts";
 import { Trainer } from "../training/trainer.ts";
 import { ASKED, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, memoryText, type MemoryTaskName } from "./memory-tasks.ts";
-import { traceModel } from "./trace.ts";
+import { readTokens } from "./trace.ts";
 
 /** B, streams side by side; blocks in each. */
 export const STREAMS = 16;
@@ -90,7 +90,7 @@ export async function tryMemory(preset: PresetName, name: MemoryTaskName, lag: n
 async function examine(model: LanguageModel, tokenizer: CharTokenizer, name: MemoryTaskName, lag: number): Promise<number> {
   const [question, answer] = lengths(name, lag);
   const tokens = tokenizer.encode(memoryText(name, lag, ASKED, 2));
-  const { probabilities } = traceModel({ config: model.config, stateDict: await model.stateDict() }, tokens);
+  const { probabilities } = await readTokens(model, tokens);
   const expected = (t: number): number => {
     const row = probabilities.subarray((t - 1) * tokenizer.size, t * tokenizer.size);
     return row.indexOf(Math.max(...row));

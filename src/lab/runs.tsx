@@ -1,4 +1,5 @@
 // The table of runs.
+import { leastOf } from "./curves.ts";
 import { bits, count } from "./format.ts";
 import { ModelKey } from "./model-key.tsx";
 import { busy } from "./store/link.ts";
@@ -34,8 +35,7 @@ export function Runs() {
 function RunRow({ summary }: { summary: RunSummary }) {
   const { id, name, title, models } = summary;
   const present = stage.run.value?.id === id;
-  const bests = models.map(({ best }) => best).filter((best) => best !== null);
-  const best = bests.length > 0 ? Math.min(...bests) : undefined;
+  const best = leastOf(models.map((model) => model.best));
   return (
     <tr class={present ? "present" : ""}>
       <th scope="row">

@@ -1,19 +1,15 @@
 // What the inspector's worker makes of a snapshot: the same model with fresh weights, and how much of a text it may read.
 import { parameterCount } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
-import { openDevice } from "../runtime/device.ts";
 import type { ModelSnapshot } from "./protocol.ts";
+import { onReference } from "./reference.ts";
 
 /** The same model untrained, with the weights that its seed gives. */
-async function freshSnapshot(snapshot: ModelSnapshot): Promise<ModelSnapshot> {
-  const device = await openDevice({ prefer: "cpu", precision: "float64" });
-  try {
+const freshSnapshot = (snapshot: ModelSnapshot): Promise<ModelSnapshot> =>
+  onReference(async (device) => {
     const model = LanguageModel.create(device, { ...snapshot.config, seed: snapshot.seed });
     return { ...snapshot, step: 0, stateDict: await model.stateDict() };
-  } finally {
-    device.dispose();
-  }
-}
+  });
 
 /** Multiplications that reading a text may take: about a second. A hundred characters are read in any case. */
 const WORK = 1e9;
@@ -33,12 +29,12 @@ export async function ofUntrained<T>(
   snapshot: ModelSnapshot,
   what: string,
   text: string,
-  compute: (fresh: ModelSnapshot) => T,
+  compute: (fresh: ModelSnapshot) => Promise<T> | T,
 ): Promise<T> {
   const key = JSON.stringify([what, snapshot.config, snapshot.seed, snapshot.tokenizer.codePoints, text]);
   if (!kept.has(key)) {
     if (kept.size >= MOST_KEPT) kept.delete(kept.keys().next().value!);
-    kept.set(key, compute(await freshSnapshot(snapshot)));
+    kept.set(key, await compute(await freshSnapshot(snapshot)));
   }
   return kept.get(key) as T;
 }

@@ -9,7 +9,7 @@ export interface Follower {
 }
 
 export interface UnitReport {
-  /** [T, H]: the cell of an LSTM, the state of the others. */
+  /** [T, H]: what is carried on behind the output, as the cell of an LSTM is, or else the output. */
   readonly values: Float32Array;
   readonly steps: number;
   readonly units: number;
@@ -20,9 +20,13 @@ export interface UnitReport {
 const BEST = 3;
 
 /** Reads a text and ranks the units, features that are followed best first. */
-export function reportUnits(snapshot: ModelSnapshot, characters: readonly string[], tokens: ArrayLike<number>): UnitReport {
-  const { values, steps, units } = readModel(snapshot, tokens);
-  const state = values.c ?? values.h!;
+export async function reportUnits(
+  snapshot: ModelSnapshot,
+  characters: readonly string[],
+  tokens: ArrayLike<number>,
+): Promise<UnitReport> {
+  const { values, states, steps, units } = await readModel(snapshot, tokens);
+  const state = values[states.at(-1)!]!;
   const features = Object.entries(FEATURES).map(([name, feature]) => ({
     name,
     best: followers(state, units, feature(characters)),

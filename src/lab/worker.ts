@@ -6,8 +6,9 @@ import { answer, messageOf } from "./answer.ts";
 import { DeviceKeeper } from "./device-keeper.ts";
 import { estimateRun } from "./estimate.ts";
 import { keptRun, newRun, runOfCheckpoint } from "./openings.ts";
-import type { LabWorker, Post, Result, RunInfo } from "./protocol.ts";
+import type { DeviceChoice, Post, Result, RunInfo, TextSource } from "./protocol.ts";
 import { Run, type Parts } from "./run.ts";
+import type { Sampling, Settings } from "./settings.ts";
 import { claimRun, readLog, readRun, removeRun } from "./storage.ts";
 import { Bookmark } from "./texts.ts";
 
@@ -81,48 +82,53 @@ async function putNewOnStage(parts: Parts): Promise<RunInfo> {
   return info;
 }
 
-const worker: LabWorker = {
-  connect: (given) => {
+const worker = {
+  connect(given: MessagePort): void {
     port = given;
   },
-  open: (choice) =>
+  open: (choice: DeviceChoice) =>
     attempt(async () => {
       dropRun();
       return { device: await keeper.open(choice) };
     }),
-  loadText: (source) => answer(async () => ({ text: (await bookmark.load(source)).info })),
-  estimate: (settings) => answer(() => ({ estimate: estimateRun(settings, bookmark.text.info) })),
-  create: (settings, sampling) =>
+  loadText: (source: TextSource) => answer(async () => ({ text: (await bookmark.load(source)).info })),
+  estimate: (settings: Settings) => answer(() => ({ estimate: estimateRun(settings, bookmark.text.info) })),
+  /** Makes the models and trainers of a new run, at step 0. */
+  create: (settings: Settings, sampling: Sampling) =>
     attempt(async () => {
       const { text } = bookmark;
       dropRun();
       return { run: await putNewOnStage(await newRun(keeper.present, settings, sampling, text)) };
     }),
-  train: async () => {
+  async train(): Promise<void> {
     if (run && !run.training && !keeper.recovering) void run.train();
   },
-  pause: async () => {
+  async pause(): Promise<void> {
     if (!run?.training) return;
     if (keeper.recovering) return run.halt();
     await settled(run.pause());
     announce();
   },
-  extend: async (totalSteps) => {
+  /** Moves the end of the run. */
+  async extend(totalSteps: number): Promise<void> {
     if (!run || run.training) return;
     await settled(run.extend(totalSteps));
     announce(undefined, true);
   },
-  step: async () => {
+  async step(): Promise<void> {
     if (run && !run.training) await settled(keeper.use(() => requireRun().singleStep()));
   },
-  reset: async () => {
+  /** Lets go of the run; what it saved stays. */
+  async reset(): Promise<void> {
     run?.halt();
     await keeper.alone(async () => dropRun());
     announce();
   },
-  setSampling: (wanted) => run?.setSampling(wanted),
-  sample: () => settled(run?.sampleNow()),
-  recover: async (choice) => {
+  setSampling: (wanted: Sampling): void => run?.setSampling(wanted),
+  /** Samples at once, also while paused. */
+  sample: (): Promise<void> => settled(run?.sampleNow()),
+  /** Opens the device again, or the CPU, and continues from the last snapshot. */
+  async recover(choice: DeviceChoice): Promise<void> {
     await keeper.alone(async () => {
       try {
         if (run) run.training = false;
@@ -134,12 +140,13 @@ const worker: LabWorker = {
       }
     });
   },
-  snapshot: async (index) => {
+  async snapshot(index: number) {
     const result = await attempt(async () => ({ snapshot: await requireRun().lane(index).look() }));
     return transferred(result, ({ snapshot }) => Object.values(snapshot.stateDict));
   },
-  passage: async (from, length) => bookmark.loaded?.text.slice(from, from + length) ?? "",
-  checkpoint: async (index) => {
+  /** Part of the run's text. */
+  passage: async (from: number, length: number): Promise<string> => bookmark.loaded?.text.slice(from, from + length) ?? "",
+  async checkpoint(index: number) {
     const result = await attempt(async () => {
       const lane = requireRun().lane(index);
       // Without a device what was kept is all that there is.
@@ -150,28 +157,32 @@ const worker: LabWorker = {
     });
     return transferred(result, ({ bytes }) => [bytes]);
   },
-  openCheckpoint: (bytes, settings, sampling) =>
+  /** Makes a run of a checkpoint, on the text that is loaded. */
+  openCheckpoint: (bytes: Uint8Array, settings: Settings, sampling: Sampling) =>
     attempt(async () => {
       const { parts, notice } = await runOfCheckpoint(keeper.present, bytes, settings, sampling, bookmark.text);
       return { run: await putNewOnStage(parts), notice };
     }),
-  save: async () => {
+  /** Keeps the run as it stands, at once. */
+  async save(): Promise<void> {
     run?.interrupt();
     await settled(run && keeper.use(() => requireRun().save()));
   },
-  restore: (id) =>
+  restore: (id: string) =>
     attempt(async () => {
       const parts = await keptRun(keeper.present, id, base);
       return { run: putOnStage(parts), sampling: parts.sampling, logs: parts.lanes.map((lane) => lane.wholeLog()) };
     }),
-  storedLogs: async (id) => {
+  /** The logs of a stored run's models; none if nothing is kept. */
+  async storedLogs(id: string) {
     try {
       return await Promise.all(((await readRun(id))?.presets ?? []).map((preset) => readLog(id, preset)));
     } catch {
       return [];
     }
   },
-  remove: async (id) => {
+  /** Deletes a stored run; returns false if a page has it open. */
+  async remove(id: string): Promise<boolean> {
     const release = run?.id === id ? undefined : await claimRun(id);
     if (!release) return false;
     // Where files cannot be reached there are none.
@@ -179,7 +190,7 @@ const worker: LabWorker = {
     release();
     return true;
   },
-  check: (quick) => {
+  check(quick: boolean) {
     const { signal } = (checking = new AbortController());
     return attempt(async () => {
       post({ event: "check-begins" });
@@ -188,7 +199,8 @@ const worker: LabWorker = {
       return { passed, checks: results.length, seconds, device };
     });
   },
-  cancelCheck: () => checking?.abort(new GatewiseError("E_CONFIG", "cancelled")),
+  cancelCheck: (): void => checking?.abort(new GatewiseError("E_CONFIG", "cancelled")),
 };
 
+export type LabWorker = typeof worker;
 Comlink.expose(worker);

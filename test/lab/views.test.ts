@@ -6,6 +6,7 @@ import { root } from "../../scripts/environment.mjs";
 import { randomWord } from "../../src/random.ts";
 import { createBatches } from "../../src/data/batches.ts";
 import { stripGutenberg } from "../../src/data/books.ts";
+import { cellForms, CELLS } from "../../src/models/cells.ts";
 import {
   CharTokenizer,
   LanguageModel,
@@ -24,8 +25,9 @@ import { FEATURES, headings } from "../../src/lab/features.ts";
 import { fixed, visible } from "../../src/lab/format.ts";
 import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/memory-tasks.ts";
 import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/memory-training.ts";
+import { gradientByLag } from "../../src/lab/gradients.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
-import { gradientByLag, traceModel, type Trace } from "../../src/lab/trace.ts";
+import { gateSums, traceModel, type Trace } from "../../src/lab/trace.ts";
 import { followers, reportUnits } from "../../src/lab/units.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
 
@@ -122,13 +124,8 @@ async function referenceFlow(
 
 const FORMS: readonly (readonly [string, Partial<LanguageModelConfig>])[] = [
   ["one-hot RNN", { cell: "rnn", input: "one-hot" }],
-  ["ReLU RNN", { cell: "rnn", nonlinearity: "relu" }],
-  ["GRU", { cell: "gru" }],
-  ["GRU, reset before", { cell: "gru", resetAfter: false }],
-  ["LSTM", { cell: "lstm" }],
-  ["two layers of LSTM", { cell: "lstm", numLayers: 2 }],
-  ["two layers of GRU, reset before", { cell: "gru", numLayers: 2, resetAfter: false }],
-  ["two layers of ReLU RNN", { cell: "rnn", numLayers: 2, nonlinearity: "relu" }],
+  ...Object.entries(cellForms()),
+  ...Object.entries(cellForms()).map(([name, form]) => [`two layers of ${name}`, { ...form, numLayers: 2 }] as const),
 ];
 
 /** A number as the page writes it, with a true minus sign. */
@@ -139,7 +136,7 @@ describe("what the views compute", () => {
 
   it.each(FORMS)("reads as the model does: %s", async (_name, config) => {
     const snapshot = await snapshotOf(config);
-    const { probabilities } = traceModel(snapshot, tokens);
+    const { probabilities } = await traceModel(snapshot, tokens);
     let loss = 0;
     for (let t = 0; t + 1 < tokens.length; t++) loss -= Math.log(probabilities[t * tokenizer.size + tokens[t + 1]!]!);
     const device = await openDevice({ prefer: "cpu", precision: "float64" });
@@ -149,10 +146,41 @@ describe("what the views compute", () => {
     expect(Math.abs(loss / (tokens.length - 1) - (await evaluator.evaluate()).loss)).toBeLessThan(1e-6);
   });
 
+  it.each(FORMS)("finds in every gate and state what a step of the cell written out plainly gives: %s", async (_name, config) => {
+    const snapshot = await snapshotOf(config);
+    const trace = await traceModel(snapshot, tokens);
+    const { cell, numLayers, hiddenSize: H, vocabSize: V, embeddingSize: E, input } = snapshot.config;
+    const weightsOf = (l: number) =>
+      Object.fromEntries(
+        ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map((name) => [name, snapshot.stateDict[`rnn.${name}_l${l}`]!]),
+      );
+    const states = CELLS[cell].states(snapshot.config).map(({ name }) => name);
+    const zero: Readonly<Record<string, ArrayLike<number>>> = Object.fromEntries(
+      states.map((name) => [name, new Float64Array(H)]),
+    );
+    let before = Array.from({ length: numLayers }, () => zero);
+    for (let t = 0; t < 60; t++) {
+      let x: ArrayLike<number> =
+        input === "one-hot"
+          ? Float64Array.from({ length: V }, (_, v) => Number(v === tokens[t]))
+          : snapshot.stateDict["embedding.weight"]!.subarray(tokens[t]! * E, (tokens[t]! + 1) * E);
+      const after = before.map((state, l) => {
+        const made = CELLS[cell].step(snapshot.config, weightsOf(l), x, state);
+        x = made.h!;
+        return made;
+      });
+      const top = after.at(-1)!;
+      expect(new Set(Object.keys(trace.values))).toEqual(new Set(Object.keys(top)));
+      for (const [name, values] of Object.entries(trace.values))
+        for (let j = 0; j < H; j++) expect(Math.abs(values[t * H + j]! - top[name]![j]!), `${name} at ${t}`).toBeLessThan(1e-6);
+      before = after;
+    }
+  });
+
   it.each(FORMS)("follows gradients back as the library does: %s", async (_name, config) => {
     const snapshot = await snapshotOf(config);
     const shown = [0, 1, 5, 20];
-    const flow = gradientByLag(snapshot, tokens, 20);
+    const flow = await gradientByLag(snapshot, tokens, 20);
     const expected = await referenceFlow(snapshot, tokens, 20, shown);
     shown.forEach((lag, i) => expect(Math.abs(flow[lag]! / expected[i]! - 1), `lag ${lag}`).toBeLessThan(1e-4));
   });
@@ -187,7 +215,7 @@ describe("what the views compute", () => {
       for (let e = 0; e < inputSize; e++) slopes.push(((await logit(s, e, 1e-5)) - (await logit(s, e, -1e-5))) / 2e-5);
       expect(Math.abs(influence[s]! / Math.hypot(...slopes) - 1), `at ${s}`).toBeLessThan(1e-3);
     }
-    const row = traceModel(snapshot, tokens).probabilities.subarray(30 * V, 31 * V);
+    const row = (await traceModel(snapshot, tokens)).probabilities.subarray(30 * V, 31 * V);
     expect(probability).toBe(Math.max(...row));
     expect(row[guess]).toBe(probability);
   });
@@ -201,8 +229,10 @@ describe("what the views compute", () => {
 
   it("refuses a text that is too short for its lags", async () => {
     const snapshot = await snapshotOf({ cell: "lstm" });
-    expect(() => gradientByLag(snapshot, tokens.subarray(0, 12), 10)).toThrow(/12 characters: a lag of 10 needs at least 13/);
-    expect(gradientByLag(snapshot, tokens.subarray(0, 13), 10).every((norm) => norm > 0)).toBe(true);
+    await expect(gradientByLag(snapshot, tokens.subarray(0, 12), 10)).rejects.toThrow(
+      /12 characters: a lag of 10 needs at least 13/,
+    );
+    expect((await gradientByLag(snapshot, tokens.subarray(0, 13), 10)).every((norm) => norm > 0)).toBe(true);
   });
 
   it("asks for what was there, and only that", () => {
@@ -326,7 +356,7 @@ describe("what the views compute", () => {
     const digits = CharTokenizer.fromText("0123456789");
     const snapshot = await snapshotOf({ cell: "gru" });
     const counting = "0123456789".repeat(20);
-    const { features } = reportUnits(snapshot, [...counting], digits.encode(counting));
+    const { features } = await reportUnits(snapshot, [...counting], digits.encode(counting));
     expect(features.find(({ name }) => name === "inside quotation marks")!.best).toEqual([]);
   });
 
@@ -559,14 +589,14 @@ describe("what the views show of a trained race", () => {
     const snapshot = snapshots.LSTM!;
     const tokens = tokenizer.encode(passage);
     const start = tokenizer.encode("\n")[0]!;
-    const { probabilities } = traceModel(snapshot, [start, ...tokens.slice(0, -1)]);
+    const { probabilities } = await traceModel(snapshot, [start, ...tokens.slice(0, -1)]);
     const V = tokenizer.size;
     const bits = tokens.reduce((sum, token, t) => sum - Math.log2(probabilities[t * V + token]!), 0) / tokens.length;
     expect(Number(await page.locator('[data-value="mean"]').innerText())).toBeCloseTo(bits, 1);
     const row = probabilities.subarray(24 * V, 25 * V);
     expect(parseFloat(await page.locator(".bars .value").first().innerText())).toBeCloseTo(100 * Math.max(...row), 0);
     await show("gates");
-    const trace = traceModel(snapshot, tokens);
+    const trace = await traceModel(snapshot, tokens);
     expect(await gatesShown()).toEqual(valuesAt(trace, 24, 0));
     const heat = async (index: number): Promise<{ width: number; height: number; red: number[] }> =>
       page
@@ -593,7 +623,7 @@ describe("what the views show of a trained race", () => {
 
   it("sorts all heatmaps alike, and shows the value that is pointed at or chosen by keyboard", async () => {
     await show("gates");
-    const trace = traceModel(snapshots.LSTM!, tokenizer.encode(passageShown()));
+    const trace = await traceModel(snapshots.LSTM!, tokenizer.encode(passageShown()));
     const f = trace.values.f!;
     const means = Array.from({ length: 32 }, (_, j) => f.filter((_value, i) => i % 32 === j).reduce((sum, x) => sum + x, 0));
     const order = means.map((_, j) => j).sort((a, b) => means[b]! - means[a]!);
@@ -628,7 +658,9 @@ describe("what the views show of a trained race", () => {
     await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, 159, 7));
     await page.getByRole("radio", { name: /GRU/ }).last().check();
     await page.waitForFunction(() => document.querySelectorAll("canvas.heat").length === 4);
-    await expect.poll(() => gatesShown()).toEqual(valuesAt(traceModel(snapshots.GRU!, tokenizer.encode(passageShown())), 159, 7));
+    await expect
+      .poll(() => gatesShown())
+      .toEqual(valuesAt(await traceModel(snapshots.GRU!, tokenizer.encode(passageShown())), 159, 7));
     await page.getByRole("radio", { name: /LSTM/ }).last().check();
   });
 
@@ -636,7 +668,7 @@ describe("what the views show of a trained race", () => {
     await show("one-step");
     const box = async (name: string): Promise<string | null> => page.locator(`[data-box="${name}"]`).textContent();
     const tokensShown = tokenizer.encode(passageShown());
-    const lstm = traceModel(snapshots.LSTM!, tokensShown);
+    const lstm = await traceModel(snapshots.LSTM!, tokensShown);
     const at = (trace: Trace, name: string, t: number): number => trace.values[name]![t * 32]!;
     for (const name of ["i", "f", "g", "o", "c", "h"]) expect(await box(name), name).toBe(fixed(at(lstm, name, 24), 2));
     expect(await box("c before")).toBe(fixed(at(lstm, "c", 23), 2));
@@ -664,9 +696,10 @@ describe("what the views show of a trained race", () => {
     await page.waitForSelector('[data-box="r ⊙ U h"]');
     await page.locator(".passage-text").focus();
     await page.keyboard.press("ArrowRight");
-    const gru = traceModel(snapshots.GRU!, tokensShown);
+    const gru = await traceModel(snapshots.GRU!, tokensShown);
     for (const name of ["r", "z", "n", "h"]) await expect.poll(() => box(name)).toBe(fixed(at(gru, name, 1), 2));
-    const [w, u] = [gru.sums.input[(3 + 2) * 32]!, gru.sums.state[(3 + 2) * 32]!];
+    const sums = gateSums(snapshots.GRU!, tokensShown, gru)!;
+    const [w, u] = [sums.input[(3 + 2) * 32]!, sums.state[(3 + 2) * 32]!];
     expect([await box("W x"), await box("U h"), await box("r ⊙ U h")]).toEqual(
       [w, u, at(gru, "r", 1) * u].map((x) => fixed(x, 2)),
     );
@@ -677,8 +710,10 @@ describe("what the views show of a trained race", () => {
     const characters = [...longer];
     const tokens = tokenizer.encode(characters.join(""));
     const fresh = await untrained(snapshots.LSTM!);
-    const expected = reportUnits(snapshots.LSTM!, characters, tokens).features;
-    const before = new Map(reportUnits(fresh, characters, tokens).features.map(({ name, best }) => [name, best[0]!.correlation]));
+    const expected = (await reportUnits(snapshots.LSTM!, characters, tokens)).features;
+    const before = new Map(
+      (await reportUnits(fresh, characters, tokens)).features.map(({ name, best }) => [name, best[0]!.correlation]),
+    );
     expect(expected.every(({ best }) => best.length === 3)).toBe(true);
     for (const { name, best } of expected) {
       const line = page.locator(`[data-feature="${name}"]`);
@@ -820,12 +855,13 @@ describe("what the views show of a trained race", () => {
     await untilPhase(other.page, "paused");
     const snapshot = { ...(await snapshotOf({})), config: model.config, stateDict: await model.stateDict() };
     await show("gates", other.page);
-    const trace = traceModel(snapshot, tokenizer.encode(passageShown()));
+    const trace = await traceModel(snapshot, tokenizer.encode(passageShown()));
     expect(await gatesShown(other.page)).toEqual(valuesAt(trace, 24, 0));
     expect(await other.page.locator(".view").innerText()).toMatch(/These models have 2 layers; what is shown is the top one/);
     await show("one-step", other.page);
     expect(await other.page.locator('[data-box="h"]').textContent()).toBe(fixed(trace.values.h![24 * 20]!, 2));
-    const [w, u] = [trace.sums.input[24 * 20]!, trace.sums.state[24 * 20]!];
+    const sums = gateSums(snapshot, tokenizer.encode(passageShown()), trace)!;
+    const [w, u] = [sums.input[24 * 20]!, sums.state[24 * 20]!];
     expect(await other.page.locator('[data-box="a"]').textContent()).toBe(fixed(w + u, 2));
     expect(await other.page.locator(".view").innerText()).toMatch(/what comes from the layer below/);
     await show("gradient-flow", other.page);

@@ -1,8 +1,8 @@
 // The page's way to its training worker, and what was last worth saying.
 import { signal } from "@preact/signals";
 import * as Comlink from "comlink";
-import type { LabWorker } from "../protocol.ts";
 import { scriptUrl } from "../trusted.ts";
+import type { LabWorker } from "../worker.ts";
 import workerUrl from "../worker.ts?worker&url";
 
 /** The last thing worth saying; read out by screen readers. */

@@ -4,7 +4,7 @@ import { Select } from "../forms.tsx";
 import { dark, paintHeatmap, type HeatKind } from "../heatmap.ts";
 import { quoted } from "../passage-text.tsx";
 import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "../reading.tsx";
-import type { Trace } from "../trace.ts";
+import { candidatesOf, type Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const TITLES: Readonly<Record<string, string>> = {
@@ -18,8 +18,10 @@ const TITLES: Readonly<Record<string, string>> = {
   c: "c, cell",
   h: "h, state",
 };
+const titleOf = (name: string): string => TITLES[name] ?? name;
 /** Gates lie between 0 and 1; all else has a sign. */
-const kindOf = (name: string): HeatKind => ("ifozr".includes(name) ? "part" : "signed");
+const kindOf = (trace: Trace, name: string): HeatKind =>
+  [...trace.states, ...candidatesOf(trace)].includes(name) ? "signed" : "part";
 const ORDERS = ["as they are", "by mean", "by how much they change"] as const;
 type Order = (typeof ORDERS)[number];
 
@@ -61,7 +63,7 @@ function Content(props: ViewProps) {
             <Select
               class="inline"
               value={gate}
-              options={Object.fromEntries(names.map((name) => [name, TITLES[name]!]))}
+              options={Object.fromEntries(names.map((name) => [name, titleOf(name)]))}
               onChoose={setGate}
             />
           </label>
@@ -97,14 +99,15 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
   // Only gates are bound to 1: a cell counts, and so may a state without a squashing function.
-  const limit = useMemo(() => (kindOf(name) === "part" ? 1 : Math.max(1, usualMost(values))), [values]);
+  const kind = useMemo(() => kindOf(trace, name), [trace, name]);
+  const limit = useMemo(() => (kind === "part" ? 1 : Math.max(1, usualMost(values))), [values]);
   const mean = useMemo(() => values.reduce((sum, value) => sum + value, 0) / values.length, [values]);
   useEffect(() => {
     const turned = new Float32Array(values.length);
     rows.forEach((j, row) => {
       for (let t = 0; t < trace.steps; t++) turned[row * trace.steps + t] = values[t * trace.units + j]!;
     });
-    paintHeatmap(canvas.current!, { rows: trace.units, columns: trace.steps, values: turned }, kindOf(name), limit);
+    paintHeatmap(canvas.current!, { rows: trace.units, columns: trace.steps, values: turned }, kind, limit);
   }, [trace, name, rows.join(), dark.value]);
   const point = (event: PointerEvent): void => {
     const box = canvas.current!.getBoundingClientRect();
@@ -115,14 +118,14 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
   return (
     <figure class="heat-figure">
       <figcaption>
-        {TITLES[name]} <span class="muted">mean {fixed(mean, 2)}</span>
+        {titleOf(name)} <span class="muted">mean {fixed(mean, 2)}</span>
       </figcaption>
       <div class="heat-frame">
         <canvas
           ref={canvas}
           class="heat"
           role="img"
-          aria-label={`${TITLES[name]}: ${trace.units} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(characters[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
+          aria-label={`${titleOf(name)}: ${trace.units} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(characters[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
           style={{ height: `${Math.min(192, Math.max(96, trace.units * 2))}px` }}
           onPointerMove={point}
           onPointerDown={point}
@@ -134,8 +137,8 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
         />
       </div>
       <ColourScale
-        kind={kindOf(name)}
-        from={kindOf(name) === "part" ? "0" : fixed(-limit, limit === 1 ? 0 : 1)}
+        kind={kind}
+        from={kind === "part" ? "0" : fixed(-limit, limit === 1 ? 0 : 1)}
         to={fixed(limit, limit === 1 ? 0 : 1)}
       />
     </figure>

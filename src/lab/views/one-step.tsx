@@ -3,7 +3,7 @@ import { fixed } from "../format.ts";
 import { quoted } from "../passage-text.tsx";
 import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
 import { Scroll } from "../scroll.tsx";
-import type { Trace } from "../trace.ts";
+import type { GateSums, Trace } from "../trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
 interface Box {
@@ -13,124 +13,140 @@ interface Box {
   readonly value: number;
   readonly note: string;
   /** What a gate adds up, and by which function it becomes the value. */
-  readonly from?: string;
+  readonly from?: string | undefined;
 }
 interface Diagram {
   readonly boxes: readonly Box[];
   readonly wires: readonly (readonly [from: string, to: string])[];
 }
 
-/** What flows through one unit at one step: boxes with their values, and the wires between them. */
-function diagram(
-  { values, sums, units }: Trace,
-  { nonlinearity, resetAfter }: LanguageModelConfig,
-  t: number,
-  unit: number,
-): Diagram {
-  const at = (name: string, step = t): number => (step < 0 ? 0 : values[name]![step * units + unit]!);
-  const gates = sums.input.length / (values.h!.length || 1);
-  const sum = (of: "input" | "state", gate: number): number => sums[of][(t * gates + gate) * units + unit]!;
-  const added = (name: string, gate: number): string => {
-    const state = sum("state", gate);
-    return `${name}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
+/** What one unit has at one step: its gates and states by name, now and before, and what its gates add up. */
+interface Step {
+  readonly at: (name: string) => number;
+  readonly before: (name: string) => number;
+  readonly sum: (of: keyof GateSums, gate: number) => number;
+  /** "σ(0.3 − 1.2)": a gate's sum in its squashing function. */
+  readonly added: (squash: string, gate: number) => string | undefined;
+  readonly config: LanguageModelConfig;
+}
+
+function stepOf({ values, sums, units }: Trace, config: LanguageModelConfig, t: number, unit: number): Step {
+  const gates = (sums?.input.length ?? 0) / values.h!.length;
+  const value = (name: string, step: number): number => (step < 0 ? 0 : values[name]![step * units + unit]!);
+  const sum = (of: keyof GateSums, gate: number): number => sums?.[of][(t * gates + gate) * units + unit] ?? 0;
+  return {
+    at: (name) => value(name, t),
+    before: (name) => value(name, t - 1),
+    sum,
+    added: (squash, gate) => {
+      if (!sums) return undefined;
+      const state = sum("state", gate);
+      return `${squash}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
+    },
+    config,
   };
-  if (values.c) {
-    const [i, f, g, o] = [at("i"), at("f"), at("g"), at("o")];
-    return {
-      boxes: [
-        { name: "c before", at: [0, 0], value: at("c", t - 1), note: "what it held" },
-        { name: "f", at: [1, 1], value: f, note: "keep?", from: added("σ", 1) },
-        { name: "f ⊙ c", at: [1, 0], value: f * at("c", t - 1), note: "kept" },
-        { name: "g", at: [2, 2], value: g, note: "candidate", from: added("tanh", 2) },
-        { name: "i", at: [3, 1], value: i, note: "write?", from: added("σ", 0) },
-        { name: "i ⊙ g", at: [2, 1], value: i * g, note: "written" },
-        { name: "c", at: [2, 0], value: at("c"), note: "what it holds" },
-        { name: "tanh c", at: [3, 0], value: Math.tanh(at("c")), note: "squashed" },
-        { name: "o", at: [4, 1], value: o, note: "show?", from: added("σ", 3) },
-        { name: "h", at: [4, 0], value: at("h"), note: "what others see" },
-      ],
-      wires: [
-        ["c before", "f ⊙ c"],
-        ["f", "f ⊙ c"],
-        ["f ⊙ c", "c"],
-        ["i", "i ⊙ g"],
-        ["g", "i ⊙ g"],
-        ["i ⊙ g", "c"],
-        ["c", "tanh c"],
-        ["tanh c", "h"],
-        ["o", "h"],
-      ],
-    };
-  }
-  if (values.z) {
-    const [r, z, n, before] = [at("r"), at("z"), at("n"), at("h", t - 1)];
-    const [input, state] = [sum("input", 2), sum("state", 2)];
-    // The reset gate acts on what all units give, or on each of them before.
-    const path: Diagram = resetAfter
-      ? {
-          boxes: [
-            { name: "U h", at: [0, 2], value: state, note: "from all units" },
-            { name: "r ⊙ U h", at: [1, 2], value: r * state, note: "let through" },
-            { name: "r", at: [1, 3], value: r, note: "look back?", from: added("σ", 0) },
-          ],
-          wires: [
-            ["h before", "U h"],
-            ["U h", "r ⊙ U h"],
-            ["r", "r ⊙ U h"],
-            ["r ⊙ U h", "n"],
-          ],
-        }
-      : {
-          boxes: [
-            { name: "r ⊙ h", at: [0, 2], value: r * before, note: "let through" },
-            { name: "U (r ⊙ h)", at: [1, 2], value: state, note: "from all units" },
-            { name: "r", at: [0, 3], value: r, note: "look back?", from: added("σ", 0) },
-          ],
-          wires: [
-            ["h before", "r ⊙ h"],
-            ["r", "r ⊙ h"],
-            ["r ⊙ h", "U (r ⊙ h)"],
-            ["U (r ⊙ h)", "n"],
-          ],
-        };
-    return {
-      boxes: [
-        { name: "h before", at: [0, 0], value: before, note: "what it held" },
-        { name: "z", at: [1, 1], value: z, note: "keep?", from: added("σ", 1) },
-        { name: "z ⊙ h", at: [1, 0], value: z * before, note: "kept" },
-        { name: "n", at: [2, 2], value: n, note: "candidate" },
-        { name: "W x", at: [2, 3], value: input, note: "from the input" },
-        { name: "(1 − z) ⊙ n", at: [2, 1], value: (1 - z) * n, note: "written" },
-        { name: "h", at: [2, 0], value: at("h"), note: "what it holds" },
-        ...path.boxes,
-      ],
-      wires: [
-        ["h before", "z ⊙ h"],
-        ["z", "z ⊙ h"],
-        ["z ⊙ h", "h"],
-        ["W x", "n"],
-        ["n", "(1 − z) ⊙ n"],
-        ["z", "(1 − z) ⊙ n"],
-        ["(1 − z) ⊙ n", "h"],
-        ...path.wires,
-      ],
-    };
-  }
+}
+
+function lstmDiagram({ at, before, added }: Step): Diagram {
+  const [i, f, g, o] = [at("i"), at("f"), at("g"), at("o")];
   return {
     boxes: [
-      { name: "W x", at: [0, 0], value: sum("input", 0), note: "from the input" },
-      { name: "h before", at: [0, 1], value: at("h", t - 1), note: "its own, of all" },
-      { name: "U h", at: [1, 1], value: sum("state", 0), note: "from all units" },
-      { name: "a", at: [1, 0], value: sum("input", 0) + sum("state", 0), note: "the sum" },
-      { name: "h", at: [2, 0], value: at("h"), note: `${nonlinearity} a` },
+      { name: "c before", at: [0, 0], value: before("c"), note: "what it held" },
+      { name: "f", at: [1, 1], value: f, note: "keep?", from: added("σ", 1) },
+      { name: "f ⊙ c", at: [1, 0], value: f * before("c"), note: "kept" },
+      { name: "g", at: [2, 2], value: g, note: "candidate", from: added("tanh", 2) },
+      { name: "i", at: [3, 1], value: i, note: "write?", from: added("σ", 0) },
+      { name: "i ⊙ g", at: [2, 1], value: i * g, note: "written" },
+      { name: "c", at: [2, 0], value: at("c"), note: "what it holds" },
+      { name: "tanh c", at: [3, 0], value: Math.tanh(at("c")), note: "squashed" },
+      { name: "o", at: [4, 1], value: o, note: "show?", from: added("σ", 3) },
+      { name: "h", at: [4, 0], value: at("h"), note: "what others see" },
+    ],
+    wires: wiresOf("c before > f ⊙ c, f > f ⊙ c, f ⊙ c > c, i > i ⊙ g, g > i ⊙ g, i ⊙ g > c, c > tanh c, tanh c > h, o > h"),
+  };
+}
+
+function gruDiagram({ at, before, sum, added, config }: Step): Diagram {
+  const [r, z, n] = [at("r"), at("z"), at("n")];
+  const [input, state] = [sum("input", 2), sum("state", 2)];
+  // The reset gate acts on what all units give, or on each of them before.
+  const path: Diagram = config.resetAfter
+    ? {
+        boxes: [
+          { name: "U h", at: [0, 2], value: state, note: "from all units" },
+          { name: "r ⊙ U h", at: [1, 2], value: r * state, note: "let through" },
+          { name: "r", at: [1, 3], value: r, note: "look back?", from: added("σ", 0) },
+        ],
+        wires: wiresOf("h before > U h, U h > r ⊙ U h, r > r ⊙ U h, r ⊙ U h > n"),
+      }
+    : {
+        boxes: [
+          { name: "r ⊙ h", at: [0, 2], value: r * before("h"), note: "let through" },
+          { name: "U (r ⊙ h)", at: [1, 2], value: state, note: "from all units" },
+          { name: "r", at: [0, 3], value: r, note: "look back?", from: added("σ", 0) },
+        ],
+        wires: wiresOf("h before > r ⊙ h, r > r ⊙ h, r ⊙ h > U (r ⊙ h), U (r ⊙ h) > n"),
+      };
+  return {
+    boxes: [
+      { name: "h before", at: [0, 0], value: before("h"), note: "what it held" },
+      { name: "z", at: [1, 1], value: z, note: "keep?", from: added("σ", 1) },
+      { name: "z ⊙ h", at: [1, 0], value: z * before("h"), note: "kept" },
+      { name: "n", at: [2, 2], value: n, note: "candidate" },
+      { name: "W x", at: [2, 3], value: input, note: "from the input" },
+      { name: "(1 − z) ⊙ n", at: [2, 1], value: (1 - z) * n, note: "written" },
+      { name: "h", at: [2, 0], value: at("h"), note: "what it holds" },
+      ...path.boxes,
     ],
     wires: [
-      ["W x", "a"],
-      ["h before", "U h"],
-      ["U h", "a"],
-      ["a", "h"],
+      ...wiresOf("h before > z ⊙ h, z > z ⊙ h, z ⊙ h > h, W x > n, n > (1 − z) ⊙ n, z > (1 − z) ⊙ n, (1 − z) ⊙ n > h"),
+      ...path.wires,
     ],
   };
+}
+
+const rnnDiagram = ({ at, before, sum, config }: Step): Diagram => ({
+  boxes: [
+    { name: "W x", at: [0, 0], value: sum("input", 0), note: "from the input" },
+    { name: "h before", at: [0, 1], value: before("h"), note: "its own, of all" },
+    { name: "U h", at: [1, 1], value: sum("state", 0), note: "from all units" },
+    { name: "a", at: [1, 0], value: sum("input", 0) + sum("state", 0), note: "the sum" },
+    { name: "h", at: [2, 0], value: at("h"), note: `${config.nonlinearity} a` },
+  ],
+  wires: wiresOf("W x > a, h before > U h, U h > a, a > h"),
+});
+
+/** Any other cell: what it held, each of its gates, and what it holds. */
+function plainDiagram({ at, before, added }: Step, gates: readonly string[], states: readonly string[]): Diagram {
+  const state = states[0]!;
+  return {
+    boxes: [
+      { name: `${state} before`, at: [0, 0], value: before(state), note: "what it held" },
+      ...gates.map((name, i): Box => ({
+        name,
+        at: [1 + (i % 3), 1 + Math.floor(i / 3)],
+        value: at(name),
+        note: "gate",
+        from: added("", i),
+      })),
+      ...states.map((name, i): Box => ({ name, at: [4 - (states.length - 1) + i, 0], value: at(name), note: "what it holds" })),
+    ],
+    wires: [[`${state} before`, state]],
+  };
+}
+
+/** Drawings by the gates that a cell has. */
+const DIAGRAMS: Readonly<Record<string, (step: Step) => Diagram>> = { ifgo: lstmDiagram, rzn: gruDiagram, "": rnnDiagram };
+
+/** "a > b, b > c" as pairs. */
+const wiresOf = (list: string): Diagram["wires"] => list.split(", ").map((wire) => wire.split(" > ") as [string, string]);
+
+/** What flows through one unit at one step: boxes with their values, and the wires between them. */
+function diagram(trace: Trace, config: LanguageModelConfig, t: number, unit: number): Diagram {
+  const names = Object.keys(trace.values);
+  const [gates, states] = [false, true].map((isState) => names.filter((name) => trace.states.includes(name) === isState));
+  const step = stepOf(trace, config, t, unit);
+  return (trace.sums && DIAGRAMS[gates!.join("")]?.(step)) ?? plainDiagram(step, gates!, states!);
 }
 
 function Content(props: ViewProps) {
