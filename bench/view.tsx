@@ -5,7 +5,7 @@ import { describeSizes } from "../src/bench/training.ts";
 import { Scroll } from "../src/lab/scroll.tsx";
 import { scriptUrl } from "../src/lab/trusted.ts";
 import { LogPlot } from "../src/lab/plot.tsx";
-import { PRESET_NAMES } from "../src/models/config.ts";
+import { PRESET_NAMES } from "../src/models/presets.ts";
 import "./bench.css";
 import type { FromWorker, ToWorker } from "./worker.ts";
 import workerUrl from "./worker.ts?worker&url";

@@ -3,7 +3,8 @@ export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type 
 export type { Tuner, TuningProgress } from "./runtime/tuner.ts";
 export type { Tuned, TuningStore } from "./runtime/tuning-memory.ts";
 export { LanguageModel, sampleText, type LanguageModelOptions } from "./models/language-model.ts";
-export { parameterCount, PRESETS, type LanguageModelConfig, type PresetName } from "./models/config.ts";
+export { parameterCount, type LanguageModelConfig } from "./models/config.ts";
+export { PRESETS, type PresetName } from "./models/presets.ts";
 export {
   Recurrent,
   type BackwardResult,

@@ -15,7 +15,7 @@ import {
   type TrainingResult,
   type TrainingSizes,
 } from "./training.ts";
-import { PRESET_NAMES } from "../models/config.ts";
+import { PRESET_NAMES } from "../models/presets.ts";
 import { probeAdapter } from "../runtime/probe.ts";
 
 export const SECTIONS = ["kernels", "training", "deepbench", "sampling", "scaling"] as const;

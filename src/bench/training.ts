@@ -1,6 +1,6 @@
 // Whole training steps, sampling, and how time grows with the sizes.
 import { GatewiseError } from "../errors.ts";
-import { PRESETS, type PresetName } from "../models/config.ts";
+import { PRESETS, type PresetName } from "../models/presets.ts";
 import { CELL_DEFAULTS, cellOf } from "../models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../models/language-model.ts";
 import { makeEvaluator } from "../training/evaluate.ts";

@@ -3,7 +3,8 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { CellOption } from "../kernels/cell.ts";
 import { CELL_NAMES, CELL_OPTIONS, type CellOptions } from "../models/cells.ts";
-import { LANGUAGE_MODEL_DEFAULTS, PRESET_NAMES, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { LANGUAGE_MODEL_DEFAULTS, type LanguageModelConfig } from "../models/config.ts";
+import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
 import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
 import { TRAINING_DEFAULTS, type TrainingOptions } from "../training/options.ts";
 import { SCHEDULES } from "../training/schedule.ts";

@@ -2,7 +2,8 @@ import type { Command } from "commander";
 import { join, resolve } from "node:path";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
-import { languageModelConfig, modelName, type LanguageModelConfig } from "../models/config.ts";
+import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { modelName } from "../models/presets.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import {

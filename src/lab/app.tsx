@@ -1,7 +1,7 @@
 // The shell: what the lab is, its tabs, what it runs on, and what just happened.
 import type { ComponentChildren, ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { PRESET_NAMES } from "../models/config.ts";
+import { PRESET_NAMES } from "../models/presets.ts";
 import { CheckTab } from "./check.tsx";
 import { inWords } from "./format.ts";
 import { LookTab } from "./look.tsx";

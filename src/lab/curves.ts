@@ -1,5 +1,5 @@
 // Loss curves: smoothing, what a chart of limited width shows of them, and their exports.
-import type { PresetName } from "../models/config.ts";
+import type { PresetName } from "../models/presets.ts";
 import { EVAL_FIELDS, STEP_FIELDS, type Log } from "./protocol.ts";
 
 /** The log of one model of one run. */

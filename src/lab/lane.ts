@@ -2,7 +2,8 @@
 import { GatewiseError } from "../errors.ts";
 import type { CellOption } from "../kernels/cell.ts";
 import { CELL_OPTIONS } from "../models/cells.ts";
-import { languageModelConfig, PRESETS, type LanguageModelConfig, type PresetName } from "../models/config.ts";
+import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
+import { PRESETS, type PresetName } from "../models/presets.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint, type Intervals } from "../training/checkpoint.ts";

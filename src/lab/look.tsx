@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { quoted } from "./passage-text.tsx";
 import { place } from "./place.ts";
 import type { ModelSnapshot } from "./protocol.ts";
-import { PRESET_NAMES } from "../models/config.ts";
+import { PRESET_NAMES } from "../models/presets.ts";
 import { inWords } from "./format.ts";
 import { titleOf } from "./kinds.ts";
 import { ModelKey } from "./model-key.tsx";

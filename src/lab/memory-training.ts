@@ -2,7 +2,7 @@
 // has learned: beginning with long lags, whether a model finds the way at all is a matter of luck.
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { hasOption } from "../models/cells.ts";
-import { PRESETS, type PresetName } from "../models/config.ts";
+import { PRESETS, type PresetName } from "../models/presets.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { StateDict } from "../models/parameters.ts";
 import { openDevice } from "../runtime/device.ts";

@@ -1,5 +1,5 @@
 // A model's colour and dash, as in the chart.
-import type { PresetName } from "../models/config.ts";
+import type { PresetName } from "../models/presets.ts";
 import { lineStyle, presetsOf, RACE } from "./kinds.ts";
 
 export function ModelKey({ preset }: { preset: PresetName }) {

@@ -1,5 +1,5 @@
 // A small line plot as SVG: for the views, whose curves are short.
-import type { PresetName } from "../models/config.ts";
+import type { PresetName } from "../models/presets.ts";
 import { inkStyle, lineStyle } from "./kinds.ts";
 import { Scroll } from "./scroll.tsx";
 

@@ -1,6 +1,7 @@
 // What the page and its training worker say to each other. Commands go over Comlink; what happens comes back over one
 // port, numbers as transferred arrays, so that neither side ever waits for the other.
-import type { LanguageModelConfig, PresetName } from "../models/config.ts";
+import type { LanguageModelConfig } from "../models/config.ts";
+import type { PresetName } from "../models/presets.ts";
 import type { StateDict } from "../models/parameters.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
 import type { Sampling, Settings } from "./settings.ts";

@@ -1,7 +1,7 @@
 // Files of the runs, in the browser's private file system: runs/<id>/run.json, <preset>.safetensors, <preset>.log and,
 // for a text of the visitor's own, text.txt. A file is replaced whole or not at all.
 import { GatewiseError } from "../errors.ts";
-import type { PresetName } from "../models/config.ts";
+import type { PresetName } from "../models/presets.ts";
 import { EVAL_FIELDS, STEP_FIELDS, type Log, type StoredRun } from "./protocol.ts";
 import { parseRun, soundRows } from "./stored.ts";
 

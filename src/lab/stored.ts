@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { StoredRun } from "./protocol.ts";
-import { PRESET_NAMES, type PresetName } from "../models/config.ts";
+import { PRESET_NAMES, type PresetName } from "../models/presets.ts";
 import { presetsOf } from "./kinds.ts";
 import { SamplingSchema, StoredSettingsSchema, type Settings } from "./settings.ts";
 

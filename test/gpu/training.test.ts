@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { countCalls } from "../../src/bench/measure.ts";
-import { PRESET_NAMES, PRESETS } from "../../src/models/config.ts";
+import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import * as v from "valibot";
 import { expect, it, vi } from "vitest";
 import { GatewiseError } from "../../src/errors.ts";
-import { PRESET_NAMES } from "../../src/models/config.ts";
+import { PRESET_NAMES } from "../../src/models/presets.ts";
 import {
   checkForm,
   defaultsFor,
@@ -117,14 +117,14 @@ it("takes a stored run as it was written, and names what else it finds", () => {
 
 it("shows, races and stores a preset that the library has more, and goes on with a race from before it came", async () => {
   vi.resetModules();
-  vi.doMock("../../src/models/config.ts", async (original) => {
-    const config = await original<typeof import("../../src/models/config.ts")>();
+  vi.doMock("../../src/models/presets.ts", async (original) => {
+    const config = await original<typeof import("../../src/models/presets.ts")>();
     const presets = { ...config.PRESETS, mgu: { cell: "mgu", input: "embedding" } };
     return { ...config, PRESETS: presets, PRESET_NAMES: Object.keys(presets) };
   });
   const kinds = await import("../../src/lab/kinds.ts");
   const stored = await import("../../src/lab/stored.ts");
-  vi.doUnmock("../../src/models/config.ts");
+  vi.doUnmock("../../src/models/presets.ts");
   const five = [...PRESET_NAMES, "mgu"];
   expect(kinds.CHOICES).toEqual([...five, "race"]);
   expect([kinds.noteOf("race"), noteOf("race")]).toEqual(["all five on the same batches", "all four on the same batches"]);

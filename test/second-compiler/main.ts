@@ -1,6 +1,6 @@
 // Every kernel case in every variant, and training, under another WebGPU implementation: wgpu and Naga, in Deno.
 // scripts/second-compiler.mjs bundles this and runs it.
-import { PRESET_NAMES, PRESETS, type PresetName } from "../../src/models/config.ts";
+import { PRESET_NAMES, PRESETS, type PresetName } from "../../src/models/presets.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { randomWord } from "../../src/random.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
-import { PRESET_NAMES, type PresetName } from "../../models/config.ts";
+import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
 import { Select } from "../forms.tsx";
