@@ -315,6 +315,7 @@ it("works offline once it was loaded, and asks no other host for anything", () =
     await page.goto(`${site.url}bench/`);
     await page.waitForSelector(".bench button.primary");
     expect(await page.locator("h1").innerText()).toBe("Gatewise bench");
+    expect(await page.evaluate(() => getComputedStyle(document.documentElement).getPropertyValue("--lstm"))).toBe("#4a3fb8");
     expect(foreign).toEqual([]);
     expect(problems).toEqual([]);
   }));
