@@ -300,6 +300,19 @@ describe("a text from the network", () => {
     expect(() => stripGutenberg(null as never)).toThrow("stripGutenberg: the text must be a string, got null");
   });
 
+  it("says how much will come where the server says it, of what is not compressed", async () => {
+    const totalOf = async (headers: Record<string, string>): Promise<number | undefined> => {
+      const told: FetchProgress[] = [];
+      const fetch = async (): Promise<Response> => new Response("abc", { headers });
+      await fetchText(base, { fetch, onProgress: (progress) => told.push(progress) });
+      expect(told.at(-1)!.received).toBe(3);
+      return told.at(-1)!.total;
+    };
+    expect(await totalOf({})).toBeUndefined();
+    expect(await totalOf({ "content-length": "3" })).toBe(3);
+    expect(await totalOf({ "content-length": "3", "content-encoding": "gzip" })).toBeUndefined();
+  });
+
   it("that has no body is empty", async () => {
     expect(await fetchText(base, { fetch: async () => new Response(null) })).toBe("");
   });
@@ -322,6 +335,8 @@ describe("a text from the network", () => {
     const cause = new AggregateError([new Error("connect ECONNREFUSED ::1:80"), new Error("connect ECONNREFUSED 127.0.0.1:80")]);
     const fetch = () => Promise.reject(new TypeError("fetch failed", { cause }));
     await expect(fetchText("http://localhost/", { fetch })).rejects.toThrow("(connect ECONNREFUSED ::1:80); ");
+    cause.message = "no route";
+    await expect(fetchText("http://localhost/", { fetch })).rejects.toThrow("(no route); ");
   });
 
   it("can be given up, before and while it comes, with the caller's own reason", async () => {

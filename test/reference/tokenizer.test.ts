@@ -83,6 +83,13 @@ describe("a tokenizer", () => {
   });
 });
 
+it("what is no text, or no tokens, is refused by where it was given", () => {
+  const tokenizer = CharTokenizer.fromText("a");
+  expect(() => CharTokenizer.fromText(7 as never)).toThrow("CharTokenizer.fromText: the text must be a string, got 7");
+  expect(() => tokenizer.encode(null as never)).toThrow("CharTokenizer.encode: the text must be a string, got null");
+  expect(() => tokenizer.decode("a" as never)).toThrow('CharTokenizer.decode: tokens must be an array of numbers, got "a"');
+});
+
 describe("an unknown character", () => {
   const tokenizer = CharTokenizer.fromText("abc\n");
 
