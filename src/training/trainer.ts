@@ -169,12 +169,8 @@ export class Trainer {
     return this.plan?.dispatches;
   }
 
-  /** Enqueues one training step: uploads its batch and numbers, replays the plan. Returns the log that is on its way. */
-  private async enqueueStep(
-    plan: StepPlan,
-    logs: boolean,
-    evaluates: boolean,
-  ): Promise<{ readonly metrics: Promise<NumberArray> } | undefined> {
+  /** Enqueues one training step: uploads its batch and numbers, replays the plan, and puts its log, if any, among `logs`. */
+  private async enqueueStep(plan: StepPlan, logs: LogQueue | undefined, evaluates: boolean): Promise<void> {
     const { options, model, step } = this;
     const { host, ...pass } = plan.made;
     const { device } = model;
@@ -201,7 +197,8 @@ export class Trainer {
     await plan.run(writes);
     this.step++;
     this.evaluationDue = evaluates;
-    return logs ? { metrics: device.read(this.metrics) } : undefined;
+    // At once: a log's time is that at which its numbers are here, not a moment of the evaluation behind it.
+    logs?.push(this.step, host.schedule[0]!, device.read(this.metrics));
   }
 
   /**
@@ -265,7 +262,9 @@ export class Trainer {
       trainTokens: this.trainTokens,
       valTokens: this.valTokens.length,
     };
-    const evaluate = (): Promise<EvalEvent> => this.life.serve("Trainer.run", () => this.evaluateStep(signal), signal);
+    let evaluationBegun = Infinity;
+    const begin = (): void => void (evaluationBegun = performance.now());
+    const evaluate = (): Promise<EvalEvent> => this.life.serve("Trainer.run", () => this.evaluateStep(signal, begin), signal);
     if (this.evaluationDue && this.valTokens.length > 1) {
       const event = await unlessAborted(signal, evaluate());
       if (event) yield event;
@@ -285,18 +284,18 @@ export class Trainer {
       const evaluates = due(options.evalInterval) && this.valTokens.length > 1;
       const samples = due(options.sampleInterval) && settings.tokenizer !== undefined;
       const keeps = due(options.checkpointInterval) && settings.onCheckpoint !== undefined;
-      const stepping = this.life.serve("Trainer.run", () => this.enqueueStep(plan, due(options.logInterval), evaluates));
+      const log = due(options.logInterval) ? logs : undefined;
+      const stepping = this.life.serve("Trainer.run", () => this.enqueueStep(plan, log, evaluates));
       // Asked for at once, so that no save comes between the step and its evaluation.
       const evaluating = evaluates ? evaluate() : undefined;
       evaluating?.catch(() => {}); // Awaited below, after the events of the step.
-      const log = await stepping;
-      if (log) logs.push(next, plan.made.host.schedule[0]!, log.metrics);
+      await stepping;
       // With some drivers the first step compiles its kernels, for seconds: whoever wants it waits for it in saving.
       if (first && (await unlessAborted(signal, finished())) === undefined) return yield end(NaN);
       first = false;
       // The loop waits for a read-back only before it uses the parameters for something else.
       await logs.settle(exact || evaluates || samples || keeps);
-      const paused = performance.now();
+      let paused = performance.now();
       for (let event = logs.shift(); event; event = logs.shift()) {
         this.checkLog(event);
         loss = event.loss;
@@ -306,6 +305,7 @@ export class Trainer {
       let best = false;
       if (evaluating) {
         const event = await unlessAborted(signal, evaluating);
+        paused = Math.min(paused, evaluationBegun);
         best = event?.best ?? false;
         if (event) yield event;
       } else await this.checkFinite();
@@ -356,9 +356,10 @@ export class Trainer {
     return this.evaluation;
   }
 
-  /** The run's own evaluation of the step just done. */
-  private async evaluateStep(signal: AbortSignal | undefined): Promise<EvalEvent> {
+  /** The run's own evaluation of the step just done; calls `begin` when the device has done that. */
+  private async evaluateStep(signal: AbortSignal | undefined, begin: () => void): Promise<EvalEvent> {
     await this.readFinite();
+    begin();
     const { loss, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);
     this.evaluationDue = false;
     const best = loss < this.bestValLoss;
