@@ -51,11 +51,15 @@ it("without an adapter, --device auto says so and takes the CPU", () => {
 it("stops on Ctrl-C anywhere, and resumes to the bytes of the unbroken run", async () => {
   const args = ["train", ...TINY, "--steps", "3000", "--eval-every", "7", "--sample-every", "0", "--log-every", "1"];
   const child = spawn(process.execPath, [CLI, ...args, "--out", "stopped"], { cwd: folder });
-  child.stderr.on("data", (data: Buffer) => {
-    if (String(data).includes("run: ")) setTimeout(() => child.kill("SIGINT"), 50 + 300 * Math.random());
-  });
   let printed = "";
-  child.stderr.on("data", (data: Buffer) => (printed += data));
+  let signalled = false;
+  child.stderr.on("data", (data: Buffer) => {
+    printed += data;
+    // Not before a step is done: then there would be nothing to go on from.
+    if (signalled || !/^step +\d+\/3000 /m.test(printed)) return;
+    signalled = true;
+    setTimeout(() => child.kill("SIGINT"), 300 * Math.random());
+  });
   expect(await new Promise((done) => child.on("close", done))).toBe(130);
   const step = Number(/stopped at step (\d+) of 3000/.exec(printed)![1]);
   const end = ["--steps", String(step + 9)];
