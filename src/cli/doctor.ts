@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import { FEATURES } from "../runtime/adapter.ts";
 import { whyNotHere, type Device } from "../runtime/device.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import { probeAdapter } from "../runtime/probe.ts";
@@ -17,8 +18,6 @@ interface Finding {
 
 const NO_ADAPTER = 3;
 const CHECK_FAILED = 6;
-/** Features that Gatewise uses, or will. */
-const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
 
 /** `gatewise doctor`: what is here, whether it computes right, and what to do about what is missing. */
 export async function doctor({ json }: { readonly json?: boolean }): Promise<number> {

@@ -33,7 +33,8 @@ export const NEEDED_LIMITS = {
   maxComputeWorkgroupsPerDimension: MAX_WORKGROUPS,
 } as const satisfies Partial<Record<keyof GPUSupportedLimits, number>>;
 
-const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
+/** Features that are used where an adapter has them. */
+export const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
 export const CPU_ADVICE = 'or open the CPU device with { prefer: "cpu" }';
 
 /** Plain and whole, whatever the browser offers. */

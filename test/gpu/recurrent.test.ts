@@ -9,6 +9,8 @@ import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
 import { worstTensor } from "../../src/training/gradient-check.ts";
+import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
+import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
@@ -146,13 +148,13 @@ const validModel = fc
 const validSettings = fc.record({
   batchSize: fc.integer({ min: 1, max: 9 }),
   seqLen: fc.integer({ min: 1, max: 12 }),
-  optimizer: fc.constantFrom("adam", "adamw", "rmsprop", "sgd"),
+  optimizer: fc.constantFrom(...OPTIMIZER_NAMES),
   learningRate: fc.constantFrom(1e-4, 1e-2),
   loss: fc.constantFrom("all", "last"),
   state: fc.constantFrom("carry", "zero"),
   clip: fc.constantFrom(0, 0.5),
   weightDecay: fc.constantFrom(0, 0.01),
-  schedule: fc.constantFrom("constant", "cosine", "step"),
+  schedule: fc.constantFrom(...SCHEDULES),
 }) as fc.Arbitrary<TrainerOptions>;
 
 describe("any configuration", () => {

@@ -3,12 +3,15 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { GatewiseError } from "../../src/errors.ts";
+import { CELL_NAMES } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/device.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import type { TrainingEvent } from "../../src/training/events.ts";
+import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { TRAINING_DEFAULTS } from "../../src/training/options.ts";
 import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from "../../src/training/safetensors.ts";
+import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 
 const device = await openDevice({ prefer: "cpu" });
@@ -79,7 +82,7 @@ describe("a run that is stopped and resumed ends in the bytes of the unbroken ru
   it("any cell, layers, dropout, optimizer, state and seed, stopped anywhere and more than once", async () => {
     const model = fc
       .record({
-        cell: fc.constantFrom("rnn", "gru", "lstm"),
+        cell: fc.constantFrom(...CELL_NAMES),
         input: fc.constantFrom("embedding", "one-hot"),
         resetAfter: fc.boolean(),
         numLayers: fc.constantFrom(1, 2),
@@ -89,10 +92,10 @@ describe("a run that is stopped and resumed ends in the bytes of the unbroken ru
       .map(({ resetAfter, ...model }) => (model.cell === "gru" ? { ...model, resetAfter } : model));
     const settings = fc.record({
       state: fc.constantFrom("carry", "zero"),
-      optimizer: fc.constantFrom("adam", "adamw", "sgd", "rmsprop"),
+      optimizer: fc.constantFrom(...OPTIMIZER_NAMES),
       momentum: fc.constantFrom(0, 0.9),
       weightDecay: fc.constantFrom(0, 0.01),
-      schedule: fc.constantFrom("constant", "cosine", "step"),
+      schedule: fc.constantFrom(...SCHEDULES),
       loss: fc.constantFrom("all", "last"),
       valFraction: fc.constantFrom(0, 0.1),
       // Each step, because a run also evaluates where it stops, which may find a new best.

@@ -6,6 +6,8 @@ import { Recurrent } from "../../src/models/recurrent.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import { openDevice, type Device } from "../../src/runtime/device.ts";
 import type { TrainingEvent } from "../../src/training/events.ts";
+import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
+import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { initial, initialParameters, train, type OracleEvent, type OracleOptions, type Values } from "./oracle.ts";
 
@@ -153,7 +155,7 @@ describe("a run is the oracle's, event by event, and so are its parameters:", ()
     it(`${name}, a vocabulary larger than the batch`, () => expectOracle({ ...cell, vocabSize: 23 }));
   }
 
-  for (const optimizer of ["adam", "adamw", "rmsprop", "sgd"] as const) {
+  for (const optimizer of OPTIMIZER_NAMES) {
     it(`${optimizer} with weight decay and a clip that bites`, async () => {
       const learningRate = { adam: 0.03, adamw: 0.03, rmsprop: 0.01, sgd: 0.5 }[optimizer];
       const momentum = optimizer === "sgd" ? 0.9 : 0;
@@ -165,7 +167,7 @@ describe("a run is the oracle's, event by event, and so are its parameters:", ()
   }
   it("plain sgd", () => expectOracle({ optimizer: "sgd", learningRate: 0.5 }));
 
-  for (const schedule of ["constant", "cosine", "step"] as const) {
+  for (const schedule of SCHEDULES) {
     it(`${schedule} schedule after a warm-up, past its end`, async () => {
       const events = await expectOracle({ schedule, warmupSteps: 3, totalSteps: 10 }, { steps: 13 });
       const rates = events.flatMap((event) => (event.event === "step" ? [event.learningRate] : []));

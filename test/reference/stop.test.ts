@@ -1,12 +1,12 @@
 // What asks a run to stop, and what ends it.
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, expect, it, vi, type MockInstance } from "vitest";
 
 const SIGNALS = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 } as const;
 type Signal = keyof typeof SIGNALS;
 
 let now = 0;
 let before: ((...args: any[]) => void)[][];
-let exit: ReturnType<typeof vi.spyOn<typeof process, "exit">>;
+let exit: MockInstance<typeof process.exit>;
 beforeEach(() => {
   now = 10_000;
   before = Object.keys(SIGNALS).map((name) => process.listeners(name as Signal));
