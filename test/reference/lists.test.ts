@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import * as library from "../../src/index.ts";
 import { CELL_NAMES } from "../../src/models/cells.ts";
-import { PRESET_NAMES, PRESETS } from "../../src/models/config.ts";
+import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { decodeFixtures } from "../fixtures/read.ts";
 
