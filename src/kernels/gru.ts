@@ -19,7 +19,7 @@ import {
   unitTensor,
 } from "./recurrent.ts";
 import type { Cell } from "./cell.ts";
-import { gruResetBefore } from "./gru-reset-before.ts";
+import { stepsOfGruResetBefore } from "./gru-reset-before.ts";
 import { steppedCell } from "./stepped-cell.ts";
 import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
@@ -132,37 +132,34 @@ export interface GruOptions {
 
 type GruCell = Cell<GruOptions, "gru" | "gru-reset-before">;
 
-/** r ⊙ (h·W_hnᵀ + b_hn) after the product; before it the candidate's own product has the reset gate in it. */
-const makeCell = (resetAfter: boolean): GruCell =>
-  steppedCell({
-    name: "gru",
-    gates: ["r", "z", "n"],
-    states: ["h"],
-    options: {
-      resetAfter: {
-        fallback: true,
-        values: [true, false],
-        words: ["after", "before"],
-        flags: "--gru-reset <when>",
-        help: "GRU: reset gate after or before the product",
-      },
+const shared = {
+  name: "gru",
+  gates: ["r", "z", "n"],
+  states: ["h"],
+  options: {
+    resetAfter: {
+      fallback: true,
+      values: [true, false],
+      words: ["after", "before"],
+      flags: "--gru-reset <when>",
+      help: "GRU: reset gate after or before the product",
     },
-    forms: { gru: {}, "gru-reset-before": { resetAfter: false } },
-    ...(resetAfter
-      ? { saved: 4, forward: [gru.forward], backward: [gru.backward] }
-      : {
-          saved: 3,
-          ofH: 2,
-          forward: [gruResetBefore.forwardGates, gruResetBefore.forwardCandidate],
-          backward: [gruResetBefore.backwardCandidate, gruResetBefore.backwardReset],
-        }),
-    unit({ input, state, before }) {
-      const [r, z] = [sigmoid(input[0]! + state[0]!), sigmoid(input[1]! + state[1]!)];
-      const n = Math.tanh(input[2]! + (resetAfter ? r * state[2]! : state[2]!));
-      return { gates: [r, z, n], after: { h: (1 - z) * n + z * before.h! } };
-    },
-  });
-const [after, before] = [makeCell(true), makeCell(false)];
+  },
+  forms: { gru: {}, "gru-reset-before": { resetAfter: false } },
+} as const;
+
+const after: GruCell = steppedCell({
+  ...shared,
+  saved: 4,
+  forward: [gru.forward],
+  backward: [gru.backward],
+  unit({ input, state, before }) {
+    const [r, z] = [sigmoid(input[0]! + state[0]!), sigmoid(input[1]! + state[1]!)];
+    const n = Math.tanh(input[2]! + r * state[2]!);
+    return { gates: [r, z, n], after: { h: (1 - z) * n + z * before.h! } };
+  },
+});
+const before: GruCell = steppedCell({ ...shared, ...stepsOfGruResetBefore });
 const formOf = ({ resetAfter }: GruOptions): GruCell => (resetAfter ? after : before);
 
 export const gruCell: GruCell = {

@@ -65,7 +65,7 @@ const TRIAL_WORK = 4e7;
 /** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
 const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
 
-export function steppedCell<O extends object, F extends string>(spec: SteppedSpec<O, F>): Cell<O, F> {
+export function steppedCell<O extends Record<never, never>, F extends string>(spec: SteppedSpec<O, F>): Cell<O, F> {
   const { gates, saved, states } = spec;
   const G = gates.length;
   const binds = (name: string): boolean => [...spec.forward, ...spec.backward].some((entry) => name in (entry as Entry).bindings);
