@@ -64,15 +64,21 @@ export class WebGpuPlan<Made> implements Plan<Made> {
       usage: USAGE.UNIFORM,
       mappedAtCreation: true,
     });
-    new Uint8Array(this.uniforms.getMappedRange()).set(params.bytes);
-    this.uniforms.unmap();
     this.offsets = params.offsets;
-    const bindGroups = new Map<string, GPUBindGroup>();
-    this.ready = recorder.commands.map((command, i): ReadyDispatch | undefined => {
-      if (command.kind !== "dispatch") return undefined;
-      const { pipeline, layout } = pipelines[i]!;
-      return { pipeline, bindGroup: this.bindGroup(command, layout, bindGroups), paramsOffset: i };
-    });
+    try {
+      new Uint8Array(this.uniforms.getMappedRange()).set(params.bytes);
+      this.uniforms.unmap();
+      const bindGroups = new Map<string, GPUBindGroup>();
+      this.ready = recorder.commands.map((command, i): ReadyDispatch | undefined => {
+        if (command.kind !== "dispatch") return undefined;
+        const { pipeline, layout } = pipelines[i]!;
+        return { pipeline, bindGroup: this.bindGroup(command, layout, bindGroups), paramsOffset: i };
+      });
+    } catch (error) {
+      // There is no plan yet that could be disposed of.
+      device.destroyHelper(this.uniforms);
+      throw error;
+    }
   }
 
   /** Dispatches with the same layout and tensors, such as the time steps of a cell, share one bind group. */

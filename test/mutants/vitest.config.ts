@@ -1,4 +1,5 @@
-// The tests that mutants are put to: of shaders the checks of all kernels, of TypeScript what runs in this process.
+// The tests that mutants are put to: of shaders the checks of all kernels; of TypeScript what runs in this process, the
+// runtime's tests of test/gpu too, on an adapter that no mutant can take down.
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
@@ -6,10 +7,21 @@ import { defineConfig } from "vitest/config";
 const shaders = process.env.GATEWISE_MUTATE !== undefined;
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+/** What of test/gpu is about the runtime, and not about what a GPU computes. */
+const RUNTIME = ["disposal", "opening", "plans", "runtime"];
+
+const fakeAdapter = {
+  name: "fake-adapter",
+  enforce: "pre",
+  resolveId: (source: string, importer = "") =>
+    source === "./device.ts" && importer.includes("/test/gpu/") ? at("fake-adapter.ts") : undefined,
+} as const;
+
 export default defineConfig({
   resolve: { alias: [{ find: /^gatewise$/, replacement: at("../../src/index.ts") }] },
+  plugins: shaders ? [] : [fakeAdapter],
   test: {
-    include: [shaders ? "test/mutants/shaders.test.ts" : "test/reference/**/*.test.ts"],
+    include: shaders ? ["test/mutants/shaders.test.ts"] : ["test/reference/**/*.test.ts", `test/gpu/{${RUNTIME.join()}}.test.ts`],
     // No mutant is in the processes that these start; the damaged checkpoints are judged by the clock, too.
     exclude: readdirSync(at("../reference"))
       .filter((name) => readFileSync(at(`../reference/${name}`), "utf8").includes("node:child_process"))
