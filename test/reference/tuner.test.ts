@@ -1,0 +1,353 @@
+// The tuner's decisions, on a GPU whose variants take the time that the test says, by a clock that nothing else moves.
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
+import { defineKernel, entry, type Entry, type Variant } from "../../src/runtime/kernel.ts";
+import type { TuningProgress } from "../../src/runtime/tuner.ts";
+import { hash, type TuningStore } from "../../src/runtime/tuning-memory.ts";
+import { makeFakeDevice, type FakeDevice, type FakeOptions } from "./fake-gpu.ts";
+
+let time = 0;
+beforeEach(() => {
+  time = 1000;
+  vi.spyOn(performance, "now").mockImplementation(() => (time += 1e-4));
+});
+afterEach(() => vi.restoreAllMocks());
+
+/** A variant whose dispatch takes so many microseconds. */
+const taking = (name: string, microseconds: number, more: Partial<Variant> = {}): Variant => ({
+  name,
+  constants: { COST: microseconds },
+  ...more,
+});
+
+/** y = 2x, in several ways. */
+const racing = (variants: readonly Variant[], work = 1e9, kernel = "racing"): Entry =>
+  defineKernel(
+    kernel,
+    `const COST: u32 = 0u;
+@binding(0) var<uniform> params: Params;
+@binding(1) var<storage, read> x: array<f32>;
+@binding(2) var<storage, read_write> y: array<f32>;
+fn forward() {}
+fn missing () {}`,
+    {
+      forward: entry({
+        params: { count: "u32" },
+        bindings: { x: "read", y: "read_write" },
+        variants,
+        workgroups: () => [1],
+        tuneBy: ({ count }) => [count],
+        work: () => work,
+        reference({ x, y }, { count }) {
+          for (let i = 0; i < count; i++) y[i] = 2 * x[i]!;
+        },
+        cases: () =>
+          [3, 5].map((count) => ({ name: `${count}`, params: { count }, tensors: { x: { shape: [8] }, y: { shape: [8] } } })),
+      }),
+    },
+  ).forward as unknown as Entry;
+
+const COUNT = 100;
+const KEY = "racing.forward 128";
+const costOf = (code: string): number => Number(/const COST: u32 = (\d+)u;/.exec(code)![1]);
+
+interface Race {
+  readonly device: Device;
+  readonly fake: FakeDevice;
+  readonly told: TuningProgress[];
+  readonly run: (...entries: readonly Entry[]) => Promise<ReadonlyMap<string, string>>;
+}
+
+async function open(
+  store: TuningStore | undefined,
+  options: OpenDeviceOptions = {},
+  fakeOptions: FakeOptions = {},
+): Promise<Race> {
+  const all = ["racing", "other"].map((kernel) => [`${kernel}.forward`, racing([{ name: "any" }], 1, kernel)] as const);
+  const { gpuDevice, fake } = makeFakeDevice({
+    entries: new Map(all),
+    cost: ({ code }) => costOf(code) / 1000,
+    until: async (then) => void (time = Math.max(time, then)),
+    ...fakeOptions,
+  });
+  const told: TuningProgress[] = [];
+  const onTuning = (progress: TuningProgress): void => void told.push(progress);
+  const device = await openDevice({ gpuDevice, tuning: "on", tuningStore: store, tuningMilliseconds: 1e6, onTuning, ...options });
+  const run: Race["run"] = async (...entries) => {
+    const plan = await device.record("plan", (r) => {
+      const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+      for (const each of entries) r.dispatch(each, { x, y }, { count: COUNT });
+    });
+    plan.dispose();
+    return plan.choices;
+  };
+  return { device, fake, told, run };
+}
+
+const memory = (): Required<Pick<TuningStore, "load" | "save">> & { text: string | undefined } => ({
+  text: undefined,
+  load() {
+    return this.text;
+  },
+  save(_name, text) {
+    this.text = text;
+  },
+});
+
+describe("the tuner takes", () => {
+  it.each([
+    [[100, 90, 50, 80], "v2"],
+    [[100, 98, 99], "v0"],
+    [[100, 96], "v1"],
+    [[50, 100, 200], "v0"],
+    [[100, 50, 49], "v2"],
+  ])("of %o the one that is fastest, if by more than a thirtieth: %s", async (costs, chosen) => {
+    const { device, run } = await open(memory());
+    const choices = await run(racing(costs.map((cost, i) => taking(`v${i}`, cost))));
+    expect(choices.get(KEY)).toBe(chosen);
+    const result = device.tuner!.results.get(KEY)!;
+    expect(result).toMatchObject({ chosen, preferred: "v0", rejected: {} });
+    costs.forEach((cost, i) => expect(result.milliseconds[`v${i}`]! * 1000).toBeCloseTo(cost, -0.5));
+    // Nothing is left but what the next read would make.
+    expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
+    device.dispose();
+  });
+
+  it("one that is preferred by its own word where that is faster than the first", async () => {
+    const { device, run } = await open(memory());
+    await run(racing([taking("first", 100), taking("mine", 99, { preferred: () => true })]));
+    expect(device.tuner!.results.get(KEY)).toMatchObject({ chosen: "mine", preferred: "mine" });
+  });
+
+  it("no more than eight into the race, the preferred one first, and drops at once what takes three times as long", async () => {
+    const { device, fake, run } = await open(memory());
+    const costs = [100, 110, 120, 290, 310, 900, 100, 105, 10, 10];
+    const variants = costs.map((cost, i) => taking(`v${i}`, cost + i, i === 9 ? { preferred: () => true } : {}));
+    await run(racing(variants));
+    const { milliseconds } = device.tuner!.results.get(KEY)!;
+    expect(Object.keys(milliseconds).sort()).toEqual(["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v9"]);
+    expect(device.tuner!.results.get(KEY)!.chosen).toBe("v9");
+    const seen = new Set(fake.dispatched.map(({ code }) => costOf(code)));
+    expect([seen.has(112), seen.has(18)]).toEqual([false, false]);
+  });
+
+  it("only plans of some work, and of them what is a fiftieth of it", async () => {
+    const variants = [taking("slow", 100), taking("fast", 10)];
+    for (const [work, other, tuned] of [
+      [2e7, 0, [KEY]],
+      [1.99e7, 0, []],
+      [1e8, 1.9e6, [KEY]],
+      [9.8e7, 2e6, [KEY, "other.forward 128"]],
+    ] as const) {
+      const { device, run, told } = await open(memory());
+      await run(racing(variants, work), ...(other ? [racing(variants, other, "other")] : []));
+      expect([...device.tuner!.results.keys()], `${work}`).toEqual(tuned);
+      expect(told.length).toBe(tuned.length === 0 ? 0 : tuned.length + 1);
+      expect(device.tuner!.milliseconds > 0).toBe(tuned.length > 0);
+    }
+  });
+});
+
+describe("the tuner rejects", () => {
+  const variants = [taking("slow", 100), taking("wrong", 5), taking("fast", 50)];
+  const when = (wrong: (count: number) => boolean, error: number): FakeOptions => ({
+    after: ({ code, params, arrays }) => {
+      if (costOf(code) === 5 && wrong(params.count!)) arrays.y![1]! += error;
+    },
+  });
+
+  it("a variant that misses the reference, and one that differs at the real shape only", async () => {
+    for (const [fake, reason] of [
+      [when((count) => count < COUNT, 0.1), /^racing\.forward, 5, variant "wrong", y: relative L2/],
+      [when((count) => count === COUNT, 0.1), /^differs from the preferred one at the real shape: relative L2 \d/],
+    ] as const) {
+      const { device, run } = await open(memory(), {}, fake);
+      await run(racing(variants));
+      const result = device.tuner!.results.get(KEY)!;
+      expect(result).toMatchObject({ chosen: "fast", rejected: { wrong: expect.stringMatching(reason) } });
+      expect(Object.keys(result.milliseconds).sort()).toEqual(["fast", "slow"]);
+      expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
+    }
+  });
+
+  it("no variant for the rounding of another order", async () => {
+    const { device, run } = await open(
+      memory(),
+      {},
+      when((count) => count === COUNT, 5e-6),
+    );
+    await run(racing(variants));
+    expect(device.tuner!.results.get(KEY)).toMatchObject({ chosen: "wrong", rejected: {} });
+  });
+
+  it("what does not compile; and all of them where none is right, which nobody remembers", async () => {
+    const store = memory();
+    const { device, run } = await open(store);
+    await run(racing([taking("slow", 100), taking("wrong", 5, { entryPoint: "absent" })]));
+    expect(device.tuner!.results.get(KEY)).toMatchObject({
+      chosen: "slow",
+      rejected: { wrong: expect.stringContaining("absent") },
+    });
+    const other = await open(memory(), {}, { after: ({ arrays }) => void (arrays.y![0]! += 1) });
+    await expect(other.run(racing(variants))).rejects.toMatchObject({
+      code: "E_SHADER",
+      message: expect.stringMatching(
+        /^racing\.forward 128: no variant computes the right thing here\nslow: .*\nwrong: .*\nfast: /,
+      ),
+    });
+    expect(other.device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("a variant that the device was lost with, from then on, and says so", async () => {
+    const store = memory();
+    const dying: FakeOptions = {
+      after: ({ code, params }) => void (costOf(code) === 5 && params.count === COUNT && race.fake.lose("unknown", "hung")),
+    };
+    const race = await open(store, {}, dying);
+    await expect(race.run(racing(variants))).rejects.toMatchObject({
+      code: "E_DEVICE_LOST",
+      message:
+        'the GPU device was lost: hung; it happened while "wrong" was tried for racing.forward 128, which is passed over from now on; with --no-tune ({ tuning: "off" } in the library) none is tried',
+    });
+    expect(JSON.parse(store.text!)).toMatchObject({ lost: { [KEY]: ["wrong"] }, trying: [], choices: {} });
+    const next = await open(store);
+    await next.run(racing(variants));
+    expect(next.told[0]!.passedOver).toEqual([`${KEY}: "wrong" is passed over, because the device was lost when it was tried`]);
+    expect(next.device.tuner!.results.get(KEY)).toMatchObject({
+      chosen: "fast",
+      rejected: { wrong: "the device was lost when it was tried" },
+    });
+    expect(next.fake.dispatched.some(({ code }) => costOf(code) === 5)).toBe(false);
+  });
+
+  it("none for a device that its owner destroyed", async () => {
+    const store = memory();
+    const dying: FakeOptions = { after: ({ code }) => void (costOf(code) === 5 && race.fake.destroy()) };
+    const race = await open(store, {}, dying);
+    await expect(race.run(racing(variants))).rejects.toMatchObject({ code: "E_DEVICE_LOST" });
+    expect(JSON.parse(store.text!)).toMatchObject({ lost: {}, trying: [] });
+  });
+});
+
+describe("the tuner remembers", () => {
+  const variants = [taking("slow", 100), taking("fast", 50)];
+
+  it("what it chose, for every later device, and tunes nothing that is settled or known", async () => {
+    const store = memory();
+    const first = await open(store);
+    await first.run(racing(variants));
+    expect(first.told.map(({ key, done, of }) => [key, done, of])).toEqual([
+      [KEY, 0, 1],
+      ["", 1, 1],
+    ]);
+    expect(first.told[1]!.left).toBeLessThan(first.told[0]!.left);
+    await first.run(racing(variants));
+    const second = await open(store);
+    expect((await second.run(racing(variants))).get(KEY)).toBe("fast");
+    expect([first.told.length, second.told.length, second.device.tuner!.milliseconds]).toEqual([2, 0, 0]);
+    const settled = await open(memory());
+    const plan = await settled.device.record(
+      "plan",
+      (r) => {
+        const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+        r.dispatch(racing(variants), { x, y }, { count: COUNT });
+      },
+      { choices: new Map([[KEY, "slow"]]) },
+    );
+    expect([plan.choices.get(KEY), settled.told.length]).toEqual(["slow", 0]);
+  });
+
+  it("nothing when it is to tune again, and nothing of other shaders", async () => {
+    const store = memory();
+    await (await open(store)).run(racing(variants));
+    const again = await open(store, { tuning: "again" });
+    await again.run(racing(variants));
+    expect(again.told).toHaveLength(2);
+    const changed = await open(store);
+    await changed.run(racing([taking("slow", 100), taking("fast", 200)]));
+    expect(changed.device.tuner!.results.get(KEY)!.chosen).toBe("slow");
+    // Also in a plan that is too small to tune.
+    const small = await open(store);
+    expect((await small.run(racing(variants, 1))).get(KEY)).toBe("");
+    expect([small.device.tuner!.results.size, small.told.length]).toEqual([0, 0]);
+  });
+
+  it("to leave a choice alone that another process is trying just now, and says so", async () => {
+    const store = memory();
+    await (await open(store)).device.tuner!.family(async () => "software");
+    const { sum: _, ...saved } = JSON.parse(store.text!);
+    saved.trying = [{ key: KEY, candidate: "fast", at: Date.now(), by: "another" }];
+    store.text = JSON.stringify({ ...saved, sum: hash(JSON.stringify(saved)) });
+    const race = await open(store);
+    expect((await race.run(racing(variants))).get(KEY)).toBe("");
+    expect(race.told.map(({ key, done }) => [key, done])).toEqual([
+      [KEY, 0],
+      ["", 0],
+    ]);
+    expect(race.told[0]!.passedOver).toEqual([
+      `${KEY}: not tuned now, because another program is trying it, or has just ended while it did`,
+    ]);
+  });
+});
+
+describe("the tuner's time", () => {
+  const variants = [taking("slow", 1000), taking("fast", 500)];
+
+  it("is all that it takes: a second choice keeps what is preferred, untold, where the first has used it up", async () => {
+    const race = await open(memory(), { tuningMilliseconds: 5 });
+    expect((await race.run(racing([taking("slow", 100_000), taking("fast", 50_000), taking("third", 50_000)]))).get(KEY)).toBe(
+      "",
+    );
+    expect(race.device.tuner!.results.size).toBe(0);
+    expect(race.told.at(-1)).toMatchObject({ key: "", done: 0, of: 1, left: 0 });
+    const { length } = race.told;
+    await race.run(racing(variants, 1e9, "other"));
+    expect(race.told).toHaveLength(length);
+    expect(race.device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("does not suffice by a clock that ticks too rarely", async () => {
+    vi.mocked(performance.now).mockImplementation(() => Math.floor((time += 1e-2)));
+    for (const [tuningMilliseconds, size] of [
+      [79, 0],
+      [100_000, 1],
+    ] as const) {
+      const race = await open(memory(), { tuningMilliseconds });
+      await race.run(racing(variants));
+      expect(race.device.tuner!.results.size).toBe(size);
+    }
+  });
+
+  it("ends with its signal, by the signal's reason, and nothing is held against what was tried", async () => {
+    const store = memory();
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    const race = await open(store, { onTuning: () => controller.abort(reason) });
+    const tuning = race.device.record(
+      "plan",
+      (r) => {
+        const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+        r.dispatch(racing(variants), { x, y }, { count: COUNT });
+      },
+      { signal: controller.signal },
+    );
+    await expect(tuning).rejects.toBe(reason);
+    await race.device.tuner!.idle();
+    expect(race.device.tuner!.results.size).toBe(0);
+    expect(race.device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("begins with what kind of adapter it is: one whose barriers are dear is a software one, whatever its name", async () => {
+    // 20,000 barriers and none.
+    for (const [milliseconds, family] of [
+      [4, "gpu"],
+      [6, "software"],
+    ] as const) {
+      const cost: FakeOptions["cost"] = ({ name, params }) =>
+        name === "probe.barrier" && params.count! > 0 ? milliseconds + 1 : 1;
+      const { device } = await open(memory(), {}, { info: { description: "Fast 9000" }, cost });
+      expect(device.family).toBe(family);
+      expect(device.memory().bytes).toBe(0);
+    }
+  });
+});
