@@ -381,6 +381,11 @@ describe("compare", () => {
     for (const text of await samples("text.txt")) expect(text).toHaveLength(240);
   });
 
+  it("keeps apart the last validation loss and the lowest", async () => {
+    const { out } = await gatewise(...SHORT, "--lr", "2", "--steps", "8", "--eval-every", "1", "--json");
+    expect(lines(out).some(({ valLoss, bestValLoss }) => bestValLoss < valLoss)).toBe(true);
+  });
+
   it("what some reached before one failed is printed, and the failure says which", async () => {
     const { code, out, err } = await gatewise(
       ...SHORT,
