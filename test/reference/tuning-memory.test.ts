@@ -1,10 +1,8 @@
 // What the tuner remembers, without a GPU: texts that others write to, break and forge.
 import fc from "fast-check";
-import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
+import { join } from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { fileStore } from "../../src/runtime/node.ts";
 import { tickOf } from "../../src/runtime/tuning-trial.ts";
@@ -222,24 +220,6 @@ it.each(["load", "save", "update"] as const)(
     }
   },
 );
-
-it("two processes that write to one file at once lose none of each other's changes", async () => {
-  const own = mkdtempSync(join(folder, "two-"));
-  const program = `
-    const { fileStore } = await import(${JSON.stringify(pathToFileURL(resolve("dist/node.js")).href)});
-    const store = fileStore(${JSON.stringify(own)});
-    for (let i = 0; i < 40; i++)
-      await store.update("texts", (text) => JSON.stringify([...JSON.parse(text ?? "[]"), process.argv[1] + i]));`;
-  const codes = ["a", "b"].map((name) => {
-    const child = spawn(process.execPath, ["--input-type=module", "-e", program, name], { stdio: "inherit" });
-    return new Promise((done) => child.on("close", done));
-  });
-  expect(await Promise.all(codes)).toEqual([0, 0]);
-  const found = JSON.parse(readFileSync(join(own, "texts.json"), "utf8")) as string[];
-  const expected = ["a", "b"].flatMap((name) => Array.from({ length: 40 }, (_, i) => name + i));
-  expect(new Set(found)).toEqual(new Set(expected));
-  expect(found).toHaveLength(80);
-});
 
 describe("waiting that can be ended", () => {
   const reason = new Error("enough");
