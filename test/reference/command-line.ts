@@ -2,6 +2,9 @@
 import { vi } from "vitest";
 import { runProgram } from "../../src/cli/program.ts";
 
+// However the tests were started, what a person is told to do next begins with "npx gatewise".
+process.env.npm_command = "exec";
+
 const EVENTS = ["exit", "SIGINT", "SIGTERM", "SIGHUP"] as const;
 const listeners = (event: string): ((...args: unknown[]) => void)[] => process.listeners(event as "exit") as never;
 

@@ -67,9 +67,9 @@ describe("train", () => {
       String.raw`done: step 6 after \d+ s · training loss \d\.\d{3} · validation loss \d\.\d{3}( \(best \d\.\d{3}\))?`,
       String.raw`saved: told\/checkpoint-6\.safetensors`,
       String.raw`next:`,
-      String.raw`  (\S.*)?gatewise sample told`,
-      String.raw`  (\S.*)?gatewise train --resume told --steps 12`,
-      String.raw`  (\S.*)?gatewise info told`,
+      String.raw`  npx gatewise sample told`,
+      String.raw`  npx gatewise train --resume told --steps 12`,
+      String.raw`  npx gatewise info told`,
     ];
     expect(said.slice(3, -1)).toHaveLength(patterns.length);
     patterns.forEach((pattern, i) => expect(said[3 + i]).toMatch(new RegExp(`^${pattern}$`)));
@@ -679,7 +679,7 @@ describe("a command that is told to stop", () => {
     const { code, err } = await stopping;
     expect(code).toBe(143);
     const [, step] = /^stopped at step (\d+) of 100000; saved stops\/checkpoint-\1\.safetensors; to go on:$/m.exec(err)!;
-    expect(err).toMatch(/^ {2}(\S.*)?gatewise train --resume stops$/m);
+    expect(err).toMatch(/^ {2}npx gatewise train --resume stops$/m);
     expect(err).toMatch(/^stopping after this step and saving; once more to stop at once$/m);
     expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "run.json"]);
   });
