@@ -1,7 +1,7 @@
 // Runs the benchmarks beside the page, which stays free to draw.
 import { GatewiseError } from "../src/errors.ts";
 import { runBenchmarks, type Report, type ReportOptions } from "../src/bench/report.ts";
-import { openDevice } from "../src/runtime/device.ts";
+import { openDevice } from "../src/runtime/open.ts";
 import { version } from "../package.json";
 
 export type ToWorker =

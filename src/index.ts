@@ -1,6 +1,7 @@
 export { GatewiseError, type ErrorCode } from "./errors.ts";
-export { openDevice, type Device, type KernelTime, type OpenDeviceOptions, type Plan } from "./runtime/device.ts";
-export type { Tuner, TuningProgress } from "./runtime/tuner.ts";
+export type { Device, KernelTime, Plan, Tuner } from "./runtime/device.ts";
+export { openDevice, type OpenDeviceOptions } from "./runtime/open.ts";
+export type { TuningProgress } from "./runtime/tuner.ts";
 export type { Tuned, TuningStore } from "./runtime/tuning-memory.ts";
 export { LanguageModel, sampleText, type LanguageModelOptions } from "./models/language-model.ts";
 export { parameterCount, type LanguageModelConfig } from "./models/config.ts";

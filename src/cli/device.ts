@@ -1,5 +1,6 @@
 import { GatewiseError } from "../errors.ts";
-import { whyNotHere, type Device } from "../runtime/device.ts";
+import type { Device } from "../runtime/device.ts";
+import { whyNotHere } from "../runtime/open.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
 import type { DeviceChoice } from "./options.ts";

@@ -1,6 +1,7 @@
 import { createRequire } from "node:module";
 import { FEATURES } from "../runtime/adapter.ts";
-import { whyNotHere, type Device } from "../runtime/device.ts";
+import type { Device } from "../runtime/device.ts";
+import { whyNotHere } from "../runtime/open.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import { probeAdapter } from "../runtime/probe.ts";
 import { GatewiseError } from "../errors.ts";

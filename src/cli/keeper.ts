@@ -1,10 +1,14 @@
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
+import type { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
+import type { LanguageModelConfig } from "../models/config.ts";
 import type { Device } from "../runtime/device.ts";
-import { saveCheckpoint } from "../training/checkpoint.ts";
+import { saveCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
 import type { StepEvent } from "../training/events.ts";
 import type { TrainingOptions } from "../training/options.ts";
+import type { TextSource } from "./data.ts";
+import type { DeviceFlags } from "./device.ts";
 import { isExploded, type Trainer } from "../training/trainer.ts";
 import {
   claimFolder,
@@ -19,7 +23,25 @@ import {
 } from "./files.ts";
 import type { Lock } from "./lock.ts";
 import { programName, quote, shown, warn } from "./progress.ts";
-import type { Run } from "./train.ts";
+
+/** Everything about a run that is known before a device is opened. */
+export interface Run {
+  readonly text: TextSource;
+  readonly tokenizer: CharTokenizer;
+  readonly tokens: Uint32Array;
+  readonly config: LanguageModelConfig;
+  readonly options: TrainingOptions;
+  readonly device: DeviceFlags["device"];
+  /** The checkpoint that the weights come from, and its file. */
+  readonly from: Checkpoint | undefined;
+  readonly fromPath: string | undefined;
+  /** Whether the checkpoint's run goes on, rather than a new one beginning from its weights. */
+  readonly resumes: boolean;
+  /** Where checkpoints go: a folder to continue in, with its lock, or the one wished for a new run. */
+  readonly folder: { readonly path: string; readonly claimed: boolean; readonly lock?: Lock };
+  /** What run.json said. */
+  readonly known: Partial<RunInfo>;
+}
 
 /** Milliseconds that a run may take to save what little it has when it is stopped in its first step. */
 const SAVE_PATIENCE = 500;

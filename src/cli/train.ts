@@ -11,7 +11,6 @@ import {
   modelFromCheckpoint,
   resumeTrainer,
   sameText,
-  type Checkpoint,
   type ResumeNotice,
 } from "../training/checkpoint.ts";
 import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
@@ -21,8 +20,8 @@ import { restartSchedule } from "../training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, type TextSource } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint, type RunInfo } from "./files.ts";
-import { Keeper } from "./keeper.ts";
+import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint } from "./files.ts";
+import { Keeper, type Run } from "./keeper.ts";
 import { lockFolder, type Lock } from "./lock.ts";
 import { flagOf, flagValue, idleFlags, readTrainingFlags, type ModelOptions } from "./options.ts";
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
@@ -39,25 +38,6 @@ interface TrainFlags extends DeviceFlags {
 
 /** Exit code of a run whose last step is not where it belongs. */
 const NOT_SAVED = 1;
-
-/** Everything about a run that is known before a device is opened. */
-export interface Run {
-  readonly text: TextSource;
-  readonly tokenizer: CharTokenizer;
-  readonly tokens: Uint32Array;
-  readonly config: LanguageModelConfig;
-  readonly options: TrainingOptions;
-  readonly device: DeviceFlags["device"];
-  /** The checkpoint that the weights come from, and its file. */
-  readonly from: Checkpoint | undefined;
-  readonly fromPath: string | undefined;
-  /** Whether the checkpoint's run goes on, rather than a new one beginning from its weights. */
-  readonly resumes: boolean;
-  /** Where checkpoints go: a folder to continue in, with its lock, or the one wished for a new run. */
-  readonly folder: { readonly path: string; readonly claimed: boolean; readonly lock?: Lock };
-  /** What run.json said. */
-  readonly known: Partial<RunInfo>;
-}
 
 /** Milliseconds after which a first step is long enough to say why. */
 const FIRST_STEP_PATIENCE = 1000;

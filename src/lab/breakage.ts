@@ -2,7 +2,7 @@
 import type { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { LanguageModel } from "../models/language-model.ts";
-import { openDevice } from "../runtime/device.ts";
+import { openDevice } from "../runtime/open.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { fixed } from "./format.ts";
 import type { ModelSnapshot } from "./protocol.ts";

@@ -1,7 +1,8 @@
 // The lab's one device: whatever computes on it takes its turn, and one that is lost is replaced.
 import { GatewiseError } from "../errors.ts";
-import { openDevice, type Device } from "../runtime/device.ts";
-import type { WebGpuOptions } from "../runtime/webgpu-device.ts";
+import type { Device } from "../runtime/device.ts";
+import { openDevice } from "../runtime/open.ts";
+import type { WebGpuOptions } from "../runtime/open.ts";
 import { Turns } from "../turns.ts";
 import { messageOf } from "./answer.ts";
 import type { DeviceChoice, DeviceInfo, Post } from "./protocol.ts";

@@ -5,7 +5,7 @@ import { hasOption } from "../models/cells.ts";
 import { PRESETS, type PresetName } from "../models/presets.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { StateDict } from "../models/parameters.ts";
-import { openDevice } from "../runtime/device.ts";
+import { openDevice } from "../runtime/open.ts";
 import { Trainer } from "../training/trainer.ts";
 import { ASKED, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, memoryText, type MemoryTaskName } from "./memory-tasks.ts";
 import { readTokens } from "./trace.ts";

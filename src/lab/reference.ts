@@ -1,7 +1,8 @@
 // The library's float64 device, on which models are looked into: what its kernels compute is what cells are.
 import { CELL_OPTIONS } from "../models/cells.ts";
 import { Recurrent } from "../models/recurrent.ts";
-import { openDevice, type Device } from "../runtime/device.ts";
+import type { Device } from "../runtime/device.ts";
+import { openDevice } from "../runtime/open.ts";
 import type { ModelSnapshot } from "./protocol.ts";
 
 /** A model's configuration and weights: all that reading takes. */

@@ -1,12 +1,9 @@
-import { checkOptions, shown } from "../checks.ts";
+import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import { CPU_ADVICE } from "./adapter.ts";
-import { CpuDevice } from "./cpu-device.ts";
-import type { Target } from "./kernel.ts";
+import type { Family, Target } from "./kernel.ts";
 import type { Choices, FlatTensors, Recorder } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
-import type { Tuner } from "./tuner.ts";
-import { requestWebGpuDevice, type WebGpuOptions } from "./webgpu-device.ts";
+import type { Tuned } from "./tuning-memory.ts";
 
 /** Tensors, and the dense values in logical order to write to them. */
 export type Writes = readonly (readonly [Tensor, NumberArray])[];
@@ -48,6 +45,29 @@ export interface RecordOptions {
   readonly signal?: AbortSignal | undefined;
   /** Choices that are made already: they are not tuned. */
   readonly choices?: Choices | undefined;
+}
+
+/** Finds out which of several ways to do the same work is fastest on a device, and remembers it. */
+export interface Tuner {
+  /** What was chosen, by the key of the choice. */
+  readonly results: ReadonlyMap<string, Tuned>;
+  /** Whether what was found before, in checkpoints too, is not to be used. */
+  readonly again: boolean;
+  /** Milliseconds spent tuning since the device was opened. */
+  readonly milliseconds: number;
+  /** The family of the adapter, remembered, or found by `find`. */
+  family(find: () => Promise<Family>): Promise<Family>;
+  /** What to record with. */
+  choices(): Promise<Choices>;
+  /**
+   * Makes the choices that a plan meets and that are not made yet, as far as time allows; says whether anything
+   * changed. Those in `settled` are the caller's.
+   *
+   * @throws the signal's reason, when it is aborted, as soon as what is being tried has ended
+   */
+  tune(recorder: Recorder, settled: Choices, signal?: AbortSignal): Promise<boolean>;
+  /** Resolves when no tuning is under way and what is to be kept of it is. */
+  idle(): Promise<void>;
 }
 
 /**
@@ -92,82 +112,6 @@ export interface Device extends Target {
   memory(): { readonly buffers: number; readonly bytes: number };
   dispose(): void;
   [Symbol.dispose](): void;
-}
-
-const KINDS = ["auto", "webgpu", "cpu"] as const;
-const PRECISIONS = ["float32", "float64"] as const;
-
-export interface OpenDeviceOptions extends WebGpuOptions {
-  /**
-   * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software
-   * adapter and then the CPU; the device's `fallbackReason` says why.
-   */
-  readonly prefer?: (typeof KINDS)[number];
-  /** Number format of the CPU device. */
-  readonly precision?: (typeof PRECISIONS)[number];
-}
-
-const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
-  prefer: KINDS,
-  precision: PRECISIONS,
-  powerPreference: ["low-power", "high-performance"],
-  tuning: ["on", "off", "again"],
-  tuningStore: undefined,
-  tuningMilliseconds: undefined,
-  engine: undefined,
-  onTuning: undefined,
-  gpu: undefined,
-  gpuDevice: undefined,
-  openMilliseconds: undefined,
-  submitMilliseconds: undefined,
-  signal: undefined,
-};
-
-/**
- * Opens a device. In Node use `openNodeDevice` from "gatewise/node", which brings WebGPU along.
- *
- * @throws GatewiseError E_NO_WEBGPU when there is no WebGPU, no adapter or no answer; E_LIMIT when the adapter is too
- * small; E_CONFIG for an option that is none.
- * @example
- * const device = await openDevice();
- * const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
- */
-export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
-  checkDeviceOptions(options);
-  const { prefer = "webgpu", precision = "float32" } = options;
-  if (prefer === "cpu") return new CpuDevice(precision);
-  if (prefer === "webgpu") return requestWebGpuDevice(options);
-  let reason: string | undefined;
-  for (let tries = 0; tries < 2; tries++) {
-    try {
-      return await requestWebGpuDevice(options, reason);
-    } catch (error) {
-      reason ??= whyNotHere(error);
-      // One that does not answer would not answer again.
-      if (options.gpuDevice || /did not answer/.test(reason)) break;
-    }
-  }
-  return new CpuDevice(precision, reason);
-}
-
-/** @throws GatewiseError E_CONFIG */
-export function checkDeviceOptions(options: OpenDeviceOptions): void {
-  checkOptions("openDevice", options, Object.keys(OPTIONS));
-  for (const [name, values] of Object.entries(OPTIONS)) {
-    const value = options[name as keyof OpenDeviceOptions];
-    if (value === undefined) continue;
-    const known = values?.map((each) => JSON.stringify(each)).join(", ");
-    if (values && !values.includes(value))
-      throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be one of ${known}, got ${shown(value)}`);
-    if (name.endsWith("Milliseconds") && !(typeof value === "number" && value > 0))
-      throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be a number above 0, got ${shown(value)}`);
-  }
-}
-
-/** Why a kind of device cannot be had here, without the advice to take the CPU; other errors are thrown on. */
-export function whyNotHere(error: unknown): string {
-  if (!(error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
-  return error.message.replace(`, ${CPU_ADVICE}`, "");
 }
 
 /** @throws GatewiseError E_CONFIG unless `device` is one, opened and awaited */

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { GatewiseError } from "../errors.ts";
 import { CPU_ADVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
-import { checkDeviceOptions, openDevice, whyNotHere, type Device, type OpenDeviceOptions } from "./device.ts";
+import type { Device } from "./device.ts";
+import { checkDeviceOptions, openDevice, whyNotHere, type OpenDeviceOptions } from "./open.ts";
 import type { TuningStore } from "./tuning-memory.ts";
 
 /**

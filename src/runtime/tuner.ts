@@ -1,7 +1,7 @@
 // Finds out which of several ways to do the same work is fastest on this adapter, and remembers it.
 import { GatewiseError } from "../errors.ts";
 import { abortable, Turns } from "../turns.ts";
-import type { Plan } from "./device.ts";
+import type { Plan, Tuner } from "./device.ts";
 import { canRun, type Entry, type Family, type Variant } from "./kernel.ts";
 import { makeTensor, Recorder, workOf, type Candidate, type Choice, type Choices, type DispatchCommand } from "./recorder.ts";
 import { shaderFiles } from "./shader.ts";
@@ -58,12 +58,9 @@ const LONGEST_TIMER = 2 ** 31 - 1;
 /** Why tuning was stopped: the time for it was up. */
 class OutOfTime extends Error {}
 
-export class Tuner {
-  /** What was chosen, by the key of the choice. */
+export class KernelTuner implements Tuner {
   readonly results: ReadonlyMap<string, Tuned>;
-  /** Whether what was found before, in checkpoints too, is not to be used. */
   readonly again: boolean;
-  /** Milliseconds spent tuning since the device was opened. */
   milliseconds = 0;
   private readonly memory: TuningMemory;
   private readonly budget: number;
@@ -87,7 +84,6 @@ export class Tuner {
     this.results = this.memory.choices;
   }
 
-  /** The family of the adapter, remembered, or found by `find`. */
   async family(find: () => Promise<Family>): Promise<Family> {
     await (this.loaded ??= this.memory.load());
     if (!this.memory.family) {
@@ -97,23 +93,15 @@ export class Tuner {
     return this.memory.family;
   }
 
-  /** What to record with. */
   async choices(): Promise<Choices> {
     await (this.loaded ??= this.memory.load());
     return new Map([...this.results].map(([key, { chosen }]) => [key, chosen]));
   }
 
-  /**
-   * Makes the choices that a plan meets and that are not made yet, as far as time allows; says whether anything
-   * changed. Those in `settled` are the caller's.
-   *
-   * @throws the signal's reason, when it is aborted, as soon as what is being tried has ended
-   */
   tune(recorder: Recorder, settled: Choices, signal?: AbortSignal): Promise<boolean> {
     return this.turns.take(() => this.tuneAll(recorder, settled, signal));
   }
 
-  /** Resolves when no tuning is under way and what is to be kept of it is. */
   idle(): Promise<void> {
     return this.turns.take(async () => {});
   }

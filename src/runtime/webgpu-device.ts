@@ -1,11 +1,10 @@
 import { disposedError, GatewiseError } from "../errors.ts";
-import { checkGpuDevice, checkLimits, infoOfDevice, MAX_BINDINGS, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
+import { MAX_BINDINGS, type AdapterInfo } from "./adapter.ts";
 import { abortable } from "../turns.ts";
-import type { Device, Plan, RecordOptions } from "./device.ts";
+import type { Device, Plan, RecordOptions, Tuner } from "./device.ts";
 import { ErrorScopes, type Fault } from "./error-scopes.ts";
 import type { Entry, Family, Variant } from "./kernel.ts";
 import { fromHalf, toHalf } from "./half.ts";
-import { probeFamily } from "./probe.ts";
 import { copyMapped, Readbacks } from "./readbacks.ts";
 import { makeFlatTensors, makeTensor, Recorder, type Command, type FlatTensors } from "./recorder.ts";
 import { assembleShader, describeShaderMessage } from "./shader.ts";
@@ -20,100 +19,11 @@ import {
   type TensorSpec,
   type TensorStorage,
 } from "./tensor.ts";
-import { browserStore } from "./browser-store.ts";
-import { Tuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
-import type { TuningStore } from "./tuning-memory.ts";
 import { STAGE_COMPUTE, USAGE } from "./webgpu-constants.ts";
-import { WebGpuPlan, type Recorded } from "./webgpu-plan.ts";
+import { WebGpuPlan, type Pipeline, type Recorded } from "./webgpu-plan.ts";
 
-export interface WebGpuOptions {
-  /**
-   * A GPUDevice of the caller's own. Gatewise neither destroys it nor listens to its errors: what the caller does on it
-   * is the caller's own affair, and what Gatewise does is not seen by the caller's handlers.
-   */
-  readonly gpuDevice?: GPUDevice;
-  /** Where to ask for an adapter; by default `navigator.gpu`. */
-  readonly gpu?: GPU;
-  /** "high-performance" by default. */
-  readonly powerPreference?: GPUPowerPreference;
-  /** Milliseconds that an adapter and its device may take to come; 15,000 by default. */
-  readonly openMilliseconds?: number;
-  /** Ends the wait for a device. */
-  readonly signal?: AbortSignal;
-  /** Milliseconds of GPU work that one submit should hold; 50 by default. */
-  readonly submitMilliseconds?: number;
-  /**
-   * Whether kernels are tuned: on first use of a shape the variants are checked and timed on this adapter, and the
-   * fastest is remembered in `tuningStore`. "again" forgets what was remembered. Default: "on" where there is a store
-   * (in browsers and their workers IndexedDB), else "off", which takes what usually suits such adapters.
-   */
-  readonly tuning?: "on" | "off" | "again";
-  readonly tuningStore?: TuningStore;
-  /**
-   * Milliseconds that tuning may take in all while this device is open, compilation included; 5000 by default. What
-   * does not fit keeps what usually suits such adapters, and is tuned another time.
-   */
-  readonly tuningMilliseconds?: number;
-  /** What drives the adapter, with its version; what was tuned is remembered by it. The browser, by default. */
-  readonly engine?: string;
-  /** Called before each choice that is tuned, and at the end. */
-  readonly onTuning?: (progress: TuningProgress) => void;
-}
-
-/** A compiled entry point. */
-export interface Pipeline {
-  readonly pipeline: GPUComputePipeline;
-  readonly layout: GPUBindGroupLayout;
-}
-
-/** How long an adapter may take, if nothing else is said; the GPU process of a browser starts in a few seconds. */
-const OPEN_MILLISECONDS = 15_000;
 /** How long the news of a loss may take after the call that failed by it. */
 const LOSS_MILLISECONDS = 100;
-
-/** @param instead why it is to be a software adapter */
-export async function requestWebGpuDevice(options: WebGpuOptions, instead?: string): Promise<WebGpuDevice> {
-  const { gpuDevice, openMilliseconds = OPEN_MILLISECONDS } = options;
-  if (gpuDevice !== undefined) checkGpuDevice(gpuDevice);
-  const { device, info } = gpuDevice
-    ? { device: gpuDevice, info: infoOfDevice(gpuDevice) }
-    : await requestGpuDevice({ ...options, software: instead !== undefined, deadline: performance.now() + openMilliseconds });
-  let opened: WebGpuDevice | undefined;
-  try {
-    checkLimits(device);
-    opened = new WebGpuDevice(device, info, options, gpuDevice === undefined, instead);
-    // Where kernels are tuned, an adapter whose name does not say that it is software is asked by a measurement.
-    if (opened.tuner && opened.family === "gpu") opened.family = await opened.tuner.family(() => probeFamily(opened!));
-    return opened;
-  } catch (error) {
-    if (opened) opened.dispose();
-    else if (!gpuDevice) device.destroy();
-    throw error;
-  }
-}
-
-/** What the tuner is to do; undefined if it is to do nothing. */
-function tunerOptions(options: WebGpuOptions): TunerOptions | undefined {
-  const { tuning, tuningStore = browserStore(), tuningMilliseconds, onTuning } = options;
-  if (tuning === "off" || (tuning === undefined && !tuningStore)) return undefined;
-  return { store: tuningStore, again: tuning === "again", milliseconds: tuningMilliseconds, onProgress: onTuning };
-}
-
-/** What the fastest variant may depend on. */
-function identityOf(info: AdapterInfo, { limits, features }: GPUDevice, engine: string | undefined): string {
-  return JSON.stringify([
-    engine ?? globalThis.navigator?.userAgent,
-    info.vendor,
-    info.architecture,
-    info.device,
-    info.description,
-    limits.maxComputeInvocationsPerWorkgroup,
-    limits.maxComputeWorkgroupStorageSize,
-    limits.maxStorageBufferBindingSize,
-    features.has("shader-f16"),
-    subgroupSizeOf(info, features),
-  ]);
-}
 
 function subgroupSizeOf({ subgroupMinSize, subgroupMaxSize }: AdapterInfo, features: GPUSupportedFeatures): number {
   return features.has("subgroups") && subgroupMinSize === subgroupMaxSize ? (subgroupMinSize ?? 0) : 0;
@@ -138,7 +48,8 @@ export class WebGpuDevice implements Device {
   readonly maxTensorBytes: number;
   readonly lost: Promise<string>;
   readonly pacer: SubmitPacer;
-  readonly tuner: Tuner | undefined;
+  /** Set by whoever opens the device, before anyone records. */
+  tuner: Tuner | undefined;
   /** Every call of WebGPU that can go wrong is made through these. */
   readonly scopes: ErrorScopes;
   private lostReason: string | undefined;
@@ -152,7 +63,7 @@ export class WebGpuDevice implements Device {
   constructor(
     readonly gpuDevice: GPUDevice,
     info: AdapterInfo,
-    options: WebGpuOptions,
+    submitMilliseconds: number,
     private readonly owned: boolean,
     readonly fallbackReason?: string,
   ) {
@@ -165,9 +76,7 @@ export class WebGpuDevice implements Device {
       (descriptor) => this.makeHelper(descriptor),
       (buffer) => this.destroyHelper(buffer),
     );
-    this.pacer = new SubmitPacer(gpuDevice.queue, this.family, options.submitMilliseconds ?? 50);
-    const tuning = tunerOptions(options);
-    this.tuner = tuning && new Tuner(this, identityOf(info, gpuDevice, options.engine), tuning);
+    this.pacer = new SubmitPacer(gpuDevice.queue, this.family, submitMilliseconds);
     this.lost = gpuDevice.lost.then((loss) => (this.lostReason = loss.message || loss.reason));
   }
 

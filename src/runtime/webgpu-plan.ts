@@ -5,7 +5,29 @@ import { tensorsOf, type Choices, type Command, type DispatchCommand, type Recor
 import { bytesOf, notHere, type NumberArray, type Tensor } from "./tensor.ts";
 import { USAGE } from "./webgpu-constants.ts";
 import { copyMapped } from "./readbacks.ts";
-import type { Pipeline, WebGpuDevice } from "./webgpu-device.ts";
+import type { ErrorScopes } from "./error-scopes.ts";
+import type { SubmitPacer } from "./submit-pacer.ts";
+
+/** A compiled entry point. */
+export interface Pipeline {
+  readonly pipeline: GPUComputePipeline;
+  readonly layout: GPUBindGroupLayout;
+}
+
+/** What a plan needs of its device. */
+export interface PlanHost {
+  readonly gpuDevice: GPUDevice;
+  readonly pacer: SubmitPacer;
+  readonly scopes: ErrorScopes;
+  check(tensor?: Tensor): void;
+  judge(): Promise<void>;
+  failure(cause: unknown, where?: string): Promise<GatewiseError>;
+  write(tensor: Tensor, values: NumberArray): void;
+  free(...tensors: readonly Tensor[]): void;
+  makeHelper(descriptor: GPUBufferDescriptor): GPUBuffer;
+  destroyHelper(buffer: GPUBuffer): void;
+  encodeRead(encoder: GPUCommandEncoder, tensor: Tensor): () => Promise<NumberArray>;
+}
 
 /** A dispatch with its WebGPU objects. */
 interface ReadyDispatch {
@@ -45,7 +67,7 @@ export class WebGpuPlan<Made> implements Plan<Made> {
   private cutBudget = 0;
 
   constructor(
-    private readonly device: WebGpuDevice,
+    private readonly device: PlanHost,
     readonly name: string,
     { recorder, made }: Recorded<Made>,
     pipelines: readonly (Pipeline | undefined)[],

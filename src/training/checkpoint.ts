@@ -1,4 +1,5 @@
-// Checkpoints: one .safetensors file that PyTorch, the command line and the page all read.
+// Checkpoints: one .safetensors file that PyTorch, the command line and the page all read. More than 400 lines: writing,
+// and checking what was written by whom, are two sides of one format.
 import { checkBytes, checkOptions, checkTokens, given, namesOf, shown } from "../checks.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";

@@ -1,4 +1,5 @@
-// The check that users can run: are the gradients that this device computes right?
+// The check that users can run: are the gradients that this device computes right? More than 400 lines: harness, comparisons and
+// probes in one place.
 import { checkFunction, checkOneOf, checkOptions, checkSignal, namesOf, shown } from "../checks.ts";
 import { IGNORE, sortByToken } from "../data/batches.ts";
 import { lstm } from "../kernels/lstm.ts";

@@ -14,7 +14,6 @@ import { GatewiseError } from "../errors.ts";
 import { sampleSettingsOf, type SampleOptions, type TextCodec } from "../models/sample.ts";
 import { OPTIMIZER_NAMES, type OptimizerName } from "./optimizers.ts";
 import { checkSchedule, type ScheduleName } from "./schedule.ts";
-import type { Trainer } from "./trainer.ts";
 
 /** How to train. The command line's options carry the same names. */
 export interface TrainingOptions {
@@ -99,7 +98,8 @@ export function trainingOptions(options: Partial<TrainingOptions>): TrainingOpti
   return all;
 }
 
-export interface TrainerOptions extends Partial<TrainingOptions> {
+/** What a trainer is made with; `Trainer`: what it is. */
+export interface OptionsOf<Trainer> extends Partial<TrainingOptions> {
   /** The text's tokenizer: needed for samples while training and for checkpoints. */
   readonly tokenizer?: TextCodec & { toJSON(): unknown };
   /** How to sample while training. */
@@ -114,13 +114,13 @@ export interface TrainerOptions extends Partial<TrainingOptions> {
   ) => Promise<string | undefined>;
 }
 
-/** What TrainerOptions has beside the training options. */
-type TrainerSettings = Omit<TrainerOptions, keyof TrainingOptions>;
+/** What a trainer has beside the training options. */
+type TrainerSettings = Omit<OptionsOf<unknown>, keyof TrainingOptions>;
 const TRAINER_NAMES = [
   ...Object.keys(TRAINING_DEFAULTS),
   ...namesOf<TrainerSettings>({ tokenizer: true, sample: true, onCheckpoint: true }),
 ];
-const SAMPLE_NAMES = namesOf<NonNullable<TrainerOptions["sample"]>>({ prompt: true, length: true, temperature: true });
+const SAMPLE_NAMES = namesOf<NonNullable<OptionsOf<unknown>["sample"]>>({ prompt: true, length: true, temperature: true });
 export interface RunOptions {
   /** Step to train up to, counted from the run's first; Infinity to train until the loop is left. */
   readonly maxSteps: number;
@@ -134,7 +134,7 @@ export interface RunOptions {
 const RUN_NAMES = namesOf<RunOptions>({ maxSteps: true, signal: true, exact: true });
 
 /** Checks what is no training option, and the names of all. @throws GatewiseError E_CONFIG */
-export function checkTrainerOptions(where: string, options: TrainerOptions): void {
+export function checkTrainerOptions(where: string, options: OptionsOf<never>): void {
   checkOptions(where, options, TRAINER_NAMES, OTHER_NAMES);
   const { tokenizer, sample, onCheckpoint } = options;
   checkOptions(`${where}: sample`, sample, SAMPLE_NAMES);

@@ -1,3 +1,5 @@
+// A training run: one class, whose steps, evaluations, samples and checkpoints share their order and their state, which is
+// why it has more than 400 lines.
 import { checkSignal, copyTokens } from "../checks.ts";
 import { createBatches, sortByToken, splitTokens, type Batches } from "../data/batches.ts";
 import { GatewiseError } from "../errors.ts";
@@ -20,12 +22,13 @@ import {
   runOptions,
   trainingOptions,
   type RunOptions,
-  type TrainerOptions,
+  type OptionsOf,
   type TrainingOptions,
 } from "./options.ts";
 import { learningRateAt } from "./schedule.ts";
 
-export type { RunOptions, TrainerOptions } from "./options.ts";
+export type { RunOptions } from "./options.ts";
+export type TrainerOptions = OptionsOf<Trainer>;
 
 /** Logs in a row with a loss this many times that of a uniform guess, ln V, that end a run as exploded. */
 const EXPLODED_FACTOR = 4;

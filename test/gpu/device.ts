@@ -1,4 +1,5 @@
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 
 /**
  * The WebGPU adapter of the machine under test: the browser's own, in Node the one of npm `webgpu`. A machine

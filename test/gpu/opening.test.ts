@@ -1,7 +1,8 @@
 // A device that does not come, comes late, or is not what it should be: what openDevice makes of it.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NEEDED_LIMITS } from "../../src/runtime/adapter.ts";
-import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { testAdapter } from "./device.ts";
 
 type Adapters = (asked: GPURequestAdapterOptions, times: number) => Promise<GPUAdapter | null>;

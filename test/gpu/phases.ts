@@ -1,5 +1,5 @@
 // Everything that a device does, and a way to interfere at each of its calls of WebGPU.
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { defineKernel, entry } from "../../src/runtime/kernel.ts";
 
 /** Replaces a method of an object of the test's own. */

@@ -2,7 +2,8 @@
 // that WebGPU reports late, large read-backs.
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";
 import { testDevice } from "./device.ts";
 

@@ -7,7 +7,8 @@ import { LanguageModel, type LanguageModelOptions } from "../../src/models/langu
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { worstTensor } from "../../src/training/gradient-check.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { SCHEDULES } from "../../src/training/schedule.ts";

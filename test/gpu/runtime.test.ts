@@ -3,7 +3,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { lstm } from "../../src/kernels/lstm.ts";
 import { matmul, recordMatmul } from "../../src/kernels/matmul.ts";
 import { chooseVariant, type Entry, type KernelCase } from "../../src/runtime/kernel.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { testAdapter, testDevice } from "./device.ts";
 
 let device: Device;

@@ -1,7 +1,8 @@
 // One GPUDevice, several users: whoever makes a mistake gets the error, and nobody else.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { testAdapter } from "./device.ts";
 import { atEveryCall, callsOf, everything, EXPECTED, wrap, wrapWork } from "./phases.ts";

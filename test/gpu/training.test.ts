@@ -7,7 +7,8 @@ import { LanguageModel, type LanguageModelOptions } from "../../src/models/langu
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 import { randomWord } from "../../src/random.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { testDevice } from "./device.ts";
 
 const TEXT = Array.from(

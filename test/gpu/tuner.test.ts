@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import type { Variant } from "../../src/runtime/kernel.ts";
 import type { TuningStore } from "../../src/runtime/tuning-memory.ts";
 import { Trainer } from "../../src/training/trainer.ts";

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import type { Variant } from "../../src/runtime/kernel.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
 import type { TuningStore } from "../../src/runtime/tuning-memory.ts";

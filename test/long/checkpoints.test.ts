@@ -1,5 +1,5 @@
 import { afterAll, expect, it } from "vitest";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { tryMutations } from "../fixtures/mutated-checkpoints.ts";
 
 const device = await openDevice({ prefer: "cpu" });

@@ -1,7 +1,8 @@
 // A sequence that takes several dispatches, because none may hold so much work.
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Recurrent } from "../../src/models/recurrent.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { testDevice } from "../gpu/device.ts";
 
 let gpu: Device;

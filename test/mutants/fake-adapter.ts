@@ -1,7 +1,8 @@
 // The adapter of test/gpu's tests while StrykerJS runs them: no GPU, nor any driver that a mutant could take down. It
 // stands in the place of test/gpu/device.ts.
 import { defineKernel, entry, type Entry } from "../../src/runtime/kernel.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { makeFakeAdapter, type Dispatched, type FakeOptions } from "../reference/fake-gpu.ts";
 
 /** The kernel of the tests' own, as its shader has it. */

@@ -5,7 +5,7 @@ import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { GatewiseError } from "../../src/errors.ts";
 import { CELL_NAMES } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import type { TrainingEvent } from "../../src/training/events.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";

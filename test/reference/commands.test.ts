@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { runBenchmarks, type Report } from "../../src/bench/report.ts";
 import { GatewiseError } from "../../src/errors.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";

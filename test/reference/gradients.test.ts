@@ -3,7 +3,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { addCell, cellForms } from "../../src/models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../src/models/config.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import {
   CHECKED_CELLS,
   compareWithDifferences,

@@ -2,6 +2,8 @@ import { readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
+import { CELL_NAMES, cellForms } from "../../src/models/cells.ts";
+import { PRESET_NAMES } from "../../src/models/presets.ts";
 
 /**
  * Which folders of src/ each folder may import, besides itself and the utilities at the top (errors, random):
@@ -124,6 +126,50 @@ function orphans(shaders: readonly string[], files: Sources): string[] {
   return shaders.filter((path) => !imported.has(path));
 }
 
+/** Circles of imports, of types too: in each the files that can be reached from one another. */
+function circles(files: Sources): string[][] {
+  const reachable = new Map<string, Set<string>>();
+  const next = (path: string): string[] =>
+    imports(files[path]!)
+      .map(({ specifier }) => join(dirname(path), specifier))
+      .filter((target) => target in files);
+  for (const path of Object.keys(files)) {
+    const seen = new Set<string>();
+    const queue = next(path);
+    for (let each = queue.pop(); each; each = queue.pop()) {
+      if (seen.has(each)) continue;
+      seen.add(each);
+      queue.push(...next(each));
+    }
+    reachable.set(path, seen);
+  }
+  const found = new Map<string, string[]>();
+  for (const [path, seen] of reachable) {
+    if (!seen.has(path)) continue;
+    const circle = [...seen].filter((other) => reachable.get(other)!.has(path)).sort();
+    found.set(circle.join(), circle);
+  }
+  return [...found.values()];
+}
+
+/** Files that ask which cell or preset they have before them, by its name. */
+function namingCells(files: Sources, names: readonly string[]): string[] {
+  const name = `["'\`](?:${names.join("|")})["'\`]`;
+  const asked = new RegExp(`[!=]==?\\s*${name}|${name}\\s*[!=]==?|\\bcase ${name}|(?:includes|startsWith)\\(${name}`);
+  return Object.keys(files).filter((path) => asked.test(withoutComments(files[path]!)));
+}
+
+/** Files of more than 400 lines that do not say why in their first comment. */
+const unexplained = (files: Sources): string[] =>
+  Object.keys(files).filter((path) => {
+    const head = /^(?:\/\/.*\n)*/.exec(files[path]!)![0];
+    return files[path]!.split("\n").length > 401 && !/400 lines/.test(head);
+  });
+
+/** Files with a variable that is said to have a value before it does. */
+const definite = (files: Sources): string[] =>
+  Object.keys(files).filter((path) => /\b(?:let|var) \w+!/.test(withoutComments(files[path]!)));
+
 const root = fileURLToPath(new URL("../..", import.meta.url)).replaceAll("\\", "/");
 
 function list(folder: string, extension: string): string[] {
@@ -133,7 +179,11 @@ function list(folder: string, extension: string): string[] {
     .map((path) => relative(root, join(root, folder, path)));
 }
 
-const sources: Sources = Object.fromEntries(list("src", ".ts").map((path) => [path, readFileSync(join(root, path), "utf8")]));
+const read = (extension: string): Sources =>
+  Object.fromEntries(list("src", extension).map((path) => [path, readFileSync(join(root, path), "utf8")]));
+const sources = read(".ts");
+const all: Sources = { ...sources, ...read(".tsx") };
+const names = [...new Set([...CELL_NAMES, ...PRESET_NAMES, ...Object.keys(cellForms())])];
 
 describe("the source tree", () => {
   test("has source files, or the tests below would pass over nothing", () => {
@@ -152,6 +202,23 @@ describe("the source tree", () => {
   test("uses every shader", () => {
     const shaders = list("shaders", ".wgsl").map((path) => basename(path));
     expect(orphans(shaders, sources)).toEqual([]);
+  });
+
+  test("has no circle of imports", () => {
+    expect(circles(all)).toEqual([]);
+  });
+
+  test("asks nowhere which cell or preset it has before it, by its name", () => {
+    expect(names).toEqual(expect.arrayContaining(["rnn", "gru", "lstm", "one-hot-rnn"]));
+    expect(namingCells(all, names)).toEqual([]);
+  });
+
+  test("says in the head of every file of more than 400 lines why it is so long", () => {
+    expect(unexplained(all)).toEqual([]);
+  });
+
+  test("has no variable that is said to have a value before it does", () => {
+    expect(definite(all)).toEqual([]);
   });
 });
 
@@ -202,6 +269,33 @@ describe("the checks themselves", () => {
       "src/data/files.ts": 'import { readFile } from "node:fs/promises";',
     };
     expect(nodeImportsFromIndex(files)).toEqual([expect.stringMatching(/^src\/data\/files\.ts imports node:fs\/promises/)]);
+  });
+
+  test("see a circle, of types too, and not a path that ends", () => {
+    const files = {
+      "src/a.ts": 'import type { B } from "./b.ts";',
+      "src/b.ts": 'import { c } from "./c.ts";\nimport "./d.ts";',
+      "src/c.ts": 'export { a } from "./a.ts";',
+      "src/d.ts": "",
+    };
+    expect(circles(files)).toEqual([["src/a.ts", "src/b.ts", "src/c.ts"]]);
+  });
+
+  test.each([
+    ['if (config.cell === "lstm") return;', 1],
+    ['const one = "gru" !== cell;', 1],
+    ["switch (preset) { case 'one-hot-rnn': }", 1],
+    ['const DEFAULT = { cell: "lstm" }; // not cell === "lstm"', 0],
+  ])("see in %s a question for a cell's name %d times", (source, times) => {
+    expect(namingCells({ "src/models/a.ts": source }, names)).toHaveLength(times);
+  });
+
+  test("see a long file that does not say why, and a variable without its value", () => {
+    const long = "a();\n".repeat(401);
+    expect(unexplained({ a: `// More than 400 lines, since …\n${long}`, b: `// Short.\n${long}`, c: long.slice(5) })).toEqual([
+      "b",
+    ]);
+    expect(definite({ a: "let x!: number;", b: "private x!: number; let y = x!;" })).toEqual(["a"]);
   });
 
   test("see a shader that nothing imports", () => {

@@ -1,6 +1,6 @@
 // A file from anywhere is read or refused: at once, with an error of Gatewise's own, and for no more memory than it has.
 import { afterAll, describe, expect, it } from "vitest";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { decodeSafeTensors, encodeSafeTensors } from "../../src/training/safetensors.ts";
 import { largestAsked, MUTATIONS, tryMutations, useCheckpoint, wholeCheckpoints } from "../fixtures/mutated-checkpoints.ts";

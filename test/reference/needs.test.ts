@@ -4,7 +4,7 @@ import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { NEEDED_LIMITS } from "../../src/runtime/adapter.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { assembleShader } from "../../src/runtime/shader.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 

@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { trainingOptions, type RunOptions } from "../../src/training/options.ts";
 import { restartSchedule } from "../../src/training/schedule.ts";

@@ -5,7 +5,7 @@ import { LanguageModel } from "../../src/models/language-model.ts";
 import type { ParameterSpec } from "../../src/kernels/cell.ts";
 import { initialValues, makeParameterSet } from "../../src/models/parameters.ts";
 import { recurrentConfig, recurrentSpecs } from "../../src/models/recurrent-config.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 
 const device = await openDevice({ prefer: "cpu" });

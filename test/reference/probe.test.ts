@@ -1,6 +1,6 @@
 // What an adapter can do at the most, of one whose times are known.
 import { afterEach, expect, it, vi } from "vitest";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import type { Entry } from "../../src/runtime/kernel.ts";
 import { probe, probeAdapter } from "../../src/runtime/probe.ts";
 import { makeFakeDevice, type Dispatched } from "./fake-gpu.ts";

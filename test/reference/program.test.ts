@@ -8,7 +8,7 @@ import { CELL_NAMES } from "../../src/models/cells.ts";
 import { languageModelConfig } from "../../src/models/config.ts";
 import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
 import { sampleText } from "../../src/models/language-model.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { runBenchmarks } from "../../src/bench/report.ts";
 import { makeProgram } from "../../src/cli/program.ts";

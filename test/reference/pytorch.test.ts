@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { worstTensor } from "../../src/training/gradient-check.ts";
 import { compareCase, compareCrossEntropy, compareOptimizer, type Breakage } from "../fixtures/compare.ts";
 import { decodeFixtures, nameOf, readFixtures, type FixtureCase } from "../fixtures/read.ts";

@@ -4,7 +4,7 @@ import { addCell, cellForms, cellOf } from "../../src/models/cells.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 

@@ -2,7 +2,8 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import {
   loadCheckpoint,
   modelFromCheckpoint,

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, it, vi } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { METRIC } from "../../src/kernels/reduce.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";
 import { loadCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import type { TrainingEvent } from "../../src/training/events.ts";

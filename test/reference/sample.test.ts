@@ -5,7 +5,7 @@ import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel, sampleText, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import type { StateDict } from "../../src/models/parameters.ts";
 import type { SampleOptions } from "../../src/models/sample.ts";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());

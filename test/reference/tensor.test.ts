@@ -1,7 +1,7 @@
 // Dense values to padded ones and back, and how tensors share a buffer.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { makeFlatTensors, makeTensor } from "../../src/runtime/recorder.ts";
 import { fromStored, pad4, sizeOf, storedShape, toStored, type NumberArray, type TensorSpec } from "../../src/runtime/tensor.ts";
 

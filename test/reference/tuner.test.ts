@@ -1,6 +1,7 @@
 // The tuner's decisions, on a GPU whose variants take the time that the test says, by a clock that nothing else moves.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { defineKernel, entry, type Entry, type Variant } from "../../src/runtime/kernel.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
 import { hash, type TuningStore } from "../../src/runtime/tuning-memory.ts";

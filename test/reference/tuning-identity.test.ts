@@ -1,6 +1,6 @@
 // What tuning remembers belongs to one adapter: on another one nothing of it is taken.
 import { describe, expect, it } from "vitest";
-import { openDevice } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import type { TuningStore } from "../../src/runtime/tuning-memory.ts";
 
 const INFO = {

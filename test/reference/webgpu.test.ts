@@ -2,7 +2,8 @@
 // the CPU device computes, bit for bit, because both run the references.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
-import { openDevice, type Device, type OpenDeviceOptions } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { defineKernel, entry, type Entry } from "../../src/runtime/kernel.ts";
 import type { Recorder } from "../../src/runtime/recorder.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";

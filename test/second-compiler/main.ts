@@ -3,7 +3,8 @@
 import { PRESET_NAMES, PRESETS, type PresetName } from "../../src/models/presets.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { randomWord } from "../../src/random.ts";
-import { openDevice, type Device } from "../../src/runtime/device.ts";
+import type { Device } from "../../src/runtime/device.ts";
+import { openDevice } from "../../src/runtime/open.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 import { Trainer } from "../../src/training/trainer.ts";

@@ -1,0 +1,173 @@
+// Opens devices: the one place that knows all implementations.
+import { checkOptions, shown } from "../checks.ts";
+import { GatewiseError } from "../errors.ts";
+import { checkGpuDevice, checkLimits, CPU_ADVICE, infoOfDevice, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
+import { browserStore } from "./browser-store.ts";
+import { CpuDevice } from "./cpu-device.ts";
+import type { Device } from "./device.ts";
+import { probeFamily } from "./probe.ts";
+import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
+import type { TuningStore } from "./tuning-memory.ts";
+import { WebGpuDevice } from "./webgpu-device.ts";
+
+export interface WebGpuOptions {
+  /**
+   * A GPUDevice of the caller's own. Gatewise neither destroys it nor listens to its errors: what the caller does on it
+   * is the caller's own affair, and what Gatewise does is not seen by the caller's handlers.
+   */
+  readonly gpuDevice?: GPUDevice;
+  /** Where to ask for an adapter; by default `navigator.gpu`. */
+  readonly gpu?: GPU;
+  /** "high-performance" by default. */
+  readonly powerPreference?: GPUPowerPreference;
+  /** Milliseconds that an adapter and its device may take to come; 15,000 by default. */
+  readonly openMilliseconds?: number;
+  /** Ends the wait for a device. */
+  readonly signal?: AbortSignal;
+  /** Milliseconds of GPU work that one submit should hold; 50 by default. */
+  readonly submitMilliseconds?: number;
+  /**
+   * Whether kernels are tuned: on first use of a shape the variants are checked and timed on this adapter, and the
+   * fastest is remembered in `tuningStore`. "again" forgets what was remembered. Default: "on" where there is a store
+   * (in browsers and their workers IndexedDB), else "off", which takes what usually suits such adapters.
+   */
+  readonly tuning?: "on" | "off" | "again";
+  readonly tuningStore?: TuningStore;
+  /**
+   * Milliseconds that tuning may take in all while this device is open, compilation included; 5000 by default. What
+   * does not fit keeps what usually suits such adapters, and is tuned another time.
+   */
+  readonly tuningMilliseconds?: number;
+  /** What drives the adapter, with its version; what was tuned is remembered by it. The browser, by default. */
+  readonly engine?: string;
+  /** Called before each choice that is tuned, and at the end. */
+  readonly onTuning?: (progress: TuningProgress) => void;
+}
+
+const KINDS = ["auto", "webgpu", "cpu"] as const;
+const PRECISIONS = ["float32", "float64"] as const;
+
+export interface OpenDeviceOptions extends WebGpuOptions {
+  /**
+   * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software
+   * adapter and then the CPU; the device's `fallbackReason` says why.
+   */
+  readonly prefer?: (typeof KINDS)[number];
+  /** Number format of the CPU device. */
+  readonly precision?: (typeof PRECISIONS)[number];
+}
+
+const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
+  prefer: KINDS,
+  precision: PRECISIONS,
+  powerPreference: ["low-power", "high-performance"],
+  tuning: ["on", "off", "again"],
+  tuningStore: undefined,
+  tuningMilliseconds: undefined,
+  engine: undefined,
+  onTuning: undefined,
+  gpu: undefined,
+  gpuDevice: undefined,
+  openMilliseconds: undefined,
+  submitMilliseconds: undefined,
+  signal: undefined,
+};
+
+/**
+ * Opens a device. In Node use `openNodeDevice` from "gatewise/node", which brings WebGPU along.
+ *
+ * @throws GatewiseError E_NO_WEBGPU when there is no WebGPU, no adapter or no answer; E_LIMIT when the adapter is too
+ * small; E_CONFIG for an option that is none.
+ * @example
+ * const device = await openDevice();
+ * const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
+ */
+export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
+  checkDeviceOptions(options);
+  const { prefer = "webgpu", precision = "float32" } = options;
+  if (prefer === "cpu") return new CpuDevice(precision);
+  if (prefer === "webgpu") return requestWebGpuDevice(options);
+  let reason: string | undefined;
+  for (let tries = 0; tries < 2; tries++) {
+    try {
+      return await requestWebGpuDevice(options, reason);
+    } catch (error) {
+      reason ??= whyNotHere(error);
+      // One that does not answer would not answer again.
+      if (options.gpuDevice || /did not answer/.test(reason)) break;
+    }
+  }
+  return new CpuDevice(precision, reason);
+}
+
+/** @throws GatewiseError E_CONFIG */
+export function checkDeviceOptions(options: OpenDeviceOptions): void {
+  checkOptions("openDevice", options, Object.keys(OPTIONS));
+  for (const [name, values] of Object.entries(OPTIONS)) {
+    const value = options[name as keyof OpenDeviceOptions];
+    if (value === undefined) continue;
+    const known = values?.map((each) => JSON.stringify(each)).join(", ");
+    if (values && !values.includes(value))
+      throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be one of ${known}, got ${shown(value)}`);
+    if (name.endsWith("Milliseconds") && !(typeof value === "number" && value > 0))
+      throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be a number above 0, got ${shown(value)}`);
+  }
+}
+
+/** Why a kind of device cannot be had here, without the advice to take the CPU; other errors are thrown on. */
+export function whyNotHere(error: unknown): string {
+  if (!(error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
+  return error.message.replace(`, ${CPU_ADVICE}`, "");
+}
+
+/** How long an adapter may take, if nothing else is said; the GPU process of a browser starts in a few seconds. */
+const OPEN_MILLISECONDS = 15_000;
+/** GPU work that one submit should hold, if nothing else is said. */
+const SUBMIT_MILLISECONDS = 50;
+
+/** @param instead why it is to be a software adapter */
+async function requestWebGpuDevice(options: WebGpuOptions, instead?: string): Promise<WebGpuDevice> {
+  const { gpuDevice, openMilliseconds = OPEN_MILLISECONDS, submitMilliseconds = SUBMIT_MILLISECONDS } = options;
+  if (gpuDevice !== undefined) checkGpuDevice(gpuDevice);
+  const { device, info } = gpuDevice
+    ? { device: gpuDevice, info: infoOfDevice(gpuDevice) }
+    : await requestGpuDevice({ ...options, software: instead !== undefined, deadline: performance.now() + openMilliseconds });
+  let opened: WebGpuDevice | undefined;
+  try {
+    checkLimits(device);
+    opened = new WebGpuDevice(device, info, submitMilliseconds, gpuDevice === undefined, instead);
+    const tuning = tunerOptions(options);
+    if (tuning) opened.tuner = new KernelTuner(opened, identityOf(opened, info, options.engine), tuning);
+    // Where kernels are tuned, an adapter whose name does not say that it is software is asked by a measurement.
+    if (opened.tuner && opened.family === "gpu") opened.family = await opened.tuner.family(() => probeFamily(opened!));
+    return opened;
+  } catch (error) {
+    if (opened) opened.dispose();
+    else if (!gpuDevice) device.destroy();
+    throw error;
+  }
+}
+
+/** What the tuner is to do; undefined if it is to do nothing. */
+function tunerOptions(options: WebGpuOptions): TunerOptions | undefined {
+  const { tuning, tuningStore = browserStore(), tuningMilliseconds, onTuning } = options;
+  if (tuning === "off" || (tuning === undefined && !tuningStore)) return undefined;
+  return { store: tuningStore, again: tuning === "again", milliseconds: tuningMilliseconds, onProgress: onTuning };
+}
+
+/** What the fastest variant may depend on. */
+function identityOf({ gpuDevice, subgroupSize }: WebGpuDevice, info: AdapterInfo, engine: string | undefined): string {
+  const { limits, features } = gpuDevice;
+  return JSON.stringify([
+    engine ?? globalThis.navigator?.userAgent,
+    info.vendor,
+    info.architecture,
+    info.device,
+    info.description,
+    limits.maxComputeInvocationsPerWorkgroup,
+    limits.maxComputeWorkgroupStorageSize,
+    limits.maxStorageBufferBindingSize,
+    features.has("shader-f16"),
+    subgroupSize,
+  ]);
+}
