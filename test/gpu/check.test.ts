@@ -1,5 +1,6 @@
 // checkGradients on this adapter: it passes, it fails for everything that is broken on purpose, and it leaves nothing.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { CELL_NAMES } from "../../src/models/cells.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import type { Device } from "../../src/runtime/device.ts";
@@ -45,7 +46,7 @@ it("passes for a user's own models", async () => {
 describe("reports, naming a tensor, a device that", () => {
   const cellsFor: Partial<Record<Breakage, readonly CheckedCell[]>> = { "reset-before": ["gru"] };
   for (const breakage of BREAKAGES) {
-    for (const cell of cellsFor[breakage] ?? (["rnn", "gru", "lstm"] as const)) {
+    for (const cell of cellsFor[breakage] ?? CELL_NAMES) {
       it(`has ${cell} with ${breakage}`, async () => {
         const report = await checkGradients(device, { quick: true, cells: [cell], breakage });
         const found = report.results.filter((r) => !r.passed);

@@ -9,7 +9,7 @@ import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import { worstTensor } from "../../src/training/gradient-check.ts";
+import { worstTensor } from "../../src/training/check/comparisons.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";

@@ -11,13 +11,12 @@ import {
   BREAKAGES,
   checkGradients,
   CHECKED_CELLS,
-  compareWithDifferences,
-  makePassHarness,
-  worstTensor,
   type Breakage,
   type CheckOptions,
   type CheckResult,
 } from "../../src/training/gradient-check.ts";
+import { compareWithDifferences, worstTensor } from "../../src/training/check/comparisons.ts";
+import { makePassHarness } from "../../src/training/check/harness.ts";
 
 const device = new CpuDevice();
 afterAll(() => device.dispose());

@@ -4,13 +4,10 @@ import { afterAll, describe, expect, it } from "vitest";
 import { addCell, cellForms } from "../../src/models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../src/models/config.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import {
-  CHECKED_CELLS,
-  compareWithDifferences,
-  makePassHarness,
-  type PassHarness,
-  type PassSizes,
-} from "../../src/training/gradient-check.ts";
+import { CHECKED_CELLS } from "../../src/training/gradient-check.ts";
+import { compareWithDifferences, worstTensor } from "../../src/training/check/comparisons.ts";
+import { makePassHarness, type PassHarness, type PassSizes } from "../../src/training/check/harness.ts";
+import { BREAKAGES } from "../../src/training/check/sabotage.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
@@ -80,5 +77,22 @@ describe("the comparison can fail", () => {
       },
     }));
     expect(result).toMatchObject({ passed: false, tensor: "head.bias" });
+  });
+});
+
+describe("what breaks a model on purpose looks at what parameters it has:", () => {
+  const sizes: PassSizes = { T: 4, B: 3, loss: "all" };
+  // It has one form.
+  const broken = BREAKAGES.filter((breakage) => breakage !== "reset-before");
+  it.each(broken)("%s is seen in a cell without a matrix of its state", async (breakage) => {
+    const config = configOf({ cell: "indrnn" as never });
+    const results: Record<string, ArrayLike<number>>[] = [];
+    for (const options of [{}, { breakage }]) {
+      const harness = await makePassHarness(device, config, sizes, options);
+      const loss = await harness.run();
+      results.push({ ...(await harness.readGradients()), loss: [loss] });
+      harness.dispose();
+    }
+    expect(worstTensor(results[1]!, results[0]!).error).toBeGreaterThan(1e-2);
   });
 });

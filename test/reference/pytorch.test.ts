@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/runtime/open.ts";
-import { worstTensor } from "../../src/training/gradient-check.ts";
+import { worstTensor } from "../../src/training/check/comparisons.ts";
 import { compareCase, compareCrossEntropy, compareOptimizer, type Breakage } from "../fixtures/compare.ts";
 import { decodeFixtures, nameOf, readFixtures, type FixtureCase } from "../fixtures/read.ts";
 
