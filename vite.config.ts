@@ -45,7 +45,7 @@ const lab: UserConfig = {
     emptyOutDir: true,
     modulePreload: { polyfill: false },
     rolldownOptions: {
-      input: { index: at("index.html"), bench: at("bench/index.html"), sw: at("src/lab/sw.ts") },
+      input: { index: at("index.html"), bench: at("bench/index.html"), sw: at("src/lab/page/sw.ts") },
       output: { entryFileNames: (chunk) => (chunk.name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },

@@ -2,9 +2,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { HIDDEN_SIZES, SECTIONS, toMarkdown, type Report, type Section } from "../src/bench/report.ts";
 import { describeSizes } from "../src/bench/training.ts";
-import { Scroll } from "../src/lab/scroll.tsx";
+import { Scroll } from "../src/lab/draw/scroll.tsx";
 import { scriptUrl } from "../src/lab/trusted.ts";
-import { LogPlot } from "../src/lab/plot.tsx";
+import { LogPlot } from "../src/lab/draw/plot.tsx";
 import { PRESET_NAMES } from "../src/models/presets.ts";
 import "./bench.css";
 import type { FromWorker, ToWorker } from "./worker.ts";

@@ -32,6 +32,9 @@ export interface TextInfo {
   readonly stripped: number;
 }
 
+/** Larger than any book; what follows would only slow things down. */
+export const MOST_BYTES = 64 * 1024 * 1024;
+
 export type TextSource = { readonly book: string } | { readonly bytes: Uint8Array; readonly name: string };
 
 export interface Estimate {

@@ -13,7 +13,7 @@ import {
   defaultsFor,
   SAMPLING,
 } from "../../src/lab/settings.ts";
-import { alignCurves, laterRange } from "../../src/lab/curves.ts";
+import { alignCurves, laterRange } from "../../src/lab/draw/curves.ts";
 import * as v from "valibot";
 import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
 

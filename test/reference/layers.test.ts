@@ -21,6 +21,16 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   lab: ["runtime", "kernels", "models", "training", "data", "interop", "bench"],
 };
 
+/** The same between the folders of the lab; the files beside them serve all. */
+const labMayImport: Readonly<Record<string, readonly string[]>> = {
+  draw: [],
+  analysis: [],
+  experiments: ["analysis"],
+  worker: ["analysis", "experiments"],
+  views: ["draw", "analysis", "experiments", "worker"],
+  page: ["draw", "views", "worker"],
+};
+
 /** Files directly in src/ that everything may import and that import only one another. */
 const utilities = ["errors", "random", "checks", "turns"];
 
@@ -86,6 +96,20 @@ function violations(sources: Sources): string[] {
     }
   }
   return wrong;
+}
+
+/** Every import between the lab's folders that breaks the rule. */
+function labViolations(sources: Sources): string[] {
+  const folderOf = (path: string): string => /^src\/lab\/(\w+)\//.exec(path)?.[1] ?? "beside";
+  return Object.entries(sources).flatMap(([path, source]) => {
+    const folder = folderOf(path);
+    const targets = imports(source).map(({ specifier }) => join(dirname(path), specifier));
+    const wrong = targets.filter(
+      (target) =>
+        target.startsWith("src/lab/") && ![folder, "beside", ...(labMayImport[folder] ?? [])].includes(folderOf(target)),
+    );
+    return wrong.map((target) => `${path} imports ${target}`);
+  });
 }
 
 function onlyReExports(source: string): boolean {
@@ -195,6 +219,10 @@ describe("the source tree", () => {
     expect(violations(sources)).toEqual([]);
   });
 
+  test("keeps the order of the lab's folders", () => {
+    expect(labViolations(all)).toEqual([]);
+  });
+
   test("keeps Node's modules out of what browsers load", () => {
     expect(nodeImportsFromIndex(sources)).toEqual([]);
   });
@@ -296,6 +324,19 @@ describe("the checks themselves", () => {
       "b",
     ]);
     expect(definite({ a: "let x!: number;", b: "private x!: number; let y = x!;" })).toEqual(["a"]);
+  });
+
+  test("see a step back between the lab's folders", () => {
+    const files = {
+      "src/lab/draw/chart.ts": 'import type { Curve } from "./curves.ts";',
+      "src/lab/draw/curves.ts": 'import { a } from "../settings.ts";',
+      "src/lab/views/gates.tsx": 'import { b } from "../page/store/link.ts";\nimport { c } from "../draw/chart.ts";',
+      "src/lab/settings.ts": 'import { d } from "./page/app.tsx";',
+    };
+    expect(labViolations(files)).toEqual([
+      "src/lab/views/gates.tsx imports src/lab/page/store/link.ts",
+      "src/lab/settings.ts imports src/lab/page/app.tsx",
+    ]);
   });
 
   test("see a shader that nothing imports", () => {

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
-import { BROKEN_STEPS, type BreakageName, type Breakdown } from "../breakage.ts";
-import { answered, inspector } from "../inspector.ts";
+import { BROKEN_STEPS, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
+import { answered, inspector } from "./inspector.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import type { View, ViewProps } from "./view.ts";
 

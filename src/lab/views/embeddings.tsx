@@ -1,12 +1,12 @@
 import { useRef, useState } from "preact/hooks";
-import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../character-map.ts";
+import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../analysis/character-map.ts";
 import { count, visible } from "../format.ts";
-import { Select } from "../forms.tsx";
-import { inspector } from "../inspector.ts";
-import { Waiting } from "../reading.tsx";
-import { Scroll } from "../scroll.tsx";
-import { Table } from "../table.tsx";
-import { useComputed } from "../use-computed.ts";
+import { Select } from "../draw/forms.tsx";
+import { inspector } from "./inspector.ts";
+import { Waiting } from "./reading.tsx";
+import { Scroll } from "../draw/scroll.tsx";
+import { Table } from "../draw/table.tsx";
+import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const [WIDTH, HEIGHT, MARGIN] = [640, 470, 24];

@@ -1,10 +1,10 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fixed } from "../format.ts";
-import { Select } from "../forms.tsx";
-import { dark, paintHeatmap, type HeatKind } from "../heatmap.ts";
-import { quoted } from "../passage-text.tsx";
-import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "../reading.tsx";
-import { candidatesOf, type Trace } from "../trace.ts";
+import { Select } from "../draw/forms.tsx";
+import { dark, paintHeatmap, type HeatKind } from "../draw/heatmap.ts";
+import { quoted } from "../draw/passage-text.tsx";
+import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "./reading.tsx";
+import { candidatesOf, type Trace } from "../analysis/trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const TITLES: Readonly<Record<string, string>> = {

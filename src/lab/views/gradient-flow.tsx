@@ -1,9 +1,9 @@
-import { inspector } from "../inspector.ts";
+import { inspector } from "./inspector.ts";
 import { titleOf } from "../kinds.ts";
-import { LogPlot } from "../plot.tsx";
-import { Table } from "../table.tsx";
-import { Waiting } from "../reading.tsx";
-import { useComputed } from "../use-computed.ts";
+import { LogPlot } from "../draw/plot.tsx";
+import { Table } from "../draw/table.tsx";
+import { Waiting } from "./reading.tsx";
+import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const LAGS = 40;

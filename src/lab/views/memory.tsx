@@ -3,16 +3,24 @@ import { useState } from "preact/hooks";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
-import { Select } from "../forms.tsx";
-import { heatColour } from "../heatmap.ts";
-import { answered, inspector } from "../inspector.ts";
+import { Select } from "../draw/forms.tsx";
+import { heatColour } from "../draw/heatmap.ts";
+import { answered, inspector } from "./inspector.ts";
 import { titleOf } from "../kinds.ts";
-import { ASKED, MEMORY_LAGS, MEMORY_STEPS, MEMORY_TASKS, MEMORY_UNITS, SOLVED, type MemoryTaskName } from "../memory-tasks.ts";
-import { PassageText, quoted } from "../passage-text.tsx";
-import { Table } from "../table.tsx";
-import { ModelKey } from "../model-key.tsx";
-import { ColourScale, Waiting } from "../reading.tsx";
-import { useComputed } from "../use-computed.ts";
+import {
+  ASKED,
+  MEMORY_LAGS,
+  MEMORY_STEPS,
+  MEMORY_TASKS,
+  MEMORY_UNITS,
+  SOLVED,
+  type MemoryTaskName,
+} from "../experiments/memory-tasks.ts";
+import { PassageText, quoted } from "../draw/passage-text.tsx";
+import { Table } from "../draw/table.tsx";
+import { ModelKey } from "../draw/model-key.tsx";
+import { ColourScale, Waiting } from "./reading.tsx";
+import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {

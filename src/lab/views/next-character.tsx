@@ -1,10 +1,10 @@
 import { useState } from "preact/hooks";
 import { visible } from "../format.ts";
-import { heatColour } from "../heatmap.ts";
-import { inspector } from "../inspector.ts";
-import { PassageText, quoted } from "../passage-text.tsx";
-import { ColourScale, Waiting } from "../reading.tsx";
-import { useComputed } from "../use-computed.ts";
+import { heatColour } from "../draw/heatmap.ts";
+import { inspector } from "./inspector.ts";
+import { PassageText, quoted } from "../draw/passage-text.tsx";
+import { ColourScale, Waiting } from "./reading.tsx";
+import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 /** Bits at which the colour is at its strongest. */

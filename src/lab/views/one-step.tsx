@@ -1,9 +1,9 @@
 import type { LanguageModelConfig } from "../../models/config.ts";
 import { fixed } from "../format.ts";
-import { quoted } from "../passage-text.tsx";
-import { ReadingText, UnitInput, useReading, Waiting } from "../reading.tsx";
-import { Scroll } from "../scroll.tsx";
-import type { GateSums, Trace } from "../trace.ts";
+import { quoted } from "../draw/passage-text.tsx";
+import { ReadingText, UnitInput, useReading, Waiting } from "./reading.tsx";
+import { Scroll } from "../draw/scroll.tsx";
+import type { GateSums, Trace } from "../analysis/trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
 interface Box {

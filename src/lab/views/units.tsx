@@ -1,11 +1,11 @@
 import { useRef, useState } from "preact/hooks";
 import { count, fixed } from "../format.ts";
-import { heatColour } from "../heatmap.ts";
-import { inspector } from "../inspector.ts";
-import { PassageText, quoted } from "../passage-text.tsx";
-import { ColourScale, UnitInput, Waiting } from "../reading.tsx";
-import { Table } from "../table.tsx";
-import { useComputed } from "../use-computed.ts";
+import { heatColour } from "../draw/heatmap.ts";
+import { inspector } from "./inspector.ts";
+import { PassageText, quoted } from "../draw/passage-text.tsx";
+import { ColourScale, UnitInput, Waiting } from "./reading.tsx";
+import { Table } from "../draw/table.tsx";
+import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 /** Characters that are coloured; the ranking reads more. */

@@ -1,0 +1,40 @@
+// What the inspector's worker makes of a snapshot: the same model with fresh weights, and how much of a text it may read.
+import { parameterCount } from "../../models/config.ts";
+import { LanguageModel } from "../../models/language-model.ts";
+import type { ModelSnapshot } from "../protocol.ts";
+import { onReference } from "./reference.ts";
+
+/** The same model untrained, with the weights that its seed gives. */
+const freshSnapshot = (snapshot: ModelSnapshot): Promise<ModelSnapshot> =>
+  onReference(async (device) => {
+    const model = LanguageModel.create(device, { ...snapshot.config, seed: snapshot.seed });
+    return { ...snapshot, step: 0, stateDict: await model.stateDict() };
+  });
+
+/** Multiplications that reading a text may take: about a second. A hundred characters are read in any case. */
+const WORK = 1e9;
+const LEAST_READ = 100;
+
+/** The beginning of a text, as much of it as reading does not take long: fewer characters for larger models. */
+export function readable({ config }: ModelSnapshot, text: string, most: number): readonly string[] {
+  const affordable = Math.max(LEAST_READ, Math.floor(WORK / parameterCount(config)));
+  return [...text].slice(0, Math.min(most, affordable));
+}
+
+const kept = new Map<string, unknown>();
+const MOST_KEPT = 16;
+
+/** What a snapshot's untrained model gives for a text: as long as a model trains that stays the same, and is computed once. */
+export async function ofUntrained<T>(
+  snapshot: ModelSnapshot,
+  what: string,
+  text: string,
+  compute: (fresh: ModelSnapshot) => Promise<T> | T,
+): Promise<T> {
+  const key = JSON.stringify([what, snapshot.config, snapshot.seed, snapshot.tokenizer.codePoints, text]);
+  if (!kept.has(key)) {
+    if (kept.size >= MOST_KEPT) kept.delete(kept.keys().next().value!);
+    kept.set(key, await compute(await freshSnapshot(snapshot)));
+  }
+  return kept.get(key) as T;
+}

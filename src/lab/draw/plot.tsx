@@ -1,0 +1,96 @@
+// A small line plot as SVG: for the views, whose curves are short.
+import type { PresetName } from "../../models/presets.ts";
+import { inkStyle, lineStyle } from "../kinds.ts";
+import { Scroll } from "./scroll.tsx";
+
+export interface PlotLine {
+  readonly label: string;
+  readonly preset: PresetName;
+  readonly y: readonly number[];
+  /** Thinner and paler: what it was, beside what it is. */
+  readonly past?: boolean;
+}
+
+export interface PlotProps {
+  readonly label: string;
+  readonly x: readonly number[];
+  readonly lines: readonly PlotLine[];
+  readonly xTitle: string;
+  readonly yTitle: string;
+  /** Smallest value that a logarithmic axis goes down to. */
+  readonly least: number;
+}
+
+const [WIDTH, HEIGHT] = [940, 390];
+const [LEFT, RIGHT, TOP, BOTTOM] = [62, 126, 12, 46];
+
+/** Lines over a logarithmic axis. */
+export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {
+  const values = lines.flatMap(({ y }) => y.filter((value) => value > least));
+  const top = Math.ceil(Math.log10(Math.max(...values, least * 10)));
+  const bottom = Math.max(Math.log10(least), Math.floor(Math.log10(Math.min(...values, 10 ** top))));
+  // What lies lower is drawn along the axis.
+  const cut = lines.some(({ y }) => y.some((value) => value < 10 ** bottom));
+  const [first, last] = [x[0] ?? 0, x.at(-1) ?? 1];
+  const toX = (value: number): number => LEFT + ((value - first) / Math.max(1e-9, last - first)) * (WIDTH - LEFT - RIGHT);
+  const toY = (value: number): number => {
+    const part = (Math.log10(Math.max(value, 10 ** bottom)) - bottom) / Math.max(1, top - bottom);
+    return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM);
+  };
+  const every = Math.max(1, Math.ceil((top - bottom) / 7));
+  const decades = Array.from({ length: Math.floor((top - bottom) / every) + 1 }, (_, i) => bottom + i * every);
+  const ticks = Array.from({ length: 6 }, (_, i) => Math.round(first + ((last - first) * i) / 5));
+  const names = spread(
+    lines.filter(({ past }) => !past).map((line) => ({ line, y: toY(line.y.at(-1)!) })),
+    15,
+    HEIGHT - BOTTOM,
+  );
+  return (
+    <Scroll label={`${yTitle} by ${xTitle}`}>
+      <svg class="plot" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
+        {decades.map((decade) => (
+          <g key={decade}>
+            <line class="grid" x1={LEFT} x2={WIDTH - RIGHT} y1={toY(10 ** decade)} y2={toY(10 ** decade)} />
+            <text class="tick end" x={LEFT - 8} y={toY(10 ** decade) + 4}>
+              {decade === bottom && cut ? "≤ " : ""}
+              {decade >= -2 && decade <= 3 ? String(10 ** decade) : `1e${decade}`}
+            </text>
+          </g>
+        ))}
+        {ticks.map((tick) => (
+          <text class="tick middle" key={tick} x={toX(tick)} y={HEIGHT - BOTTOM + 18}>
+            {tick}
+          </text>
+        ))}
+        <text class="tick middle" x={(LEFT + WIDTH - RIGHT) / 2} y={HEIGHT - 6}>
+          {xTitle}
+        </text>
+        <text class="tick middle" transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`}>
+          {yTitle}
+        </text>
+        {lines.map(({ label: name, preset, y, past }) => (
+          <polyline
+            key={`${name}${past ? " past" : ""}`}
+            class={`curve${past ? " past" : ""}`}
+            style={lineStyle(preset)}
+            points={y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`).join(" ")}
+          />
+        ))}
+        {names.map(({ line, y }) => (
+          <text key={line.label} style={inkStyle(line.preset)} x={WIDTH - RIGHT + 8} y={y + 4}>
+            {line.label}
+          </text>
+        ))}
+      </svg>
+    </Scroll>
+  );
+}
+
+/** Moves labels apart that would overlap, and none below `most`. */
+function spread<T extends { y: number }>(labels: readonly T[], apart: number, most: number): readonly T[] {
+  const sorted = [...labels].sort((a, b) => a.y - b.y);
+  for (const [i, label] of sorted.entries()) if (i > 0) label.y = Math.max(label.y, sorted[i - 1]!.y + apart);
+  const over = Math.max(0, (sorted.at(-1)?.y ?? 0) - most);
+  for (const label of sorted) label.y -= over;
+  return sorted;
+}

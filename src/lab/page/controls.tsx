@@ -1,0 +1,139 @@
+// The buttons of a run, how far it is, and its checkpoints.
+import { bestEvaluation, leastOf, smoothedLoss } from "../draw/curves.ts";
+import { download } from "./download.ts";
+import { bits, count, duration, rate } from "../format.ts";
+import { titleOf } from "../kinds.ts";
+import { dataArgument } from "../settings.ts";
+import * as device from "./store/device.ts";
+import { busy, status, worker } from "./store/link.ts";
+import * as plan from "./store/plan.ts";
+import * as stage from "./store/stage.ts";
+
+export function Controls() {
+  void stage.curvesVersion.value;
+  const running = stage.training.value;
+  const total = stage.run.value?.settings.totalSteps ?? plan.settings.value.totalSteps;
+  const done = stage.stepsDone();
+  const over = stage.phase.value === "done" || stage.phase.value === "failed" || stage.phase.value === "lost";
+  const ready = device.info.value !== undefined && plan.text.value !== undefined;
+  const blocked = stage.phase.value === "failed" || stage.phase.value === "lost";
+  const waiting = busy.value || stage.phase.value === "recovering" || stage.phase.value === "preparing";
+  const [label, act] = running
+    ? (["Pause", stage.pause] as const)
+    : stage.phase.value === "done"
+      ? (["Train further", stage.trainFurther] as const)
+      : stage.phase.value === "preparing"
+        ? (["Preparing…", stage.train] as const)
+        : ([done > 0 && !over ? "Resume" : "Train", stage.train] as const);
+  return (
+    <section class="controls" aria-label="Controls">
+      <div class="row">
+        {/* One button throughout, so that the keyboard's focus stays on it; what only waits is not disabled, which would drop it. */}
+        <button
+          type="button"
+          id="go"
+          class="primary"
+          disabled={!ready || blocked}
+          aria-disabled={waiting}
+          onClick={() => void act()}
+        >
+          {label}
+        </button>
+        <button type="button" disabled={!ready || over || running} aria-disabled={waiting} onClick={() => void stage.step()}>
+          Step
+        </button>
+        <button
+          type="button"
+          disabled={stage.run.value === undefined || running}
+          aria-disabled={waiting}
+          onClick={async () => {
+            await stage.reset();
+            document.getElementById("go")?.focus();
+          }}
+        >
+          {over ? "New run" : "Reset"}
+        </button>
+      </div>
+      <progress max={total} value={done} aria-label="Steps done" />
+      <Figures done={done} total={total} />
+      <CheckpointLine />
+    </section>
+  );
+}
+
+function Figures({ done, total }: { done: number; total: number }) {
+  const speed = stage.lanes.value.filter(({ stopped }) => !stopped).map((lane) => lane.charactersPerSecond ?? 0);
+  const known = speed.length > 0 && speed.every(Boolean);
+  const used = stage.run.value?.settings ?? plan.settings.value;
+  // The models train in turns: their times add up.
+  const seconds = speed.reduce((sum, perSecond) => sum + ((total - done) * used.batchSize * used.seqLen) / perSecond, 0);
+  const loss = leastOf(stage.curves.map(({ points }) => smoothedLoss(points)));
+  const val = leastOf(stage.curves.map(({ evaluations }) => bestEvaluation(evaluations)));
+  const figures: readonly (readonly [string, string])[] = [
+    ["Step", `${count(done)} of ${count(total)}`],
+    ["Loss", loss === undefined ? "–" : loss.toFixed(3)],
+    ["Bits per character", loss === undefined ? "–" : bits(loss).toFixed(2)],
+    ["Best validation", val === undefined ? "–" : val.toFixed(3)],
+    ["Speed", known ? rate(speed.length / speed.reduce((sum, perSecond) => sum + 1 / perSecond, 0)) : "–"],
+    ["Time left", stage.training.value && known ? duration(seconds) : "–"],
+  ];
+  return (
+    <dl class="figures">
+      {figures.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+async function downloadCheckpoint(lane: number): Promise<void> {
+  const result = await worker.checkpoint(lane);
+  if (!result.ok) {
+    status.value = result.message;
+    return;
+  }
+  const { preset } = stage.lanes.value[lane]!;
+  const name = `${stage.run.value!.text.name.replace(/\.txt$/, "")}-${preset}-${stage.run.value!.settings.hiddenSize}.safetensors`;
+  download(name, result.bytes, "application/octet-stream");
+  const { settings: used, text: read } = stage.run.value!;
+  const steps = stage.stepsDone() < used.totalSteps ? used.totalSteps : stage.stepsDone() + used.totalSteps;
+  status.value = `Downloaded ${name}; it continues with: npx gatewise train --resume ${name} --data ${dataArgument(used, read.name)} --steps ${steps}`;
+}
+
+/** Always there, so that nothing moves when a run begins. */
+function CheckpointLine() {
+  if (!stage.run.value)
+    return (
+      <p class="row small checkpoints muted">
+        {stage.unsaved.value
+          ? "This browser keeps no files for the lab: download what you want to keep."
+          : "Runs are saved in this browser as they go, and restored after a reload."}
+      </p>
+    );
+  return (
+    <div class="row small checkpoints">
+      <span class={`saved ${stage.unsaved.value ? "problem" : "muted"}`}>
+        {stage.unsaved.value
+          ? `This browser keeps no files for the lab (${stage.unsaved.value}); download what you want to keep`
+          : stage.savedAt.value === undefined
+            ? "Not saved yet"
+            : `Saved at step ${count(stage.savedAt.value)}`}
+      </span>
+      {stage.lanes.value.map(({ preset }, i) => (
+        <button
+          type="button"
+          key={preset}
+          title="The model and its training state, as .safetensors"
+          onClick={() => void downloadCheckpoint(i)}
+        >
+          {stage.lanes.value.length > 1 ? titleOf(preset) : "Checkpoint"}
+          <span aria-hidden="true">↓</span>
+          <span class="hidden"> checkpoint, download</span>
+        </button>
+      ))}
+    </div>
+  );
+}

@@ -1,0 +1,22 @@
+// The lab's entry: the page at once, the device and the text as they come, and the files for offline use at leisure.
+import { render } from "preact";
+import { App } from "./app.tsx";
+import { kindColours } from "../kinds.ts";
+import { begin } from "./store/begin.ts";
+import { scriptUrl } from "../trusted.ts";
+
+document.adoptedStyleSheets.push(kindColours());
+const lab = document.getElementById("lab")!;
+// The sentence for where this script does not come.
+lab.replaceChildren();
+render(<App />, lab);
+void begin();
+
+if (import.meta.env.PROD && "serviceWorker" in navigator) {
+  void navigator.serviceWorker
+    .register(scriptUrl("./sw.js"))
+    .then(() => navigator.serviceWorker.ready)
+    .then((registration) => setTimeout(() => registration.active?.postMessage("keep-books"), 20_000))
+    // Without it the lab works, only not offline.
+    .catch(() => {});
+}

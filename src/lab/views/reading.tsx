@@ -1,0 +1,85 @@
+// What the views of a passage share: the model's trace of it, and the choice of a position and of a unit.
+import type { ComponentChildren } from "preact";
+import { useState } from "preact/hooks";
+import type { HeatKind } from "../draw/heatmap.ts";
+import { inspector } from "./inspector.ts";
+import { PassageText, quoted } from "../draw/passage-text.tsx";
+import type { Trace } from "../analysis/trace.ts";
+import { useComputed } from "./use-computed.ts";
+import type { ViewProps } from "./view.ts";
+
+/** What stands in for a view until there is something to show. */
+export function Waiting({ problem, children }: { problem: string | undefined; children: ComponentChildren }) {
+  return problem ? <p class="problem">{problem}</p> : <p class="muted computing">{children}</p>;
+}
+
+export interface Reading {
+  readonly trace: Trace;
+  readonly characters: readonly string[];
+  /** The position and the unit that are looked at. */
+  readonly position: number;
+  readonly unit: number;
+  readonly look: (position: number, unit?: number) => void;
+}
+
+/** What the colours behind characters mean, from one end to the other. */
+export function ColourScale({ kind, from, to }: { kind: HeatKind; from: string; to: string }) {
+  return (
+    <div class="scale">
+      <span>{from}</span>
+      <i class={kind} />
+      <span>{to}</span>
+    </div>
+  );
+}
+
+/** The chosen model's trace of the passage, once it is there. */
+export function useReading({ snapshots, chosen, passage }: ViewProps): { reading?: Reading; problem: string | undefined } {
+  const snapshot = snapshots[chosen]!;
+  const [at, setAt] = useState(24);
+  const [wantedUnit, setUnit] = useState(0);
+  const { value, problem } = useComputed(
+    async () => ({ trace: await inspector.trace(snapshot, passage), passage }),
+    [snapshot, passage],
+  );
+  if (!value || value.trace.steps === 0) return { problem };
+  const { trace } = value;
+  const characters = [...value.passage];
+  const position = Math.min(at, characters.length - 1);
+  const unit = Math.min(wantedUnit, trace.units - 1);
+  const look = (toPosition: number, toUnit = unit): void => {
+    setAt(Math.max(0, Math.min(characters.length - 1, toPosition)));
+    setUnit(toUnit);
+  };
+  return { reading: { trace, characters, position, unit, look }, problem };
+}
+
+/** The passage of a reading, to choose a position in. */
+export function ReadingText({ reading: { characters, position, look } }: { reading: Reading }) {
+  return (
+    <PassageText
+      text={characters.join("")}
+      label="Position in the passage"
+      chosen={position}
+      onChoose={look}
+      describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}`}
+    />
+  );
+}
+
+/** The number of a unit, to choose one by. */
+export function UnitInput({ units, unit, onChoose }: { units: number; unit: number; onChoose: (unit: number) => void }) {
+  return (
+    <label class="small">
+      Unit{" "}
+      <input
+        class="inline"
+        type="number"
+        min="0"
+        max={units - 1}
+        value={unit}
+        onInput={(event) => onChoose(Math.max(0, Math.min(units - 1, Math.floor(Number(event.currentTarget.value)) || 0)))}
+      />
+    </label>
+  );
+}

@@ -1,0 +1,35 @@
+// What a run will cost, before it is started.
+import { cellOf } from "../../models/cells.ts";
+import { parameterCount } from "../../models/config.ts";
+import { OPTIMIZERS } from "../../training/optimizers.ts";
+import { presetsOf } from "../kinds.ts";
+import { laneConfig } from "./lane.ts";
+import type { Estimate, TextInfo } from "../protocol.ts";
+import type { Settings } from "../settings.ts";
+
+/** Bytes and operations of a run, from the shapes of what a training step keeps. */
+export function estimateRun(settings: Settings, { vocabulary, characters }: TextInfo): Estimate {
+  const { batchSize: B, seqLen: T, numLayers: L, totalSteps, evalInterval, valFraction } = settings;
+  const validations = evalInterval > 0 ? Math.ceil(totalSteps / evalInterval) : 0;
+  const windows = validations * Math.ceil((characters * valFraction) / (B * T));
+  const moments = OPTIMIZERS[settings.optimizer].moments.length;
+  let [parameters, values, flop, dispatches] = [0, 0, 0, 0];
+  for (const preset of presetsOf(settings)) {
+    const config = laneConfig(settings, preset, vocabulary.length);
+    const { hiddenSize: H, vocabSize: V, embeddingSize: E } = config;
+    const { inputWork, stepWork, forwardValues, backwardValues } = cellOf(config).costs(config, H);
+    const width = inputWork / (2 * H);
+    const count = parameterCount(config);
+    parameters += count;
+    const forward = T * B * (L * forwardValues + (L - 1) * width + V);
+    const backward = L * T * B * backwardValues;
+    // Validation has a forward pass of its own; packed weights and tables come with each.
+    values += count * (2 + moments) + 2 * forward + backward + 2 * (V + H) * width;
+    const input = config.input === "embedding" ? 6 * V * E * width : 0;
+    // A forward pass is a third of a step.
+    const passes = totalSteps + windows / 3;
+    flop += passes * (input + T * B * (3 * L * stepWork + 3 * (L - 1) * inputWork + 6 * H * V));
+    dispatches += totalSteps * (2 * T * L + 24) + windows * (T * L + 8);
+  }
+  return { parameters, bytes: values * 4, flop, dispatches };
+}

@@ -1,0 +1,254 @@
+// One model of a run with its trainer and its log. A race has several, which train on the same batches.
+import { GatewiseError } from "../../errors.ts";
+import type { CellOption } from "../../kernels/cell.ts";
+import { CELL_OPTIONS } from "../../models/cells.ts";
+import { languageModelConfig, type LanguageModelConfig } from "../../models/config.ts";
+import { PRESETS, type PresetName } from "../../models/presets.ts";
+import { LanguageModel } from "../../models/language-model.ts";
+import type { Device } from "../../runtime/device.ts";
+import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint, type Intervals } from "../../training/checkpoint.ts";
+import type { TrainingEvent } from "../../training/events.ts";
+import { TRAINING_DEFAULTS } from "../../training/options.ts";
+import { Trainer, type TrainerOptions } from "../../training/trainer.ts";
+import { EVAL_FIELDS, STEP_FIELDS, type ModelSnapshot, type Post } from "../protocol.ts";
+import { NUMBER_NAMES, type NumberName, type Settings } from "../settings.ts";
+import type { LoadedText } from "./texts.ts";
+
+/** Rows of STEP_FIELDS and of EVAL_FIELDS numbers. */
+const LOGS = { points: STEP_FIELDS, evaluations: EVAL_FIELDS } as const;
+type LogName = keyof typeof LOGS;
+const LOG_NAMES = Object.keys(LOGS) as readonly LogName[];
+type Rows = Record<LogName, number[]>;
+
+export class Lane {
+  log: Rows = { points: [], evaluations: [] };
+  /** The model and its training as they were last saved, and at which step. */
+  snapshot: { readonly step: number; readonly bytes: Uint8Array } | undefined;
+  /** Why it trains no more, where that is not the run's end. */
+  failure: string | undefined;
+  private finished = false;
+  /** Numbers of the log that the page has. */
+  private readonly sent: Record<LogName, number> = { points: 0, evaluations: 0 };
+  /** Milliseconds and steps of the time in which it trained, for the rate. */
+  private readonly pace = { milliseconds: 0, steps: 0 };
+  private events: AsyncGenerator<TrainingEvent, void, void> | undefined;
+  /** What ends its present events. */
+  private signal: AbortSignal | undefined;
+
+  /** `intervals`: what its checkpoints say in place of LOGGING. */
+  private constructor(
+    readonly preset: PresetName,
+    readonly model: LanguageModel,
+    readonly trainer: Trainer,
+    private readonly intervals: Intervals,
+  ) {}
+
+  /** A model at step 0. */
+  static create(device: Device, settings: Settings, preset: PresetName, text: LoadedText): Lane {
+    const model = LanguageModel.create(device, { ...laneConfig(settings, preset, text.tokenizer.size), seed: settings.seed });
+    return orFree(model, () => {
+      const trainer = Trainer.create(model, text.tokens, trainerOptions(settings, text));
+      return new Lane(preset, model, trainer, TRAINING_DEFAULTS);
+    });
+  }
+
+  /** A model as a checkpoint left it, in f32 where the device has no f16. `text` must be in its vocabulary. */
+  static restore(device: Device, preset: PresetName, bytes: Uint8Array, text: LoadedText, saved = loadCheckpoint(bytes)): Lane {
+    const { tokenizer, training } = saved;
+    // The models of a race share one array of what may be a long text.
+    const same = JSON.stringify(tokenizer) === JSON.stringify(text.tokenizer);
+    const tokens = same ? text.tokens : tokenizer.encode(text.text);
+    const model = modelFromCheckpoint(device, saved);
+    return orFree(model, () => {
+      const trainer = resumeTrainer(model, tokens, { ...saved, config: model.config }, LOGGING);
+      const lane = new Lane(preset, model, trainer, training?.options ?? TRAINING_DEFAULTS);
+      lane.snapshot = { step: trainer.step, bytes };
+      return lane;
+    });
+  }
+
+  /** Goes on with a log: what lies beyond the step that it stands at never happened. */
+  goOn(log: Readonly<Rows>, totalSteps: number, failure?: string): void {
+    for (const name of LOG_NAMES) {
+      const [rows, fields] = [log[name], LOGS[name]];
+      let end = rows.length;
+      while (end > 0 && rows[end - fields]! > this.step) end -= fields;
+      this.log[name] = rows.slice(0, end);
+    }
+    this.failure = failure;
+    this.endAt(totalSteps);
+  }
+
+  /** Says where the run ends. It is done when its last validation is, which may have been cut short. */
+  endAt(totalSteps: number): void {
+    this.finished = this.step >= totalSteps && !this.trainer.evaluationDue;
+  }
+
+  get step(): number {
+    return this.trainer.step;
+  }
+
+  /** The last step that was heard of. */
+  get loggedStep(): number {
+    return this.log.points.at(-STEP_FIELDS) ?? 0;
+  }
+
+  /** Whether there is anything left to train. */
+  get active(): boolean {
+    return this.failure === undefined && !this.finished;
+  }
+
+  /** Begins a stretch of training, which ends when it is aborted. `exact`: one step at a time, each when it is asked for. */
+  start(maxSteps: number, signal: AbortSignal, exact = false): void {
+    this.signal = signal;
+    this.events = this.trainer.run({ maxSteps, signal, exact });
+  }
+
+  /** Trains until the next number is there. Returns false when the stretch has come to an end. */
+  async pull(): Promise<boolean> {
+    const begun = performance.now();
+    const before = this.step;
+    try {
+      const { value, done } = await this.events!.next();
+      if (done) return false;
+      if (value.event === "step") {
+        this.log.points.push(value.step, value.loss, value.gradNorm, value.learningRate);
+        this.pace.milliseconds += performance.now() - begun;
+        this.pace.steps += this.step - before;
+      } else if (value.event === "eval") {
+        this.log.evaluations.push(value.step, value.valLoss, value.valAccuracy);
+      } else if (value.event === "end" && value.reason === "done") {
+        this.finished = !this.trainer.evaluationDue;
+      }
+      return true;
+    } catch (error) {
+      // Stopped while it was compiled or tuned.
+      if (!(this.signal?.aborted && error === this.signal.reason)) this.stopAtNaN(error);
+      return false;
+    }
+  }
+
+  /** Waits until the stretch is over: a trainer has one at a time. */
+  async end(): Promise<void> {
+    await this.events?.return();
+  }
+
+  /** Keeps the model as it stands. One whose numbers are not finite stops, and keeps what it had. */
+  async takeSnapshot(): Promise<void> {
+    if (this.failure !== undefined) return;
+    const { step } = this;
+    const { logInterval, sampleInterval, checkpointInterval } = this.intervals;
+    try {
+      const bytes = await saveCheckpoint(this.trainer, { logInterval, sampleInterval, checkpointInterval });
+      this.snapshot = { step, bytes };
+    } catch (error) {
+      this.stopAtNaN(error);
+    }
+  }
+
+  private stopAtNaN(error: unknown): void {
+    if (!(error instanceof GatewiseError) || error.code !== "E_NAN_LOSS") throw error;
+    this.failure = error.message;
+  }
+
+  /** The model as the views look at it. */
+  async look(): Promise<ModelSnapshot> {
+    const { preset, step, model, trainer } = this;
+    const tokenizer = trainer.settings.tokenizer!.toJSON() as ModelSnapshot["tokenizer"];
+    return { preset, step, seed: trainer.options.seed, config: model.config, stateDict: await model.stateDict(), tokenizer };
+  }
+
+  /** Sends the page what it does not have of the lane, number `lane` of the run; all of it, if it is to begin `anew`. */
+  report(post: Post, lane: number, anew = false): void {
+    for (const event of LOG_NAMES) {
+      const from = anew ? 0 : this.sent[event];
+      const values = Float32Array.from(this.log[event].slice(from));
+      if (anew || values.length > 0) post({ event, lane, from: from / LOGS[event], values }, [values.buffer]);
+      this.sent[event] = this.log[event].length;
+    }
+    const { milliseconds, steps } = this.pace;
+    if (steps === 0 || milliseconds <= 250) return;
+    const { batchSize, seqLen } = this.trainer.options;
+    post({ event: "rate", lane, charactersPerSecond: (steps * batchSize * seqLen * 1000) / milliseconds });
+    // The last seconds count more than those before.
+    const kept = Math.min(1, 3000 / milliseconds);
+    this.pace.milliseconds *= kept;
+    this.pace.steps *= kept;
+  }
+
+  /** The whole log, for a page that has nothing of it. */
+  wholeLog(): Readonly<Record<LogName, Float32Array>> {
+    for (const name of LOG_NAMES) this.sent[name] = this.log[name].length;
+    return { points: Float32Array.from(this.log.points), evaluations: Float32Array.from(this.log.evaluations) };
+  }
+
+  /** Its settings as the page's fields. */
+  get settings() {
+    const { options } = this.trainer;
+    const all = { ...this.model.config, ...options };
+    const numbers = Object.fromEntries(NUMBER_NAMES.map((name) => [name, all[name]])) as Record<NumberName, number>;
+    return { ...numbers, optimizer: options.optimizer, schedule: options.schedule };
+  }
+
+  /** Options of the command line for what a checkpoint says and the page has no field for. */
+  get flags(): string[] {
+    const { config } = this.model;
+    const { options } = this.trainer;
+    const flags = [];
+    if (config.input !== PRESETS[this.preset].input) flags.push(`--input ${config.input}`);
+    for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(CELL_OPTIONS)) {
+      const value: unknown = config[name as keyof typeof CELL_OPTIONS];
+      if (value !== fallback) flags.push(`${flag.split(" ")[0]} ${words?.[values!.indexOf(value)] ?? String(value)}`);
+    }
+    if (config.orthogonal) flags.push("--orthogonal");
+    if (config.precision !== "f32") flags.push(`--precision ${config.precision}`);
+    if (options.loss !== "all") flags.push(`--loss ${options.loss}`);
+    if (options.state !== "carry") flags.push(`--state ${options.state}`);
+    if (options.momentum > 0) flags.push(`--momentum ${options.momentum}`);
+    return flags;
+  }
+
+  dispose(): void {
+    this.trainer.dispose();
+    this.model.dispose();
+  }
+}
+
+/** Makes the models of a run, or none of them. */
+export async function makeLanes(
+  presets: readonly PresetName[],
+  make: (preset: PresetName, index: number) => Promise<Lane> | Lane,
+): Promise<readonly Lane[]> {
+  const lanes: Lane[] = [];
+  try {
+    for (const [i, preset] of presets.entries()) lanes.push(await make(preset, i));
+  } catch (error) {
+    for (const lane of lanes) lane.dispose();
+    throw error;
+  }
+  return lanes;
+}
+
+function orFree<T>(model: LanguageModel, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    model.dispose();
+    throw error;
+  }
+}
+
+export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: number): LanguageModelConfig => {
+  const { embeddingSize, hiddenSize, numLayers, dropout } = settings;
+  return languageModelConfig({ ...PRESETS[preset], vocabSize, embeddingSize, hiddenSize, numLayers, dropout });
+};
+
+/** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */
+const LOGGING: Required<Intervals> = { logInterval: 1, sampleInterval: 0, checkpointInterval: 0 };
+
+const trainerOptions = (settings: Settings, { tokenizer }: LoadedText): TrainerOptions => {
+  const { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay } = settings;
+  const { valFraction, evalInterval, seed } = settings;
+  const training = { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay };
+  return { tokenizer, ...training, valFraction, evalInterval, seed, ...LOGGING };
+};

@@ -1,0 +1,92 @@
+// The text that a run reads: a bundled book, or bytes that the visitor gave.
+import { CharTokenizer } from "../../data/tokenizer.ts";
+import { decodeText, findBook, stripGutenberg } from "../../data/books.ts";
+import { GatewiseError } from "../../errors.ts";
+import { Turns } from "../../turns.ts";
+import { MOST_BYTES, type TextInfo, type TextSource } from "../protocol.ts";
+
+export interface LoadedText {
+  readonly text: string;
+  readonly tokenizer: CharTokenizer;
+  readonly tokens: Uint32Array;
+  readonly info: TextInfo;
+}
+
+/** The text that new runs read: of those that were asked for the last one that could be loaded. */
+export class Bookmark {
+  private readonly turns = new Turns();
+  loaded: LoadedText | undefined;
+
+  constructor(private readonly base: string) {}
+
+  /** @throws GatewiseError E_DATA */
+  get text(): LoadedText {
+    if (!this.loaded) throw new GatewiseError("E_DATA", "no text is loaded");
+    return this.loaded;
+  }
+
+  /** One after the other, so that the last one asked for is the one that stays. */
+  load(source: TextSource): Promise<LoadedText> {
+    return this.turns.take(async () => (this.loaded = await loadText(source, this.base)));
+  }
+}
+
+/** @throws GatewiseError E_DATA that says what is wrong with the text */
+export async function loadText(source: TextSource, base: string): Promise<LoadedText> {
+  const { bytes, title, name, data } = "book" in source ? await fetchBook(source.book, base) : ownText(source);
+  if (bytes.length > MOST_BYTES)
+    throw new GatewiseError("E_DATA", `${title} has ${bytes.length} bytes; the lab takes texts up to ${MOST_BYTES}`);
+  const whole = decodeText(bytes, title);
+  const text = stripGutenberg(whole);
+  if (text.length < 200)
+    throw new GatewiseError("E_DATA", `${title} has ${text.length} characters; give a text of at least a few hundred`);
+  const tokenizer = CharTokenizer.fromText(text);
+  const tokens = tokenizer.encode(text);
+  return {
+    text,
+    tokenizer,
+    tokens,
+    info: {
+      data,
+      title,
+      name,
+      encoding: encodingOf(bytes),
+      characters: tokens.length,
+      vocabulary: tokenizer.characters,
+      opening: text.trimStart().slice(0, 400),
+      stripped: Math.max(0, whole.length - text.length - (whole.match(/\r\n/g)?.length ?? 0)),
+    },
+  };
+}
+
+async function fetchBook(name: string, base: string) {
+  const book = findBook(name);
+  if (!book) throw new GatewiseError("E_DATA", `there is no bundled book called ${name}`);
+  const response = await fetch(new URL(`books/${book.file}`, base)).catch((cause: unknown) => {
+    throw new GatewiseError("E_DATA", `could not load ${book.title}; are you offline? Choose a book that was loaded before`, {
+      cause,
+    });
+  });
+  if (!response.ok) throw new GatewiseError("E_DATA", `could not load ${book.title}: the server answered ${response.status}`);
+  const bytes = new Uint8Array(await response.arrayBuffer());
+  return { bytes, title: book.author ? `${book.title}, ${book.author}` : book.title, name: book.file, data: book.name };
+}
+
+const ownText = ({ bytes, name }: { bytes: Uint8Array; name: string }) => ({
+  bytes,
+  title: name.slice(0, 120),
+  name: name.replace(/[^\w.-]+/g, "-").slice(0, 60) || "text.txt",
+  data: "own",
+});
+
+function encodingOf(bytes: Uint8Array): string {
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return "UTF-16, little-endian";
+  if (bytes[0] === 0xfe && bytes[1] === 0xff) return "UTF-16, big-endian";
+  if (bytes.every((byte) => byte < 0x80)) return "ASCII";
+  try {
+    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+    return "UTF-8";
+  } catch {
+    return "Windows-1252";
+  }
+}
