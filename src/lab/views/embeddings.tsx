@@ -1,3 +1,4 @@
+import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../analysis/character-map.ts";
 import { count, visible } from "../format.ts";
@@ -199,18 +200,14 @@ function Cohesion({ now, untrained }: { now: Cohesions; untrained: Cohesions }) 
 }
 
 function Mark({ group }: { group: GroupName }) {
-  switch (group) {
-    case "vowels":
-      return <circle r="11" />;
-    case "other letters":
-      return <rect x="-10" y="-10" width="20" height="20" rx="3" />;
-    case "capitals":
-      return <polygon points="0,-13 13,0 0,13 -13,0" />;
-    case "digits":
-      return <polygon points="0,-13 13,10 -13,10" />;
-    case "spaces and signs":
-      return null;
-  }
+  const marks: Readonly<Record<GroupName, JSX.Element | null>> = {
+    vowels: <circle r="11" />,
+    "other letters": <rect x="-10" y="-10" width="20" height="20" rx="3" />,
+    capitals: <polygon points="0,-13 13,0 0,13 -13,0" />,
+    digits: <polygon points="0,-13 13,10 -13,10" />,
+    "spaces and signs": null,
+  };
+  return marks[group];
 }
 
 const view: View = {

@@ -94,29 +94,23 @@ function Strongest({ influence, characters }: { influence: Float32Array; charact
     .sort((a, b) => influence[b]! - influence[a]!)
     .slice(0, STRONGEST);
   const most = influence[order[0]!]!;
+  const rows: Readonly<Record<string, (i: number) => string>> = {
+    "characters back": (i) => String(last - i),
+    "of the strongest": (i) => `${((100 * influence[i]!) / most).toFixed(0)} %`,
+  };
+  const columns = ["Moved it most", ...order.map((i) => ({ number: <code>{visible(characters[i]!)}</code> }))];
   return (
-    <Table
-      label="What moved this guess most"
-      class="narrow"
-      name="strongest"
-      columns={["Moved it most", ...order.map((i) => ({ number: <code>{visible(characters[i]!)}</code> }))]}
-    >
-      <tr>
-        <th scope="row">characters back</th>
-        {order.map((i) => (
-          <td class="number" key={i}>
-            {last - i}
-          </td>
-        ))}
-      </tr>
-      <tr>
-        <th scope="row">of the strongest</th>
-        {order.map((i) => (
-          <td class="number" key={i}>
-            {((100 * influence[i]!) / most).toFixed(0)} %
-          </td>
-        ))}
-      </tr>
+    <Table label="What moved this guess most" class="narrow" name="strongest" columns={columns}>
+      {Object.entries(rows).map(([name, of]) => (
+        <tr key={name}>
+          <th scope="row">{name}</th>
+          {order.map((i) => (
+            <td class="number" key={i}>
+              {of(i)}
+            </td>
+          ))}
+        </tr>
+      ))}
     </Table>
   );
 }

@@ -21,29 +21,21 @@ interface Diagram {
 }
 
 /** What one unit has at one step: its gates and states by name, now and before, and what its gates add up. */
-interface Step {
-  readonly at: (name: string) => number;
-  readonly before: (name: string) => number;
-  readonly sum: (of: keyof GateSums, gate: number) => number;
-  /** "σ(0.3 − 1.2)": a gate's sum in its squashing function. */
-  readonly added: (squash: string, gate: number) => string | undefined;
-  readonly config: LanguageModelConfig;
-}
-
-function stepOf({ values, sums, units }: Trace, config: LanguageModelConfig, t: number, unit: number): Step {
+type Step = ReturnType<typeof stepOf>;
+function stepOf({ values, sums, units }: Trace, config: LanguageModelConfig, t: number, unit: number) {
   const gates = (sums?.input.length ?? 0) / values.h!.length;
   const value = (name: string, step: number): number => (step < 0 ? 0 : values[name]![step * units + unit]!);
   const sum = (of: keyof GateSums, gate: number): number => sums?.[of][(t * gates + gate) * units + unit] ?? 0;
   return {
-    at: (name) => value(name, t),
-    before: (name) => value(name, t - 1),
-    sum,
-    added: (squash, gate) => {
-      if (!sums) return undefined;
-      const state = sum("state", gate);
-      return `${squash}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
-    },
     config,
+    sum,
+    at: (name: string): number => value(name, t),
+    before: (name: string): number => value(name, t - 1),
+    /** "σ(0.3 − 1.2)": a gate's sum in its squashing function. */
+    added(squash: string, gate: number): string | undefined {
+      const state = sum("state", gate);
+      return sums && `${squash}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
+    },
   };
 }
 

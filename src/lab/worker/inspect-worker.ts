@@ -2,20 +2,14 @@
 import * as Comlink from "comlink";
 import { CharTokenizer } from "../../data/tokenizer.ts";
 import { breakModel, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
-import {
-  characterMap,
-  shownCharacters,
-  type CharacterMap,
-  type ShownCharacters,
-  type SpaceName,
-} from "../analysis/character-map.ts";
+import { characterMap, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
 import { connectivity, type Connectivity } from "../analysis/connectivity.ts";
 import { gradientByLag } from "../analysis/gradients.ts";
 import { tryMemory } from "../experiments/memory-training.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { ofUntrained, readable } from "../analysis/snapshot.ts";
 import { gateSums, readModel, type Trace } from "../analysis/trace.ts";
-import { reportUnits, type UnitReport } from "../analysis/units.ts";
+import { reportUnits } from "../analysis/units.ts";
 
 /** Characters that are read of a longer text, at most. */
 const FLOW_LENGTH = 3000;
@@ -24,8 +18,8 @@ const UNITS_LENGTH = 12_000;
 const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fromJSON(snapshot.tokenizer);
 
 const inspector = {
-  /** Reads a passage, after a line break, and says what the model expected at each of its characters. */
-  async predictions(snapshot: ModelSnapshot, passage: string): Promise<Predictions> {
+  /** Reads a passage, after a line break if the book has one, and says what the model expected at each of its characters: [T, V], and in bits, [T]. */
+  async predictions(snapshot: ModelSnapshot, passage: string) {
     const tokenizer = tokenizerOf(snapshot);
     const tokens = tokenizer.encode(passage);
     const start = tokenizer.characters.includes("\n") ? tokenizer.encode("\n")[0]! : 0;
@@ -44,20 +38,20 @@ const inspector = {
     return { ...trace, sums: gateSums(snapshot, tokens, trace) };
   },
   /** Gradient norms by lag over a longer text: of the model as it is, and untrained. */
-  async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number): Promise<GradientFlow> {
+  async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number) {
     const read = readable(snapshot, text, FLOW_LENGTH).join("");
     const flow = async (model: ModelSnapshot): Promise<readonly number[]> =>
       Array.from(await gradientByLag(model, tokenizerOf(snapshot).encode(read), lags));
     return { now: await flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
   },
   /** Where the characters lie, now and in the untrained model; how often they come is counted in a text. */
-  async characters(snapshot: ModelSnapshot, space: SpaceName, text: string): Promise<CharacterMaps> {
+  async characters(snapshot: ModelSnapshot, space: SpaceName, text: string) {
     const shown = shownCharacters(snapshot.config.vocabSize, tokenizerOf(snapshot).encode(text));
     const map = (model: ModelSnapshot): CharacterMap => characterMap(model, space, shown);
     return { ...shown, now: map(snapshot), untrained: await ofUntrained(snapshot, `map ${space}`, text, map) };
   },
-  /** What every unit does over the first `shown` characters of a text, and what it follows best over more of it. */
-  async units(snapshot: ModelSnapshot, text: string, shown: number): Promise<UnitsReading> {
+  /** What every unit does over the first `shown` characters of a text, and what it follows best over more of it; by feature, how well a unit of the untrained model does. */
+  async units(snapshot: ModelSnapshot, text: string, shown: number) {
     const characters = readable(snapshot, text, UNITS_LENGTH);
     const tokens = tokenizerOf(snapshot).encode(characters.join(""));
     const report = await reportUnits(snapshot, characters, tokens);
@@ -74,30 +68,5 @@ const inspector = {
     breakModel(snapshot, name, tokenizerOf(snapshot), text),
 };
 export type Inspector = typeof inspector;
-
-export interface Predictions {
-  /** [T, V] */
-  readonly probabilities: Float32Array;
-  /** [T], in bits */
-  readonly surprise: Float32Array;
-  /** What was read before the first character: a line break, if the book has one. */
-  readonly after: string;
-}
-
-export interface GradientFlow {
-  /** ‖∂L/∂h(t − k)‖ by lag k. */
-  readonly now: readonly number[];
-  readonly untrained: readonly number[];
-}
-
-export interface CharacterMaps extends ShownCharacters {
-  readonly now: CharacterMap;
-  readonly untrained: CharacterMap;
-}
-
-export interface UnitsReading extends UnitReport {
-  /** By feature, the largest correlation that a unit of the untrained model has. */
-  readonly untrained: Readonly<Record<string, number>>;
-}
 
 Comlink.expose(inspector);
