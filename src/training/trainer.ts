@@ -175,7 +175,7 @@ export class Trainer {
   /** Enqueues one training step: uploads its batch and numbers, replays the plan, and puts its log, if any, among `logs`. */
   private async enqueueStep(plan: StepPlan, logs: LogQueue | undefined, evaluates: boolean): Promise<void> {
     const { options, model, step } = this;
-    const { host, ...pass } = plan.made;
+    const { host, inputs, targets, order, starts } = plan.made;
     const { device } = model;
     const restart = this.batches.fill(step, host.inputs, host.targets);
     sortByToken(host.inputs, model.config.vocabSize, host.order, host.starts);
@@ -186,10 +186,10 @@ export class Trainer {
     host.rng[0] = options.seed;
     host.rng[1] = step;
     const writes: [Tensor, NumberArray][] = [
-      [pass.inputs, host.inputs],
-      [pass.targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets],
-      [pass.order, host.order],
-      [pass.starts, host.starts],
+      [inputs, host.inputs],
+      [targets, host.firstTarget ? host.targets.subarray(host.firstTarget) : host.targets],
+      [order, host.order],
+      [starts, host.starts],
       [this.schedule, host.schedule],
       [this.rng, host.rng],
     ];

@@ -15,10 +15,12 @@ import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { ugrnnCell } from "../cells/ugrnn.ts";
 import { testDevice } from "./device.ts";
 
-// A cell that the library does not have: whatever is asked of all cells is asked of it too.
+// Cells that the library does not have: whatever is asked of all cells is asked of them too.
 afterAll(addCell("indrnn", indrnnCell));
+afterAll(addCell("ugrnn", ugrnnCell));
 
 let gpu: Device;
 let cpu: Device;

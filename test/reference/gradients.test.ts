@@ -9,11 +9,13 @@ import { compareWithDifferences, worstTensor } from "../../src/training/check/co
 import { makePassHarness, type PassHarness, type PassSizes } from "../../src/training/check/harness.ts";
 import { BREAKAGES } from "../../src/training/check/sabotage.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { ugrnnCell } from "../cells/ugrnn.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
-// A cell that the library does not have: whatever is asked of all cells is asked of it too.
+// Cells that the library does not have: whatever is asked of all cells is asked of them too.
 afterAll(addCell("indrnn", indrnnCell));
+afterAll(addCell("ugrnn", ugrnnCell));
 
 const small = { vocabSize: 7, embeddingSize: 3, hiddenSize: 5 };
 const configOf = (options: Partial<LanguageModelConfig>): LanguageModelConfig => languageModelConfig({ ...small, ...options });

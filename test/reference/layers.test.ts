@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
@@ -247,6 +247,22 @@ describe("the source tree", () => {
 
   test("has no variable that is said to have a value before it does", () => {
     expect(definite(all)).toEqual([]);
+  });
+});
+
+describe("CONTRIBUTING.md", () => {
+  const page = readFileSync(join(root, "CONTRIBUTING.md"), "utf8");
+
+  test("names files that are there", () => {
+    const named = [...page.matchAll(/`((?:src|shaders|test|bench|scripts)\/[\w./-]+\.\w+)`/g)].map(([, path]) => path!);
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((path) => !existsSync(join(root, path)) && !path.includes("NAME"))).toEqual([]);
+  });
+
+  test("says of names where they are", () => {
+    const named = [...page.matchAll(/`(\w+)` of\s`([\w./-]+\.\w+)`/g)];
+    expect(named.map(([, name]) => name)).toEqual(expect.arrayContaining(["PRESETS", "stepsBefore"]));
+    for (const [, name, path] of named) expect(readFileSync(join(root, path!), "utf8"), path).toContain(name);
   });
 });
 

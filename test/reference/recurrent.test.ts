@@ -7,11 +7,13 @@ import { fraction, randomWord } from "../../src/random.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { ugrnnCell } from "../cells/ugrnn.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
-// A cell that the library does not have: whatever is asked of all cells is asked of it too.
+// Cells that the library does not have: whatever is asked of all cells is asked of them too.
 afterAll(addCell("indrnn", indrnnCell));
+afterAll(addCell("ugrnn", ugrnnCell));
 
 const random = (length: number, stream: number, scale = 1): Float64Array =>
   Float64Array.from({ length }, (_, i) => scale * (2 * fraction(randomWord(3, stream, i, 77)) - 1));

@@ -1,5 +1,5 @@
-// A cell that is not in the library, added to the table: its kernels, and a language model of it that trains, samples, is
-// saved and goes on. Tests of all cells have it in their lists too: recurrent.test.ts here and in test/reference, and
+// Cells that are not in the library: their kernels, and of one, added to the table, a language model that trains, samples, is
+// saved and goes on. Tests of all cells have them in their lists too: recurrent.test.ts here and in test/reference, and
 // gradients.test.ts there.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
@@ -12,6 +12,7 @@ import { differences } from "../../src/runtime/verify.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { indrnn, indrnnCell } from "../cells/indrnn.ts";
+import { ugrnn } from "../cells/ugrnn.ts";
 import { testDevice } from "./device.ts";
 
 afterAll(addCell("indrnn", indrnnCell));
@@ -23,9 +24,13 @@ beforeAll(async () => {
 });
 afterAll(() => Object.values(devices).forEach((device) => device.dispose()));
 
-it.each(Object.entries(indrnn))("its kernel %s equals the reference", async (_, entry) => {
-  expect(await differences(devices.GPU, entry as unknown as Entry)).toEqual([]);
-});
+const entries: readonly Entry[] = [...Object.values(indrnn), ...Object.values(ugrnn)].map((entry) => entry as unknown as Entry);
+it.each(entries.map((entry) => [`${entry.kernel}.${entry.name}`, entry] as const))(
+  "%s equals its reference",
+  async (_, entry) => {
+    expect(await differences(devices.GPU, entry)).toEqual([]);
+  },
+);
 
 const text = "she sells sea shells by the sea shore. ".repeat(30);
 const tokenizer = CharTokenizer.fromText(text);
