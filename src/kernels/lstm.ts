@@ -31,25 +31,25 @@ const forward = entry({
   tuneWith: fewerSteps,
   work: ({ B, H, count }) => 8 * B * H * H * count,
   reference: overSteps(({ xProjection, rows, packed, h, c, gates }, { B, H, t, gather }) => {
-    const n = pad4(H);
-    const sum = new Float64Array(4 * n);
+    const units = pad4(H);
+    const sum = new Float64Array(4 * units);
     for (let b = 0; b < B; b++) {
       const cell = t * B + b;
-      gateSums(packed, h, cell * n, H, 4 * n, sum);
-      const x = 4 * n * (gather ? rows[cell]! : cell);
-      const at = 4 * n * cell;
+      gateSums(packed, h, cell * units, H, 4 * units, sum);
+      const x = 4 * units * (gather ? rows[cell]! : cell);
+      const at = 4 * units * cell;
       for (let u = 0; u < H; u++) {
         const i = sigmoid(sum[u]! + xProjection[x + u]!);
-        const f = sigmoid(sum[n + u]! + xProjection[x + n + u]!);
-        const g = Math.tanh(sum[2 * n + u]! + xProjection[x + 2 * n + u]!);
-        const o = sigmoid(sum[3 * n + u]! + xProjection[x + 3 * n + u]!);
-        const state = f * c[cell * n + u]! + i * g;
-        c[(cell + B) * n + u] = state;
-        h[(cell + B) * n + u] = o * Math.tanh(state);
+        const f = sigmoid(sum[units + u]! + xProjection[x + units + u]!);
+        const g = Math.tanh(sum[2 * units + u]! + xProjection[x + 2 * units + u]!);
+        const o = sigmoid(sum[3 * units + u]! + xProjection[x + 3 * units + u]!);
+        const state = f * c[cell * units + u]! + i * g;
+        c[(cell + B) * units + u] = state;
+        h[(cell + B) * units + u] = o * Math.tanh(state);
         gates[at + u] = i;
-        gates[at + n + u] = f;
-        gates[at + 2 * n + u] = g;
-        gates[at + 3 * n + u] = o;
+        gates[at + units + u] = f;
+        gates[at + 2 * units + u] = g;
+        gates[at + 3 * units + u] = o;
       }
     }
   }, 1),
@@ -75,26 +75,26 @@ const backward = entry({
   tuneWith: fewerSteps,
   work: ({ B, H, last, count }) => (last ? 50 * B * H : 0) + 8 * B * H * H * (count - last),
   reference: overSteps(({ dOutput, savedGates, savedC, weight, dGates, dC }, { B, H, t, last }) => {
-    const n = pad4(H);
-    const sum = new Float64Array(n);
+    const units = pad4(H);
+    const sum = new Float64Array(units);
     for (let b = 0; b < B; b++) {
       const cell = t * B + b;
-      if (!last) gradientSums(weight, 0, 4 * n, dGates, 4 * n * (cell + B), H, sum);
-      const at = 4 * n * cell;
+      if (!last) gradientSums(weight, 0, 4 * units, dGates, 4 * units * (cell + B), H, sum);
+      const at = 4 * units * cell;
       for (let u = 0; u < H; u++) {
         const i = savedGates[at + u]!;
-        const f = savedGates[at + n + u]!;
-        const g = savedGates[at + 2 * n + u]!;
-        const o = savedGates[at + 3 * n + u]!;
-        const before = savedC[cell * n + u]!;
-        const after = Math.tanh(savedC[(cell + B) * n + u]!);
-        const dh = dOutput[cell * n + u]! + sum[u]!;
-        const dc = dC[b * n + u]! + dh * o * (1 - after * after);
+        const f = savedGates[at + units + u]!;
+        const g = savedGates[at + 2 * units + u]!;
+        const o = savedGates[at + 3 * units + u]!;
+        const before = savedC[cell * units + u]!;
+        const after = Math.tanh(savedC[(cell + B) * units + u]!);
+        const dh = dOutput[cell * units + u]! + sum[u]!;
+        const dc = dC[b * units + u]! + dh * o * (1 - after * after);
         dGates[at + u] = dc * g * i * (1 - i);
-        dGates[at + n + u] = dc * before * f * (1 - f);
-        dGates[at + 2 * n + u] = dc * i * (1 - g * g);
-        dGates[at + 3 * n + u] = dh * after * o * (1 - o);
-        dC[b * n + u] = dc * f;
+        dGates[at + units + u] = dc * before * f * (1 - f);
+        dGates[at + 2 * units + u] = dc * i * (1 - g * g);
+        dGates[at + 3 * units + u] = dh * after * o * (1 - o);
+        dC[b * units + u] = dc * f;
       }
     }
   }, -1),

@@ -28,15 +28,15 @@ const forward = entry({
   tuneWith: fewerSteps,
   work: ({ B, H, count }) => 2 * B * H * H * count,
   reference: overSteps(({ xProjection, rows, packed, h }, { B, H, t, gather, relu }) => {
-    const n = pad4(H);
-    const sum = new Float64Array(n);
+    const units = pad4(H);
+    const sum = new Float64Array(units);
     for (let b = 0; b < B; b++) {
       const cell = t * B + b;
-      gateSums(packed, h, cell * n, H, n, sum);
-      const x = n * (gather ? rows[cell]! : cell);
+      gateSums(packed, h, cell * units, H, units, sum);
+      const x = units * (gather ? rows[cell]! : cell);
       for (let u = 0; u < H; u++) {
         const a = sum[u]! + xProjection[x + u]!;
-        h[(cell + B) * n + u] = relu ? Math.max(a, 0) : Math.tanh(a);
+        h[(cell + B) * units + u] = relu ? Math.max(a, 0) : Math.tanh(a);
       }
     }
   }, 1),
@@ -56,13 +56,13 @@ const backward = entry({
   tuneWith: fewerSteps,
   work: ({ B, H, last, count }) => (last ? 10 * B * H : 0) + 2 * B * H * H * (count - last),
   reference: overSteps(({ dOutput, savedH, weight, dGates }, { B, H, t, last, relu }) => {
-    const n = pad4(H);
-    const sum = new Float64Array(n);
+    const units = pad4(H);
+    const sum = new Float64Array(units);
     for (let b = 0; b < B; b++) {
-      const at = (t * B + b) * n;
-      if (!last) gradientSums(weight, 0, n, dGates, at + B * n, H, sum);
+      const at = (t * B + b) * units;
+      if (!last) gradientSums(weight, 0, units, dGates, at + B * units, H, sum);
       for (let u = 0; u < H; u++) {
-        const value = savedH[at + B * n + u]!;
+        const value = savedH[at + B * units + u]!;
         const slope = relu ? Number(value > 0) : 1 - value * value;
         dGates[at + u] = (dOutput[at + u]! + sum[u]!) * slope;
       }
