@@ -1,7 +1,7 @@
 // The models that the lab trains, in one table: what each is called, and how its lines look. A preset of the library that
 // has no entry here goes by its name and gets a colour of its own.
 import { GatewiseError } from "../errors.ts";
-import { type LanguageModelConfig } from "../models/config.ts";
+import type { LanguageModelConfig } from "../models/config.ts";
 import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
 import { inWords } from "./format.ts";
 
