@@ -1,13 +1,16 @@
 // The recurrent layer: its gradients against finite differences, its edges, and its errors.
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { addCell, cellForms, cellOf } from "../../src/models/cells.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
+import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
+import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 import { ugrnnCell } from "../cells/ugrnn.ts";
+import { randomWords } from "./oracle.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
@@ -208,6 +211,176 @@ describe("dropout", () => {
   });
 });
 
+/** h = relu(x): the states that it is given matter in their own first step only, and gradients are ones. */
+async function identity(options: Partial<RecurrentOptions> = {}, on = device): Promise<Recurrent> {
+  const sizes = { inputSize: 2, hiddenSize: 2, bias: false } as const;
+  const layer = Recurrent.create(on, { cell: "rnn", nonlinearity: "relu", ...sizes, ...options });
+  const unit = [1, 0, 0, 1];
+  layer.loadStateDict(
+    Object.fromEntries(layer.parameters.specs.map(({ name }) => [name, name.includes("hh") ? [0, 0, 0, 0] : unit])),
+  );
+  return layer;
+}
+
+it("masks of dropout are those of the seed, the number of the pass and the layer, from the documented streams", async () => {
+  const [T, B, H, seed, p] = [3, 2, 6, 77, 0.4];
+  const layer = Recurrent.create(device, {
+    cell: "rnn",
+    nonlinearity: "relu",
+    inputSize: H,
+    hiddenSize: H,
+    numLayers: 2,
+    dropout: p,
+    bias: false,
+    seed,
+  });
+  const unit = Array.from({ length: H * H }, (_, i) => Number(i % (H + 1) === 0));
+  const zero = Array<number>(H * H).fill(0);
+  layer.loadStateDict({ weight_ih_l0: unit, weight_hh_l0: zero, weight_ih_l1: unit, weight_hh_l1: zero });
+  const masks = [];
+  for (let pass = 0; pass < 3; pass++) {
+    const { output } = await layer.forward(Array<number>(T * B * H).fill(1), { T, B, training: true });
+    // Rows of H = 6 units are stored as 8.
+    const mask = Array.from({ length: T * B * H }, (_, i) => {
+      const place = Math.floor(i / H) * 8 + (i % H);
+      const words = randomWords([seed, pass, Math.floor(place / 4), 2]);
+      return fraction(words[place % 4]!) < p ? 0 : 1 / (1 - p);
+    });
+    mask.forEach((factor, i) => expect(output[i]).toBeCloseTo(factor, 6));
+    masks.push(mask.join());
+  }
+  expect(new Set(masks).size).toBe(3);
+  layer.dispose();
+});
+
+describe("what a call is not given is zero, whatever an earlier call was given:", () => {
+  it("initial states", async () => {
+    for (const form of Object.values(cells)) {
+      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, numLayers: 2 });
+      const x = random(2 * 2, 9);
+      const expected = await layer.forward(x, { T: 2, B: 1 });
+      const states = (title: (name: string) => string) =>
+        Object.fromEntries(stackStates(layer.config, 1).map(({ name, shape }) => [title(name), random(sizeOf(shape), 4)]));
+      const given = await layer.forward(x, { T: 2, B: 1, ...states((name) => `${name}0`) });
+      expect(given.output).not.toEqual(expected.output);
+      expect(await layer.forward(x, { T: 2, B: 1 })).toEqual(expected);
+      const first = await layer.step(x.subarray(0, 2), { B: 1 });
+      expect((await layer.step(x.subarray(0, 2), { B: 1, ...states((name) => name) })).output).not.toEqual(first.output);
+      expect(await layer.step(x.subarray(0, 2), { B: 1 })).toEqual(first);
+      layer.dispose();
+    }
+  });
+
+  it("gradients of final states", async () => {
+    const layer = await identity();
+    await layer.forward([1, 2, 3, 4], { T: 2, B: 1 });
+    expect(Array.from((await layer.backward([0, 0, 0, 0], { dhN: [5, 7] })).dx)).toEqual([0, 0, 5, 7]);
+    expect(Array.from((await layer.backward([1, 2, 3, 4])).dx)).toEqual([1, 2, 3, 4]);
+    layer.dispose();
+  });
+});
+
+describe("plans of a layer", () => {
+  it("are recorded once for calls of the same sizes, and let go of for others and at the end", async () => {
+    const own = new CpuDevice();
+    const record = vi.spyOn(own, "record");
+    const recorded = () => record.mock.calls.splice(0).map(([name]) => name);
+    const layer = await identity({ numLayers: 2 }, own);
+    const forward = (T: number, B: number, training = false) =>
+      layer.forward(Array<number>(T * B * 2).fill(1), { T, B, training });
+    await forward(2, 1);
+    await layer.backward([1, 1, 1, 1]);
+    const once = own.memory();
+    await forward(2, 1);
+    // Without a dropout there is nothing that training changes.
+    await forward(2, 1, true);
+    await layer.backward([1, 1, 1, 1]);
+    expect(recorded()).toEqual(["rnn forward", "rnn backward"]);
+    expect(own.memory()).toEqual(once);
+    for (const [T, B] of [
+      [1, 1],
+      [1, 2],
+      [2, 1],
+    ] as const) {
+      await forward(T, B);
+      await layer.backward(Array<number>(T * B * 2).fill(1));
+      expect(recorded()).toEqual(["rnn forward", "rnn backward"]);
+    }
+    expect(own.memory()).toEqual(once);
+    await layer.step([1, 1], { B: 1 });
+    await layer.step([1, 1], { B: 1 });
+    expect(recorded()).toEqual(["rnn forward"]);
+    // A step leaves what backward needs.
+    expect(Array.from((await layer.backward([1, 2, 3, 4])).dx)).toEqual([1, 2, 3, 4]);
+    layer[Symbol.dispose]();
+    expect(own.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("are others for training, if outputs are dropped", async () => {
+    const own = new CpuDevice();
+    const record = vi.spyOn(own, "record");
+    const layer = await identity({ numLayers: 2, dropout: 0.5 }, own);
+    for (const training of [false, true, true, false, undefined]) await layer.forward([1, 1], { T: 1, B: 1, training });
+    expect(record).toHaveBeenCalledTimes(3);
+    layer.dispose();
+    expect(own.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("name their tensors", async () => {
+    const tensor = vi.spyOn(Recorder.prototype, "tensor");
+    const layer = Recurrent.create(device, {
+      cell: "lstm",
+      inputSize: 2,
+      hiddenSize: 3,
+      numLayers: 2,
+      bidirectional: true,
+      dropout: 0.5,
+    });
+    await layer.forward([1, 1], { T: 1, B: 1, training: true });
+    await layer.backward([1, 1, 1, 1, 1, 1]);
+    const specs = tensor.mock.calls.map(([spec]) => spec);
+    const names = specs.map(({ name }) => name);
+    tensor.mockRestore();
+    const orders = ["reversed", "reversedOutput", "finalHistory", "finalOutput", "endsAt", "empty"];
+    // A CPU has integers in floats as well; a GPU has not.
+    expect(specs.flatMap(({ name, dtype }) => (dtype === "u32" ? [name] : []))).toEqual(["rng", ...orders]);
+    expect(names).toEqual(
+      expect.arrayContaining([
+        ...["x", "h0", "c0", "hN", "cN", "rng", "dOutput0", "dOutput1", "dx", "dh0", "dc0", "dhN 0", "dcN 3"],
+        ...orders,
+        ...["l0_reverse.reversed", "l0.dropped", "l0_reverse.dropped", "dOutput l0", "dOutput l0_reverse", "dOutput", "dInput"],
+      ]),
+    );
+    expect(names).not.toContain("");
+    expect(Object.values(layer.parameters.byName)[0]!.name).toBe("lstm.weight_ih_l0");
+    layer.dispose();
+  });
+});
+
+it("a layer whose gradients find no place takes none", () => {
+  const own = new CpuDevice();
+  const { flatTensors } = own;
+  own.flatTensors = (name, specs) => {
+    if (name === "gradients") throw new Error("no place");
+    return flatTensors.call(own, name, specs);
+  };
+  expect(() => Recurrent.create(own, { cell: "gru", inputSize: 2, hiddenSize: 3 })).toThrow("no place");
+  expect(own.memory()).toEqual({ buffers: 0, bytes: 0 });
+});
+
+it("a cell's own kind of state is asked for in its own sizes", async () => {
+  const remove = addCell("matrix", { ...indrnnCell, states: ({ hiddenSize }) => [{ name: "h", shape: [hiddenSize, 2] }] });
+  const layer = Recurrent.create(device, { cell: "matrix" as never, inputSize: 2, hiddenSize: 3 });
+  await expect(layer.forward([1, 1], { T: 1, B: 1, h0: [1, 1, 1] })).rejects.toThrow(
+    "matrix.forward: h0 must be [L·D=1, B=1, H=3, N=2], that is 6 values, got 3",
+  );
+  layer.dispose();
+  remove();
+  expect(() => Recurrent.create(device, { cell: "matrix" as never, inputSize: 2, hiddenSize: 3 })).toThrow(
+    'Recurrent: cell must be one of rnn, gru, lstm, indrnn, ugrnn, got "matrix"',
+  );
+});
+
 describe("errors", () => {
   const layer = Recurrent.create(device, { cell: "lstm", inputSize: 3, hiddenSize: 4, numLayers: 2 });
   afterAll(() => layer.dispose());
@@ -227,6 +400,164 @@ describe("errors", () => {
     await layer.forward(new Float32Array(6), { T: 2, B: 1 });
     await expect(layer.backward(new Float32Array(7))).rejects.toMatchObject({ code: "E_SHAPE" });
     expect(() => layer.loadStateDict({})).toThrow(/"weight_ih_l0" \[16, 3\] is missing/);
+  });
+
+  it("say what is wrong with an option, and what was meant", async () => {
+    const gru = Recurrent.create(device, { cell: "gru", inputSize: 3, hiddenSize: 4, numLayers: 2 });
+    const both = Recurrent.create(device, { cell: "gru", inputSize: 3, hiddenSize: 4, bidirectional: true });
+    const x = [1, 2, 3];
+    const one = { T: 1, B: 1 };
+    await gru.forward(x, one);
+    await both.forward(x, one);
+    const four = [1, 2, 3, 4];
+    const signal = 7 as never;
+    const forward = (options: object) => layer.forward(x, { ...one, ...options });
+    const step = (options: object) => layer.step(x, { B: 1, ...options });
+    const refused: [Promise<unknown>, string, string][] = [
+      [forward({ T: 1.5 }), "E_CONFIG", "lstm.forward: T must be an integer of at least 1, got 1.5"],
+      [forward({ B: 0 }), "E_CONFIG", "lstm.forward: B must be an integer of at least 1, got 0"],
+      [forward({ hx: four }), "E_CONFIG", 'lstm.forward: unknown option "hx"; did you mean "h0"?'],
+      [forward({ cx: four }), "E_CONFIG", 'lstm.forward: unknown option "cx"; did you mean "c0"?'],
+      [forward({ training: 1 }), "E_CONFIG", "lstm.forward: training must be one of true, false, got 1"],
+      [forward({ signal }), "E_CONFIG", "lstm.forward: signal must be an AbortSignal, got 7"],
+      [forward({ lengths: [2] }), "E_CONFIG", "lstm.forward: lengths must be integers from 0 to T=1, got 2"],
+      [forward({ lengths: [-1] }), "E_CONFIG", "lstm.forward: lengths must be integers from 0 to T=1, got -1"],
+      [forward({ lengths: [0.5] }), "E_CONFIG", "lstm.forward: lengths must be integers from 0 to T=1, got 0.5"],
+      [forward({ lengths: [1, 1] }), "E_SHAPE", "lstm.forward: lengths must be [B=1], that is 1 values, got 2"],
+      [forward({ lengths: "1" }), "E_SHAPE", 'lstm.forward: lengths must be an array of numbers, got "1"'],
+      [forward({ c0: "12345678" }), "E_SHAPE", 'lstm.forward: c0 must be an array of numbers, got "12345678"'],
+      [forward({ c0: four }), "E_SHAPE", "lstm.forward: c0 must be [L·D=2, B=1, H=4], that is 8 values, got 4"],
+      [layer.forward("123" as never, one), "E_SHAPE", 'lstm.forward: x must be an array of numbers, got "123"'],
+      [layer.forward(x, undefined as never), "E_CONFIG", "lstm.forward: T must be an integer of at least 1, got undefined"],
+      [both.forward(x, { ...one, h0: four }), "E_SHAPE", "gru.forward: h0 must be [L·D=2, B=1, H=4], that is 8 values, got 4"],
+      [gru.forward(x, { ...one, c0: four }), "E_SHAPE", "gru.forward: c0 was given, but only the lstm has a cell state"],
+      [gru.step(x, { B: 1, c: four }), "E_SHAPE", "gru.step: c was given, but only the lstm has a cell state"],
+      [gru.backward(four, { dcN: four }), "E_SHAPE", "gru.backward: dcN was given, but only the lstm has a cell state"],
+      [gru.backward(four, { dhN: four }), "E_SHAPE", "gru.backward: dhN must be [L·D=2, B=1, H=4], that is 8 values, got 4"],
+      [gru.backward(x), "E_SHAPE", "gru.backward: dOutput must be [T=1, B=1, D·H=4], that is 4 values, got 3"],
+      [both.backward(four), "E_SHAPE", "gru.backward: dOutput must be [T=1, B=1, D·H=8], that is 8 values, got 4"],
+      [gru.backward("1234" as never), "E_SHAPE", 'gru.backward: dOutput must be an array of numbers, got "1234"'],
+      [gru.backward(four, { dh: four } as never), "E_CONFIG", 'gru.backward: unknown option "dh"; did you mean "dhN"?'],
+      [gru.backward(four, { signal }), "E_CONFIG", "gru.backward: signal must be an AbortSignal, got 7"],
+      [step({ B: 1.5 }), "E_CONFIG", "lstm.step: B must be an integer of at least 1, got 1.5"],
+      [step({ h: four }), "E_SHAPE", "lstm.step: h must be [L·D=2, B=1, H=4], that is 8 values, got 4"],
+      [step({ signal }), "E_CONFIG", "lstm.step: signal must be an AbortSignal, got 7"],
+      [layer.step(four, { B: 1 }), "E_SHAPE", "lstm.step: x must be [T=1, B=1, inputSize=3], that is 3 values, got 4"],
+      [layer.step(x, undefined as never), "E_CONFIG", "lstm.step: B must be an integer of at least 1, got undefined"],
+      ...Object.entries({ hx: "h", h0: "h", cx: "c", c0: "c" }).map(([name, meant]): [Promise<unknown>, string, string] => [
+        step({ [name]: four }),
+        "E_CONFIG",
+        `lstm.step: unknown option "${name}"; did you mean "${meant}"?`,
+      ]),
+      [both.step(x, { B: 1 }), "E_CONFIG", "Recurrent.step: a bidirectional layer reads whole sequences only"],
+    ];
+    await Promise.all(refused.map(([call, code, message]) => expect(call).rejects.toMatchObject({ code, message })));
+    // What was refused left the passes before as they were.
+    expect((await gru.backward(four)).dx).toHaveLength(3);
+    expect((await gru.forward(x, { ...one, lengths: [1] })).output).toEqual((await gru.forward(x, one)).output);
+    expect(Array.from((await gru.forward(x, { ...one, lengths: [0] })).output)).toEqual([0, 0, 0, 0]);
+    gru.dispose();
+    both.dispose();
+  });
+
+  it("of backward say whether there is no forward pass, or one with other weights, or one that failed", async () => {
+    const own = await identity();
+    const none = { code: "E_CONFIG", message: "Recurrent.backward: call forward first; it keeps what backward needs" };
+    await expect(own.backward([1, 1])).rejects.toMatchObject(none);
+    await own.forward([1, 1], { T: 1, B: 1 });
+    own.loadStateDict(await own.stateDict());
+    await expect(own.backward([1, 1])).rejects.toMatchObject({
+      code: "E_CONFIG",
+      message:
+        "Recurrent.backward: the weights have changed since forward, so that the gradient would mix old and new ones; call forward again, or loadStateDict after backward",
+    });
+    await own.forward([1, 1], { T: 1, B: 1 });
+    const run = vi.spyOn(device, "write").mockImplementationOnce(() => {
+      throw new Error("lost");
+    });
+    await expect(own.forward([2, 2], { T: 1, B: 1 })).rejects.toThrow("lost");
+    run.mockRestore();
+    await expect(own.backward([1, 1])).rejects.toMatchObject(none);
+    own.dispose();
+  });
+
+  it("of a call that is aborted are its reason", async () => {
+    const own = await identity();
+    const signal = AbortSignal.abort(new Error("enough"));
+    await expect(own.forward([1, 1], { T: 1, B: 1, signal })).rejects.toThrow("enough");
+    await own.forward([1, 1], { T: 1, B: 1 });
+    await expect(own.backward([1, 1], { signal })).rejects.toThrow("enough");
+    await expect(own.step([1, 1], { B: 1, signal })).rejects.toThrow("enough");
+    own.dispose();
+  });
+
+  it("of a layer that is gone name the call, and of a device that is gone come from it", async () => {
+    const own = await identity();
+    own.dispose();
+    own.dispose();
+    const calls: Record<string, () => unknown> = {
+      forward: () => own.forward([1, 1], { T: 1, B: 1 }),
+      backward: () => own.backward([1, 1]),
+      step: () => own.step([1, 1], { B: 1 }),
+      stateDict: () => own.stateDict(),
+      loadStateDict: async () => own.loadStateDict({ weight_ih_l0: [1, 0, 0, 1], weight_hh_l0: [1, 0, 0, 1] }),
+    };
+    for (const [name, call] of Object.entries(calls))
+      await expect(call()).rejects.toMatchObject({
+        code: "E_DISPOSED",
+        message: `Recurrent.${name}: this layer was disposed; make another`,
+      });
+    const gone = new CpuDevice();
+    const layer = await identity({}, gone);
+    gone.dispose();
+    await expect(layer.backward([1, 1])).rejects.toMatchObject({ code: "E_DISPOSED" });
+    expect(() => Recurrent.create(undefined as never, { cell: "rnn", inputSize: 1, hiddenSize: 1 })).toThrow(
+      "Recurrent.create: expected a device, as openDevice gives it, got undefined",
+    );
+  });
+
+  it("of the configuration name the field, its range and what came, and the ends of the range are taken", () => {
+    const create = (options: object) => Recurrent.create(device, { cell: "gru", inputSize: 2, hiddenSize: 2, ...options });
+    const wrong: [object, string][] = [
+      [{ inputSize: 0 }, "inputSize must be an integer from 1 to 65536, got 0"],
+      [{ inputSize: 65537 }, "inputSize must be an integer from 1 to 65536, got 65537"],
+      [{ hiddenSize: 0 }, "hiddenSize must be an integer from 1 to 65536, got 0"],
+      [{ hiddenSize: 65537 }, "hiddenSize must be an integer from 1 to 65536, got 65537"],
+      [{ numLayers: 65 }, "numLayers must be an integer from 1 to 64, got 65"],
+      [{ dropout: -0.1 }, "dropout must be at least 0 and less than 1, got -0.1"],
+      [{ dropout: 1 }, "dropout must be at least 0 and less than 1, got 1"],
+      [{ bidirectional: 1 }, "bidirectional must be one of true, false, got 1"],
+      [{ bias: "no" }, 'bias must be one of true, false, got "no"'],
+      [{ seed: -1 }, "seed must be an integer from 0 to 4294967295, got -1"],
+      [{ resetAfter: 1 }, "resetAfter must be one of true, false, got 1"],
+      [{ nonlinearity: "relu" }, 'nonlinearity must be left out with the cell gru, got "relu"; it is an option of rnn'],
+      [{ cell: "lstm", resetAfter: false }, "resetAfter must be left out with the cell lstm, got false; it is an option of gru"],
+    ];
+    for (const [options, message] of wrong)
+      expect(() => create(options)).toThrow(expect.objectContaining({ code: "E_CONFIG", message: `Recurrent: ${message}` }));
+    expect(() => create({ hidden: 3 })).toThrow('Recurrent: unknown option "hidden"; did you mean "hiddenSize"?');
+    expect(() => create({ layers: 3 })).toThrow('Recurrent: unknown option "layers"; did you mean "numLayers"?');
+    expect(() => Recurrent.create(device, undefined as never)).toThrow("Recurrent: cell must be one of");
+    for (const options of [
+      { inputSize: 65536, hiddenSize: 1 },
+      { numLayers: 64 },
+      { dropout: 0.999 },
+      { cell: "lstm", nonlinearity: "tanh" },
+    ])
+      create(options).dispose();
+    const { config, seed } = create({ seed: undefined, dropout: undefined });
+    expect(seed).toBe(1);
+    expect(config).toEqual({
+      cell: "gru",
+      inputSize: 2,
+      hiddenSize: 2,
+      numLayers: 1,
+      dropout: 0,
+      bidirectional: false,
+      bias: true,
+      resetAfter: true,
+      nonlinearity: "tanh",
+    });
   });
 
   it("of the configuration leave nothing behind", () => {
