@@ -1,12 +1,22 @@
 // Parameters: names and shapes, initial values, and state dicts in and out.
-import { afterAll, describe, expect, it } from "vitest";
-import { languageModelConfig, parameterCount, parameterSpecs, type LanguageModelConfig } from "../../src/models/config.ts";
-import { LanguageModel } from "../../src/models/language-model.ts";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import { addCell, CELL_NAMES, CELLS, cellForms, hasOption } from "../../src/models/cells.ts";
+import {
+  languageModelConfig,
+  parameterCount,
+  parameterSpecs,
+  stateSpecs,
+  type LanguageModelConfig,
+} from "../../src/models/config.ts";
+import { LanguageModel, sampleText } from "../../src/models/language-model.ts";
 import type { ParameterSpec } from "../../src/kernels/cell.ts";
-import { initialValues, makeParameterSet } from "../../src/models/parameters.ts";
+import { checkFits, initialValues, makeParameterSet, plainParameter, writeStateDict } from "../../src/models/parameters.ts";
+import { modelName } from "../../src/models/presets.ts";
 import { recurrentConfig, recurrentSpecs } from "../../src/models/recurrent-config.ts";
+import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
+import { indrnnCell } from "../cells/indrnn.ts";
 
 const device = await openDevice({ prefer: "cpu" });
 afterAll(() => device.dispose());
@@ -245,5 +255,202 @@ describe("a state dict", () => {
     }
     expect(await model.stateDict()).toEqual(before);
     model.dispose();
+  });
+});
+
+describe("a model's configuration", () => {
+  it("is filled in with what is documented", () => {
+    expect(languageModelConfig({ vocabSize: 9, hiddenSize: undefined as never })).toEqual({
+      cell: "lstm",
+      input: "embedding",
+      vocabSize: 9,
+      embeddingSize: 64,
+      hiddenSize: 128,
+      numLayers: 1,
+      dropout: 0,
+      resetAfter: true,
+      nonlinearity: "tanh",
+      orthogonal: false,
+      precision: "f32",
+    });
+  });
+
+  it.each<[object, string]>([
+    [{ vocabSize: 0 }, "vocabSize must be an integer from 1 to 65536, got 0"],
+    [{ vocabSize: 65537 }, "vocabSize must be an integer from 1 to 65536, got 65537"],
+    [{ embeddingSize: 0 }, "embeddingSize must be an integer from 1 to 65536, got 0"],
+    [{ hiddenSize: 1.5 }, "hiddenSize must be an integer from 1 to 65536, got 1.5"],
+    [{ numLayers: 0 }, "numLayers must be an integer from 1 to 64, got 0"],
+    [{ numLayers: 65 }, "numLayers must be an integer from 1 to 64, got 65"],
+    [{ dropout: -0.1 }, "dropout must be at least 0 and less than 1, got -0.1"],
+    [{ dropout: 1 }, "dropout must be at least 0 and less than 1, got 1"],
+    [{ cell: "tanh" }, 'cell must be one of rnn, gru, lstm, got "tanh"'],
+    [{ input: "bytes" }, 'input must be one of embedding, one-hot, got "bytes"'],
+    [{ orthogonal: 1 }, "orthogonal must be one of true, false, got 1"],
+    [{ precision: "f64" }, 'precision must be one of f32, f16, got "f64"'],
+    [{ nonlinearity: "gelu" }, 'nonlinearity must be one of tanh, relu, got "gelu"'],
+    [{ forgetBias: NaN }, "forgetBias must be a number, got NaN"],
+    [{ cell: "gru", forgetBias: 1 }, "forgetBias must be left out with the cell gru, got 1; it is an option of lstm"],
+    [{ hidden: 3 }, 'model: unknown option "hidden"; did you mean "hiddenSize"?'],
+    [{ embedding: 3 }, 'model: unknown option "embedding"; did you mean "embeddingSize"?'],
+    [{ layers: 3 }, 'model: unknown option "layers"; did you mean "numLayers"?'],
+    [{ seed: 3 }, 'model: unknown option "seed"; known are vocabSize, cell, '],
+  ])("refuses %o", (options, message) => {
+    const call = () => languageModelConfig({ vocabSize: 9, ...options });
+    expect(call).toThrow(expect.objectContaining({ code: "E_CONFIG", message: expect.stringContaining(message) }));
+  });
+
+  it("may be at the ends of its ranges", () => {
+    for (const options of [
+      { vocabSize: 65536, embeddingSize: 1, hiddenSize: 65536, numLayers: 64, dropout: 0.999 },
+      { vocabSize: 1, orthogonal: true, precision: "f16", input: "one-hot", forgetBias: -3 },
+    ] as const)
+      expect(languageModelConfig(options)).toMatchObject(options);
+    expect(() => languageModelConfig(undefined as never)).toThrow("vocabSize must be an integer from 1 to 65536, got undefined");
+  });
+
+  it("has a name, whether it is a preset or not, and states by layer and stream", () => {
+    const named = (cell: LanguageModelConfig["cell"], input: LanguageModelConfig["input"]) => modelName({ cell, input });
+    expect(named("rnn", "one-hot")).toBe("one-hot-rnn");
+    expect(named("rnn", "embedding")).toBe("embedding-rnn");
+    expect(named("gru", "embedding")).toBe("gru");
+    expect(named("lstm", "embedding")).toBe("lstm");
+    expect(named("lstm", "one-hot")).toBe("one-hot-lstm");
+    expect(named("gru", "one-hot")).toBe("one-hot-gru");
+    expect(named("indrnn" as never, "embedding")).toBe("indrnn");
+    expect(stateSpecs(configOf({ cell: "lstm", numLayers: 3 }), 7)).toEqual([
+      { name: "state.h", shape: [3, 7, H] },
+      { name: "state.c", shape: [3, 7, H] },
+    ]);
+  });
+
+  it("may have a cell that is added, until it is taken out again", () => {
+    const before = cellForms();
+    const remove = addCell("indrnn", indrnnCell);
+    expect(CELL_NAMES).toEqual(["rnn", "gru", "lstm", "indrnn"]);
+    expect(configOf({ cell: "indrnn" as never }).cell).toBe("indrnn");
+    expect(Object.keys(cellForms())).toContain("indrnn");
+    expect(hasOption("lstm", "forgetBias")).toBe(true);
+    expect(hasOption("indrnn" as never, "forgetBias")).toBe(false);
+    remove();
+    expect(CELL_NAMES).toEqual(["rnn", "gru", "lstm"]);
+    expect(Object.keys(CELLS)).toEqual(["rnn", "gru", "lstm"]);
+    expect(cellForms()).toEqual(before);
+    expect(before).toEqual({
+      rnn: { cell: "rnn" },
+      "rnn-relu": { cell: "rnn", nonlinearity: "relu" },
+      gru: { cell: "gru" },
+      "gru-reset-before": { cell: "gru", resetAfter: false },
+      lstm: { cell: "lstm" },
+    });
+  });
+});
+
+describe("a language model", () => {
+  const create = (options: object, on: unknown = device) => LanguageModel.create(on as never, { vocabSize: V, ...options });
+
+  it("is refused for what it is made of, by its name", () => {
+    const wrong: [() => unknown, string][] = [
+      [() => create({}, null), "LanguageModel.create: expected a device, as openDevice gives it, got null"],
+      [() => create({ hidden: 3 }), 'LanguageModel.create: unknown option "hidden"; did you mean "hiddenSize"?'],
+      [() => create({ sed: 3 }), 'LanguageModel.create: unknown option "sed"; did you mean "seed"?'],
+      [() => create({ seed: 2 ** 32 }), "seed must be an integer from 0 to 4294967295, got 4294967296"],
+      [() => LanguageModel.create(device, undefined as never), "vocabSize must be an integer from 1 to 65536, got undefined"],
+    ];
+    for (const [call, message] of wrong) expect(call).toThrow(expect.objectContaining({ code: "E_CONFIG", message }));
+  });
+
+  it("in f16 needs a GPU that has it, or none", () => {
+    const gpu = (features: readonly string[]): CpuDevice =>
+      Object.assign(new CpuDevice(), { gpuDevice: { features: new Set(features) }, description: "a GPU" });
+    expect(() => create({ precision: "f16" }, gpu([]))).toThrow(
+      expect.objectContaining({ code: "E_CONFIG", message: 'precision must be "f32" here: a GPU has no shader-f16' }),
+    );
+    for (const [precision, on] of [
+      ["f16", gpu(["shader-f16"])],
+      ["f32", gpu([])],
+      ["f16", device],
+    ] as const)
+      create({ precision, hiddenSize: 4 }, on).dispose();
+  });
+
+  it("counts its parameters, and lets go of them once", async () => {
+    const own = new CpuDevice();
+    const model = create({ cell: "rnn", embeddingSize: 2, hiddenSize: 3 }, own);
+    expect(model.parameterCount).toBe(V * 2 + 3 * 2 + 3 * 3 + 3 + 3 + V * 3 + V);
+    expect(model.parameters.flat.whole.name).toBe("parameters");
+    expect(model.parameters.byName["head.bias"]!.name).toBe("parameters.head.bias");
+    const free = vi.spyOn(own, "free");
+    model[Symbol.dispose]();
+    model.dispose();
+    expect(free).toHaveBeenCalledTimes(1);
+    expect(own.memory()).toEqual({ buffers: 0, bytes: 0 });
+    const gone = { code: "E_DISPOSED", message: expect.stringMatching(/: this model was disposed; make another$/) };
+    await expect(model.stateDict()).rejects.toMatchObject(gone);
+    await expect(model.stateDict()).rejects.toThrow(/^LanguageModel.stateDict: /);
+    const zeros = Object.fromEntries(model.parameters.specs.map(({ name, shape }) => [name, new Float32Array(sizeOf(shape))]));
+    expect(() => model.loadStateDict(zeros)).toThrow(/^LanguageModel.loadStateDict: this model was disposed/);
+    await expect(model.sample({} as never)).rejects.toThrow(/^sample: this model was disposed/);
+    await expect(sampleText({} as never, {} as never)).rejects.toMatchObject({
+      code: "E_CONFIG",
+      message: "sample: expected a LanguageModel, got an object",
+    });
+  });
+});
+
+describe("parameters fit into a device", () => {
+  // A row of 4·n bytes for each of a, and one more.
+  const specsOf = ({ a, b }: { a: number; b: number }) => [plainParameter("w", [a, b], { kind: "normal" })];
+  const check = (most: number, sizes: { a: number; b: number }) =>
+    checkFits("here", Object.assign(new CpuDevice(), { maxTensorBytes: most }), sizes, specsOf);
+
+  it("that binds exactly as many bytes as they need, and not if one is missing", () => {
+    const bytes = 1024 * 64 * 4;
+    expect(() => check(bytes, { a: 1024, b: 64 })).not.toThrow();
+    expect(() => check(bytes, { a: 1025, b: 64 })).toThrow(
+      "here: the parameters of a 1025, b 64 need 0.3 MiB, but this adapter binds at most 0.3 MiB; with the others as they are, a at most 1024, or b at most 60",
+    );
+    expect(() => check(bytes, { a: 1024, b: 65 })).toThrow(/a at most 963, or b at most 64$/);
+    // 21,845 rows of one are 21,845 of four, padded.
+    expect(() => check(2 ** 20, { a: 2 ** 16 + 1, b: 5 })).toThrow(
+      expect.objectContaining({
+        code: "E_LIMIT",
+        message:
+          "here: the parameters of a 65537, b 5 need 2.0 MiB, but this adapter binds at most 1.0 MiB; with the others as they are, a at most 32768",
+      }),
+    );
+    expect(() => check(4, { a: 2, b: 2 })).toThrow(/; make all of these smaller$/);
+  });
+});
+
+describe("what is no state dict", () => {
+  it.each([
+    [null, "null"],
+    [undefined, "undefined"],
+    ["weights", '"weights"'],
+    [Promise.resolve({}), "a promise; await it first"],
+  ])("is refused: %s", (values, told) => {
+    const model = LanguageModel.create(device, configOf({ cell: "rnn" }));
+    expect(() => model.loadStateDict(values as never)).toThrow(
+      expect.objectContaining({ code: "E_SHAPE", message: `loadStateDict: expected an object of arrays by name, got ${told}` }),
+    );
+    model.dispose();
+  });
+
+  it("is refused by the name of what is no array, and by all names that there are", () => {
+    const set = makeParameterSet(device, "p", [
+      plainParameter("a", [2], { kind: "normal" }),
+      plainParameter("b", [1, 2], { kind: "normal" }),
+    ]);
+    expect(set.version).toBe(0);
+    const write = (values: object) => writeStateDict(device, set, values as never);
+    expect(() => write({ a: [1, 2], b: "12" })).toThrow('loadStateDict: "b" must be an array of numbers, got "12"');
+    expect(() => write({ c: [1] })).toThrow('loadStateDict: unknown tensor "c"; this model has a, b');
+    expect(() => write({ a: [1, 2] })).toThrow('loadStateDict: "b" [1, 2] is missing');
+    expect(() => write({ a: [1, 2], b: [1] })).toThrow('loadStateDict: "b" must be [1, 2] (2 values), got 1 values');
+    expect(set.version).toBe(0);
+    write({ a: [1, 2], b: [3, 4] })();
+    expect(set.version).toBe(1);
+    device.free(set.flat.whole);
   });
 });

@@ -1,11 +1,12 @@
 // Sampling, against the plain mathematics of one step at a time.
 import fc from "fast-check";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, vi } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { LanguageModel, sampleText, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import type { StateDict } from "../../src/models/parameters.ts";
-import type { SampleOptions } from "../../src/models/sample.ts";
+import { sampleSettingsOf, type SampleOptions } from "../../src/models/sample.ts";
 import { openDevice } from "../../src/runtime/open.ts";
+import { Recorder } from "../../src/runtime/recorder.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
@@ -318,6 +319,13 @@ describe("sampling", async () => {
     [{ topP: NaN }, "got topP NaN"],
     [{ count: 0 }, "sample: expected an integer from 1 to 65536, got count 0"],
     [{ count: 2.5 }, "got count 2.5"],
+    [{ count: 65537 }, "got count 65537"],
+    [{ seed: -1 }, "sample: expected an integer from 0 to 4294967295, got seed -1"],
+    [{ seed: 2 ** 32 }, "got seed 4294967296"],
+    [{ prompt: 7 as never }, "sample: expected a string, got prompt 7"],
+    [{ signal: 7 as never }, "sample: expected an AbortSignal, got signal 7"],
+    [{ onText: 7 as never }, "sample: expected a function, got onText 7"],
+    [{ topk: 7 } as never, 'sample: unknown option "topk"; did you mean "topK"?'],
   ];
   for (const [options, message] of wrong) {
     const [name, value] = Object.entries(options)[0]!;
@@ -365,5 +373,75 @@ describe("sampling", async () => {
     };
     await expect(model.sample(tokenizer, { onText: failing })).rejects.toThrow("no terminal");
     expect(device.memory()).toEqual(before);
+  });
+
+  it("takes the ends of all ranges, and what is left out or undefined by default", () => {
+    const ends = { length: 0, temperature: 0, topK: 0, topP: 1, count: 65536, seed: 2 ** 32 - 1 };
+    expect(sampleSettingsOf(ends)).toEqual({ prompt: "", ...ends });
+    expect(sampleSettingsOf({ seed: 0, count: 1, topK: 1 })).toMatchObject({ seed: 0, count: 1, topK: 1 });
+    const defaults = { prompt: "", length: 300, temperature: 0.8, topK: 0, topP: 1, seed: 1, count: 1 };
+    expect(sampleSettingsOf({ length: undefined as never })).toEqual(defaults);
+    expect(sampleSettingsOf(undefined as never)).toEqual(defaults);
+  });
+
+  it("refuses what is no tokenizer", async () => {
+    const { encode, decode } = tokenizer;
+    for (const codec of [undefined, { size: V, encode }, { size: V, decode }])
+      await expect(model.sample(codec as never)).rejects.toMatchObject({
+        code: "E_CONFIG",
+        message: `sample: expected a tokenizer with size, encode and decode, got ${codec ? "an object" : "undefined"}`,
+      });
+    const other = { size: V, encode: () => Uint32Array.of(V), decode: () => "" };
+    await expect(model.sample(other, { prompt: "a" })).rejects.toMatchObject({
+      code: "E_DATA",
+      message: expect.stringContaining(`sample: the prompt: token ${V} at 0 is not in the model's vocabulary of ${V}`),
+    });
+  });
+
+  it("begins with the first character where a tokenizer has no line break, or one that is no token", async () => {
+    const decode = (tokens: ArrayLike<number>): string => tokenizer.decode(tokens);
+    const texts = [];
+    for (const lineBreak of [[0], [], [V], [0.5]]) {
+      const encode = (text: string) => (text === "" ? [] : lineBreak) as never;
+      texts.push(await model.sample({ size: V, encode, decode }, { length: 20, temperature: 0 }));
+    }
+    expect(new Set(texts).size).toBe(1);
+    expect(texts[0]).toHaveLength(20);
+  });
+
+  it("says after how many characters the output is no number any more", async () => {
+    const { model: growing } = await makeModel({ cell: "rnn", nonlinearity: "relu" });
+    const weights = await growing.stateDict();
+    for (const values of Object.values(weights)) values.fill(0);
+    // h₁ = 1, h₂ = 1 + 10⁴, …: from the 79th on it is beyond float64.
+    weights["rnn.bias_ih_l0"]![0] = 1;
+    weights["rnn.weight_hh_l0"]![0] = 1e4;
+    growing.loadStateDict(weights);
+    for (const prompt of ["a", "abc", "jab ".repeat(10), "jab ".repeat(18)]) {
+      const texts: string[] = [];
+      const failing = growing.sample(tokenizer, { prompt, length: 200, temperature: 0, onText: (text) => texts.push(text) });
+      await expect(failing).rejects.toMatchObject({
+        code: "E_NAN_LOSS",
+        message:
+          "sample: after 79 characters the model's output is not finite; its parameters have grown too large or are not finite: " +
+          "take an earlier checkpoint, or train anew with a clip",
+      });
+      // Whole blocks that were drawn before are told.
+      expect(texts.join("")).toHaveLength(Math.max(0, 65 - prompt.length));
+    }
+    const length = 79 - 3;
+    expect(await growing.sample(tokenizer, { prompt: "abc", length: length, temperature: 0 })).toHaveLength(79);
+    growing.dispose();
+  });
+
+  it("records one plan, whose tensors have names", async () => {
+    const tensor = vi.spyOn(Recorder.prototype, "tensor");
+    const record = vi.spyOn(device, "record");
+    await model.sample(tokenizer, { prompt: "a", length: 100 });
+    expect(record.mock.calls.map(([name]) => name)).toEqual(["sample"]);
+    const names = tensor.mock.calls.map(([{ name }]) => name);
+    vi.restoreAllMocks();
+    expect(names).toEqual(expect.arrayContaining(["tokens", "forced", "settings", "logits", "state.h"]));
+    expect(names).not.toContain("");
   });
 });
