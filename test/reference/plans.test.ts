@@ -1,6 +1,6 @@
 // What plans ask of kernels, looked at command by command for both families of adapters: accesses within tensors, no
 // writes where a binding is read, WebGPU's rules of alignment and aliasing, every step and every row exactly once.
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import type { Tensors } from "../../src/kernels/cell.ts";
@@ -141,6 +141,20 @@ describe.each(FAMILIES)("on a %s adapter every access is within its tensor, and 
       expect(dx.every(Number.isFinite)).toBe(true);
     });
   }
+
+  it("the tensors of a step have names", async () => {
+    const tensor = vi.spyOn(Recorder.prototype, "tensor");
+    await step({ cell: "lstm", vocabSize: 13, numLayers: 2, dropout: 0.2 }, { valFraction: 0 });
+    const names = tensor.mock.calls.map(([{ name }]) => name);
+    tensor.mockRestore();
+    expect(names).toEqual(
+      expect.arrayContaining([
+        ...["inputs", "targets", "order", "starts", "logits", "rows", "input.x", "input.dX"],
+        ...["l0.dropped", "dOutput", "dOutput l0"],
+      ]),
+    );
+    expect(names).not.toContain("");
+  });
 
   it("a step whose gradients are sums of more than a thousand rows", async () => {
     const { seen } = await step({ cell: "rnn" }, { batchSize: 7, seqLen: 158, loss: "last", valFraction: 0 });
