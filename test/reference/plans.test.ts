@@ -142,11 +142,14 @@ describe.each(FAMILIES)("on a %s adapter every access is within its tensor, and 
     });
   }
 
-  it("the tensors of a step have names", async () => {
+  it("the tensors of a step have names, and integers are integers", async () => {
     const tensor = vi.spyOn(Recorder.prototype, "tensor");
     await step({ cell: "lstm", vocabSize: 13, numLayers: 2, dropout: 0.2 }, { valFraction: 0 });
-    const names = tensor.mock.calls.map(([{ name }]) => name);
+    const specs = tensor.mock.calls.map(([spec]) => spec);
+    const names = specs.map(({ name }) => name);
     tensor.mockRestore();
+    const integers = specs.flatMap(({ name, dtype }) => (dtype === "u32" ? [name] : []));
+    expect(integers).toEqual(expect.arrayContaining(["inputs", "targets", "order", "starts"]));
     expect(names).toEqual(
       expect.arrayContaining([
         ...["inputs", "targets", "order", "starts", "logits", "rows", "input.x", "input.dX"],

@@ -439,8 +439,11 @@ describe("sampling", async () => {
     const record = vi.spyOn(device, "record");
     await model.sample(tokenizer, { prompt: "a", length: 100 });
     expect(record.mock.calls.map(([name]) => name)).toEqual(["sample"]);
-    const names = tensor.mock.calls.map(([{ name }]) => name);
+    const specs = tensor.mock.calls.map(([spec]) => spec);
+    const names = specs.map(({ name }) => name);
     vi.restoreAllMocks();
+    const integers = specs.flatMap(({ name, dtype }) => (dtype === "u32" ? [name] : []));
+    expect(integers).toEqual(["tokens", "forced", "settings"]);
     expect(names).toEqual(expect.arrayContaining(["tokens", "forced", "settings", "logits", "state.h"]));
     expect(names).not.toContain("");
   });
