@@ -346,9 +346,27 @@ describe("plans of a layer", () => {
     expect(specs.flatMap(({ name, dtype }) => (dtype === "u32" ? [name] : []))).toEqual(["rng", ...orders]);
     expect(names).toEqual(
       expect.arrayContaining([
-        ...["x", "h0", "c0", "hN", "cN", "rng", "dOutput0", "dOutput1", "dx", "dh0", "dc0", "dhN 0", "dcN 3"],
+        "x",
+        "h0",
+        "c0",
+        "hN",
+        "cN",
+        "rng",
+        "dOutput0",
+        "dOutput1",
+        "dx",
+        "dh0",
+        "dc0",
+        "dhN 0",
+        "dcN 3",
         ...orders,
-        ...["l0_reverse.reversed", "l0.dropped", "l0_reverse.dropped", "dOutput l0", "dOutput l0_reverse", "dOutput", "dInput"],
+        "l0_reverse.reversed",
+        "l0.dropped",
+        "l0_reverse.dropped",
+        "dOutput l0",
+        "dOutput l0_reverse",
+        "dOutput",
+        "dInput",
       ]),
     );
     expect(names).not.toContain("");
