@@ -164,6 +164,20 @@ describe("sequences", () => {
     }
   });
 
+  it("are read from their own ends by the second direction, where sums of what came before are told by hand", async () => {
+    const sizes = { inputSize: 1, hiddenSize: 1, bidirectional: true, bias: false } as const;
+    const layer = Recurrent.create(device, { cell: "rnn", nonlinearity: "relu", ...sizes });
+    layer.loadStateDict(Object.fromEntries(layer.parameters.specs.map(({ name }) => [name, [1]])));
+    // Rows 1, 2, 3 and 10, 20.
+    const { output, hN } = await layer.forward([1, 10, 2, 20, 3, 7], { T: 3, B: 2, lengths: [3, 2] });
+    expect(Array.from(output)).toEqual([1, 6, 10, 30, 3, 5, 30, 20, 6, 3, 0, 0]);
+    expect(Array.from(hN)).toEqual([6, 30, 6, 30]);
+    // Of the first output of the second direction, which has read all; and of the last of the first.
+    const { dx } = await layer.backward([0, 2, 0, 3, 0, 0, 0, 0, 5, 0, 0, 0]);
+    expect(Array.from(dx)).toEqual([7, 3, 7, 3, 7, 0]);
+    layer.dispose();
+  });
+
   it("ignore what stands past a row's end, even NaN", async () => {
     for (const form of Object.values(cells)) {
       const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, bidirectional: true });
