@@ -146,6 +146,11 @@ export interface UnitSums {
   readonly before: Readonly<Record<string, number>>;
 }
 
+/** The same, and what flows through the unit between its gates and states, such as products of them, by names for people. */
+export interface UnitFlow extends UnitSums {
+  readonly parts: Readonly<Record<string, number>>;
+}
+
 /** A recurrent cell; O: its own options, F: names of its forms. */
 export interface Cell<O = any, F extends string = string> {
   readonly options: { readonly [K in keyof O]-?: CellOption<O[K]> };
@@ -161,8 +166,8 @@ export interface Cell<O = any, F extends string = string> {
   record(recorder: Recorder, site: LayerSite<O>): CellLayer;
   /** One step of one row, plainly, from dense weights: the states after it, and the gates, each [H] by its name. */
   step(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): Readonly<Record<string, Float64Array>>;
-  /** What each unit's gates add up in such a step, where they are sums of what comes from the input and from the state. */
-  sums?(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): readonly UnitSums[];
+  /** What flows through each unit in such a step, where its gates are sums of what comes from the input and from the state. */
+  flow?(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): readonly UnitFlow[];
 }
 
 /** A tensor [..., G, H] with its units padded. */

@@ -18,9 +18,9 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
-import type { Cell } from "./cell.ts";
+import type { Cell, UnitFlow, UnitSums } from "./cell.ts";
 import { stepsOfGruResetBefore } from "./gru-reset-before.ts";
-import { steppedCell } from "./stepped-cell.ts";
+import { steppedCell, type UnitStep } from "./stepped-cell.ts";
 import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
 const forward = entry({
@@ -148,6 +148,13 @@ const shared = {
   forms: { gru: {}, "gru-reset-before": { resetAfter: false } },
 } as const;
 
+/** What flows through both forms. */
+const mixed = ({ input, before }: UnitSums, { gates: [, z, n] }: UnitStep): UnitFlow["parts"] => ({
+  "W x": input[2]!,
+  "z ⊙ h": z! * before.h!,
+  "(1 − z) ⊙ n": (1 - z!) * n!,
+});
+
 const after: GruCell = steppedCell({
   ...shared,
   saved: 4,
@@ -158,8 +165,13 @@ const after: GruCell = steppedCell({
     const n = Math.tanh(input[2]! + r * state[2]!);
     return { gates: [r, z, n], after: { h: (1 - z) * n + z * before.h! } };
   },
+  parts: (sums, step) => ({ ...mixed(sums, step), "U h": sums.state[2]!, "r ⊙ U h": step.gates[0]! * sums.state[2]! }),
 });
-const before: GruCell = steppedCell({ ...shared, ...stepsOfGruResetBefore });
+const before: GruCell = steppedCell({
+  ...shared,
+  ...stepsOfGruResetBefore,
+  parts: (sums, step) => ({ ...mixed(sums, step), "r ⊙ h": step.gates[0]! * sums.before.h!, "U (r ⊙ h)": sums.state[2]! }),
+});
 const formOf = ({ resetAfter }: GruOptions): GruCell => (resetAfter ? after : before);
 
 export const gruCell: GruCell = {
@@ -167,5 +179,5 @@ export const gruCell: GruCell = {
   costs: (config, inputSize) => formOf(config).costs(config, inputSize),
   record: (recorder, site) => formOf(site.config).record(recorder, site),
   step: (config, ...given) => formOf(config).step(config, ...given),
-  sums: (config, ...given) => formOf(config).sums!(config, ...given),
+  flow: (config, ...given) => formOf(config).flow!(config, ...given),
 };

@@ -137,4 +137,9 @@ export const lstmCell = steppedCell<LstmOptions, "lstm">({
     const c = f! * before.c! + i! * g!;
     return { gates: [i!, f!, g!, o!], after: { h: o! * Math.tanh(c), c } };
   },
+  parts: ({ before }, { gates: [i, f, g], after }) => ({
+    "f ⊙ c": f! * before.c!,
+    "i ⊙ g": i! * g!,
+    "tanh c": Math.tanh(after.c!),
+  }),
 });

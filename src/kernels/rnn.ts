@@ -110,4 +110,10 @@ export const rnnCell = steppedCell<RnnOptions, "rnn" | "rnn-relu">({
     const a = input[0]! + state[0]!;
     return { gates: [a], after: { h: nonlinearity === "relu" ? Math.max(a, 0) : Math.tanh(a) } };
   },
+  parts: ({ input: [x], state: [h] }, { gates: [a], after }, { nonlinearity }) => ({
+    "W x": x!,
+    "U h": h!,
+    a: a!,
+    [`${nonlinearity} a`]: after.h!,
+  }),
 });

@@ -15,6 +15,7 @@ import {
   type LayerGradients,
   type LayerSite,
   type ParameterSpec,
+  type UnitFlow,
   type UnitSums,
   type Values,
 } from "./cell.ts";
@@ -50,10 +51,14 @@ export interface SteppedSpec<O, F extends string = string> {
   /** Values to begin from for a gate's bias. */
   readonly gateBias?: (config: O) => { readonly gate: number; readonly value: number } | undefined;
   /** One unit's step: its gates by number, and its states after it by name. The first gate makes gatedH, if there is one. */
-  readonly unit: (
-    sums: UnitSums,
-    config: O,
-  ) => { readonly gates: readonly number[]; readonly after: Readonly<Record<string, number>> };
+  readonly unit: (sums: UnitSums, config: O) => UnitStep;
+  /** What there is between the gates and the states, for who looks inside. */
+  readonly parts?: (sums: UnitSums, step: UnitStep, config: O) => UnitFlow["parts"];
+}
+
+export interface UnitStep {
+  readonly gates: readonly number[];
+  readonly after: Readonly<Record<string, number>>;
 }
 
 /** Up to this many units a GPU streams the recurrent weights faster than it dispatches step by step. */
@@ -83,7 +88,11 @@ export function steppedCell<O extends Record<never, never>, F extends string>(sp
     }),
     record: (recorder, site) => recordLayer(recorder, spec, site, binds),
     step: (config, weights, x, before) => plainStep(spec, config, plainSums(spec, config, weights, x, before)),
-    sums: (config, weights, x, before) => plainSums(spec, config, weights, x, before),
+    flow: (config, weights, x, before) =>
+      plainSums(spec, config, weights, x, before).map((sums) => ({
+        ...sums,
+        parts: spec.parts?.(sums, spec.unit(sums, config), config) ?? {},
+      })),
   };
 }
 

@@ -28,7 +28,7 @@ import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/experiments
 import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/experiments/memory-training.ts";
 import { gradientByLag } from "../../src/lab/analysis/gradients.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
-import { gateSums, traceModel, type Trace } from "../../src/lab/analysis/trace.ts";
+import { flowOf, traceModel, type Trace } from "../../src/lab/analysis/trace.ts";
 import { followers, reportUnits } from "../../src/lab/analysis/units.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
 
@@ -705,7 +705,7 @@ describe("what the views show of a trained race", () => {
     await page.keyboard.press("ArrowRight");
     const gru = await traceModel(snapshots.GRU!, tokensShown);
     for (const name of ["r", "z", "n", "h"]) await expect.poll(() => box(name)).toBe(fixed(at(gru, name, 1), 2));
-    const sums = gateSums(snapshots.GRU!, tokensShown, gru)!;
+    const sums = flowOf(snapshots.GRU!, tokensShown, gru)!;
     const [w, u] = [sums.input[(3 + 2) * 32]!, sums.state[(3 + 2) * 32]!];
     expect([await box("W x"), await box("U h"), await box("r ⊙ U h")]).toEqual(
       [w, u, at(gru, "r", 1) * u].map((x) => fixed(x, 2)),
@@ -867,7 +867,7 @@ describe("what the views show of a trained race", () => {
     expect(await other.page.locator(".view").innerText()).toMatch(/These models have 2 layers; what is shown is the top one/);
     await show("one-step", other.page);
     expect(await other.page.locator('[data-box="h"]').textContent()).toBe(fixed(trace.values.h![24 * 20]!, 2));
-    const sums = gateSums(snapshot, tokenizer.encode(passageShown()), trace)!;
+    const sums = flowOf(snapshot, tokenizer.encode(passageShown()), trace)!;
     const [w, u] = [sums.input[24 * 20]!, sums.state[24 * 20]!];
     expect(await other.page.locator('[data-box="a"]').textContent()).toBe(fixed(w + u, 2));
     expect(await other.page.locator(".view").innerText()).toMatch(/what comes from the layer below/);

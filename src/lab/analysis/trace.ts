@@ -17,14 +17,17 @@ export interface Trace {
   readonly below: Float32Array | undefined;
   /** [T, V]: the probability of each character after each step. */
   readonly probabilities: Float32Array;
-  /** Where they were asked for, and the cell has such. */
-  readonly sums?: GateSums | undefined;
+  /** Where it was asked for, and the cell has such. */
+  readonly flow?: Flow | undefined;
 }
 
-/** [T, G·H]: what the top layer's gates add up, from the input and from the state before, biases included. */
-export interface GateSums {
+/** What flows through the top layer's units. */
+export interface Flow {
+  /** [T, G·H]: what their gates add up, from the input and from the state before, biases included. */
   readonly input: Float32Array;
   readonly state: Float32Array;
+  /** By name, [T, H]: what there is between gates and states. */
+  readonly parts: Readonly<Record<string, Float32Array>>;
 }
 
 /** Reads tokens from a zero state, on the model's own device. */
@@ -89,11 +92,11 @@ export const candidatesOf = ({ values, states }: Trace): readonly string[] =>
 export const topInputs = (model: Readable, tokens: ArrayLike<number>, { below }: Trace): Float32Array =>
   below ?? inputRows(model, tokens);
 
-/** What the top layer's gates add up; undefined for a cell whose gates are no such sums. */
-export function gateSums(model: Readable, tokens: ArrayLike<number>, trace: Trace): GateSums | undefined {
+/** Undefined for a cell whose gates are no sums of what comes from the input and from the state. */
+export function flowOf(model: Readable, tokens: ArrayLike<number>, trace: Trace): Flow | undefined {
   const { config } = model;
   const cell = cellOf(config);
-  if (!cell.sums) return undefined;
+  if (!cell.flow) return undefined;
   const { steps: T, units: H, values, states } = trace;
   const top = config.numLayers - 1;
   const own = Object.entries(layerWeights(model, top)).map(([name, weight]) => [name.replace(/_l0$/, ""), weight] as const);
@@ -104,11 +107,13 @@ export function gateSums(model: Readable, tokens: ArrayLike<number>, trace: Trac
     const before = states.map(
       (name) => [name, t > 0 ? values[name]!.subarray((t - 1) * H, t * H) : new Float32Array(H)] as const,
     );
-    return cell.sums!(config, weights, x.subarray(t * width, (t + 1) * width), Object.fromEntries(before));
+    return cell.flow!(config, weights, x.subarray(t * width, (t + 1) * width), Object.fromEntries(before));
   });
   const gather = (of: "input" | "state"): Float32Array =>
     Float32Array.from(rows.flatMap((units) => units[0]![of].flatMap((_, gate) => units.map((unit) => unit[of][gate]!))));
-  return { input: gather("input"), state: gather("state") };
+  const names = Object.keys(rows[0]![0]!.parts);
+  const parts = names.map((name) => [name, Float32Array.from(rows.flatMap((units) => units.map((unit) => unit.parts[name]!)))]);
+  return { input: gather("input"), state: gather("state"), parts: Object.fromEntries(parts) };
 }
 
 /** Of rows of V logits. */

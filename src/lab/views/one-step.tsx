@@ -1,144 +1,125 @@
-import type { LanguageModelConfig } from "../../models/config.ts";
 import { fixed } from "../format.ts";
 import { quoted } from "../draw/passage-text.tsx";
 import { ReadingText, UnitInput, useReading, Waiting } from "./reading.tsx";
 import { Scroll } from "../draw/scroll.tsx";
-import type { GateSums, Trace } from "../analysis/trace.ts";
+import type { Trace } from "../analysis/trace.ts";
 import type { View, ViewProps } from "./view.ts";
+
+/** Where a value stands, by its name: column and row, what it is in a word, and for a gate the function that squashes its sum. */
+type Place = readonly [name: string, column: number, row: number, note: string, squash?: string];
+interface Drawing {
+  /** What a cell must have besides what stands in the places. */
+  readonly needs?: string;
+  readonly places: readonly Place[];
+  /** "a > b, b > c". */
+  readonly wires: string;
+}
+
+const LSTM: Drawing = {
+  places: [
+    ["c before", 0, 0, "what it held"],
+    ["f", 1, 1, "keep?", "σ"],
+    ["f ⊙ c", 1, 0, "kept"],
+    ["g", 2, 2, "candidate", "tanh"],
+    ["i", 3, 1, "write?", "σ"],
+    ["i ⊙ g", 2, 1, "written"],
+    ["c", 2, 0, "what it holds"],
+    ["tanh c", 3, 0, "squashed"],
+    ["o", 4, 1, "show?", "σ"],
+    ["h", 4, 0, "what others see"],
+  ],
+  wires: "c before > f ⊙ c, f > f ⊙ c, f ⊙ c > c, i > i ⊙ g, g > i ⊙ g, i ⊙ g > c, c > tanh c, tanh c > h, o > h",
+};
+
+/** Of a GRU, but for the way of its reset gate. */
+const GRU: Drawing = {
+  places: [
+    ["h before", 0, 0, "what it held"],
+    ["z", 1, 1, "keep?", "σ"],
+    ["z ⊙ h", 1, 0, "kept"],
+    ["n", 2, 2, "candidate"],
+    ["W x", 2, 3, "from the input"],
+    ["(1 − z) ⊙ n", 2, 1, "written"],
+    ["h", 2, 0, "what it holds"],
+  ],
+  wires: "h before > z ⊙ h, z > z ⊙ h, z ⊙ h > h, W x > n, n > (1 − z) ⊙ n, z > (1 − z) ⊙ n, (1 − z) ⊙ n > h",
+};
+
+/** The one whose names a cell has is drawn. */
+const DRAWINGS: readonly Drawing[] = [
+  LSTM,
+  // The reset gate acts on what all units give, or on each of them before.
+  {
+    places: [...GRU.places, ["U h", 0, 2, "from all units"], ["r ⊙ U h", 1, 2, "let through"], ["r", 1, 3, "look back?", "σ"]],
+    wires: `${GRU.wires}, h before > U h, U h > r ⊙ U h, r > r ⊙ U h, r ⊙ U h > n`,
+  },
+  {
+    places: [
+      ...GRU.places,
+      ["r ⊙ h", 0, 2, "let through"],
+      ["U (r ⊙ h)", 1, 2, "from all units"],
+      ["r", 0, 3, "look back?", "σ"],
+    ],
+    wires: `${GRU.wires}, h before > r ⊙ h, r > r ⊙ h, r ⊙ h > U (r ⊙ h), U (r ⊙ h) > n`,
+  },
+  ...["tanh a", "relu a"].map((needs): Drawing => ({
+    needs,
+    places: [
+      ["W x", 0, 0, "from the input"],
+      ["h before", 0, 1, "its own, of all"],
+      ["U h", 1, 1, "from all units"],
+      ["a", 1, 0, "the sum"],
+      ["h", 2, 0, needs],
+    ],
+    wires: "W x > a, h before > U h, U h > a, a > h",
+  })),
+];
+
+/** Any other cell: what it held, each of its gates, and what it holds. */
+const plain = (gates: readonly string[], states: readonly string[]): Drawing => ({
+  places: [
+    [`${states[0]!} before`, 0, 0, "what it held"],
+    ...gates.map((name, i): Place => [name, 1 + (i % 3), 1 + Math.floor(i / 3), "gate", ""]),
+    ...states.map((name, i): Place => [name, 4 - (states.length - 1) + i, 0, "what it holds"]),
+  ],
+  wires: `${states[0]!} before > ${states[0]!}`,
+});
 
 interface Box {
   readonly name: string;
-  /** Column and row of the diagram. */
   readonly at: readonly [column: number, row: number];
   readonly value: number;
   readonly note: string;
-  /** What a gate adds up, and by which function it becomes the value. */
-  readonly from?: string | undefined;
+  /** "σ(0.3 − 1.2)": what a gate adds up, and by which function it becomes the value. */
+  readonly from: string | undefined;
 }
-interface Diagram {
-  readonly boxes: readonly Box[];
-  readonly wires: readonly (readonly [from: string, to: string])[];
-}
-
-/** What one unit has at one step: its gates and states by name, now and before, and what its gates add up. */
-type Step = ReturnType<typeof stepOf>;
-function stepOf({ values, sums, units }: Trace, config: LanguageModelConfig, t: number, unit: number) {
-  const gates = (sums?.input.length ?? 0) / values.h!.length;
-  const value = (name: string, step: number): number => (step < 0 ? 0 : values[name]![step * units + unit]!);
-  const sum = (of: keyof GateSums, gate: number): number => sums?.[of][(t * gates + gate) * units + unit] ?? 0;
-  return {
-    config,
-    sum,
-    at: (name: string): number => value(name, t),
-    before: (name: string): number => value(name, t - 1),
-    /** "σ(0.3 − 1.2)": a gate's sum in its squashing function. */
-    added(squash: string, gate: number): string | undefined {
-      const state = sum("state", gate);
-      return sums && `${squash}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
-    },
-  };
-}
-
-function lstmDiagram({ at, before, added }: Step): Diagram {
-  const [i, f, g, o] = [at("i"), at("f"), at("g"), at("o")];
-  return {
-    boxes: [
-      { name: "c before", at: [0, 0], value: before("c"), note: "what it held" },
-      { name: "f", at: [1, 1], value: f, note: "keep?", from: added("σ", 1) },
-      { name: "f ⊙ c", at: [1, 0], value: f * before("c"), note: "kept" },
-      { name: "g", at: [2, 2], value: g, note: "candidate", from: added("tanh", 2) },
-      { name: "i", at: [3, 1], value: i, note: "write?", from: added("σ", 0) },
-      { name: "i ⊙ g", at: [2, 1], value: i * g, note: "written" },
-      { name: "c", at: [2, 0], value: at("c"), note: "what it holds" },
-      { name: "tanh c", at: [3, 0], value: Math.tanh(at("c")), note: "squashed" },
-      { name: "o", at: [4, 1], value: o, note: "show?", from: added("σ", 3) },
-      { name: "h", at: [4, 0], value: at("h"), note: "what others see" },
-    ],
-    wires: wiresOf("c before > f ⊙ c, f > f ⊙ c, f ⊙ c > c, i > i ⊙ g, g > i ⊙ g, i ⊙ g > c, c > tanh c, tanh c > h, o > h"),
-  };
-}
-
-function gruDiagram({ at, before, sum, added, config }: Step): Diagram {
-  const [r, z, n] = [at("r"), at("z"), at("n")];
-  const [input, state] = [sum("input", 2), sum("state", 2)];
-  // The reset gate acts on what all units give, or on each of them before.
-  const path: Diagram = config.resetAfter
-    ? {
-        boxes: [
-          { name: "U h", at: [0, 2], value: state, note: "from all units" },
-          { name: "r ⊙ U h", at: [1, 2], value: r * state, note: "let through" },
-          { name: "r", at: [1, 3], value: r, note: "look back?", from: added("σ", 0) },
-        ],
-        wires: wiresOf("h before > U h, U h > r ⊙ U h, r > r ⊙ U h, r ⊙ U h > n"),
-      }
-    : {
-        boxes: [
-          { name: "r ⊙ h", at: [0, 2], value: r * before("h"), note: "let through" },
-          { name: "U (r ⊙ h)", at: [1, 2], value: state, note: "from all units" },
-          { name: "r", at: [0, 3], value: r, note: "look back?", from: added("σ", 0) },
-        ],
-        wires: wiresOf("h before > r ⊙ h, r > r ⊙ h, r ⊙ h > U (r ⊙ h), U (r ⊙ h) > n"),
-      };
-  return {
-    boxes: [
-      { name: "h before", at: [0, 0], value: before("h"), note: "what it held" },
-      { name: "z", at: [1, 1], value: z, note: "keep?", from: added("σ", 1) },
-      { name: "z ⊙ h", at: [1, 0], value: z * before("h"), note: "kept" },
-      { name: "n", at: [2, 2], value: n, note: "candidate" },
-      { name: "W x", at: [2, 3], value: input, note: "from the input" },
-      { name: "(1 − z) ⊙ n", at: [2, 1], value: (1 - z) * n, note: "written" },
-      { name: "h", at: [2, 0], value: at("h"), note: "what it holds" },
-      ...path.boxes,
-    ],
-    wires: [
-      ...wiresOf("h before > z ⊙ h, z > z ⊙ h, z ⊙ h > h, W x > n, n > (1 − z) ⊙ n, z > (1 − z) ⊙ n, (1 − z) ⊙ n > h"),
-      ...path.wires,
-    ],
-  };
-}
-
-const rnnDiagram = ({ at, before, sum, config }: Step): Diagram => ({
-  boxes: [
-    { name: "W x", at: [0, 0], value: sum("input", 0), note: "from the input" },
-    { name: "h before", at: [0, 1], value: before("h"), note: "its own, of all" },
-    { name: "U h", at: [1, 1], value: sum("state", 0), note: "from all units" },
-    { name: "a", at: [1, 0], value: sum("input", 0) + sum("state", 0), note: "the sum" },
-    { name: "h", at: [2, 0], value: at("h"), note: `${config.nonlinearity} a` },
-  ],
-  wires: wiresOf("W x > a, h before > U h, U h > a, a > h"),
-});
-
-/** Any other cell: what it held, each of its gates, and what it holds. */
-function plainDiagram({ at, before, added }: Step, gates: readonly string[], states: readonly string[]): Diagram {
-  const state = states[0]!;
-  return {
-    boxes: [
-      { name: `${state} before`, at: [0, 0], value: before(state), note: "what it held" },
-      ...gates.map((name, i): Box => ({
-        name,
-        at: [1 + (i % 3), 1 + Math.floor(i / 3)],
-        value: at(name),
-        note: "gate",
-        from: added("", i),
-      })),
-      ...states.map((name, i): Box => ({ name, at: [4 - (states.length - 1) + i, 0], value: at(name), note: "what it holds" })),
-    ],
-    wires: [[`${state} before`, state]],
-  };
-}
-
-/** Drawings by the gates that a cell has. */
-const DIAGRAMS: Readonly<Record<string, (step: Step) => Diagram>> = { ifgo: lstmDiagram, rzn: gruDiagram, "": rnnDiagram };
-
-/** "a > b, b > c" as pairs. */
-const wiresOf = (list: string): Diagram["wires"] => list.split(", ").map((wire) => wire.split(" > ") as [string, string]);
 
 /** What flows through one unit at one step: boxes with their values, and the wires between them. */
-function diagram(trace: Trace, config: LanguageModelConfig, t: number, unit: number): Diagram {
-  const names = Object.keys(trace.values);
-  const [gates, states] = [false, true].map((isState) => names.filter((name) => trace.states.includes(name) === isState));
-  const step = stepOf(trace, config, t, unit);
-  return (trace.sums && DIAGRAMS[gates!.join("")]?.(step)) ?? plainDiagram(step, gates!, states!);
+function diagram(trace: Trace, t: number, unit: number): { boxes: readonly Box[]; wires: readonly string[][] } {
+  const { values, states, units: H, flow } = trace;
+  const gates = Object.keys(values).filter((name) => !states.includes(name));
+  const known: Record<string, number> = {};
+  const parts = Object.entries({ ...flow?.parts, ...values });
+  for (const [name, history] of parts) known[name] = history[t * H + unit]!;
+  for (const name of states) known[`${name} before`] = t > 0 ? values[name]![(t - 1) * H + unit]! : 0;
+  const sum = (of: "input" | "state", gate: number): number => flow![of][(t * gates.length + gate) * H + unit]!;
+  const added = (squash: string, gate: number): string => {
+    const state = sum("state", gate);
+    return `${squash}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
+  };
+  const fits = ({ needs, places }: Drawing): boolean =>
+    places.every(([name]) => name in known) && (needs === undefined || needs in known);
+  const { places, wires } = DRAWINGS.find(fits) ?? plain(gates, states);
+  return {
+    boxes: places.map(([name, column, row, note, squash]) => ({
+      name,
+      at: [column, row],
+      value: known[name]!,
+      note,
+      from: flow && squash !== undefined ? added(squash, gates.indexOf(name)) : undefined,
+    })),
+    wires: wires.split(", ").map((wire) => wire.split(" > ")),
+  };
 }
 
 function Content(props: ViewProps) {
@@ -146,7 +127,7 @@ function Content(props: ViewProps) {
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
   const { trace, characters, position, unit, look } = reading;
   const { config } = props.snapshots[props.chosen]!;
-  const { boxes, wires } = diagram(trace, config, position, unit);
+  const { boxes, wires } = diagram(trace, position, unit);
   const words = boxes.map(({ name, value: number }) => `${name} ${fixed(number, 2)}`).join(", ");
   const rows = 1 + Math.max(...boxes.map(({ at: [, row] }) => row));
   return (

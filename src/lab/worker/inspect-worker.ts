@@ -8,7 +8,7 @@ import { gradientByLag } from "../analysis/gradients.ts";
 import { tryMemory } from "../experiments/memory-training.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { ofUntrained, readable } from "../analysis/snapshot.ts";
-import { gateSums, readModel, type Trace } from "../analysis/trace.ts";
+import { flowOf, readModel, type Trace } from "../analysis/trace.ts";
 import { reportUnits } from "../analysis/units.ts";
 
 /** Characters that are read of a longer text, at most. */
@@ -35,7 +35,7 @@ const inspector = {
   async trace(snapshot: ModelSnapshot, passage: string): Promise<Trace> {
     const tokens = tokenizerOf(snapshot).encode(passage);
     const trace = await readModel(snapshot, tokens);
-    return { ...trace, sums: gateSums(snapshot, tokens, trace) };
+    return { ...trace, flow: flowOf(snapshot, tokens, trace) };
   },
   /** Gradient norms by lag over a longer text: of the model as it is, and untrained. */
   async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number) {
