@@ -12,6 +12,7 @@ import { differences } from "../../src/runtime/verify.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { indrnn, indrnnCell } from "../cells/indrnn.ts";
+import { mgu } from "../cells/mgu.ts";
 import { ugrnn } from "../cells/ugrnn.ts";
 import { testDevice } from "./device.ts";
 
@@ -24,7 +25,9 @@ beforeAll(async () => {
 });
 afterAll(() => Object.values(devices).forEach((device) => device.dispose()));
 
-const entries: readonly Entry[] = [...Object.values(indrnn), ...Object.values(ugrnn)].map((entry) => entry as unknown as Entry);
+const entries: readonly Entry[] = [...Object.values(indrnn), ...Object.values(ugrnn), ...Object.values(mgu)].map(
+  (entry) => entry as unknown as Entry,
+);
 it.each(entries.map((entry) => [`${entry.kernel}.${entry.name}`, entry] as const))(
   "%s equals its reference",
   async (_, entry) => {

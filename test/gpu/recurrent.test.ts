@@ -15,12 +15,14 @@ import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { mguCell } from "../cells/mgu.ts";
 import { ugrnnCell } from "../cells/ugrnn.ts";
 import { testDevice } from "./device.ts";
 
 // Cells that the library does not have: whatever is asked of all cells is asked of them too.
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
+afterAll(addCell("mgu", mguCell));
 
 let gpu: Device;
 let cpu: Device;

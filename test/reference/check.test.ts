@@ -75,9 +75,7 @@ describe("a device that computes rightly", () => {
       "probe: the norm of gradients of 1e+30",
       "probe: the norm of gradients of 1e-30",
       "probe: workgroup memory and barriers",
-      ...["rnn", "rnn-relu", "rnn-one-hot", "gru", "gru-reset-before", "lstm"].flatMap((cell) =>
-        ["all", "last"].map((loss) => `gradients: ${cell}, loss on ${loss} steps`),
-      ),
+      ...Object.keys(CHECKED_CELLS).flatMap((cell) => ["all", "last"].map((loss) => `gradients: ${cell}, loss on ${loss} steps`)),
     ]);
     for (const { part, error, tensor, detail } of report.results) {
       // Rounding of float32, which is there and small.

@@ -9,6 +9,7 @@ import { compareWithDifferences, worstTensor } from "../../src/training/check/co
 import { makePassHarness, type PassHarness, type PassSizes } from "../../src/training/check/harness.ts";
 import { BREAKAGES } from "../../src/training/check/sabotage.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { mguCell } from "../cells/mgu.ts";
 import { ugrnnCell } from "../cells/ugrnn.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
@@ -16,6 +17,7 @@ afterAll(() => device.dispose());
 // Cells that the library does not have: whatever is asked of all cells is asked of them too.
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
+afterAll(addCell("mgu", mguCell));
 
 const small = { vocabSize: 7, embeddingSize: 3, hiddenSize: 5 };
 const configOf = (options: Partial<LanguageModelConfig>): LanguageModelConfig => languageModelConfig({ ...small, ...options });

@@ -9,6 +9,7 @@ import { openDevice } from "../../src/runtime/open.ts";
 import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { mguCell } from "../cells/mgu.ts";
 import { ugrnnCell } from "../cells/ugrnn.ts";
 import { randomWords } from "./oracle.ts";
 
@@ -17,6 +18,7 @@ afterAll(() => device.dispose());
 // Cells that the library does not have: whatever is asked of all cells is asked of them too.
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
+afterAll(addCell("mgu", mguCell));
 
 const random = (length: number, stream: number, scale = 1): Float64Array =>
   Float64Array.from({ length }, (_, i) => scale * (2 * fraction(randomWord(3, stream, i, 77)) - 1));
