@@ -411,7 +411,7 @@ it("a cell's own kind of state is asked for in its own sizes", async () => {
   layer.dispose();
   remove();
   expect(() => Recurrent.create(device, { cell: "matrix" as never, inputSize: 2, hiddenSize: 3 })).toThrow(
-    'Recurrent: cell must be one of rnn, gru, lstm, indrnn, ugrnn, got "matrix"',
+    'Recurrent: cell must be one of rnn, gru, lstm, indrnn, ugrnn, mgu, got "matrix"',
   );
 });
 
