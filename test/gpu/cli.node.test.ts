@@ -1,9 +1,10 @@
-// The command line on WebGPU, as a process of its own.
+// The command line on WebGPU, as a process of its own, and how Node opens a device.
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, expect, it } from "vitest";
+import { openNodeDevice } from "../../src/runtime/node.ts";
 
 const CLI = resolve("dist/cli.js");
 const folder = mkdtempSync(join(tmpdir(), "gatewise-gpu-cli-"));
@@ -97,4 +98,14 @@ it("doctor finds this adapter and its gradients right", () => {
   expect(status).toBe(0);
   const { findings } = JSON.parse(stdout);
   expect(findings.find((f: any) => f.name === "gradients")).toMatchObject({ ok: true });
+});
+
+it("a store of tunings that the caller gives goes before the files of the user's cache", async () => {
+  const asked: string[] = [];
+  const tuningStore = { load: (name: string) => void asked.push(name), save: () => {} };
+  const device = await openNodeDevice({ prefer: "webgpu", tuningStore, tuning: "on" });
+  const record = () => device.record("small", (r) => r.clear(r.tensor({ name: "x", shape: [4] })));
+  await (await record()).run();
+  expect(asked).toEqual([expect.stringMatching(/^tuning-/)]);
+  device.dispose();
 });

@@ -221,6 +221,21 @@ describe("train", () => {
     expect((await train("--resume", "b/checkpoint-5.safetensors", "--steps", "6")).err).toContain("run:    b, from step 5\n");
   });
 
+  it("keeps nobody from a run of which it trains a branch", async () => {
+    await train(...TINY, ...QUIET, "--steps", "1", "--out", "root");
+    const branch = train("--resume", "root", "--steps", "40", "--out", "branch");
+    const locks = new Set<string>();
+    const ended = vi.fn();
+    void branch.finally(ended);
+    while (ended.mock.calls.length === 0) {
+      const held = ["root", "branch"].filter((folder) => existsSync(`${folder}/run.lock`));
+      if (held.includes("branch")) locks.add(held.join());
+      await new Promise((done) => setTimeout(done, 1));
+    }
+    await branch;
+    expect(locks).toContain("branch");
+  });
+
   it("resumed takes what the run had, and changes what is typed alone", async () => {
     await train(...TINY, ...QUIET, "--steps", "2", "--lr", "0.01", "--clip", "0.5", "--seed", "9", "--out", "had");
     const { out } = await train("--resume", "had", "--steps", "4", "--clip", "2", "--json");

@@ -317,3 +317,14 @@ describe("workgroups", () => {
     }
   });
 });
+
+it("many short plans, one after another, let timers in on the CPU device", async () => {
+  const device = new CpuDevice("float32");
+  const plan = await device.record("short", (r) => r.clear(r.tensor({ name: "x", shape: [4] })));
+  const heard = vi.fn();
+  setTimeout(heard);
+  const begin = performance.now();
+  while (heard.mock.calls.length === 0 && performance.now() - begin < 2000) await plan.run();
+  expect(heard).toHaveBeenCalledOnce();
+  device.dispose();
+});

@@ -49,6 +49,14 @@ async function goOn(bytes: Uint8Array, steps: number, overrides: TrainerOptions 
   return { bytes: result, notices, rates, moved: bias(result) - bias(bytes), trainer };
 }
 
+it("an option that is given as undefined is that of the checkpoint, as one that is left out", async () => {
+  const bytes = await begin(1, { learningRate: 0.0625, clip: 0.5 });
+  const nothing = { learningRate: undefined, clip: undefined, tokenizer: undefined } as unknown as TrainerOptions;
+  const { bytes: after, rates } = await goOn(bytes, 1, nothing);
+  expect(rates).toEqual([0.0625]);
+  expect(loadCheckpoint(after).training!.options).toMatchObject({ learningRate: 0.0625, clip: 0.5 });
+});
+
 describe("with another optimizer", () => {
   it("the first step is that of fresh moments: Adam's mean is not taken for SGD's momentum", async () => {
     const adam = await begin(3, { optimizer: "adam", learningRate: 0.01 });

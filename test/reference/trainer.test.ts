@@ -378,6 +378,18 @@ describe("a trainer", () => {
 });
 
 describe("a run that is aborted", () => {
+  it("when all its steps are done is done", async () => {
+    const trainer = makeTrainer({ logInterval: 1 });
+    const controller = new AbortController();
+    const reasons: string[] = [];
+    for await (const event of trainer.run({ maxSteps: 3, signal: controller.signal })) {
+      if (event.event === "step" && event.step === 3) controller.abort();
+      if (event.event === "end") reasons.push(event.reason);
+    }
+    expect(reasons).toEqual(["done"]);
+    trainer.dispose();
+  });
+
   const eventsOf = async (trainer: Trainer, maxSteps: number, signal: AbortSignal): Promise<TrainingEvent[]> => {
     const events: TrainingEvent[] = [];
     for await (const event of trainer.run({ maxSteps, signal })) events.push(event);

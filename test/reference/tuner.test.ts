@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { defineKernel, entry, type Entry, type Variant } from "../../src/runtime/kernel.ts";
+import type { Recorder } from "../../src/runtime/recorder.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
 import { hash, type TuningStore } from "../../src/runtime/tuning-memory.ts";
 import { makeFakeDevice, type FakeDevice, type FakeOptions } from "./fake-gpu.ts";
@@ -171,6 +172,29 @@ describe("the tuner rejects", () => {
     }
   });
 
+  it("the preferred one too, though nothing else is faster than nothing", async () => {
+    const { device, run } = await open(
+      memory(),
+      {},
+      when((count) => count === 5, 0.1),
+    );
+    await run(racing([taking("preferred and wrong", 5), taking("slow", 100)]));
+    expect(device.tuner!.results.get(KEY)).toMatchObject({ chosen: "slow", preferred: "preferred and wrong" });
+  });
+
+  it("one that gives NaN at the real shape", async () => {
+    const { device, run } = await open(
+      memory(),
+      {},
+      when((count) => count === COUNT, NaN),
+    );
+    await run(racing(variants));
+    expect(device.tuner!.results.get(KEY)).toMatchObject({
+      chosen: "fast",
+      rejected: { wrong: expect.stringContaining("at the real shape: relative L2 NaN") },
+    });
+  });
+
   it("no variant for the rounding of another order", async () => {
     const { device, run } = await open(
       memory(),
@@ -256,6 +280,33 @@ describe("the tuner remembers", () => {
       { choices: new Map([[KEY, "slow"]]) },
     );
     expect([plan.choices.get(KEY), settled.told.length]).toEqual(["slow", 0]);
+  });
+
+  it("less than what a plan is given: a resumed run takes its checkpoint's", async () => {
+    const store = memory();
+    await (await open(store)).run(racing(variants));
+    const { device } = await open(store);
+    const build = (r: Recorder): void => {
+      const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+      r.dispatch(racing(variants), { x, y }, { count: COUNT });
+    };
+    expect((await device.record("plan", build)).choices.get(KEY)).toBe("fast");
+    expect((await device.record("plan", build, { choices: new Map([[KEY, "slow"]]) })).choices.get(KEY)).toBe("slow");
+  });
+
+  it("what it found last where the store has another", async () => {
+    const store = memory();
+    await (await open(store)).run(racing(variants));
+    const changed = [taking("slow", 100), taking("fast", 200)];
+    await (await open(store, { tuning: "again" })).run(racing(changed));
+    const next = await open(store);
+    expect((await next.run(racing(changed))).get(KEY)).toBe("slow");
+    expect(next.told).toEqual([]);
+    const third = [taking("slow", 100), taking("fast", 10)];
+    await (await open(store)).run(racing(third));
+    const last = await open(store);
+    expect((await last.run(racing(third))).get(KEY)).toBe("fast");
+    expect(last.told).toEqual([]);
   });
 
   it("nothing when it is to tune again, and nothing of other shaders", async () => {

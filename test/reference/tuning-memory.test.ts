@@ -140,6 +140,15 @@ describe("what the tuner remembers", () => {
     expect([...third.choices.keys()].sort()).toEqual(["a", "b", "c"]);
   });
 
+  it("keeps what was measured last where the store has another", async () => {
+    const store = texts();
+    await memoryOf(store).remember("a", tuned("fast"));
+    await memoryOf(store).remember("a", tuned("slow"));
+    const third = memoryOf(store);
+    await third.load();
+    expect(third.choices.get("a")!.chosen).toBe("slow");
+  });
+
   it("forgets all of it when told so, but not what is found from then on", async () => {
     const store = texts(await kept());
     const memory = memoryOf(store, true);

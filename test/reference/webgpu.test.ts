@@ -373,6 +373,20 @@ describe("tensors", () => {
     expect(reported).toEqual([]);
   });
 
+  it("keep at most 16 buffers for reads to come, however many were read at once", async () => {
+    const { device, fake } = await open();
+    const [x] = tensors(device, "x") as [Tensor];
+    device.write(x, Float32Array.of(1, 2, 3, 4));
+    const values = await Promise.all(Array.from({ length: 40 }, () => device.read(x)));
+    for (const each of values) expect(Array.from(each)).toEqual([1, 2, 3, 4]);
+    const kept = fake.buffers.filter(({ state, label }) => label !== "x" && state !== "destroyed").length;
+    expect(kept).toBeGreaterThan(0);
+    expect(kept).toBeLessThanOrEqual(16);
+    expect(device.memory().buffers).toBe(1 + kept);
+    (device as WebGpuDevice).dropReadbacks();
+    expect(device.memory()).toEqual({ buffers: 1, bytes: 16 });
+  });
+
   it("are counted while they are there, and destroyed once, by their own device only", async () => {
     const [{ device, fake }, other] = [await open(), await open()];
     const [x, y] = tensors(device, "x", "y") as [Tensor, Tensor];
