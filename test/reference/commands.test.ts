@@ -444,6 +444,15 @@ describe("check", () => {
       return { passed: all.every(({ passed }) => passed), device: "some GPU", seconds: 75, results: all };
     });
 
+  it("says which damaged checkpoint it passes over, and checks the one before", async () => {
+    await train(...TINY, ...QUIET, "--steps", "2", "--checkpoint-every", "1", "--out", "halved");
+    writeFileSync("halved/checkpoint-2.safetensors", "half");
+    answer(results.slice(0, 1));
+    const { code, err } = await gatewise("check", "--model", "halved");
+    expect(code).toBe(0);
+    expect(err).toMatch(/^warning: halved\/checkpoint-2\.safetensors: .*; using halved\/checkpoint-1\.safetensors instead$/m);
+  });
+
   it("prints a line for each check under its part, exits with 6 where one failed and 0 where none did", async () => {
     answer(results);
     const { code, out, err } = await gatewise("check");
