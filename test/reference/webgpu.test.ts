@@ -347,6 +347,15 @@ describe("what the device says of its adapter", () => {
   });
 });
 
+it("the CPU device that stands in for one that is not there computes as it was asked to", async () => {
+  for (const precision of ["float32", "float64"] as const) {
+    const device = await openDevice({ prefer: "auto", gpu: undefined, precision });
+    expect(device.description).toBe(`CPU ${precision}`);
+    expect(device.fallbackReason).toMatch(/WebGPU/);
+    device.dispose();
+  }
+});
+
 describe("tensors", () => {
   it("take and give every kind of numbers, at their place in what they share", async () => {
     const { device, reported } = await open();
