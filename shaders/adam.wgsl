@@ -2,6 +2,7 @@
 
 struct Params {
   count: u32, // of vec4s
+  decayed: u32, // of these, from the first on
   decoupled: u32, // weight decay: AdamW's; else Adam's
   oneMinusBeta1: f32,
   oneMinusBeta2: f32,
@@ -28,12 +29,13 @@ fn update(
     return;
   }
   let learningRate = schedule[0];
+  let decay = select(0.0, params.weightDecay, i < params.decayed);
   var p = parameters[i];
   var g = gradients[i] * metrics[3];
   if (params.decoupled != 0u) {
-    p *= 1.0 - learningRate * params.weightDecay;
+    p *= 1.0 - learningRate * decay;
   } else {
-    g += params.weightDecay * p;
+    g += decay * p;
   }
   g = squarable(g);
   let first = (1.0 - params.oneMinusBeta1) * m[i] + params.oneMinusBeta1 * g;

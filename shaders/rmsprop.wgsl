@@ -2,6 +2,7 @@
 
 struct Params {
   count: u32, // of vec4s
+  decayed: u32, // of these, from the first on
   oneMinusAlpha: f32,
   epsilon: f32,
   weightDecay: f32,
@@ -25,7 +26,8 @@ fn update(
     return;
   }
   let p = parameters[i];
-  let g = squarable(gradients[i] * metrics[3] + params.weightDecay * p);
+  let decay = select(0.0, params.weightDecay, i < params.decayed);
+  let g = squarable(gradients[i] * metrics[3] + decay * p);
   let second = (1.0 - params.oneMinusAlpha) * v[i] + params.oneMinusAlpha * g * g;
   v[i] = second;
   parameters[i] = p - schedule[0] * g / (sqrt(second) + params.epsilon);

@@ -2,6 +2,7 @@
 
 struct Params {
   count: u32, // of vec4s
+  decayed: u32, // of these, from the first on
   momentum: f32,
   weightDecay: f32,
 }
@@ -24,7 +25,8 @@ fn update(
     return;
   }
   let p = parameters[i];
-  let next = params.momentum * m[i] + (gradients[i] * metrics[3] + params.weightDecay * p);
+  let decay = select(0.0, params.weightDecay, i < params.decayed);
+  let next = params.momentum * m[i] + (gradients[i] * metrics[3] + decay * p);
   m[i] = next;
   parameters[i] = p - schedule[0] * next;
 }

@@ -126,7 +126,15 @@ export function kernelBenchmarks(most = 2e9): readonly KernelBenchmark[] {
             schedule: r.tensor({ name: "schedule", shape: [4] }),
             metrics: r.tensor({ name: "metrics", shape: [8] }),
           },
-          { count: 2 ** 18, decoupled: 0, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001, epsilon: 1e-8, weightDecay: 0 },
+          {
+            count: 2 ** 18,
+            decayed: 2 ** 18,
+            decoupled: 0,
+            oneMinusBeta1: 0.1,
+            oneMinusBeta2: 0.001,
+            epsilon: 1e-8,
+            weightDecay: 0,
+          },
         );
       },
     },

@@ -10,6 +10,7 @@ const update = entry({
   // 1 − β, not β: in f32 the difference of 1 and 0.999 keeps too few digits.
   params: {
     count: "u32",
+    decayed: "u32",
     decoupled: "u32",
     oneMinusBeta1: "f32",
     oneMinusBeta2: "f32",
@@ -27,16 +28,17 @@ const update = entry({
   workgroups: ({ count }) => linearWorkgroups(count, OPTIMIZER_ITEMS),
   work: ({ count }) => 60 * count,
   reference({ parameters, gradients, m, v, schedule, metrics }, params) {
-    const { count, decoupled, oneMinusBeta1, oneMinusBeta2, epsilon, weightDecay } = params;
+    const { count, decayed, decoupled, oneMinusBeta1, oneMinusBeta2, epsilon, weightDecay } = params;
     if (metrics[METRIC.skipped]! > 0) return;
     const learningRate = schedule[SCHEDULE.learningRate]!;
     const correction1 = schedule[SCHEDULE.biasCorrection1]!;
     const correction2 = Math.sqrt(schedule[SCHEDULE.biasCorrection2]!);
     for (let i = 0; i < 4 * count; i++) {
+      const decay = i < 4 * decayed ? weightDecay : 0;
       let g = gradients[i]! * metrics[METRIC.factor]!;
       let p = parameters[i]!;
-      if (decoupled) p *= 1 - learningRate * weightDecay;
-      else g += weightDecay * p;
+      if (decoupled) p *= 1 - learningRate * decay;
+      else g += decay * p;
       g = squarable(g);
       m[i] = (1 - oneMinusBeta1) * m[i]! + oneMinusBeta1 * g;
       v[i] = (1 - oneMinusBeta2) * v[i]! + oneMinusBeta2 * g * g;

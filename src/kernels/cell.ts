@@ -20,8 +20,11 @@ export interface CellConfig {
 export interface CellOption<T = unknown> {
   /** undefined, where the option only says what weights begin from. */
   readonly fallback: T;
-  /** What it may be; any number, if left out. */
+  /** What it may be: one of these, or an integer from the first to the second; any number, if left out. */
   readonly values?: readonly T[];
+  readonly range?: readonly [least: number, most: number];
+  /** Stands only in configurations of the cells that have it; others have the fallback too. */
+  readonly own?: true;
   /** On the command line: the flag, what it says, and the values' words there if they are not themselves. */
   readonly flags: string;
   readonly help: string;
@@ -29,11 +32,14 @@ export interface CellOption<T = unknown> {
 }
 
 export type Initializer =
-  | { readonly kind: "normal" }
+  /** A deviation of 1, if left out. */
+  | { readonly kind: "normal"; readonly deviation?: number }
   /** `constant`: a value for a part of them, such as a gate's, after the others were drawn. */
   | { readonly kind: "uniform"; readonly bound: number; readonly constant?: { from: number; to: number; value: number } }
   /** Each square block orthogonal (Saxe et al. 2014). */
-  | { readonly kind: "orthogonal" };
+  | { readonly kind: "orthogonal" }
+  /** Element i, made of a number u from [0, 1) or of i alone. */
+  | { readonly kind: "drawn"; readonly from: (u: number, i: number) => number };
 
 export interface ParameterSpec {
   readonly name: string;
@@ -42,6 +48,8 @@ export interface ParameterSpec {
   /** The same values as they lie on the device: gates as an axis of their own, axes padded as kernels want them. */
   readonly tensor: TensorSpec;
   readonly initializer: Initializer;
+  /** false: weight decay leaves it alone. */
+  readonly decay?: false;
 }
 
 /** Something that is carried from step to step, of one row: "h", [H]. */
@@ -79,6 +87,8 @@ export interface LayerInput {
 
 /** Where rows of unequal length end: row indices as tensors, in the layer's own order. */
 export interface RowEnds {
+  /** u32 [B]: the steps of each row. */
+  readonly lengths: Tensor;
   /** u32 [B]: the row of each final state in a history [T + 1, B]. */
   readonly finalHistory: Tensor;
   /** u32 [B]: the row of each last output among [T, B]. */
@@ -158,6 +168,10 @@ export interface Cell<O = any, F extends string = string> {
   readonly forms: Readonly<Record<F, Partial<O>>>;
   /** Of the gates that it keeps, in their order. */
   readonly gates: readonly string[];
+  /** Whether f16 has nothing to stand for in it. */
+  readonly onlyF32?: true;
+  /** Given, language models put it in a block: what its parameters are called there, where they are called otherwise. */
+  readonly block?: { readonly names: Readonly<Record<string, string>> };
   /** h, its output, comes first. */
   states(config: CellConfig & O): readonly StateSpec[];
   /** Of one layer. `input` is the shape of an input row: [in], or [2, H] above two directions, whose halves are padded apart. */

@@ -11,7 +11,7 @@ export const squarable = (g: number): number => Math.max(-(2 ** 62), Math.min(2 
 /** vec4s that a workgroup covers. */
 export const OPTIMIZER_ITEMS = 64;
 
-/** Cases with each set of hyperparameters; `moments` names the optimizer's own tensors. */
+/** Cases with each set of hyperparameters, the last parameters of the larger ones without decay; `moments` names the optimizer's own tensors. */
 export function optimizerCases(
   hyperparameters: readonly Readonly<Record<string, number>>[],
   moments: readonly string[],
@@ -26,7 +26,7 @@ export function optimizerCases(
   return hyperparameters.flatMap((each) =>
     steps.map(({ count, factor, skipped }) => ({
       name: `${count} vec4, factor ${factor}${skipped ? ", skipped" : ""}, ${JSON.stringify(each)}`,
-      params: { count, ...each },
+      params: { count, decayed: count > 3 ? count - 2 : count, ...each },
       tensors: {
         parameters: { shape: [4 * count] },
         // The first gradients are zero, as those of the padding are.

@@ -7,14 +7,15 @@ import { METRIC } from "./reduce.ts";
 
 const update = entry({
   // 1 − α, not α: in f32 the difference of 1 and 0.99 keeps too few digits.
-  params: { count: "u32", oneMinusAlpha: "f32", epsilon: "f32", weightDecay: "f32" },
+  params: { count: "u32", decayed: "u32", oneMinusAlpha: "f32", epsilon: "f32", weightDecay: "f32" },
   bindings: { parameters: "read_write", gradients: "read", v: "read_write", schedule: "read", metrics: "read" },
   workgroups: ({ count }) => linearWorkgroups(count, OPTIMIZER_ITEMS),
   work: ({ count }) => 40 * count,
-  reference({ parameters, gradients, v, schedule, metrics }, { count, oneMinusAlpha, epsilon, weightDecay }) {
+  reference({ parameters, gradients, v, schedule, metrics }, { count, decayed, oneMinusAlpha, epsilon, weightDecay }) {
     if (metrics[METRIC.skipped]! > 0) return;
     for (let i = 0; i < 4 * count; i++) {
-      const g = squarable(gradients[i]! * metrics[METRIC.factor]! + weightDecay * parameters[i]!);
+      const decay = i < 4 * decayed ? weightDecay : 0;
+      const g = squarable(gradients[i]! * metrics[METRIC.factor]! + decay * parameters[i]!);
       v[i] = (1 - oneMinusAlpha) * v[i]! + oneMinusAlpha * g * g;
       parameters[i]! -= (schedule[SCHEDULE.learningRate]! * g) / (Math.sqrt(v[i]!) + epsilon);
     }

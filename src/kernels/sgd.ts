@@ -6,14 +6,15 @@ import { optimizerCases, OPTIMIZER_ITEMS, SCHEDULE } from "./optimizers.ts";
 import { METRIC } from "./reduce.ts";
 
 const update = entry({
-  params: { count: "u32", momentum: "f32", weightDecay: "f32" },
+  params: { count: "u32", decayed: "u32", momentum: "f32", weightDecay: "f32" },
   bindings: { parameters: "read_write", gradients: "read", m: "read_write", schedule: "read", metrics: "read" },
   workgroups: ({ count }) => linearWorkgroups(count, OPTIMIZER_ITEMS),
   work: ({ count }) => 20 * count,
-  reference({ parameters, gradients, m, schedule, metrics }, { count, momentum, weightDecay }) {
+  reference({ parameters, gradients, m, schedule, metrics }, { count, decayed, momentum, weightDecay }) {
     if (metrics[METRIC.skipped]! > 0) return;
     for (let i = 0; i < 4 * count; i++) {
-      const g = gradients[i]! * metrics[METRIC.factor]! + weightDecay * parameters[i]!;
+      const decay = i < 4 * decayed ? weightDecay : 0;
+      const g = gradients[i]! * metrics[METRIC.factor]! + decay * parameters[i]!;
       m[i] = momentum * m[i]! + g;
       parameters[i]! -= schedule[SCHEDULE.learningRate]! * m[i]!;
     }

@@ -1,6 +1,6 @@
 // The table of recurrent cells. A new cell is a shader, a kernel file and an entry here; the command line, the tests
 // and the benches follow by themselves.
-import { checkNumber, checkOneOf, shown } from "../checks.ts";
+import { checkInteger, checkNumber, checkOneOf, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { Cell, CellOption } from "../kernels/cell.ts";
 import { gruCell } from "../kernels/gru.ts";
@@ -65,9 +65,10 @@ export const cellForms = (): Readonly<Record<string, CellForm>> =>
 
 /** @throws GatewiseError E_CONFIG for an option out of range, or other than its default where the cell does not have it */
 export function checkCellOptions(where: string, config: { readonly cell: CellName } & CellOptions): void {
-  for (const [name, { fallback, values }] of Object.entries<CellOption>(CELL_OPTIONS)) {
+  for (const [name, { fallback, values, range }] of Object.entries<CellOption>(CELL_OPTIONS)) {
     const value: unknown = config[name as keyof CellOptions];
     if (values) checkOneOf(where + name, value, values);
+    else if (range) value !== undefined && checkInteger(where + name, value as number, ...range);
     else if (value !== undefined) checkNumber(where + name, value as number, Number.isFinite, "a number");
     if (value === undefined || value === fallback || hasOption(config.cell, name)) continue;
     const having = CELL_NAMES.filter((cell) => hasOption(cell, name)).join(", ");

@@ -26,6 +26,12 @@ export function makeParameterSet(device: Device, label: string, specs: readonly 
   return { specs, flat, byName: Object.fromEntries(specs.map((spec, i) => [spec.name, flat.parts[i]!])), version: 0 };
 }
 
+/** How many elements weight decay acts on: those in front of the first parameter that it leaves alone. */
+export function decayedLength({ specs, flat }: ParameterSet): number {
+  const first = specs.findIndex(({ decay }) => decay === false);
+  return first < 0 ? flat.whole.length : flat.parts[first]!.offset;
+}
+
 /**
  * Checks that parameters fit into one tensor of the device, before any is made.
  *
@@ -76,6 +82,12 @@ export function initialValues({ shape, initializer }: ParameterSpec, seed: numbe
   switch (initializer.kind) {
     case "normal":
       fillNormal(values, seed, index);
+      if (initializer.deviation !== undefined) values.forEach((x, i) => (values[i] = x * initializer.deviation!));
+      break;
+    case "drawn":
+      // fillUniform gives [−½, ½).
+      fillUniform(values, 0.5, seed, index);
+      values.forEach((x, i) => (values[i] = initializer.from(x + 0.5, i)));
       break;
     case "uniform":
       fillUniform(values, initializer.bound, seed, index);

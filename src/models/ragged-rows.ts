@@ -17,6 +17,7 @@ export interface RowOrders extends RowEnds {
 export function makeOrders(recorder: Recorder, T: number, B: number): RowOrders {
   const u32 = (name: string, length: number): Tensor => recorder.tensor({ name, shape: [length], dtype: "u32" });
   return {
+    lengths: u32("lengths", B),
     reversed: u32("reversed", T * B),
     reversedOutput: u32("reversedOutput", T * B),
     finalHistory: u32("finalHistory", B),
@@ -34,6 +35,7 @@ export function writeOrders(device: Device, tensors: RowOrders, T: number, B: nu
     for (let t = 0; t < T; t++) reversed[t * B + b] = (t < length ? length - 1 - t : t) * B + b;
     if (length > 0) endsAt[(length - 1) * B + b] = b;
   });
+  device.write(tensors.lengths, Uint32Array.from(lengths));
   device.write(tensors.reversed, reversed);
   device.write(
     tensors.reversedOutput,

@@ -20,9 +20,21 @@ export interface UpdateTensors {
 /** m: running mean of the gradients, or SGD's momentum; v: running mean of their squares. */
 export type Moment = "m" | "v";
 
+interface UpdateOptions {
+  readonly weightDecay: number;
+  readonly momentum: number;
+  /** Which of the parameters decay: the first so many elements; all, if left out. */
+  readonly decayed?: number;
+}
+
+const sizesOf = ({ parameters }: UpdateTensors, { decayed = parameters.length }: UpdateOptions) => ({
+  count: parameters.length / 4,
+  decayed: decayed / 4,
+});
+
 interface Optimizer {
   readonly moments: readonly Moment[];
-  readonly record: (recorder: Recorder, tensors: UpdateTensors, options: { weightDecay: number; momentum: number }) => void;
+  readonly record: (recorder: Recorder, tensors: UpdateTensors, options: UpdateOptions) => void;
 }
 
 export const BETA1 = 0.9;
@@ -33,7 +45,7 @@ const ALPHA = 0.99;
 
 const recordAdam =
   (decoupled: 0 | 1): Optimizer["record"] =>
-  (recorder, t, { weightDecay }) =>
+  (recorder, t, options) =>
     recorder.dispatch(
       adam.update,
       {
@@ -45,12 +57,12 @@ const recordAdam =
         metrics: t.metrics,
       },
       {
-        count: t.parameters.length / 4,
+        ...sizesOf(t, options),
         decoupled,
         oneMinusBeta1: 1 - BETA1,
         oneMinusBeta2: 1 - BETA2,
         epsilon: EPSILON,
-        weightDecay,
+        weightDecay: options.weightDecay,
       },
     );
 
@@ -62,20 +74,20 @@ export const OPTIMIZERS = {
   /** Tieleman & Hinton 2012. */
   rmsprop: {
     moments: ["v"],
-    record: (recorder, t, { weightDecay }) =>
+    record: (recorder, t, options) =>
       recorder.dispatch(
         rmsprop.update,
         { parameters: t.parameters, gradients: t.gradients, v: t.moments.v!, schedule: t.schedule, metrics: t.metrics },
-        { count: t.parameters.length / 4, oneMinusAlpha: 1 - ALPHA, epsilon: EPSILON, weightDecay },
+        { ...sizesOf(t, options), oneMinusAlpha: 1 - ALPHA, epsilon: EPSILON, weightDecay: options.weightDecay },
       ),
   },
   sgd: {
     moments: ["m"],
-    record: (recorder, t, { weightDecay, momentum }) =>
+    record: (recorder, t, options) =>
       recorder.dispatch(
         sgd.update,
         { parameters: t.parameters, gradients: t.gradients, m: t.moments.m!, schedule: t.schedule, metrics: t.metrics },
-        { count: t.parameters.length / 4, momentum, weightDecay },
+        { ...sizesOf(t, options), momentum: options.momentum, weightDecay: options.weightDecay },
       ),
   },
 } as const satisfies Record<string, Optimizer>;
@@ -90,7 +102,7 @@ export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as readonly OptimizerName
 export function recordUpdate(
   recorder: Recorder,
   tensors: UpdateTensors & { readonly rows: Tensor },
-  options: { optimizer: OptimizerName; clip: number; weightDecay: number; momentum: number },
+  options: UpdateOptions & { readonly optimizer: OptimizerName; readonly clip: number },
 ): void {
   const { gradients, rows, metrics } = tensors;
   const N = rows.shape[0]!;

@@ -7,7 +7,7 @@ import { METRIC } from "../kernels/reduce.ts";
 import { checkModel, type LanguageModel } from "../models/language-model.ts";
 import type { Tensors } from "../kernels/cell.ts";
 import { makeState, recordPass, type PassInputs } from "../models/pass.ts";
-import { makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
+import { decayedLength, makeParameterSet, readStateDict, type ParameterSet, type StateDict } from "../models/parameters.ts";
 import type { Plan } from "../runtime/device.ts";
 import type { Choices, Recorder } from "../runtime/recorder.ts";
 import { sizeOf, type NumberArray, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
@@ -151,7 +151,7 @@ export class Trainer {
           metrics,
           rows: pass.rows,
         },
-        options,
+        { ...options, decayed: decayedLength(model.parameters) },
       );
       return { ...pass, host };
     };
