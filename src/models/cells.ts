@@ -68,7 +68,7 @@ export function checkCellOptions(where: string, config: { readonly cell: CellNam
   for (const [name, { fallback, values, range }] of Object.entries<CellOption>(CELL_OPTIONS)) {
     const value: unknown = config[name as keyof CellOptions];
     if (values) checkOneOf(where + name, value, values);
-    else if (range) value !== undefined && checkInteger(where + name, value as number, ...range);
+    else if (value !== undefined && range) checkInteger(where + name, value as number, ...range);
     else if (value !== undefined) checkNumber(where + name, value as number, Number.isFinite, "a number");
     if (value === undefined || value === fallback || hasOption(config.cell, name)) continue;
     const having = CELL_NAMES.filter((cell) => hasOption(cell, name)).join(", ");

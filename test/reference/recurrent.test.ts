@@ -357,7 +357,7 @@ describe("plans of a layer", () => {
     const specs = tensor.mock.calls.map(([spec]) => spec);
     const names = specs.map(({ name }) => name);
     tensor.mockRestore();
-    const orders = ["reversed", "reversedOutput", "finalHistory", "finalOutput", "endsAt", "empty"];
+    const orders = ["lengths", "reversed", "reversedOutput", "finalHistory", "finalOutput", "endsAt", "empty"];
     // A CPU has integers in floats as well; a GPU has not.
     expect(specs.flatMap(({ name, dtype }) => (dtype === "u32" ? [name] : []))).toEqual(["rng", ...orders]);
     expect(names).toEqual(
