@@ -29,6 +29,8 @@ export interface CellOption<T = unknown> {
   readonly flags: string;
   readonly help: string;
   readonly words?: readonly string[];
+  /** A value that lets the cell remember for longer from the start, where what it begins from by itself does not. */
+  readonly longMemory?: T;
 }
 
 export type Initializer =
@@ -122,7 +124,8 @@ export interface LayerSite<O = unknown> {
 export interface LayerGradients {
   /** Of h after each step, [T, B, H]; the layer may write to it. */
   readonly dOutput: Tensor;
-  readonly weights: Tensors;
+  /** None of the weights are computed, if left out. */
+  readonly weights?: Tensors | undefined;
   /** Of the input's parts. */
   readonly inputs: readonly Matrix[];
   /** Of the final states, [B, …] each, and of the initial ones; only with `ends`. */
@@ -161,6 +164,8 @@ export interface UnitFlow extends UnitSums {
   readonly parts: Readonly<Record<string, number>>;
 }
 
+export type Activation = "tanh" | "relu";
+
 /** A recurrent cell; O: its own options, F: names of its forms. */
 export interface Cell<O = any, F extends string = string> {
   readonly options: { readonly [K in keyof O]-?: CellOption<O[K]> };
@@ -172,6 +177,8 @@ export interface Cell<O = any, F extends string = string> {
   readonly onlyF32?: true;
   /** Given, language models put it in a block: what its parameters are called there, where they are called otherwise. */
   readonly block?: { readonly names: Readonly<Record<string, string>> };
+  /** The gate, or else the state, that an activation makes of a sum and that can saturate, if there is one. */
+  candidate?(config: CellConfig & O): { readonly name: string; readonly activation: Activation };
   /** h, its output, comes first. */
   states(config: CellConfig & O): readonly StateSpec[];
   /** Of one layer. `input` is the shape of an input row: [in], or [2, H] above two directions, whose halves are padded apart. */

@@ -146,6 +146,7 @@ const shared = {
     },
   },
   forms: { gru: {}, "gru-reset-before": { resetAfter: false } },
+  candidate: () => ({ name: "n", activation: "tanh" as const }),
 } as const;
 
 /** What flows through both forms. */

@@ -52,9 +52,9 @@ export function projectInput(recorder: Recorder, { name, T, B, config, weights, 
     steps(t, count) {
       if (!tokens) project(t * B, count * B);
     },
-    backward(back, dProjection, gradients) {
+    backward(back, dProjection, { weights: dWeights, inputs }) {
       let d: Matrix = { tensor: dProjection, rows: T * B, columns: width };
-      const dBias = gradients.weights.bias_ih;
+      const dBias = dWeights?.bias_ih;
       if (tokens) {
         // Token by token the gradients sum to the table's; what follows then works on V rows instead of T·B.
         const dTable = gateTensor(back, `${name}.dTable`, xProjection.shape);
@@ -63,17 +63,17 @@ export function projectInput(recorder: Recorder, { name, T, B, config, weights, 
         back.dispatch(embedding.backward, { order, starts, dY: dProjection, dWeight: dTable }, sizes);
         d = { tensor: dTable, rows: tokens.V, columns: width };
       }
-      if (parts.length === 0) {
+      if (parts.length === 0 && dWeights) {
         if (dBias) recordColumnSums(back, d, dBias);
         back.dispatch(
           transpose.forward,
-          { matrix: d.tensor, bias: d.tensor, out: gradients.weights.weight_ih! },
+          { matrix: d.tensor, bias: d.tensor, out: dWeights.weight_ih! },
           { rows: d.rows, columns: width, stride: width, mode: TRANSPOSE.plain },
         );
       }
       parts.forEach((x, i) => {
-        recordMatmul(back, "tn", d, x, inputWeights(gradients.weights, i), { rowSums: i === 0 ? dBias : undefined });
-        recordMatmul(back, "nn", d, inputWeights(weights, i), gradients.inputs[i]!);
+        if (dWeights) recordMatmul(back, "tn", d, x, inputWeights(dWeights, i), { rowSums: i === 0 ? dBias : undefined });
+        recordMatmul(back, "nn", d, inputWeights(weights, i), inputs[i]!);
       });
     },
   };

@@ -125,12 +125,18 @@ export const lstmCell = steppedCell<LstmOptions, "lstm">({
   saved: 4,
   states: ["h", "c"],
   options: {
-    forgetBias: { fallback: undefined, flags: "--forget-bias <x>", help: "LSTM: where the forget gate's bias starts" },
+    // Jozefowicz et al. 2015.
+    forgetBias: {
+      fallback: undefined,
+      flags: "--forget-bias <x>",
+      help: "LSTM: where the forget gate's bias starts",
+      longMemory: 1,
+    },
   },
   forms: { lstm: {} },
+  candidate: () => ({ name: "g", activation: "tanh" }),
   forward: [lstm.forward],
   backward: [lstm.backward],
-  // Gers et al. 2000; Jozefowicz et al. 2015.
   gateBias: ({ forgetBias }) => (forgetBias === undefined ? undefined : { gate: 1, value: forgetBias }),
   unit({ input, state, before }) {
     const [i, f, g, o] = input.map((x, gate) => (gate === 2 ? Math.tanh : sigmoid)(x + state[gate]!));

@@ -15,6 +15,7 @@ import {
   stepWorkgroups,
   unitTensor,
 } from "./recurrent.ts";
+import type { Activation } from "./cell.ts";
 import { steppedCell } from "./stepped-cell.ts";
 import { fewerSteps, overSteps, sequenceVariants, stepsFiles } from "./steps.ts";
 
@@ -86,7 +87,7 @@ export const rnn = defineKernel("rnn", source, { forward, backward }, [...recurr
 
 export interface RnnOptions {
   /** RNN: tanh, or relu. */
-  readonly nonlinearity: "tanh" | "relu";
+  readonly nonlinearity: Activation;
 }
 
 export const rnnCell = steppedCell<RnnOptions, "rnn" | "rnn-relu">({
@@ -103,6 +104,7 @@ export const rnnCell = steppedCell<RnnOptions, "rnn" | "rnn-relu">({
     },
   },
   forms: { rnn: {}, "rnn-relu": { nonlinearity: "relu" } },
+  candidate: ({ nonlinearity }) => ({ name: "h", activation: nonlinearity }),
   forward: [rnn.forward],
   backward: [rnn.backward],
   relu: ({ nonlinearity }) => nonlinearity === "relu",

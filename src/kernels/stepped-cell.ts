@@ -12,9 +12,9 @@ import {
   type CellConfig,
   type CellLayer,
   type Initializer,
-  type LayerGradients,
   type LayerSite,
   type ParameterSpec,
+  type Tensors,
   type UnitFlow,
   type UnitSums,
   type Values,
@@ -42,6 +42,7 @@ export interface SteppedSpec<O, F extends string = string> {
   readonly states: readonly string[];
   readonly options: Cell<O>["options"];
   readonly forms: Cell<O, F>["forms"];
+  readonly candidate?: NonNullable<Cell<O>["candidate"]>;
   readonly ofH?: number;
   /** The entry points of a step, in their order; where it is one, it can also do many steps. */
   readonly forward: readonly object[];
@@ -78,6 +79,7 @@ export function steppedCell<O extends Record<never, never>, F extends string>(sp
     options: spec.options,
     forms: spec.forms,
     gates: saved > 0 ? gates : [],
+    ...(spec.candidate && { candidate: spec.candidate }),
     states: ({ hiddenSize }) => states.map((name) => ({ name, shape: [hiddenSize] })),
     parameters: (config, input) => parameters(config, input, G, spec.gateBias?.(config)),
     costs: ({ hiddenSize: H }, inputSize) => ({
@@ -229,7 +231,7 @@ function recordLayer<O>(
         },
         end() {
           if (states) recordInitialStates();
-          recordRecurrentWeights(gradients.weights);
+          if (gradients.weights) recordRecurrentWeights(gradients.weights);
           projection.backward(back, dProjection, gradients);
         },
       };
@@ -252,7 +254,7 @@ function recordLayer<O>(
       }
 
       /** Records the gradients of W_hh, dGatesᵀ · h, or dGatesᵀ · gatedH for the gates that multiply that, and of b_hh. */
-      function recordRecurrentWeights({ weight_hh: dWeight, bias_hh: dBias }: LayerGradients["weights"]): void {
+      function recordRecurrentWeights({ weight_hh: dWeight, bias_hh: dBias }: Tensors): void {
         const d = (first: number, count: number): Matrix => ({
           tensor: dGates,
           rows: T * B,

@@ -85,9 +85,9 @@ export interface ForwardInputs {
   readonly x: Floats;
   /** The initial ones; zero where none are given. */
   readonly states: ByState<Floats>;
-  readonly lengths: readonly number[] | undefined;
+  readonly lengths?: readonly number[] | undefined;
   readonly training: boolean;
-  readonly signal: AbortSignal | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A backward call, copied. */
@@ -95,7 +95,7 @@ export interface BackwardInputs {
   readonly dOutput: Floats;
   /** Gradients of the final ones. */
   readonly states: ByState<Floats>;
-  readonly signal: AbortSignal | undefined;
+  readonly signal?: AbortSignal | undefined;
 }
 
 type Shape = readonly (readonly [letter: string, n: number])[];
@@ -108,7 +108,7 @@ function expectShape(where: string, values: ArrayLike<number>, shape: Shape): vo
 }
 
 /** What is given of states, by their names. */
-type ByState<V> = Readonly<Record<string, V | undefined>>;
+export type ByState<V> = Readonly<Record<string, V | undefined>>;
 
 const copyStates = (title: (name: string) => string, given: ByState<ArrayLike<number>>): ByState<Floats> =>
   Object.fromEntries(
@@ -194,7 +194,6 @@ export function stepInputs(config: RecurrentConfig, x: ArrayLike<number>, state:
     B,
     x: copyInput(where, config, 1, B, x),
     states: statesOf((name) => `${where}: ${name}`, config, B, { h, c }),
-    lengths: undefined,
     training: false,
     signal,
   };

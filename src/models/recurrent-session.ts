@@ -5,7 +5,7 @@ import type { Recorder } from "../runtime/recorder.ts";
 import { sizeOf, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 import type { ParameterSet } from "./parameters.ts";
 import { joinHalves, makeOrders, splitHalves, writeOrders, type RowOrders } from "./ragged-rows.ts";
-import type { BackwardInputs, BackwardResult, ForwardInputs, ForwardResult } from "./recurrent-calls.ts";
+import type { BackwardInputs, BackwardResult, ByState, ForwardInputs, ForwardResult } from "./recurrent-calls.ts";
 import type { RecurrentConfig } from "./recurrent-config.ts";
 import { directionsOf, makeStack, makeStates, type Stack } from "./stack.ts";
 
@@ -15,17 +15,23 @@ export interface Session {
   readonly B: number;
   readonly training: boolean;
   /** `counter` numbers the dropout masks. */
-  forward(inputs: ForwardInputs, counter: number): Promise<ForwardResult>;
-  backward(inputs: BackwardInputs): Promise<BackwardResult>;
+  forward(inputs: Omit<ForwardInputs, "T" | "B" | "training">, counter: number): Promise<SessionForward>;
+  backward(inputs: BackwardInputs): Promise<SessionBackward>;
   dispose(): void;
 }
+
+/** With the final states by name. */
+type SessionForward = Pick<ForwardResult, "output"> & { readonly states: ByState<Float32Array> };
+/** With the gradients of the initial states by name. */
+type SessionBackward = Pick<BackwardResult, "dx" | "gradients"> & { readonly states: ByState<Float32Array> };
 
 /** What a session needs of its layer. */
 export interface SessionOwner {
   readonly device: Device;
   readonly config: RecurrentConfig;
   readonly parameters: ParameterSet;
-  readonly gradients: ParameterSet;
+  /** Where backward puts the gradients of the parameters; they are not computed, if left out. */
+  readonly gradients?: ParameterSet | undefined;
   readonly seed: number;
 }
 
@@ -101,8 +107,8 @@ export async function makeSession(
   let lengths: readonly number[] = [];
   const io = { T, B, D, H };
   const read = (tensor: Tensor): Promise<Float32Array> => device.read(tensor) as Promise<Float32Array>;
-  const readStates = async (states: Tensors): Promise<Record<string, Float32Array>> =>
-    Object.fromEntries(await Promise.all(Object.entries(states).map(async ([name, t]) => [name, await read(t)] as const)));
+  const readAll = async (tensors: Tensors): Promise<Record<string, Float32Array>> =>
+    Object.fromEntries(await Promise.all(Object.entries(tensors).map(async ([name, t]) => [name, await read(t)] as const)));
   return {
     T,
     B,
@@ -119,8 +125,7 @@ export async function makeSession(
       const halves = await Promise.all(
         stack.outputs.map(async ({ tensor, firstRow = 0 }) => (await read(tensor)).subarray(firstRow * H)),
       );
-      const { h: hN, c: cN } = await readStates(final);
-      return { output: joinHalves(halves, io, lengths), hN: hN!, cN };
+      return { output: joinHalves(halves, io, lengths), states: await readAll(final) };
     },
     async backward({ dOutput, states, signal }) {
       backwardPlan ??= await device.record(`${config.cell} backward`, recordBackward, { signal });
@@ -134,13 +139,10 @@ export async function makeSession(
         }
       });
       await backwardPlan.run([], signal);
-      const values = await Promise.all(gradients.flat.parts.map(read));
-      const { h: dh0, c: dc0 } = await readStates(dInitial);
       return {
         dx: await read(dx),
-        dh0: dh0!,
-        dc0,
-        gradients: Object.fromEntries(gradients.specs.map(({ name }, i) => [name, values[i]!])),
+        states: await readAll(dInitial),
+        gradients: await readAll(gradients?.byName ?? {}),
       };
     },
     dispose() {

@@ -96,9 +96,9 @@ export class Recurrent {
       async () => {
         this.forwardVersion = undefined;
         const session = await this.sessionFor("session", inputs);
-        const result = await session.forward(inputs, this.seenTraining++);
+        const { output, states } = await session.forward(inputs, this.seenTraining++);
         this.forwardVersion = this.parameters.version;
-        return result;
+        return { output, hN: states.h!, cN: states.c };
       },
       inputs.signal,
     );
@@ -113,7 +113,10 @@ export class Recurrent {
     const inputsFor = backwardInputs(this.config, dOutput, finals);
     const work = async (): Promise<BackwardResult> => {
       const { session, forwardVersion, parameters } = this;
-      if (session && forwardVersion === parameters.version) return session.backward(inputsFor(session.T, session.B));
+      if (session && forwardVersion === parameters.version) {
+        const { dx, states, gradients } = await session.backward(inputsFor(session.T, session.B));
+        return { dx, dh0: states.h!, dc0: states.c, gradients };
+      }
       // Where the device is gone, that is why.
       await this.device.finish();
       throw new GatewiseError(
@@ -141,8 +144,8 @@ export class Recurrent {
       "Recurrent.step",
       async () => {
         const session = await this.sessionFor("stepSession", inputs);
-        const { output, hN, cN } = await session.forward(inputs, 0);
-        return { output, h: hN, c: cN };
+        const { output, states } = await session.forward(inputs, 0);
+        return { output, h: states.h!, c: states.c };
       },
       inputs.signal,
     );

@@ -62,7 +62,8 @@ export interface StackOptions {
 export interface StackGradients {
   /** Of the outputs of each direction, [T, B, H], in the text's order; they may be written to. */
   readonly dOutputs: readonly Tensor[];
-  readonly parameters: ParameterSet;
+  /** None of the parameters are computed, if left out. */
+  readonly parameters?: ParameterSet | undefined;
   /** Of the input's parts. */
   readonly inputs: readonly Matrix[];
   /** Of the final states, [B, …] for each layer and direction, and where those of the initial states go. */
@@ -172,7 +173,7 @@ export function makeStack(recorder: Recorder, options: StackOptions): Stack {
     if (second) recordGather(back, dOutput, orders!.reversed, dOwn);
     const pass = directions[index]!.layer.backward(back, {
       dOutput: dOwn,
-      weights: weightsOf(parameters, index),
+      weights: parameters && weightsOf(parameters, index),
       inputs: dInputs,
       states: states && { final: states.final[index]!, initial: rowsOf(states.initial, index) },
     });

@@ -145,6 +145,7 @@ export const indrnnCell: Cell<Record<never, never>> = {
   options: {},
   forms: { indrnn: {} },
   gates: [],
+  candidate: () => ({ name: "h", activation: "relu" }),
   states: ({ hiddenSize }) => [{ name: "h", shape: [hiddenSize] }],
   parameters({ hiddenSize: H, bias = true }, input) {
     const uniform: Initializer = { kind: "uniform", bound: 1 / Math.sqrt(H) };
@@ -196,7 +197,7 @@ export const indrnnCell: Cell<Record<never, never>> = {
           },
           end() {
             if (states) recordInitial(back, site, states.initial.h!, dH, states.final.h!);
-            recordColumnSums(back, { tensor: dU, rows: T * B, columns: H }, dWeights.weight_hh!);
+            if (dWeights) recordColumnSums(back, { tensor: dU, rows: T * B, columns: H }, dWeights.weight_hh!);
             projection.backward(back, dProjection, { weights: dWeights, inputs });
           },
         };

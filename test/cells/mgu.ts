@@ -54,5 +54,6 @@ export const mguCell = steppedCell({
   states: ["h"],
   options: {},
   forms: { mgu: {} },
+  candidate: () => ({ name: "n", activation: "tanh" }),
   ...stepsOfMgu,
 });

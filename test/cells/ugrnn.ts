@@ -149,6 +149,7 @@ export const ugrnnCell = steppedCell({
   states: ["h"],
   options: {},
   forms: { ugrnn: {} },
+  candidate: () => ({ name: "n", activation: "tanh" }),
   forward: [ugrnn.forward],
   backward: [ugrnn.backward],
   unit({ input, state, before }) {

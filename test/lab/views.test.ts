@@ -1,12 +1,13 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { randomWord } from "../../src/random.ts";
 import { createBatches } from "../../src/data/batches.ts";
 import { stripGutenberg } from "../../src/data/books.ts";
 import { addCell, cellForms, CELLS } from "../../src/models/cells.ts";
+import { LANGUAGE_MODEL_DEFAULTS } from "../../src/models/config.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 import {
   CharTokenizer,
@@ -132,6 +133,7 @@ afterAll(addCell("indrnn", indrnnCell));
 const FORMS: readonly (readonly [string, Partial<LanguageModelConfig>])[] = [
   ["one-hot RNN", { cell: "rnn", input: "one-hot" }],
   ...Object.entries(cellForms()),
+  ["LSTM with a forget bias of its own", { cell: "lstm", forgetBias: 1 }],
   ...Object.entries(cellForms()).map(([name, form]) => [`two layers of ${name}`, { ...form, numLayers: 2 }] as const),
 ];
 
@@ -480,6 +482,42 @@ describe("what the views compute", () => {
     for (const name of names) found.push((await broken(name)).diagnosis?.name);
     expect(found).toEqual(expected);
     expect(healthy.freedom.of).toBe("nonlinearity" in config ? "relu" : "tanh");
+  });
+
+  it("measures how far units can move by what the cell says can saturate, if anything can", async () => {
+    const told = Object.entries(cellForms()).map(([name, form]) => {
+      const config = { ...LANGUAGE_MODEL_DEFAULTS, vocabSize: 3, ...form };
+      return [name, CELLS[form.cell].candidate?.(config)];
+    });
+    expect(Object.fromEntries(told)).toMatchObject({
+      rnn: { name: "h", activation: "tanh" },
+      "rnn-relu": { name: "h", activation: "relu" },
+      gru: { name: "n", activation: "tanh" },
+      "gru-reset-before": { name: "n", activation: "tanh" },
+      lstm: { name: "g", activation: "tanh" },
+    });
+    const { freedom } = await breakModel(await snapshotOf({ cell: "indrnn" as never }), "healthy", tokenizer, book);
+    expect(freedom.of).toBe("relu");
+    // At the start about half of the units are above zero.
+    expect(freedom.before).toBeGreaterThan(0.3);
+    expect(freedom.before).toBeLessThan(0.7);
+    const { candidate: _, ...unbounded } = indrnnCell;
+    const remove = addCell("unbounded", unbounded);
+    const result = await breakModel(await snapshotOf({ cell: "unbounded" as never }), "healthy", tokenizer, book);
+    expect(result).toMatchObject({ freedom: { of: undefined, before: NaN, after: NaN }, diagnosis: undefined });
+    remove();
+  });
+
+  it("lets a cell remember for long from the start in the test of memory, if the cell says how", async () => {
+    const create = vi.spyOn(LanguageModel, "create").mockImplementation(() => {
+      throw new Error("enough");
+    });
+    for (const preset of ["lstm", "gru"] as const) await expect(tryMemory(preset, "recall", 2)).rejects.toThrow("enough");
+    const [lstm, gru] = create.mock.calls.map(([, options]) => options);
+    create.mockRestore();
+    expect(lstm).toMatchObject({ cell: "lstm", input: "embedding", forgetBias: 1 });
+    expect(gru).toMatchObject({ cell: "gru", input: "embedding" });
+    expect(gru!.forgetBias).toBeUndefined();
   });
 
   it("calls no training stuck that has nothing to learn", async () => {

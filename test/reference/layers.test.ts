@@ -2,7 +2,7 @@ import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join, relative } from "node:path/posix";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { CELL_NAMES, cellForms } from "../../src/models/cells.ts";
+import { CELL_NAMES, CELL_OPTIONS, cellForms } from "../../src/models/cells.ts";
 import { PRESET_NAMES } from "../../src/models/presets.ts";
 
 /**
@@ -183,6 +183,12 @@ function namingCells(files: Sources, names: readonly string[]): string[] {
   return Object.keys(files).filter((path) => asked.test(withoutComments(files[path]!)));
 }
 
+/** Files, outside the cells' own, that name an option which only some cells have. */
+function namingOptions(files: Sources, options: readonly string[]): string[] {
+  const named = new RegExp(`\\b(?:${options.join("|")})\\b`);
+  return Object.keys(files).filter((path) => !path.startsWith("src/kernels/") && named.test(withoutComments(files[path]!)));
+}
+
 /** Files of more than 400 lines that do not say why in their first comment. */
 const unexplained = (files: Sources): string[] =>
   Object.keys(files).filter((path) => {
@@ -208,6 +214,8 @@ const read = (extension: string): Sources =>
 const sources = read(".ts");
 const all: Sources = { ...sources, ...read(".tsx") };
 const names = [...new Set([...CELL_NAMES, ...PRESET_NAMES, ...Object.keys(cellForms())])];
+
+const options = Object.keys(CELL_OPTIONS);
 
 describe("the source tree", () => {
   test("has source files, or the tests below would pass over nothing", () => {
@@ -239,6 +247,11 @@ describe("the source tree", () => {
   test("asks nowhere which cell or preset it has before it, by its name", () => {
     expect(names).toEqual(expect.arrayContaining(["rnn", "gru", "lstm", "one-hot-rnn"]));
     expect(namingCells(all, names)).toEqual([]);
+  });
+
+  test("names options of a cell in the cell's own files only", () => {
+    expect(options).toEqual(expect.arrayContaining(["nonlinearity", "resetAfter", "forgetBias"]));
+    expect(namingOptions(all, options)).toEqual([]);
   });
 
   test("says in the head of every file of more than 400 lines why it is so long", () => {
@@ -332,6 +345,15 @@ describe("the checks themselves", () => {
     ['const DEFAULT = { cell: "lstm" }; // not cell === "lstm"', 0],
   ])("see in %s a question for a cell's name %d times", (source, times) => {
     expect(namingCells({ "src/models/a.ts": source }, names)).toHaveLength(times);
+  });
+
+  test.each([
+    ["src/lab/a.ts", "const of = config.nonlinearity;", 1],
+    ["src/models/a.ts", 'if (hasOption(cell, "forgetBias")) return;', 1],
+    ["src/kernels/a.ts", "const of = config.nonlinearity;", 0],
+    ["src/lab/a.ts", "const nonlinearityOf = 1; // config.nonlinearity", 0],
+  ])("see in %s, %s, an option of a cell %d times", (path, source, times) => {
+    expect(namingOptions({ [path]: source }, options)).toHaveLength(times);
   });
 
   test("see a long file that does not say why, and a variable without its value", () => {

@@ -1,7 +1,8 @@
 // The recurrent layer: its gradients against finite differences, its edges, and its errors.
 import { afterAll, describe, expect, it, vi } from "vitest";
-import { addCell, cellForms, cellOf } from "../../src/models/cells.ts";
+import { addCell, CELL_NAMES, cellForms, cellOf } from "../../src/models/cells.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
+import { makeSession } from "../../src/models/recurrent-session.ts";
 import { stackStates } from "../../src/models/stack.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
@@ -391,6 +392,33 @@ describe("plans of a layer", () => {
   });
 });
 
+it.each(Object.entries(cellForms()))(
+  "the weights' gradients are neither computed nor read where they have no place, and the others are the same: %s",
+  async (_name, form) => {
+    const layer = Recurrent.create(device, { ...form, inputSize: 3, hiddenSize: 5, numLayers: 2, bidirectional: true });
+    const [T, B] = [4, 2];
+    const [x, dOutput] = [random(T * B * 3, 1), random(T * B * 10, 2)];
+    const record = vi.spyOn(Recorder.prototype, "dispatch");
+    const read = vi.spyOn(device, "read");
+    await layer.forward(x, { T, B });
+    const { dx, dh0, dc0 } = await layer.backward(dOutput);
+    const whole = [record.mock.calls.length, read.mock.calls.length];
+    const { config, parameters, seed } = layer;
+    const session = await makeSession({ device, config, parameters, seed }, { T, B, training: false });
+    await session.forward({ x, states: {} }, 0);
+    const found = await session.backward({ dOutput, states: {} });
+    const [dispatches, reads] = [record.mock.calls.length - whole[0]!, read.mock.calls.length - whole[1]!];
+    record.mockRestore();
+    read.mockRestore();
+    expect(found).toEqual({ dx, states: dc0 ? { h: dh0, c: dc0 } : { h: dh0 }, gradients: {} });
+    // A product for each matrix and a sum for each of the other parameters, of all layers and directions, at least.
+    expect(whole[0]! - dispatches).toBeGreaterThanOrEqual(4 * 2);
+    expect(whole[1]! - reads).toBe(parameters.specs.length);
+    session.dispose();
+    layer.dispose();
+  },
+);
+
 it("a layer whose gradients find no place takes none", () => {
   const own = new CpuDevice();
   const { flatTensors } = own;
@@ -411,7 +439,7 @@ it("a cell's own kind of state is asked for in its own sizes", async () => {
   layer.dispose();
   remove();
   expect(() => Recurrent.create(device, { cell: "matrix" as never, inputSize: 2, hiddenSize: 3 })).toThrow(
-    'Recurrent: cell must be one of rnn, gru, lstm, indrnn, ugrnn, mgu, got "matrix"',
+    `Recurrent: cell must be one of ${CELL_NAMES.join(", ")}, got "matrix"`,
   );
 });
 

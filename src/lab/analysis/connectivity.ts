@@ -23,9 +23,9 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
   const dOutput = new Float32Array(T * H);
   dOutput.set(snapshot.stateDict["head.weight"]!.subarray(guess * H, (guess + 1) * H), (T - 1) * H);
   const { dx } = await onReference(async (device) => {
-    const layers = layersOf(device, snapshot);
-    await layers.forward(x, { T, B: 1 });
-    return layers.backward(dOutput);
+    const layers = await layersOf(device, snapshot, T, 1);
+    await layers.forward({ x, states: {} }, 0);
+    return layers.backward({ dOutput, states: {} });
   });
   const width = x.length / T;
   const influence = Float32Array.from({ length: T }, (_, t) => Math.hypot(...dx.subarray(t * width, (t + 1) * width)));

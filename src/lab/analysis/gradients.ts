@@ -1,5 +1,7 @@
 // How far back gradients reach, by the library's own steps backward.
 import { GatewiseError } from "../../errors.ts";
+import type { BackwardInputs } from "../../models/recurrent-calls.ts";
+import type { NumberArray } from "../../runtime/tensor.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { inputSizeOf, layersOf, onReference } from "./reference.ts";
 import { readModel, topInputs } from "./trace.ts";
@@ -28,15 +30,15 @@ export async function gradientByLag(
     Float32Array.from({ length: count * width }, (_, i) => rows[(ends[Math.floor(i / width)]! - back) * width + (i % width)]!);
   const means = new Float64Array(lags + 1);
   await onReference(async (device) => {
-    const layer = layersOf(device, snapshot, top);
-    let finals: Readonly<Record<string, Float32Array>> = { dhN: lossGradients(snapshot, tokens, trace.probabilities, ends) };
-    means[0] = meanNorm(finals.dhN!, H);
+    const layer = await layersOf(device, snapshot, 1, count, top);
+    const dOutput = new Float32Array(count * H);
+    let d: BackwardInputs["states"] = { h: lossGradients(snapshot, tokens, trace.probabilities, ends) };
+    means[0] = meanNorm(d.h!, H);
     for (let lag = 1; lag <= lags; lag++) {
-      const initial = states.map((name) => [`${name}0`, before(values[name]!, H, lag)]);
-      await layer.forward(before(x, inputSizeOf(snapshot, top), lag - 1), { T: 1, B: count, ...Object.fromEntries(initial) });
-      const result = (await layer.backward(new Float32Array(count * H), finals)) as unknown as Record<string, Float32Array>;
-      finals = Object.fromEntries(states.map((name) => [`d${name}N`, result[`d${name}0`]!]));
-      means[lag] = meanNorm(finals.dhN!, H);
+      const initial = states.map((name) => [name, before(values[name]!, H, lag)]);
+      await layer.forward({ x: before(x, inputSizeOf(snapshot, top), lag - 1), states: Object.fromEntries(initial) }, 0);
+      ({ states: d } = await layer.backward({ dOutput, states: d }));
+      means[lag] = meanNorm(d.h!, H);
     }
   });
   return means;
@@ -61,7 +63,7 @@ function lossGradients(
 }
 
 /** Of rows of H numbers. */
-function meanNorm(rows: Float32Array, H: number): number {
+function meanNorm(rows: NumberArray, H: number): number {
   const count = rows.length / H;
   return (
     Array.from({ length: count }, (_, b) => Math.hypot(...rows.subarray(b * H, (b + 1) * H))).reduce((a, b) => a + b, 0) / count

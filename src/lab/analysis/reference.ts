@@ -1,6 +1,10 @@
 // The library's float64 device, on which models are looked into: what its kernels compute is what cells are.
-import { CELL_OPTIONS } from "../../models/cells.ts";
-import { Recurrent } from "../../models/recurrent.ts";
+import { given } from "../../checks.ts";
+import { CELL_DEFAULTS, type ComputedOptions } from "../../models/cells.ts";
+import { PREFIX } from "../../models/config.ts";
+import { makeParameterSet, writeStateDict } from "../../models/parameters.ts";
+import { recurrentConfig, recurrentSpecs } from "../../models/recurrent-config.ts";
+import { makeSession, type Session } from "../../models/recurrent-session.ts";
 import type { Device } from "../../runtime/device.ts";
 import { openDevice } from "../../runtime/open.ts";
 import type { ModelSnapshot } from "../protocol.ts";
@@ -24,21 +28,22 @@ export const inputSizeOf = ({ config }: Readable, l = 0): number =>
 
 /** The weights of layers from number `first` on, by the names of a layer on any input. */
 export function layerWeights({ stateDict }: Readable, first: number): Readonly<Record<string, Float32Array>> {
-  const named = Object.entries(stateDict).map(([name, values]) => ({ parts: /^rnn\.(\w+)_l(\d+)$/.exec(name), values }));
-  const own = named.filter(({ parts }) => parts !== null && Number(parts[2]) >= first);
-  return Object.fromEntries(own.map(({ parts, values }) => [`${parts![1]}_l${Number(parts![2]) - first}`, values]));
+  const recurrent = Object.entries(stateDict).filter(([name]) => name.startsWith(PREFIX));
+  const named = recurrent.map(([name, values]) => ({ parts: /^(\w+)_l(\d+)$/.exec(name.slice(PREFIX.length))!, values }));
+  const own = named.filter(({ parts }) => Number(parts[2]) >= first);
+  return Object.fromEntries(own.map(({ parts, values }) => [`${parts[1]}_l${Number(parts[2]) - first}`, values]));
 }
 
-/** A model's layers from number `first` on, on any input. */
-export function layersOf(device: Device, model: Readable, first = 0): Recurrent {
-  const { cell, hiddenSize, numLayers, ...config } = model.config;
-  const options = Object.fromEntries(
-    (Object.keys(CELL_OPTIONS) as (keyof typeof CELL_OPTIONS)[]).map((name) => [name, config[name]]),
-  );
+/** A model's layers from number `first` on, over T steps of B rows of any input, without the gradients of their weights. */
+export async function layersOf(device: Device, model: Readable, T: number, B: number, first = 0): Promise<Session> {
+  const { cell, hiddenSize, numLayers, ...rest } = model.config;
+  const computed = Object.keys(given(CELL_DEFAULTS)) as (keyof ComputedOptions)[];
+  const options = Object.fromEntries(computed.map((name) => [name, rest[name]]));
   const inputSize = inputSizeOf(model, first);
-  const layers = Recurrent.create(device, { cell, inputSize, hiddenSize, numLayers: numLayers - first, ...options });
-  layers.loadStateDict(layerWeights(model, first));
-  return layers;
+  const { config, seed } = recurrentConfig({ cell, inputSize, hiddenSize, numLayers: numLayers - first, ...options });
+  const parameters = makeParameterSet(device, cell, recurrentSpecs(config));
+  writeStateDict(device, parameters, layerWeights(model, first))();
+  return makeSession({ device, config, parameters, seed }, { T, B, training: false });
 }
 
 /** What the first layer reads of tokens, [T, in]: rows of the embedding, or one-hot. */

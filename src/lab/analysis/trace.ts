@@ -84,10 +84,6 @@ export async function readModel(snapshot: Readable, tokens: ArrayLike<number>): 
   return trace;
 }
 
-/** The gates that are no part of something, from 0 to 1, but may be negative: candidates. */
-export const candidatesOf = ({ values, states }: Trace): readonly string[] =>
-  Object.keys(values).filter((name) => !states.includes(name) && values[name]!.some((value) => value < 0));
-
 /** [T, in]: what the top layer reads. */
 export const topInputs = (model: Readable, tokens: ArrayLike<number>, { below }: Trace): Float32Array =>
   below ?? inputRows(model, tokens);

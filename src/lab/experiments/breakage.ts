@@ -1,12 +1,15 @@
 // What becomes of a small model that is trained badly, and what is wrong with it, named by what it does. In the inspector's worker.
 import type { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
+import type { Activation } from "../../kernels/cell.ts";
+import { cellOf } from "../../models/cells.ts";
+import { PREFIX } from "../../models/config.ts";
 import { LanguageModel } from "../../models/language-model.ts";
 import { openDevice } from "../../runtime/open.ts";
 import { Trainer, type TrainerOptions } from "../../training/trainer.ts";
 import { fixed } from "../format.ts";
 import type { ModelSnapshot } from "../protocol.ts";
-import { candidatesOf, readTokens, type Trace } from "../analysis/trace.ts";
+import { readTokens } from "../analysis/trace.ts";
 
 /** What differs from a sound training, and how many times as large the cell's initial weights are. */
 const BREAKAGES = {
@@ -30,8 +33,8 @@ export interface Breakdown {
   /** The loss of guessing every character alike, ln V, and of knowing only how often each one comes. */
   readonly guessing: number;
   readonly entropy: number;
-  /** How far the units can still move, before the first step and after the last. */
-  readonly freedom: { readonly of: "tanh" | "relu"; readonly before: number; readonly after: number };
+  /** How far the units can still move, before the first step and after the last; of nothing in a cell that cannot saturate. */
+  readonly freedom: { readonly of: Activation | undefined; readonly before: number; readonly after: number };
   /** What is wrong, in a word, and what to do; undefined if nothing is. */
   readonly diagnosis: Diagnosis | undefined;
 }
@@ -58,11 +61,14 @@ export async function breakModel(
     const state = await model.stateDict();
     const scaled = Object.entries(state).map(([key, values]) => [
       key,
-      key.startsWith("rnn.") ? values.map((x) => x * scale) : values,
+      key.startsWith(PREFIX) ? values.map((x) => x * scale) : values,
     ]);
     model.loadStateDict(Object.fromEntries(scaled));
-    const of = config.nonlinearity;
-    const measure = async (): Promise<number> => freedomOf(await readTokens(model, tokens.subarray(0, 200)), of);
+    const candidate = cellOf(config).candidate?.(config);
+    const measure = async (): Promise<number> => {
+      const { values } = await readTokens(model, tokens.subarray(0, 200));
+      return candidate ? freedomOf(values[candidate.name]!, candidate.activation) : NaN;
+    };
     const before = await measure();
     const options: TrainerOptions = {
       batchSize: 6,
@@ -84,7 +90,7 @@ export async function breakModel(
       losses,
       guessing: Math.log(tokenizer.size),
       entropy: entropyOf(tokens),
-      freedom: { of, before, after: await measure() },
+      freedom: { of: candidate?.activation, before, after: await measure() },
     };
     return { ...seen, diagnosis: diagnose(seen, failure) };
   } finally {
@@ -93,11 +99,9 @@ export async function breakModel(
 }
 
 /** The mean slope of the tanhs, 1 − tanh²: near 0 every unit is pinned. Of relu, whose slope is 0 or 1, the part of units at 1. */
-function freedomOf(trace: Trace, of: "tanh" | "relu"): number {
-  // A gated state is a product; its candidate is what saturates.
-  const squashed = trace.values[candidatesOf(trace)[0] ?? "h"]!;
+function freedomOf(values: Float32Array, of: Activation): number {
   const slope = of === "relu" ? (x: number) => Number(x > 0) : (x: number) => 1 - x * x;
-  return squashed.reduce((sum, x) => sum + slope(x), 0) / squashed.length;
+  return values.reduce((sum, x) => sum + slope(x), 0) / values.length;
 }
 
 /** In nats: the loss of a guess that knows how often each character comes, and nothing else. */

@@ -1,7 +1,7 @@
 // Trains small models on the tasks of memory. One model of a kind goes from a lag to twice the lag and takes along what it
 // has learned: beginning with long lags, whether a model finds the way at all is a matter of luck.
 import { CharTokenizer } from "../../data/tokenizer.ts";
-import { hasOption } from "../../models/cells.ts";
+import { cellOf } from "../../models/cells.ts";
 import { PRESETS, type PresetName } from "../../models/presets.ts";
 import { LanguageModel } from "../../models/language-model.ts";
 import type { StateDict } from "../../models/parameters.ts";
@@ -49,14 +49,8 @@ export async function tryMemory(preset: PresetName, name: MemoryTaskName, lag: n
   const device = await openDevice({ prefer: "cpu" });
   try {
     const sizes = { vocabSize: tokenizer.size, hiddenSize: MEMORY_UNITS, embeddingSize: 8 };
-    const { cell, input } = PRESETS[preset];
-    const model = LanguageModel.create(device, {
-      cell,
-      input,
-      ...sizes,
-      seed: 1,
-      ...(hasOption(cell, "forgetBias") && { forgetBias: 1 }),
-    });
+    const options = Object.entries(cellOf(PRESETS[preset]).options).map(([option, { longMemory }]) => [option, longMemory]);
+    const model = LanguageModel.create(device, { ...Object.fromEntries(options), ...PRESETS[preset], ...sizes, seed: 1 });
     if (from) model.loadStateDict(from);
     const trainer = Trainer.create(model, tokens, {
       batchSize: STREAMS,

@@ -85,11 +85,13 @@ function Outcome({ result }: { result: Result | undefined }) {
         </b>
         {diagnosis ? `: ${diagnosis.advice}.` : `: ${progress(result)}.`}
       </p>
-      <p class="small muted">
-        {freedom.of === "tanh"
-          ? `mean slope of its tanhs: ${freedom.before.toFixed(3)} at the start, ${freedom.after.toFixed(3)} at the end`
-          : `units above zero: ${(100 * freedom.before).toFixed(0)} % at the start, ${(100 * freedom.after).toFixed(0)} % at the end`}
-      </p>
+      {freedom.of && (
+        <p class="small muted">
+          {freedom.of === "tanh"
+            ? `mean slope of its tanhs: ${freedom.before.toFixed(3)} at the start, ${freedom.after.toFixed(3)} at the end`
+            : `units above zero: ${(100 * freedom.before).toFixed(0)} % at the start, ${(100 * freedom.after).toFixed(0)} % at the end`}
+        </p>
+      )}
     </>
   );
 }

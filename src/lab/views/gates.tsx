@@ -4,7 +4,7 @@ import { Select } from "../draw/forms.tsx";
 import { dark, paintHeatmap, type HeatKind } from "../draw/heatmap.ts";
 import { quoted } from "../draw/passage-text.tsx";
 import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "./reading.tsx";
-import { candidatesOf, type Trace } from "../analysis/trace.ts";
+import type { Trace } from "../analysis/trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const TITLES: Readonly<Record<string, string>> = {
@@ -19,9 +19,9 @@ const TITLES: Readonly<Record<string, string>> = {
   h: "h, state",
 };
 const titleOf = (name: string): string => TITLES[name] ?? name;
-/** Gates lie between 0 and 1; all else has a sign. */
-const kindOf = (trace: Trace, name: string): HeatKind =>
-  [...trace.states, ...candidatesOf(trace)].includes(name) ? "signed" : "part";
+/** Gates lie between 0 and 1; states and candidates have a sign. */
+const kindOf = ({ states, values }: Trace, name: string): HeatKind =>
+  states.includes(name) || values[name]!.some((value) => value < 0) ? "signed" : "part";
 const ORDERS = ["as they are", "by mean", "by how much they change"] as const;
 type Order = (typeof ORDERS)[number];
 
