@@ -16,7 +16,7 @@ if (kind === "webgpu" && !process.env.GATEWISE_BITS) {
   process.exit(spawnSync(process.execPath, process.argv.slice(1), { stdio: "inherit", env }).status ?? 1);
 }
 
-const { CharTokenizer, LanguageModel, Recurrent, saveCheckpoint, Trainer } = await import(
+const { CharTokenizer, CHECKED_CELLS, LanguageModel, Recurrent, saveCheckpoint, Trainer } = await import(
   pathToFileURL(resolve(folder, "index.js")).href
 );
 const { openNodeDevice } = await import(pathToFileURL(resolve(folder, "node.js")).href);
@@ -39,25 +39,30 @@ async function report(name, run) {
   console.log(`${hash(result)}  ${name}${"error" in result ? ` (${result.error})` : ""}`);
 }
 
-const CELLS = {
-  rnn: { cell: "rnn" },
-  "rnn relu": { cell: "rnn", nonlinearity: "relu" },
-  gru: { cell: "gru" },
-  "gru reset before": { cell: "gru", resetAfter: false },
-  lstm: { cell: "lstm" },
-};
+/** Every form of every cell. */
+const CELLS = Object.entries(CHECKED_CELLS).flatMap(([name, form]) =>
+  "input" in form ? [] : [/** @type {const} */ ([name.replaceAll("-", " "), form])],
+);
 
 /** @param {number} length @param {number} seed */
 const numbers = (length, seed) => Float32Array.from({ length }, (_, i) => Math.sin(1.7 * i * i + 12.9 * i + seed));
 
+/** @param {Record<string, any>} config */
+async function hasCellState(config) {
+  const layer = Recurrent.create(device, config);
+  const { c } = await layer.step(new Float32Array(config.inputSize), { B: 1 });
+  layer.dispose();
+  return c !== undefined;
+}
+
 /** @param {Record<string, any>} options @param {{ T: number, B: number, lengths?: number[], states?: boolean }} call */
 async function passes(options, { T, B, lengths, states }) {
   const layer = Recurrent.create(device, { inputSize: 3, hiddenSize: 5, seed: 3, ...options });
-  const { inputSize, hiddenSize: H, numLayers, bidirectional, cell, dropout } = layer.config;
+  const { inputSize, hiddenSize: H, numLayers, bidirectional, dropout } = layer.config;
   const D = bidirectional ? 2 : 1;
   /** @param {number} seed */
   const state = (seed) => (states ? numbers(numLayers * D * B * H, seed) : undefined);
-  const ofCell = cell === "lstm";
+  const ofCell = await hasCellState({ ...layer.config, bidirectional: false });
   const given = { T, B, lengths, training: dropout > 0, h0: state(2), ...(ofCell && { c0: state(3) }) };
   const results = { ...(await layer.forward(numbers(T * B * inputSize, 1), given)) };
   const finals = { dhN: state(5), ...(ofCell && { dcN: state(6) }) };
@@ -89,7 +94,7 @@ async function training(config, settings) {
   return results;
 }
 
-for (const [name, cell] of Object.entries(CELLS)) {
+for (const [name, cell] of CELLS) {
   for (const bidirectional of [false, true])
     for (const numLayers of [1, 3])
       for (const lengths of [undefined, [4, 0, 2]])
@@ -104,7 +109,9 @@ for (const [name, cell] of Object.entries(CELLS)) {
       passes({ ...cell, bidirectional, numLayers: 3, dropout: 0.4 }, { T: 4, B: 3, lengths: [4, 1, 3], states: true }),
     );
   await report(`Recurrent: ${name}, no bias`, () => passes({ ...cell, bias: false, numLayers: 2 }, { T: 4, B: 3 }));
-  await report(`Recurrent: ${name}, wide`, () => passes({ ...cell, hiddenSize: 70, inputSize: 9 }, { T: 6, B: 17, states: true }));
+  await report(`Recurrent: ${name}, wide`, () =>
+    passes({ ...cell, hiddenSize: 70, inputSize: 9 }, { T: 6, B: 17, states: true }),
+  );
   for (const input of ["embedding", "one-hot"]) {
     await report(`training: ${name}, ${input}`, () => training({ ...cell, input }, {}));
     await report(`training: ${name}, ${input}, three layers, dropout, last step, zero state`, () =>

@@ -121,7 +121,7 @@ export async function runBenchmarks(
   return report;
 }
 
-/** The four presets at each hidden size; the batch of char-rnn's usual sizes. */
+/** The presets at each hidden size; the batch of char-rnn's usual sizes. */
 const trainingSizes = (hidden: readonly number[]): readonly TrainingSizes[] =>
   hidden.flatMap((H) => PRESET_NAMES.map((preset): TrainingSizes => ({ preset, H, B: 64, T: 50 })));
 

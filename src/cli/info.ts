@@ -1,3 +1,4 @@
+import { CELL_OPTIONS, hasOption } from "../models/cells.ts";
 import { parameterCount } from "../models/config.ts";
 import { findCheckpoint } from "./files.ts";
 import { count, print, printJson, shown, warn } from "./progress.ts";
@@ -27,6 +28,7 @@ export async function info(path: string, { json }: { readonly json?: boolean }):
     [
       "model",
       Object.entries(config)
+        .filter(([key]) => !(key in CELL_OPTIONS) || hasOption(config.cell, key))
         .map(([key, value]) => `${key} ${String(value)}`)
         .join(" · "),
     ],

@@ -1,6 +1,8 @@
 // What the command line accepts, and the exit codes. Each command's work is in the file of its name.
 import { Command, CommanderError, Option } from "commander";
 import { GatewiseError, type ErrorCode } from "../errors.ts";
+import { CELL_NAMES } from "../models/cells.ts";
+import { PRESET_NAMES } from "../models/presets.ts";
 import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
 import { bench } from "./bench.ts";
 import { check } from "./check.ts";
@@ -47,7 +49,7 @@ const integer = (flags: string, least: number, help: string): Option => new Opti
 /** All commands; each hands over its work, which comes to an exit code. */
 export function makeProgram(run: (work: Promise<number>) => Promise<void>): Command {
   const program = new Command("gatewise")
-    .description("Trains recurrent networks (RNN, GRU, LSTM) on WebGPU")
+    .description(`Trains recurrent networks (${CELL_NAMES.join(", ").toUpperCase()}) on WebGPU`)
     .version(version())
     .exitOverride()
     .configureOutput({
@@ -110,7 +112,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .action((path: string, flags) => run(sample(path, flags)));
 
   addTrainingFlags(
-    command("compare", "train the four steps of the evolution on the same batches"),
+    command("compare", `train the steps of the evolution on the same batches: ${PRESET_NAMES.join(", ")}`),
     COMPARE_FLAGS,
     COMPARE_DEFAULTS,
   )
@@ -134,7 +136,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
 
   command("bench", "measure kernels, training steps, sampling and scaling on this device; without flags all but DeepBench")
     .option("--kernel <name>", "only the kernels whose name contains this")
-    .option("--train", "only training steps of the four presets")
+    .option("--train", "only training steps of the presets")
     .addOption(new Option("--hidden <sizes>", "their hidden sizes, such as 128,512").argParser(parseSizes))
     .option("--deepbench", "the training shapes of DeepBench, as far as they fit")
     .option("--sampling", "only writing text, character by character")

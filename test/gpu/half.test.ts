@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { lstm } from "../../src/kernels/lstm.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
+import { CELL_NAMES, type CellName } from "../../src/models/cells.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
@@ -28,7 +29,7 @@ const TEXT = "the quick brown fox jumps over the lazy dog and then it runs away 
 const characters = [...new Set(TEXT)];
 const tokens = Uint32Array.from(TEXT, (character) => characters.indexOf(character));
 
-async function losses(cell: "rnn" | "gru" | "lstm", precision: "f32" | "f16"): Promise<number[]> {
+async function losses(cell: CellName, precision: "f32" | "f16"): Promise<number[]> {
   const model = LanguageModel.create(device, {
     cell,
     precision,
@@ -73,7 +74,7 @@ describe("float16", () => {
     expect(await differences(device, broken, [each], broken.variants, true)).not.toEqual([]);
   });
 
-  test.each(["rnn", "gru", "lstm"] as const)("%s: a loss curve within a hundredth of float32's", async (cell) => {
+  test.each(CELL_NAMES)("%s: a loss curve within a hundredth of float32's", async (cell) => {
     const full = await losses(cell, "f32");
     expect(full.at(-1)!).toBeLessThan(0.8 * full[0]!);
     if (!hasHalf) return expect(losses(cell, "f16")).rejects.toMatchObject({ code: "E_CONFIG" });

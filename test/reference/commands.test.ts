@@ -339,6 +339,7 @@ describe("sample and info", () => {
       text: "2,120 characters",
     });
     expect(said.model).toMatch(/^cell lstm · input embedding · /);
+    expect(said.model).not.toMatch(/resetAfter|nonlinearity/);
     expect(said.training).toMatch(/batchSize 4 · seqLen 8 · optimizer adam/);
     const [, nats, bits] = /^validation loss (\d\.\d{4}) · (\d\.\d{3}) bits\/character$/.exec(said.best!)!;
     expect(Number(bits)).toBeCloseTo(Number(nats) / Math.LN2, 2);
@@ -354,13 +355,15 @@ describe("sample and info", () => {
     expect(json.characters.join("")).toBe(" ,;Iabefhimorstw");
     expect(json.training.step).toBe(2);
     expect(json.tensors["rnn.weight_hh_l0"]).toEqual([24, 6]);
+    await train(...TINY, ...QUIET, "--steps", "1", "--cell", "gru", "--gru-reset", "before", "--out", "own");
+    expect((await gatewise("info", "own")).out).toMatch(/ · resetAfter false · /);
   });
 });
 
 describe("compare", () => {
   const SHORT = ["compare", ...TINY, "--steps", "4", "--eval-every", "2", "--val", "0.1"];
 
-  it("prints a table of the four, plain or in Markdown, then a sample of each", async () => {
+  it("prints a table of all presets, plain or in Markdown, then a sample of each", async () => {
     const { code, out, err } = await gatewise(...SHORT, "--prompt", "It ");
     expect(code).toBe(0);
     expect(err).toContain("each:   4 steps of 4 × 8 characters, H=6, seed 1\n");
