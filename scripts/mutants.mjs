@@ -10,7 +10,8 @@
 //
 // - Faults made by hand are listed in test/mutants/*.json: where, what instead, and the tests that must fail.
 // - WGSL is mutated by test/mutants/shaders.test.ts, which runs the checks of every kernel that has the file.
-// - TypeScript is mutated by StrykerJS, which runs the reference tests. It is no dependency: it is installed on first use.
+// - TypeScript is mutated by StrykerJS, which runs the reference tests that start no process, and the runtime's of test/gpu
+//   on a fake adapter (test/mutants/vitest.config.ts). It is no dependency: it is installed on first use.
 //   A mutant of what runs while a file is loaded costs a run of all tests, the others only the tests that reach them, so
 //   that the two or three hundred of the former would take longer than the thousands of the latter.
 //

@@ -57,6 +57,24 @@ export interface FakeOptions {
 const later = (time: number): Promise<void> =>
   time <= performance.now() ? Promise.resolve() : new Promise((resolve) => setTimeout(resolve, time - performance.now()));
 
+/** An array of which nothing is read or written past its ends, which a GPU would hide. */
+const bounded = (array: NumberArray, label: string, name: string): NumberArray => {
+  const at = (key: string | symbol): void => {
+    if (!(key in array)) throw new Error(`${label} reaches past ${name}: ${String(key)}, of ${array.length}`);
+  };
+  return new Proxy(array, {
+    get(_, key) {
+      at(key);
+      const value: unknown = Reflect.get(array, key);
+      return typeof value === "function" ? value.bind(array) : value;
+    },
+    set(_, key, value) {
+      at(key);
+      return Reflect.set(array, key, value);
+    },
+  });
+};
+
 class FakeBuffer {
   readonly label: string;
   readonly size: number;
@@ -349,6 +367,12 @@ export class FakeDevice extends EventTarget {
   createBindGroupLayout(descriptor: GPUBindGroupLayoutDescriptor): GPUBindGroupLayoutDescriptor {
     const numbers = [...descriptor.entries].map(({ binding, visibility }) => (visibility === 4 ? binding : -1));
     this.require(String(numbers) === String([...numbers.keys()]), `bindings ${String(numbers)}`);
+    // The params at an offset that each dispatch gives, the tensors where the group says.
+    for (const { binding, buffer: { type = "uniform", hasDynamicOffset = false } = {} } of descriptor.entries)
+      this.require(
+        (type === "uniform") === (binding === 0) && hasDynamicOffset === (binding === 0),
+        `binding ${binding}: ${type}`,
+      );
     return descriptor;
   }
 
@@ -443,7 +467,10 @@ export class FakeDevice extends EventTarget {
       }),
     );
     const dispatched = { name: label, code, workgroups, params, arrays };
-    entry.reference(arrays, params);
+    entry.reference(
+      Object.fromEntries(Object.entries(arrays).map(([name, array]) => [name, bounded(array, label, name)])),
+      params,
+    );
     this.options.after?.(dispatched);
     for (const round of halves) round();
     this.dispatched.push(dispatched);

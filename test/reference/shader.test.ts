@@ -51,6 +51,21 @@ describe("a shader", () => {
     expect(message).toMatch(/^shaders\/shuffled\.wgsl:1:4: /);
   });
 
+  it("in half precision has f16 for the aliases that stand for it, all of them, and says so on its first line", () => {
+    const entry = entryOf("alias A4 = vec4f;\nalias B4 = vec4f;\nalias C4 = vec4f;\nfn forward() {}\n");
+    const halved = [prelude, "alias A4 = vec4<f16>;\nalias B4 = vec4f;\nalias C4 = vec4<f16>;\nfn forward() {}\n"].join("\n");
+    expect(assembleShader(entry, {}, ["A4", "C4"])).toBe(`enable f16; ${halved}`);
+    expect(assembleShader(entry, { subgroupSize: 8 }, ["A4", "C4"])).toBe(`enable f16; enable subgroups; ${halved}`);
+  });
+
+  it("that has no alias to stand for f16 is refused by the kernel's file and the alias's name", () => {
+    const entry = entryOf("alias Known4 = vec4f;\nalias Vec3 = vec3f;\n");
+    for (const name of ["None4", "Known", "Vec3"]) {
+      expect(() => assembleShader(entry, {}, ["Known4", name])).toThrow(isShaderError);
+      expect(() => assembleShader(entry, {}, ["Known4", name])).toThrow(`shaders/mine.wgsl has no line "alias ${name} = vec4f;"`);
+    }
+  });
+
   it("that has no line for a constant is refused by the kernel's file and the constant's name", () => {
     const without: [name: string, entry: Entry][] = [
       ["NONE", mine],

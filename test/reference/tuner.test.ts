@@ -4,6 +4,7 @@ import type { Device } from "../../src/runtime/device.ts";
 import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { defineKernel, entry, type Entry, type Variant } from "../../src/runtime/kernel.ts";
 import type { Recorder } from "../../src/runtime/recorder.ts";
+import type { Tensor } from "../../src/runtime/tensor.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
 import { hash, type TuningStore } from "../../src/runtime/tuning-memory.ts";
 import { makeFakeDevice, type FakeDevice, type FakeOptions } from "./fake-gpu.ts";
@@ -48,6 +49,13 @@ fn missing () {}`,
       }),
     },
   ).forward as unknown as Entry;
+
+/** The same in half precision: a shader's alias stands for the type of both. */
+const halfRacing = (variants: readonly Variant[]): Entry => {
+  const { files, ...rest } = racing(variants);
+  const source = files.at(-1)!.source.replaceAll("array<f32>", "array<Y4>");
+  return { ...rest, files: [{ name: "racing", source: `alias Y4 = vec4f;\n${source}` }], halves: { x: "Y4", y: "Y4" } };
+};
 
 const COUNT = 100;
 const KEY = "racing.forward 128";
@@ -169,6 +177,32 @@ describe("the tuner rejects", () => {
       expect(result).toMatchObject({ chosen: "fast", rejected: { wrong: expect.stringMatching(reason) } });
       expect(Object.keys(result.milliseconds).sort()).toEqual(["fast", "slow"]);
       expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
+    }
+  });
+
+  it("a variant that misses the reference in the precision that it would run in, and in that alone", async () => {
+    for (const [wrongIn, dtype, key, rejected] of [
+      ["f16", "f16", "racing.forward f16 128", /^racing\.forward, 5 f16, variant "wrong", y: relative L2/],
+      ["f16", "f32", KEY, undefined],
+      ["f32", "f16", "racing.forward f16 128", undefined],
+    ] as const) {
+      const { device } = await open(
+        memory(),
+        {},
+        {
+          after: ({ code, params, arrays }) => {
+            const ran = code.startsWith("enable f16;") ? "f16" : "f32";
+            if (costOf(code) === 5 && params.count! < COUNT && ran === wrongIn) arrays.y![1]! += 0.1;
+          },
+        },
+      );
+      await device.record("plan", (r) => {
+        const [x, y] = ["x", "y"].map((name) => r.tensor({ name, shape: [COUNT], dtype })) as [Tensor, Tensor];
+        r.dispatch(halfRacing(variants), { x, y }, { count: COUNT });
+      });
+      expect(device.tuner!.results.get(key)).toMatchObject(
+        rejected ? { chosen: "fast", rejected: { wrong: expect.stringMatching(rejected) } } : { chosen: "wrong", rejected: {} },
+      );
     }
   });
 

@@ -73,6 +73,18 @@ describe("what the tuner remembers", () => {
     expect(other.choices.size).toBe(0);
   });
 
+  it("is of either family, or of none", async () => {
+    for (const family of ["gpu", "software", undefined] as const) {
+      const store = texts();
+      const memory = memoryOf(store);
+      memory.family = family;
+      await memory.remember("k", tuned("fast"));
+      expect("family" in JSON.parse(store.text!)).toBe(family !== undefined);
+      const again = await loaded(store.text!);
+      expect([again.family, again.choices.size]).toEqual([family, 1]);
+    }
+  });
+
   it("is whole or nothing: 2,000 mutated texts give no foreign error and no choice that was not made", async () => {
     const text = await kept();
     const right = new Map((await loaded(text)).choices);
@@ -122,6 +134,17 @@ describe("what the tuner remembers", () => {
     ["choices in a list", (saved: any) => (saved.choices = [])],
     ["a family that there is not", (saved: any) => (saved.family = "quantum")],
     ["a loss that is no list", (saved: any) => (saved.lost = { key: "tiled" })],
+    ["a loss of which a part is no text", (saved: any) => (saved.lost = { one: ["tiled"], key: ["tiled", 7] })],
+    ["losses in a list", (saved: any) => (saved.lost = [])],
+    ["a choice that is no object", (saved: any) => (saved.choices["matmul.nn 64 64 64"] = null)],
+    ["a choice in a list", (saved: any) => (saved.choices["matmul.nn 64 64 64"] = [])],
+    ["a preference that is no text", (saved: any) => (saved.choices["lstm.forward 64 128"].preferred = 7)],
+    ["shaders that are no text", (saved: any) => delete saved.choices["lstm.forward 64 128"].shaders],
+    ["a reason that is no text", (saved: any) => (saved.choices["lstm.forward 64 128"].rejected.wrong = 7)],
+    ["marks that are no list", (saved: any) => (saved.trying = {})],
+    ["a mark that is no object", (saved: any) => (saved.trying = ["k"])],
+    ["a mark without a candidate", (saved: any) => (saved.trying = [{ key: "k", by: "b", at: 1 }])],
+    ["another version", (saved: any) => (saved.version = 1)],
     ["a mark without a time", (saved: any) => (saved.trying = [{ key: "k", candidate: "c", by: "b" }])],
   ])("counts as nothing with %s", async (_, change) => {
     const memory = await loaded(forged(await kept(), change));

@@ -2,7 +2,8 @@
 // the CPU device computes, bit for bit, because both run the references.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
-import type { Device } from "../../src/runtime/device.ts";
+import { CpuDevice } from "../../src/runtime/cpu-device.ts";
+import type { Device, Plan } from "../../src/runtime/device.ts";
 import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { defineKernel, entry, type Entry } from "../../src/runtime/kernel.ts";
 import type { Recorder } from "../../src/runtime/recorder.ts";
@@ -214,6 +215,9 @@ describe("a plan", () => {
       device.write(from, new Float32Array(12).fill(1));
       const rest = await device.record("rest", (r) => r.copy(from, to, { toOffset: 10 }));
       expect(Array.from((await rest.runAndRead(to)).slice(8))).toEqual([6.5, 7.5, 1, 1]);
+      device.write(to, new Float32Array(12));
+      const end = await device.record("end", (r) => r.copy(from, to, { fromOffset: 10 }));
+      expect(Array.from(await end.runAndRead(to))).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
     expect(reported).toEqual([]);
   });
@@ -347,6 +351,19 @@ describe("what the device says of its adapter", () => {
   });
 });
 
+it("the CPU device computes in float32, unless it is told otherwise", async () => {
+  const values = Float64Array.of(0.1, 1 / 3, 1e-9, 1);
+  for (const [device, expected] of [
+    [new CpuDevice(), Float32Array.from(values)],
+    [new CpuDevice("float32"), Float32Array.from(values)],
+    [new CpuDevice("float64"), values],
+  ] as const) {
+    const x = device.tensor({ name: "x", shape: [4] });
+    device.write(x, values);
+    expect(await device.read(x)).toEqual(expected);
+  }
+});
+
 it("the CPU device that stands in for one that is not there computes as it was asked to", async () => {
   for (const precision of ["float32", "float64"] as const) {
     const device = await openDevice({ prefer: "auto", gpu: undefined, precision });
@@ -394,6 +411,8 @@ describe("tensors", () => {
     expect(device.memory().buffers).toBe(1 + kept);
     (device as WebGpuDevice).dropReadbacks();
     expect(device.memory()).toEqual({ buffers: 1, bytes: 16 });
+    expect(Array.from(await device.read(x))).toEqual([1, 2, 3, 4]);
+    expect(device.memory().buffers).toBe(2);
   });
 
   it("are counted while they are there, and destroyed once, by their own device only", async () => {
@@ -458,15 +477,19 @@ describe("shaders", () => {
     await record(device);
   });
 
-  it("of more than eight tensors are a mistake of ours", async () => {
-    const { device } = await open();
-    const bindings = Object.fromEntries(Array.from({ length: 9 }, (_, i) => [`x${i}`, "read" as const]));
-    const wide = { ...one, bindings };
+  it("of more than eight tensors are a mistake of ours, and of eight are none", async () => {
+    const { device, fake } = await open();
     const [x] = tensors(device, "x") as [Tensor];
-    const inputs = Object.fromEntries(Object.keys(bindings).map((name) => [name, x]));
-    await expect(device.record("wide", (r) => r.dispatch(wide, inputs, PARAMS))).rejects.toThrow(
-      /one\.forward: 9 tensors, at most 8/,
-    );
+    const wide = (count: number): Promise<Plan> => {
+      const bindings = Object.fromEntries(Array.from({ length: count }, (_, i) => [`x${i}`, "read" as const]));
+      const inputs = Object.fromEntries(Object.keys(bindings).map((name) => [name, x]));
+      // Without its declarations, which are of two tensors.
+      const files = [{ name: "one", source: "fn forward() {}" }];
+      return device.record("wide", (r) => r.dispatch({ ...one, bindings, files }, inputs, PARAMS));
+    };
+    await expect(wide(9)).rejects.toThrow(/one\.forward: 9 tensors, at most 8/);
+    expect((await wide(8)).dispatches).toBe(1);
+    expect(fake.calls.createBindGroup).toBe(1);
   });
 });
 
