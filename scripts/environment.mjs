@@ -105,14 +105,20 @@ export function browserVariables(environment) {
     env[name] = value;
     const library = adapter.LD_LIBRARY_PATH;
     if (name === "LD_LIBRARY_PATH" && library)
-      env[name] = value.split(delimiter).filter((part) => part !== library).join(delimiter);
+      env[name] = value
+        .split(delimiter)
+        .filter((part) => part !== library)
+        .join(delimiter);
   }
   return { ...env, ...environment.browser?.env };
 }
 
 /** A short hash of anything that JSON can hold. @param {unknown} value */
 export function fingerprint(value) {
-  return createHash("sha256").update(JSON.stringify(value) ?? "").digest("hex").slice(0, 16);
+  return createHash("sha256")
+    .update(JSON.stringify(value) ?? "")
+    .digest("hex")
+    .slice(0, 16);
 }
 
 /** Name, size and time of a file or of all in a folder; empty where there is none. @param {string[]} paths */

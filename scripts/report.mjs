@@ -10,7 +10,8 @@ console.log("\nlines  files  folder");
 for (const folder of folders) {
   const files = sources(folder, folder !== "src");
   const lines = files.reduce((sum, path) => sum + readFileSync(path, "utf8").split("\n").length - 1, 0);
-  if (files.length) console.log(`${String(lines).padStart(5)}  ${String(files.length).padStart(5)}  ${folder === "src" ? "src/*.ts" : folder}`);
+  if (files.length)
+    console.log(`${String(lines).padStart(5)}  ${String(files.length).padStart(5)}  ${folder === "src" ? "src/*.ts" : folder}`);
 }
 
 const library = join(root, "dist", "index.js");
@@ -38,7 +39,12 @@ async function bundle(input) {
       write: false,
       target: "es2022",
       minify: true,
-      rolldownOptions: { input, external: ["webgpu", /^node:/], preserveEntrySignatures: "strict", output: { codeSplitting: false } },
+      rolldownOptions: {
+        input,
+        external: ["webgpu", /^node:/],
+        preserveEntrySignatures: "strict",
+        output: { codeSplitting: false },
+      },
     },
   });
   const [output] = Array.isArray(result) ? result : [result];

@@ -12,12 +12,21 @@ const folder = quick ? resolve(process.argv[3] ?? "screenshots") : join(root, "d
 mkdirSync(folder, { recursive: true });
 
 const vite = join(root, "node_modules", "vite", "bin", "vite.js");
-const built = spawnSync(process.execPath, [vite, "build", "--mode", "lab", "--logLevel", "warn"], { cwd: root, stdio: "inherit" });
+const built = spawnSync(process.execPath, [vite, "build", "--mode", "lab", "--logLevel", "warn"], {
+  cwd: root,
+  stdio: "inherit",
+});
 if (built.status !== 0) process.exit(1);
 
 const environment = readEnvironment();
 if (!environment.browser) throw new Error("screenshots: there is no browser with WebGPU; run npm run setup");
-const server = await preview({ root, mode: "lab", configFile: join(root, "vite.config.ts"), logLevel: "error", preview: { port: 0, host: "127.0.0.1" } });
+const server = await preview({
+  root,
+  mode: "lab",
+  configFile: join(root, "vite.config.ts"),
+  logLevel: "error",
+  preview: { port: 0, host: "127.0.0.1" },
+});
 const address = server.httpServer.address();
 if (address === null || typeof address === "string") throw new Error("the preview server has no port");
 const { executablePath, args } = environment.browser;
@@ -30,7 +39,9 @@ try {
     page.on("console", (message) => message.type() === "error" && console.error(message.text()));
     page.on("pageerror", (error) => console.error(error.message));
     await page.goto(`http://localhost:${address.port}/?preset=race&steps=${steps}&eval-every=${steps / 6}`);
-    await page.waitForFunction(() => document.querySelector("#go")?.textContent === "Train" && !document.querySelector("#go")?.hasAttribute("disabled"));
+    await page.waitForFunction(
+      () => document.querySelector("#go")?.textContent === "Train" && !document.querySelector("#go")?.hasAttribute("disabled"),
+    );
     await page.getByRole("button", { name: "Train", exact: true }).click();
     await page.waitForSelector('.status[data-phase="done"]', { state: "attached", timeout: 600_000 });
     await page.getByLabel("Close-up").check();

@@ -23,7 +23,11 @@ const folder = join(cache, "second-compiler");
 mkdirSync(folder, { recursive: true });
 const deno = join(folder, "node_modules", "deno", "bin.cjs");
 if (!existsSync(deno)) {
-  const { status } = spawnSync("npm", ["install", "--prefix", folder, "--no-save", "--ignore-scripts", "--loglevel=error", DENO], { stdio: "inherit" });
+  const { status } = spawnSync(
+    "npm",
+    ["install", "--prefix", folder, "--no-save", "--ignore-scripts", "--loglevel=error", DENO],
+    { stdio: "inherit" },
+  );
   if (status !== 0) fail("npm could not install deno; see above");
 }
 
@@ -42,12 +46,16 @@ await build({
 });
 
 for (const driver of drivers) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [deno, "run", "-A", "--unstable-webgpu", join(folder, "main.mjs")], {
-    env: { ...process.env, ...driver, DENO_NO_UPDATE_CHECK: "1" },
-    encoding: "utf8",
-    timeout: 600_000,
-    maxBuffer: 1 << 26,
-  });
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [deno, "run", "-A", "--unstable-webgpu", join(folder, "main.mjs")],
+    {
+      env: { ...process.env, ...driver, DENO_NO_UPDATE_CHECK: "1" },
+      encoding: "utf8",
+      timeout: 600_000,
+      maxBuffer: 1 << 26,
+    },
+  );
   if (/E_NO_WEBGPU|offers no adapter/.test(stderr)) continue;
   const lines = stdout.trim().split("\n");
   const last = lines.pop() ?? "";

@@ -26,7 +26,11 @@ try {
 function installPackages() {
   if (packagesAreCurrent()) return;
   // No package needs its install script but webgpu on macOS, and that one's work is done below.
-  const seconds = run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], "npm ci failed; is the npm registry reachable?");
+  const seconds = run(
+    "npm",
+    ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+    "npm ci failed; is the npm registry reachable?",
+  );
   if (!packagesAreCurrent()) throw new Error("npm ci left packages out; delete node_modules and run: npm run setup");
   if (process.platform === "darwin") allowDawn();
   console.log(`packages: installed from package-lock.json in ${seconds} s`);
@@ -75,7 +79,11 @@ function build() {
   const stamp = join(cache, "built");
   const sources = ["package.json", "package-lock.json", "vite.config.ts", "tsconfig.json", ...list("src"), ...list("shaders")];
   const hash = createHash("sha256");
-  for (const path of sources) hash.update(`${path}\0`).update(readFileSync(join(root, path))).update("\0");
+  for (const path of sources)
+    hash
+      .update(`${path}\0`)
+      .update(readFileSync(join(root, path)))
+      .update("\0");
   const now = hash.digest("hex");
   const complete = ["index.js", "index.d.ts", "node.js", "cli.js", "books"].every((name) => existsSync(join(root, "dist", name)));
   if (complete && existsSync(stamp) && readFileSync(stamp, "utf8") === now) return;
@@ -98,7 +106,11 @@ function list(folder) {
 function run(command, args, failure) {
   const start = performance.now();
   const windowsScript = process.platform === "win32" && command === "npm";
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"], shell: windowsScript });
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ["ignore", "inherit", "inherit"],
+    shell: windowsScript,
+  });
   if (error || status !== 0) throw new Error(error ? `${failure} (${error.message})` : failure);
   return ((performance.now() - start) / 1000).toFixed(1);
 }

@@ -20,7 +20,16 @@ if (args.length === 0) {
   step("typecheck", bin("typescript/bin/tsc"), "--noEmit");
   step("lint", bin("oxlint/bin/oxlint"), "--deny-warnings");
 }
-step("tests", bin("vitest/vitest.mjs"), "run", "--reporter=default", "--reporter=json", `--outputFile.json=${report}`, ...projects, ...args);
+step(
+  "tests",
+  bin("vitest/vitest.mjs"),
+  "run",
+  "--reporter=default",
+  "--reporter=json",
+  `--outputFile.json=${report}`,
+  ...projects,
+  ...args,
+);
 
 /** @param {string} path */
 function bin(path) {

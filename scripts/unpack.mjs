@@ -40,8 +40,12 @@ export function unpack(folder, names) {
  */
 function untar(tar, folder) {
   /** @param {number} start @param {number} length */
-  const field = (start, length) => tar.toString("latin1", start, start + length).replace(/\0.*$/s, "").trim();
-  for (let offset = 0; offset + 512 <= tar.length && tar[offset] !== 0; ) {
+  const field = (start, length) =>
+    tar
+      .toString("latin1", start, start + length)
+      .replace(/\0.*$/s, "")
+      .trim();
+  for (let offset = 0; offset + 512 <= tar.length && tar[offset] !== 0;) {
     const size = parseInt(field(offset + 124, 12), 8);
     const mode = parseInt(field(offset + 100, 8), 8);
     const type = String.fromCharCode(tar[offset + 156] ?? 0);

@@ -6,13 +6,7 @@ import { languageModelConfig, type LanguageModelConfig } from "../models/config.
 import { modelName } from "../models/presets.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
-import {
-  checkPrecision,
-  modelFromCheckpoint,
-  resumeTrainer,
-  sameText,
-  type ResumeNotice,
-} from "../training/checkpoint.ts";
+import { checkPrecision, modelFromCheckpoint, resumeTrainer, sameText, type ResumeNotice } from "../training/checkpoint.ts";
 import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
 import type { EndEvent, StartEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";

@@ -5,6 +5,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { runBenchmarks, type Report } from "../../src/bench/report.ts";
+import { keepBest } from "../../src/cli/files.ts";
 import { GatewiseError } from "../../src/errors.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
@@ -14,6 +15,7 @@ import { checkGradients, type CheckResult } from "../../src/training/gradient-ch
 import { gatewise, lines } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
+vi.mock("../../src/cli/files.ts", { spy: true });
 vi.mock("../../src/bench/report.ts", async (load) => ({ ...(await load<object>()), runBenchmarks: vi.fn() }));
 vi.mock("../../src/runtime/node.ts", async (load) => ({ ...(await load<object>()), openNodeDevice: vi.fn() }));
 vi.mock("../../src/runtime/probe.ts", async (load) => ({ ...(await load<object>()), probeAdapter: vi.fn() }));
@@ -115,6 +117,14 @@ describe("train", () => {
     expect(err).toMatch(/^done: .* · training loss \d\.\d{3} · next-character accuracy on the text \d+\.\d %$/m);
     expect(err).toMatch(/train --resume knows --steps 4 --schedule-from reached$/m);
     expect((await train(...TINY, ...QUIET, "--steps", "2", "--out", "knows-not")).err).not.toContain("accuracy");
+  });
+
+  it("tries the best checkpoint, where it could not be written, again with the next one", async () => {
+    vi.mocked(keepBest).mockRejectedValueOnce(new Error("no space left"));
+    const rising = ["--lr", "1", "--steps", "6", "--eval-every", "4", "--sample-every", "0", "--val", "0.1"];
+    const { err } = await train(...TINY, ...rising, "--out", "full");
+    expect(err).toMatch(/^warning: the best checkpoint so far is not saved: no space left$/m);
+    expect((await gatewise("info", "full/best.safetensors")).out).toMatch(/^step +4 of 6$/m);
   });
 
   it("takes a folder's name from the text and the model where none is given", async () => {
@@ -709,5 +719,15 @@ describe("a command that is told to stop", () => {
     expect(err).toMatch(/^ {2}npx gatewise train --resume stops$/m);
     expect(err).toMatch(/^stopping after this step and saving; once more to stop at once$/m);
     expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "run.json"]);
+  });
+
+  it("leaves out of the comparison the model that it interrupts and those after it", async () => {
+    const comparing = gatewise("compare", ...TINY, "--steps", "1000", "--eval-every", "500", "--val", "0.1", "--json");
+    const printed = vi.mocked(process.stdout.write).mock.calls;
+    await vi.waitFor(() => expect(String(printed)).toContain('"one-hot-rnn"'), { timeout: 20_000, interval: 2 });
+    process.emit("SIGINT");
+    const { code, out } = await comparing;
+    expect(code).toBe(130);
+    expect(lines(out).map(({ preset }) => preset)).toEqual(["one-hot-rnn"]);
   });
 });
