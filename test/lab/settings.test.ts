@@ -3,6 +3,16 @@ import fc from "fast-check";
 import * as v from "valibot";
 import { expect, it, vi } from "vitest";
 import { GatewiseError } from "../../src/errors.ts";
+import {
+  CharTokenizer,
+  LanguageModel,
+  openDevice,
+  saveCheckpoint,
+  Trainer,
+  type LanguageModelOptions,
+  type PresetName,
+} from "../../src/index.ts";
+import { CELLS } from "../../src/models/cells.ts";
 import { PRESET_NAMES } from "../../src/models/presets.ts";
 import {
   checkForm,
@@ -14,8 +24,11 @@ import {
   SettingsSchema,
   writeAddress,
 } from "../../src/lab/settings.ts";
+import { inWords } from "../../src/lab/format.ts";
 import { noteOf, presetOf } from "../../src/lab/kinds.ts";
+import type { TextInfo } from "../../src/lab/protocol.ts";
 import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
+import { Lane } from "../../src/lab/worker/lane.ts";
 
 const settings = { ...defaultsFor("software"), preset: "race" } as const;
 const RUN = {
@@ -125,21 +138,51 @@ it("shows, races and stores a preset that the library has more, and goes on with
   const kinds = await import("../../src/lab/kinds.ts");
   const stored = await import("../../src/lab/stored.ts");
   vi.doUnmock("../../src/models/presets.ts");
-  const five = [...PRESET_NAMES, "mgu"];
-  expect(kinds.CHOICES).toEqual([...five, "race"]);
-  expect([kinds.noteOf("race"), noteOf("race")]).toEqual(["all five on the same batches", "all four on the same batches"]);
-  expect(five.map((name) => kinds.titleOf(name as "lstm"))).toEqual(["One-hot RNN", "Embedding RNN", "GRU", "LSTM", "MGU"]);
+  const more = [...PRESET_NAMES, "mgu"];
+  expect(kinds.CHOICES).toEqual([...more, "race"]);
+  expect([kinds.noteOf("race"), noteOf("race")]).toEqual(
+    [more, PRESET_NAMES].map(({ length }) => `all ${inWords(length)} on the same batches`),
+  );
+  const titles = more.map((name) => kinds.titleOf(name as "lstm"));
+  expect(titles.slice(0, 4)).toEqual(["One-hot RNN", "Embedding RNN", "GRU", "LSTM"]);
+  expect(titles.at(-1)).toBe("MGU");
+  expect(new Set(titles).size).toBe(more.length);
   const looks = Object.values(kinds.KINDS).flatMap(({ colour, dash }) => [...colour, dash.join(" ")]);
-  expect(new Set(looks).size).toBe(15);
+  expect(new Set(looks).size).toBe(3 * more.length);
   expect(kinds.presetOf({ cell: "mgu", input: "one-hot" } as never)).toBe("mgu");
-  expect(stored.parseRun(JSON.stringify({ ...RUN, presets: five })).presets).toEqual(five);
+  expect(stored.parseRun(JSON.stringify({ ...RUN, presets: more })).presets).toEqual(more);
   expect(stored.parseRun(JSON.stringify(RUN)).presets).toEqual(PRESET_NAMES);
   expect(() => stored.parseRun(JSON.stringify({ ...RUN, presets: ["gru", "one-hot-rnn"] }))).toThrow(
     /presets: expected one-hot-rnn/,
   );
-  expect(stored.validRuns([{ ...LINE, models: five.map((preset) => ({ ...LINE.models[0], preset })) }])).toHaveLength(1);
-  expect(() => parseRun(JSON.stringify({ ...RUN, presets: five }))).toThrow(/presets\.4/);
+  expect(stored.validRuns([{ ...LINE, models: more.map((preset) => ({ ...LINE.models[0], preset })) }])).toHaveLength(1);
+  expect(() => parseRun(JSON.stringify({ ...RUN, presets: more }))).toThrow(/presets\.4/);
   expect(() => presetOf({ cell: "mgu", input: "embedding" } as never)).toThrow(/no model with the cell mgu/);
+});
+
+it("names in the command of an opened checkpoint its cell's own options that are not the usual ones, and no other", async () => {
+  const text = "It was the best of times, it was the worst of times. ".repeat(20);
+  const tokenizer = CharTokenizer.fromText(text);
+  const loaded = { text, tokenizer, tokens: tokenizer.encode(text), info: {} as TextInfo };
+  const device = await openDevice({ prefer: "cpu" });
+  const flagsOf = async (preset: PresetName, options: Partial<LanguageModelOptions>): Promise<readonly string[]> => {
+    const model = LanguageModel.create(device, { hiddenSize: 4, embeddingSize: 3, ...options, vocabSize: tokenizer.size });
+    const trainer = Trainer.create(model, loaded.tokens, { batchSize: 2, seqLen: 8, tokenizer });
+    return Lane.restore(device, preset, await saveCheckpoint(trainer), loaded).flags;
+  };
+  expect(await flagsOf("gru", { cell: "gru", resetAfter: false })).toEqual(["--gru-reset before"]);
+  expect(await flagsOf("lstm", { cell: "lstm", forgetBias: 1, orthogonal: true })).toEqual(["--forget-bias 1", "--orthogonal"]);
+  expect(await flagsOf("one-hot-rnn", { cell: "rnn", nonlinearity: "relu" })).toEqual([
+    "--input embedding",
+    "--nonlinearity relu",
+  ]);
+  // An option that stands in the configurations of other cells only, and has none of their values here.
+  const option = CELLS.lstm.options.forgetBias as { fallback: unknown };
+  const { fallback } = option;
+  option.fallback = 0;
+  expect(await flagsOf("gru", { cell: "gru" })).toEqual([]);
+  option.fallback = fallback;
+  device.dispose();
 });
 
 it("gives nothing but its own errors for 1,000 mutated descriptions of runs, each at once", () => {

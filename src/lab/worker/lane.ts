@@ -1,7 +1,7 @@
 // One model of a run with its trainer and its log. A race has several, which train on the same batches.
 import { GatewiseError } from "../../errors.ts";
 import type { CellOption } from "../../kernels/cell.ts";
-import { CELL_OPTIONS } from "../../models/cells.ts";
+import { cellOf, type CellOptions } from "../../models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../models/config.ts";
 import { PRESETS, type PresetName } from "../../models/presets.ts";
 import { LanguageModel } from "../../models/language-model.ts";
@@ -196,8 +196,8 @@ export class Lane {
     const { options } = this.trainer;
     const flags = [];
     if (config.input !== PRESETS[this.preset].input) flags.push(`--input ${config.input}`);
-    for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(CELL_OPTIONS)) {
-      const value: unknown = config[name as keyof typeof CELL_OPTIONS];
+    for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(cellOf(config).options)) {
+      const value: unknown = config[name as keyof CellOptions];
       if (value !== fallback) flags.push(`${flag.split(" ")[0]} ${words?.[values!.indexOf(value)] ?? String(value)}`);
     }
     if (config.orthogonal) flags.push("--orthogonal");
