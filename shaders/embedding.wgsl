@@ -4,6 +4,11 @@ struct Params { N: u32, V: u32, W: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 
 // ---- forward
+struct ForwardParams {
+  N: u32, V: u32, W: u32,
+  first: u32, // the first row, of tokens and of y
+}
+@group(0) @binding(0) var<uniform> forwardParams: ForwardParams;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>; // [N]
 @group(0) @binding(2) var<storage, read> weight: array<vec4f>; // [V, W]
 @group(0) @binding(3) var<storage, read_write> y: array<vec4f>; // [N, W]
@@ -14,9 +19,10 @@ fn forward(
   @builtin(num_workgroups) count: vec3u,
   @builtin(local_invocation_index) local: u32,
 ) {
-  let width = params.W / 4u;
-  let at = linearWorkgroup(workgroup, count) * 64u + local;
-  if (at < params.N * width) {
+  let width = forwardParams.W / 4u;
+  let item = linearWorkgroup(workgroup, count) * 64u + local;
+  if (item < forwardParams.N * width) {
+    let at = forwardParams.first * width + item;
     y[at] = weight[tokens[at / width] * width + at % width];
   }
 }

@@ -14,12 +14,15 @@ export interface CellConfig {
   readonly orthogonal?: boolean;
   /** f16: of recurrent weights and of what is saved for backward; sums are f32 all the same. */
   readonly precision?: "f32" | "f16";
+  /** Of a cell in a block: the block's width. */
+  readonly blockSize?: number;
 }
 
 /** An option that a cell has and others have not. */
 export interface CellOption<T = unknown> {
-  /** undefined, where the option only says what weights begin from. */
   readonly fallback: T;
+  /** It only says what weights begin from. */
+  readonly begins?: true;
   /** What it may be: one of these, or an integer from the first to the second; any number, if left out. */
   readonly values?: readonly T[];
   readonly range?: readonly [least: number, most: number];
@@ -58,6 +61,8 @@ export interface ParameterSpec {
 export interface StateSpec {
   readonly name: string;
   readonly shape: readonly number[];
+  /** As it lies on the device; by default its last axis is padded. */
+  readonly stored?: readonly number[];
 }
 
 /** What one row costs at one step, forward, in floating-point operations, and what is kept of it, in numbers. */
@@ -179,13 +184,13 @@ export interface Cell<O = any, F extends string = string> {
   readonly block?: { readonly names: Readonly<Record<string, string>> };
   /** The gate, or else the state, that an activation makes of a sum and that can saturate, if there is one. */
   candidate?(config: CellConfig & O): { readonly name: string; readonly activation: Activation };
-  /** h, its output, comes first. */
+  /** h comes first. */
   states(config: CellConfig & O): readonly StateSpec[];
   /** Of one layer. `input` is the shape of an input row: [in], or [2, H] above two directions, whose halves are padded apart. */
   parameters(config: CellConfig & O, input: readonly number[]): readonly ParameterSpec[];
   costs(config: CellConfig & O, inputSize: number): CellCosts;
   record(recorder: Recorder, site: LayerSite<O>): CellLayer;
-  /** One step of one row, plainly, from dense weights: the states after it, and the gates, each [H] by its name. */
+  /** One step of one row, plainly, from dense weights: by name the states after it, the gates [H], and `output`, if that is not h. */
   step(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): Readonly<Record<string, Float64Array>>;
   /** What flows through each unit in such a step, where its gates are sums of what comes from the input and from the state. */
   flow?(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): readonly UnitFlow[];
@@ -194,6 +199,14 @@ export interface Cell<O = any, F extends string = string> {
 /** A tensor [..., G, H] with its units padded. */
 export const gateTensor = (recorder: Recorder, name: string, shape: readonly number[], half = false): Tensor =>
   recorder.tensor({ name, shape, stored: [...shape.slice(0, -1), pad4(shape.at(-1)!)], dtype: half ? "f16" : "f32" });
+
+/** A parameter that lies as PyTorch has it, its innermost axis padded. */
+export const plainParameter = (name: string, shape: readonly number[], initializer: Initializer): ParameterSpec => ({
+  name,
+  shape,
+  tensor: { name, shape },
+  initializer,
+});
 
 /** A parameter of G gates, one below the other as PyTorch has them: [G·H, …inner]. */
 export const gateParameter = (

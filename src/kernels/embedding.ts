@@ -1,4 +1,4 @@
-// embedding: y[N,W] = rows of weight[V,W] by tokens[N], and back: dWeight[v] = the sum of dY over v's tokens.
+// embedding: y[N,W] = rows of weight[V,W] by tokens[N], `first` rows on in both, and back: dWeight[v] = the sum of dY over v's tokens.
 // For a fixed order of summation without atomics, the host sorts the positions by token (a counting sort):
 // order[N] holds them, those of token v from starts[v] to starts[v + 1], of starts[V + 1]. W is the stored length
 // of a row, a multiple of four.
@@ -14,23 +14,23 @@ const SPLIT_ITEMS = 8;
 const params = { N: "u32", V: "u32", W: "u32" } as const;
 
 const forward = entry({
-  params,
+  params: { ...params, first: "u32" },
   bindings: { tokens: "read", weight: "read", y: "read_write" },
   workgroups: ({ N, W }) => linearWorkgroups((N * W) / 4, ITEMS),
   work: ({ N, W }) => N * W,
-  reference({ tokens, weight, y }, { N, W }) {
-    for (let n = 0; n < N; n++) {
+  reference({ tokens, weight, y }, { N, W, first }) {
+    for (let n = first; n < first + N; n++) {
       for (let w = 0; w < W; w++) y[n * W + w] = weight[tokens[n]! * W + w]!;
     }
   },
   cases: () =>
-    SIZES.map(({ N, V, width }) => ({
-      name: caseName(N, V, width),
-      params: { N, V, W: pad4(width) },
+    [...SIZES.map((sizes) => ({ ...sizes, first: 0 })), { N: 3, V: 5, width: 6, first: 2 }].map(({ N, V, width, first }) => ({
+      name: `${caseName(N, V, width)}${first ? ` from row ${first}` : ""}`,
+      params: { N, V, W: pad4(width), first },
       tensors: {
-        tokens: { shape: [N], dtype: "u32", fill: (i) => tokenAt(i, V) },
+        tokens: { shape: [first + N], dtype: "u32", fill: (i) => tokenAt(i, V) },
         weight: { shape: [V, width] },
-        y: { shape: [N, width] },
+        y: { shape: [first + N, width] },
       },
     })),
 });

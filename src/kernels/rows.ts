@@ -11,7 +11,7 @@ const rowsOf = (tensor: Tensor): { N: number; W: number } => {
 
 /** Records y[n] = x[index[n]] for all rows of y. */
 export function recordGather(recorder: Recorder, x: Tensor, index: Tensor, y: Tensor): void {
-  recorder.dispatch(embedding.forward, { tokens: index, weight: x, y }, { ...rowsOf(y), V: rowsOf(x).N });
+  recorder.dispatch(embedding.forward, { tokens: index, weight: x, y }, { ...rowsOf(y), V: rowsOf(x).N, first: 0 });
 }
 
 /** Records y[index[offset + n]] += x[n] for all rows of x, but those whose index is NOWHERE. */

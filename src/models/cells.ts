@@ -1,7 +1,8 @@
 // The table of recurrent cells. A new cell is a shader, a kernel file and an entry here; the command line, the tests
 // and the benches follow by themselves.
-import { checkInteger, checkNumber, checkOneOf, shown } from "../checks.ts";
+import { checkInteger, checkNumber, checkOneOf, given, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { blockOf, type BlockOptions } from "../kernels/block.ts";
 import type { Cell, CellOption } from "../kernels/cell.ts";
 import { gruCell } from "../kernels/gru.ts";
 import { lstmCell } from "../kernels/lstm.ts";
@@ -12,12 +13,7 @@ export type CellName = keyof typeof TABLE;
 type OptionsOf<C> = C extends Cell<infer O> ? (options: O) => void : never;
 type All<F> = (F extends unknown ? F : never) extends (options: infer O) => void ? O : never;
 /** The options that only some cells have, of all cells. */
-export type CellOptions = All<OptionsOf<(typeof TABLE)[CellName]>>;
-
-/** Those of what a cell computes; the others say what its weights begin from. */
-export type ComputedOptions = {
-  readonly [K in keyof CellOptions as undefined extends CellOptions[K] ? never : K]: CellOptions[K];
-};
+export type CellOptions = All<OptionsOf<(typeof TABLE)[CellName]>> & BlockOptions;
 
 export const CELLS: Readonly<Record<CellName, Cell>> = TABLE;
 const names = Object.keys(TABLE) as CellName[];
@@ -35,14 +31,23 @@ export function addCell(name: string, cell: Cell): () => void {
   };
 }
 
+/** The cell alone, as `Recurrent` has it. */
 export const cellOf = (config: { readonly cell: CellName }): Cell => CELLS[config.cell];
 
-/** Whether a cell has an option. */
-export const hasOption = (cell: CellName, option: string): boolean => option in CELLS[cell].options;
+/** A layer of a language model: the cell, in a block if it wants one. */
+export function layerOf(config: { readonly cell: CellName }): Cell {
+  const cell = cellOf(config);
+  return cell.block ? blockOf(cell) : cell;
+}
+
+export const inBlock = (config: { readonly cell: CellName }): boolean => cellOf(config).block !== undefined;
+
+/** Whether a layer of a language model has an option. */
+export const hasOption = (cell: CellName, option: string): boolean => option in layerOf({ cell }).options;
 
 /** All options by name, in the order in which checkpoints and --help have them. */
 export const CELL_OPTIONS = Object.fromEntries(
-  Object.values(CELLS)
+  CELL_NAMES.map((cell) => layerOf({ cell }))
     .flatMap(({ options }): [string, CellOption][] => Object.entries(options))
     .sort(([a], [b]) => (a < b ? 1 : -1)),
 ) as { readonly [K in keyof CellOptions]-?: CellOption<CellOptions[K]> };
@@ -63,15 +68,27 @@ export const cellForms = (): Readonly<Record<string, CellForm>> =>
     CELL_NAMES.flatMap((cell) => Object.entries(CELLS[cell].forms).map(([name, options]) => [name, { cell, ...options }])),
   );
 
+type WithOptions = { readonly cell: CellName } & Partial<CellOptions>;
+
+/** A configuration with the defaults of the options that only cells that have them show, and without those of others. */
+export function withOwnOptions<C extends WithOptions>(config: C, layer = layerOf): C {
+  const { options } = layer(config);
+  const own = Object.entries<CellOption>(CELL_OPTIONS).flatMap(([name, { own, fallback }]) => {
+    const value: unknown = config[name as keyof CellOptions];
+    return own && (value === undefined || value === fallback) ? [[name, name in options ? fallback : undefined]] : [];
+  });
+  return given({ ...config, ...Object.fromEntries(own) }) as C;
+}
+
 /** @throws GatewiseError E_CONFIG for an option out of range, or other than its default where the cell does not have it */
-export function checkCellOptions(where: string, config: { readonly cell: CellName } & CellOptions): void {
+export function checkCellOptions(where: string, config: WithOptions, layer = layerOf): void {
   for (const [name, { fallback, values, range }] of Object.entries<CellOption>(CELL_OPTIONS)) {
     const value: unknown = config[name as keyof CellOptions];
     if (values) checkOneOf(where + name, value, values);
     else if (value !== undefined && range) checkInteger(where + name, value as number, ...range);
     else if (value !== undefined) checkNumber(where + name, value as number, Number.isFinite, "a number");
-    if (value === undefined || value === fallback || hasOption(config.cell, name)) continue;
-    const having = CELL_NAMES.filter((cell) => hasOption(cell, name)).join(", ");
+    if (value === undefined || value === fallback || name in layer(config).options) continue;
+    const having = CELL_NAMES.filter((cell) => name in layer({ cell }).options).join(", ");
     throw new GatewiseError(
       "E_CONFIG",
       `${where}${name} must be left out with the cell ${config.cell}, got ${shown(value)}; it is an option of ${having}`,

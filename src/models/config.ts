@@ -1,17 +1,28 @@
 // The configuration of a language model: its fields, defaults, presets and parameters.
 import { checkInteger, checkNumber, checkOneOf, checkOptions, given } from "../checks.ts";
 import { sizeOf } from "../runtime/tensor.ts";
-import type { ParameterSpec, StateSpec } from "../kernels/cell.ts";
-import { CELL_DEFAULTS, CELL_NAMES, checkCellOptions, type CellName, type CellOptions } from "./cells.ts";
-import { plainParameter } from "./parameters.ts";
-import { stackParameters, stackStates } from "./stack.ts";
+import { GatewiseError } from "../errors.ts";
+import { plainParameter, type ParameterSpec, type StateSpec } from "../kernels/cell.ts";
+import {
+  CELL_DEFAULTS,
+  CELL_NAMES,
+  cellOf,
+  checkCellOptions,
+  inBlock,
+  layerOf,
+  withOwnOptions,
+  type CellName,
+  type CellOptions,
+} from "./cells.ts";
+import { bareLayers, stackParameters, stackStates, type Layers } from "./stack.ts";
 
 export interface LanguageModelConfig extends CellOptions {
   readonly cell: CellName;
   readonly input: "embedding" | "one-hot";
   readonly vocabSize: number;
-  /** E; unused with one-hot input. */
+  /** E; unused with one-hot input. Of blocks it is their width. */
   readonly embeddingSize: number;
+  /** H; of blocks their width, that of the residual stream. */
   readonly hiddenSize: number;
   readonly numLayers: number;
   /** Probability of zeroing an output between layers while training. */
@@ -50,8 +61,10 @@ export const checkModelNames = (where: string, options: unknown, also: readonly 
  */
 export function languageModelConfig(options: Partial<LanguageModelConfig> & { readonly vocabSize: number }): LanguageModelConfig {
   checkModelNames("model", options);
-  const config: LanguageModelConfig = given({ ...LANGUAGE_MODEL_DEFAULTS, ...given(options ?? {}) });
-  checkOneOf("cell", config.cell, CELL_NAMES);
+  const { cell = LANGUAGE_MODEL_DEFAULTS.cell, hiddenSize = LANGUAGE_MODEL_DEFAULTS.hiddenSize } = options ?? {};
+  checkOneOf("cell", cell, CELL_NAMES);
+  const width = inBlock({ cell }) ? { embeddingSize: hiddenSize } : {};
+  const config: LanguageModelConfig = withOwnOptions({ ...LANGUAGE_MODEL_DEFAULTS, ...width, ...given(options ?? {}) });
   checkOneOf("input", config.input, ["embedding", "one-hot"]);
   checkOneOf("orthogonal", config.orthogonal, [true, false]);
   checkOneOf("precision", config.precision, ["f32", "f16"]);
@@ -59,27 +72,67 @@ export function languageModelConfig(options: Partial<LanguageModelConfig> & { re
   checkInteger("numLayers", config.numLayers, 1, 64);
   checkNumber("dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
   checkCellOptions("", config);
+  checkFeatures(config);
   return config;
 }
+
+/** @throws GatewiseError E_CONFIG for what has no meaning with a cell */
+function checkFeatures({ cell: name, input, embeddingSize, hiddenSize, orthogonal, precision }: LanguageModelConfig): void {
+  const cell = cellOf({ cell: name });
+  const refuse = (ok: boolean, message: string): void => {
+    if (!ok) throw new GatewiseError("E_CONFIG", message);
+  };
+  refuse(!orthogonal || !cell.block, `orthogonal must be false with the cell ${name}, got true: it has no recurrent matrix`);
+  refuse(precision === "f32" || !cell.onlyF32, `precision must be "f32" with the cell ${name}, got "${precision}"`);
+  if (!cell.block) return;
+  refuse(
+    input === "embedding",
+    `input must be "embedding" with the cell ${name}, got "${input}": its block adds to the embeddings`,
+  );
+  refuse(
+    embeddingSize === hiddenSize,
+    `embeddingSize must be hiddenSize, ${hiddenSize}, with the cell ${name}, got ${embeddingSize}: its block adds to the embeddings`,
+  );
+}
+
+/** What a model's tensors outside of its layers are called; the head of a model of blocks is its embedding. */
+export const modelNames = (config: Pick<LanguageModelConfig, "cell">): ModelNames =>
+  inBlock(config)
+    ? { embedding: "backbone.embeddings.weight", head: "backbone.embeddings.weight", norm: "backbone.norm_f.weight" }
+    : { embedding: "embedding.weight", head: "head.weight", bias: "head.bias" };
+
+export interface ModelNames {
+  readonly embedding: string;
+  readonly head: string;
+  readonly bias?: string;
+  /** Of the norm in front of the head. */
+  readonly norm?: string;
+}
+
+/** A model's layers, and what their parameters are called. */
+export const modelLayers = (config: Pick<LanguageModelConfig, "cell">): Layers =>
+  inBlock(config) ? { cell: layerOf(config), nameOf: (name, l) => `backbone.layers.${l}.${name}` } : bareLayers(config, "rnn.");
 
 /** The parameters of a model of this configuration, in the order in which they lie on the device. */
 export function parameterSpecs(config: LanguageModelConfig): readonly ParameterSpec[] {
   const { vocabSize: V, embeddingSize: E, hiddenSize: H, input } = config;
-  const bound = 1 / Math.sqrt(H);
-  return [
-    ...(input === "embedding" ? [plainParameter("embedding.weight", [V, E], { kind: "normal" })] : []),
-    ...stackParameters(config, input === "embedding" ? E : V, PREFIX),
-    plainParameter("head.weight", [V, H], { kind: "uniform", bound }),
-    plainParameter("head.bias", [V], { kind: "uniform", bound }),
+  const { embedding, head, bias, norm } = modelNames(config);
+  const uniform = { kind: "uniform", bound: 1 / Math.sqrt(H) } as const;
+  const tied = head === embedding;
+  const specs = [
+    ...(input === "embedding" ? [plainParameter(embedding, [V, E], { kind: "normal", ...(tied && { deviation: 0.1 }) })] : []),
+    ...stackParameters(config, input === "embedding" ? E : V, modelLayers(config)),
+    ...(norm ? [plainParameter(norm, [H], { kind: "drawn", from: () => 1 })] : []),
+    ...(tied ? [] : [plainParameter(head, [V, H], uniform)]),
+    ...(bias ? [plainParameter(bias, [V], uniform)] : []),
   ];
+  // Those that weight decay leaves alone come last.
+  return [...specs.filter(({ decay }) => decay !== false), ...specs.filter(({ decay }) => decay === false)];
 }
-
-/** In front of the names of a model's recurrent parameters. */
-export const PREFIX = "rnn.";
 
 /** The tensors of the state of B streams under their names in checkpoints: "state.h" [L, B, H], … */
 export const stateSpecs = (config: LanguageModelConfig, B: number): readonly StateSpec[] =>
-  stackStates(config, B).map(({ name, shape }) => ({ name: `state.${name}`, shape }));
+  stackStates(config, B, modelLayers(config)).map((spec) => ({ ...spec, name: `state.${spec.name}` }));
 
 /** Number of parameters of a model of this configuration. @throws GatewiseError E_CONFIG */
 export const parameterCount = (config: LanguageModelConfig): number =>

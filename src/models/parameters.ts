@@ -1,7 +1,7 @@
 // Parameters on a device: flat buffers of them, their initial values, and state dicts.
 import { copyNumbers, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import type { Initializer, ParameterSpec } from "../kernels/cell.ts";
+import type { ParameterSpec } from "../kernels/cell.ts";
 import { fillNormal, fillUniform } from "../random.ts";
 import type { Device } from "../runtime/device.ts";
 import { makeFlatTensors, type FlatTensors } from "../runtime/recorder.ts";
@@ -67,14 +67,6 @@ export function checkFits<S extends Readonly<Record<string, number>>>(
       (advice.length > 0 ? `with the others as they are, ${advice.join(", or ")}` : "make all of these smaller"),
   );
 }
-
-/** A parameter that lies as PyTorch has it, its innermost axis padded. */
-export const plainParameter = (name: string, shape: readonly number[], initializer: Initializer): ParameterSpec => ({
-  name,
-  shape,
-  tensor: { name, shape },
-  initializer,
-});
 
 /** Initial values of parameter number `index` under `seed`: the same on every device. */
 export function initialValues({ shape, initializer }: ParameterSpec, seed: number, index: number): Float32Array {

@@ -1,14 +1,16 @@
 // What a plan of a language model is made of: its input, the stack of layers, head and loss, and the whole pass with its
 // gradients.
-import type { LayerInput, Tensors } from "../kernels/cell.ts";
+import type { LayerInput, StateSpec, Tensors } from "../kernels/cell.ts";
 import { embedding } from "../kernels/embedding.ts";
 import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
+import { makeNorm } from "../kernels/rms-norm.ts";
 import { recordGather } from "../kernels/rows.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax-cross-entropy.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type Tensor } from "../runtime/tensor.ts";
 import type { Device } from "../runtime/device.ts";
-import { PREFIX, type LanguageModelConfig } from "./config.ts";
+import { modelLayers, modelNames, type LanguageModelConfig } from "./config.ts";
+import { inBlock } from "./cells.ts";
 import type { ParameterSet } from "./parameters.ts";
 import { makeStack, makeStates, type Stack, type StackOptions } from "./stack.ts";
 
@@ -19,14 +21,14 @@ export interface ModelParts {
   readonly parameters: ParameterSet;
 }
 
-/** The input of a model's first layer by token: the rows of embedding.weight [V, E], or one-hot. */
+/** The input of a model's first layer by token: the rows of its embedding [V, E], or one-hot. */
 export function tokenInput(
   { config, parameters }: ModelParts,
   tokens: Tensor,
   sorted?: { readonly order: Tensor; readonly starts: Tensor },
 ): LayerInput {
   const { vocabSize: V, embeddingSize: columns } = config;
-  const tensor = parameters.byName["embedding.weight"];
+  const tensor = parameters.byName[modelNames(config).embedding];
   return { parts: tensor ? [{ tensor, rows: V, columns }] : [], tokens: { tokens, V, ...(sorted && { sorted }) } };
 }
 
@@ -35,21 +37,46 @@ export const modelStack = (
   recorder: Recorder,
   { config, parameters }: ModelParts,
   options: Pick<StackOptions, "T" | "B" | "input" | "states" | "dropout">,
-): Stack => makeStack(recorder, { config, parameters, prefix: PREFIX, ...options });
+): Stack => makeStack(recorder, { config, parameters, layers: modelLayers(config), ...options });
 
 /** Makes a carried state of B streams, all zero. `make` is a device's or a recorder's `tensor`. */
-export const makeState = (
-  make: (spec: { readonly name: string; readonly shape: readonly number[] }) => Tensor,
-  config: LanguageModelConfig,
-  B: number,
-): Tensors => makeStates(({ name, shape }) => make({ name: `state.${name}`, shape }), config, B);
+export const makeState = (make: (spec: StateSpec) => Tensor, config: LanguageModelConfig, B: number): Tensors =>
+  makeStates((spec) => make({ ...spec, name: `state.${spec.name}` }), config, B, modelLayers(config));
 
-/** Records logits = h·W_headᵀ + b_head. */
-export function recordHead(recorder: Recorder, { config, parameters }: ModelParts, h: Matrix, logits: Tensor): void {
+/** From what the layers give, N rows of it, to logits [N, V], and back. */
+export interface Head {
+  /** Records logits = h·W_headᵀ + b_head, the head's norm before it, if there is one. */
+  forward(h: Matrix, logits: Tensor): void;
+  /** Records, from the logits' gradient, that of h, in its rows. */
+  input(dLogits: Matrix, h: Matrix, dTop: Tensor, gradients: ParameterSet): void;
+  /** Records those of the head's weight and bias; behind the embedding's, which it may be. */
+  parameters(dLogits: Matrix, h: Matrix, gradients: ParameterSet): void;
+}
+
+export function makeHead(recorder: Recorder, { config, parameters }: ModelParts, N: number): Head {
   const { vocabSize: V, hiddenSize: H } = config;
-  const weight: Matrix = { tensor: parameters.byName["head.weight"]!, rows: V, columns: H };
-  const target: Matrix = { tensor: logits, rows: h.rows, columns: V };
-  recordMatmul(recorder, "nt", h, weight, target, { bias: parameters.byName["head.bias"]! });
+  const names = modelNames(config);
+  const weightOf = ({ byName }: ParameterSet): Matrix => ({ tensor: byName[names.head]!, rows: V, columns: H });
+  const biasOf = ({ byName }: ParameterSet): Tensor | undefined => (names.bias ? byName[names.bias] : undefined);
+  const norm = names.norm ? makeNorm(recorder, "head", parameters.byName[names.norm]!, N, H) : undefined;
+  return {
+    forward(h, logits) {
+      norm?.forward(h, 0);
+      const target: Matrix = { tensor: logits, rows: N, columns: V };
+      recordMatmul(recorder, "nt", norm?.y ?? h, weightOf(parameters), target, { bias: biasOf(parameters) });
+    },
+    input(dLogits, h, dTop, gradients) {
+      const dH = { ...h, tensor: dTop, firstRow: dTop.length / pad4(H) - N };
+      if (!norm) return recordMatmul(recorder, "nn", dLogits, weightOf(parameters), dH);
+      const dY = recorder.tensor({ name: "head.dY", shape: [N, H] });
+      recordMatmul(recorder, "nn", dLogits, weightOf(parameters), { tensor: dY, rows: N, columns: H });
+      norm.backward(recorder, h, dY, { dX: dTop, dWeight: gradients.byName[names.norm!]! });
+    },
+    parameters(dLogits, h, gradients) {
+      const accumulate = names.head === names.embedding;
+      recordMatmul(recorder, "tn", dLogits, norm?.y ?? h, weightOf(gradients), { rowSums: biasOf(gradients), accumulate });
+    },
+  };
 }
 
 /** What a pass over windows of T × B tokens is made of. */
@@ -88,7 +115,7 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
   const { vocabSize: V, embeddingSize: E, hiddenSize: H } = config;
   const rng = config.dropout > 0 ? options.rng : undefined;
   // Where V is larger than the batch, a table of projections would cost more than it saves. One-hot always has one: W_ihᵀ.
-  const tabled = config.input === "one-hot" || V <= T * B;
+  const tabled = config.input === "one-hot" || inBlock(config) || V <= T * B;
   const N = loss === "all" ? T * B : B;
   const u32 = (name: string, shape: readonly number[]): Tensor => recorder.tensor({ name, shape, dtype: "u32" });
 
@@ -104,6 +131,7 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
     columns: E,
   });
   const x = tabled ? undefined : embedded("input.x");
+  const head = makeHead(recorder, model, N);
   const stack = modelStack(recorder, model, {
     T,
     B,
@@ -114,12 +142,13 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
   });
 
   // Forward.
-  if (x) recordGather(recorder, parameters.byName["embedding.weight"]!, inputs, x.tensor);
+  const { embedding: table } = modelNames(config);
+  if (x) recordGather(recorder, parameters.byName[table]!, inputs, x.tensor);
   stack.begin();
   stack.steps(0, T);
   const h = stack.outputs[0]!;
-  const predicted: Matrix = { ...h, rows: N, firstRow: h.firstRow! + T * B - N };
-  recordHead(recorder, model, predicted, logits);
+  const predicted: Matrix = { ...h, rows: N, firstRow: (h.firstRow ?? 0) + T * B - N };
+  head.forward(predicted, logits);
   recorder.dispatch(
     gradients ? softmaxCrossEntropy.backward : softmaxCrossEntropy.forward,
     { logits, targets, rows },
@@ -131,18 +160,9 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
 
   // Backward. The logits now hold their gradient.
   const dLogits: Matrix = { tensor: logits, rows: N, columns: V };
-  const g = gradients.byName;
-  const dHead: Matrix = { tensor: g["head.weight"]!, rows: V, columns: H };
-  recordMatmul(recorder, "tn", dLogits, predicted, dHead, { rowSums: g["head.bias"]! });
   const dTop = recorder.tensor({ name: "dOutput", shape: [T, B, H] });
-  recordMatmul(
-    recorder,
-    "nn",
-    dLogits,
-    { tensor: parameters.byName["head.weight"]!, rows: V, columns: H },
-    { tensor: dTop, rows: N, columns: H, firstRow: T * B - N },
-  );
-  const dEmbedding = g["embedding.weight"];
+  head.input(dLogits, predicted, dTop, gradients);
+  const dEmbedding = gradients.byName[table];
   const dX = x && embedded("input.dX");
   const ofTokens = dEmbedding ? [{ tensor: dEmbedding, rows: V, columns: E }] : [];
   stack.backward(recorder, { dOutputs: [dTop], parameters: gradients, inputs: dX ? [dX] : ofTokens });
@@ -150,5 +170,6 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
     const sizes = { N: T * B, V, W: pad4(E) };
     recorder.dispatch(embedding.backward, { order, starts, dY: dX.tensor, dWeight: dEmbedding! }, sizes);
   }
+  head.parameters(dLogits, predicted, gradients);
   return io;
 }

@@ -1,7 +1,8 @@
 // The configuration of a recurrent layer: its fields, defaults and parameters.
 import { checkInteger, checkNumber, checkOneOf, checkOptions, checkSeed, given } from "../checks.ts";
-import type { ParameterSpec } from "../kernels/cell.ts";
-import { CELL_DEFAULTS, CELL_NAMES, checkCellOptions, type CellName, type ComputedOptions } from "./cells.ts";
+import { BLOCK_OPTIONS, type BlockOptions } from "../kernels/block.ts";
+import type { CellOption, ParameterSpec } from "../kernels/cell.ts";
+import { CELL_NAMES, CELL_OPTIONS, cellOf, checkCellOptions, withOwnOptions, type CellName, type CellOptions } from "./cells.ts";
 import { stackParameters } from "./stack.ts";
 
 export interface RecurrentConfig extends ComputedOptions {
@@ -27,27 +28,32 @@ export type RecurrentOptions = Partial<RecurrentConfig> & {
   readonly seed?: number;
 };
 
+/** The options of cells alone, of what they compute; "forgetBias" says what weights begin from. */
+export type ComputedOptions = Omit<CellOptions, "forgetBias" | keyof BlockOptions>;
+
+const computed = Object.entries<CellOption>(CELL_OPTIONS).filter(([name, { begins }]) => !begins && !(name in BLOCK_OPTIONS));
 const DEFAULTS = {
   numLayers: 1,
   dropout: 0,
   bidirectional: false,
   bias: true,
-  ...(given(CELL_DEFAULTS) as ComputedOptions),
+  ...(Object.fromEntries(computed.map(([name, { fallback }]) => [name, fallback])) as unknown as ComputedOptions),
 } as const satisfies Omit<RecurrentConfig, "cell" | "inputSize" | "hiddenSize">;
 const NAMES = ["cell", "inputSize", "hiddenSize", "seed", ...Object.keys(DEFAULTS)];
 
 /** Fills in defaults and checks every field. @throws GatewiseError E_CONFIG */
 export function recurrentConfig(options: RecurrentOptions): { readonly config: RecurrentConfig; readonly seed: number } {
   checkOptions("Recurrent", options, NAMES, { hidden: "hiddenSize", layers: "numLayers" });
-  const { seed, ...config } = { ...DEFAULTS, seed: 1, ...given(options ?? {}) };
+  const { seed, ...all } = { ...DEFAULTS, seed: 1, ...given(options ?? {}) };
   checkSeed("Recurrent: seed", seed);
-  checkOneOf("Recurrent: cell", config.cell, CELL_NAMES);
+  checkOneOf("Recurrent: cell", all.cell, CELL_NAMES);
+  const config = withOwnOptions(all, cellOf);
   checkInteger("Recurrent: inputSize", config.inputSize, 1, 65536);
   checkInteger("Recurrent: hiddenSize", config.hiddenSize, 1, 65536);
   checkInteger("Recurrent: numLayers", config.numLayers, 1, 64);
   checkNumber("Recurrent: dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
   for (const field of ["bidirectional", "bias"] as const) checkOneOf(`Recurrent: ${field}`, config[field], [true, false]);
-  checkCellOptions("Recurrent: ", config);
+  checkCellOptions("Recurrent: ", config, cellOf);
   return { config, seed };
 }
 

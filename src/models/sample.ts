@@ -5,7 +5,7 @@ import { CHOOSE, sample, sampleSettings } from "../kernels/sample.ts";
 import type { Plan } from "../runtime/device.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import type { Tensor } from "../runtime/tensor.ts";
-import { makeState, modelStack, recordHead, tokenInput, type ModelParts } from "./pass.ts";
+import { makeHead, makeState, modelStack, tokenInput, type ModelParts } from "./pass.ts";
 
 /** What sampling needs of a tokenizer. */
 export interface TextCodec {
@@ -173,10 +173,11 @@ async function recordSampling(model: ModelParts, B: number, signal: AbortSignal 
       states: { initial: state, final: state },
     });
     const h = stack.outputs[0]!;
+    const head = makeHead(recorder, model, B);
     stack.begin();
     for (let t = 0; t < BLOCK; t++) {
       stack.steps(t, 1);
-      recordHead(recorder, model, { ...h, rows: B, firstRow: h.firstRow! + t * B }, logits);
+      head.forward({ ...h, rows: B, firstRow: (h.firstRow ?? 0) + t * B }, logits);
       recorder.dispatch(sample.forward, { logits, forced, settings, tokens }, { B, V, t });
     }
     stack.end();

@@ -23,34 +23,48 @@ export const directionsOf = ({ bidirectional }: StackConfig): number => (bidirec
 /** "l0", "l0_reverse", "l1", …: the suffix of PyTorch's parameter names. */
 const suffixOf = (l: number, d: number): string => `l${l}${d === 1 ? "_reverse" : ""}`;
 
+/** What the layers of a stack are: a cell, bare or in a block, and what its parameter `name` is called in layer l, direction d. */
+export interface Layers {
+  readonly cell: Cell;
+  readonly nameOf: (name: string, l: number, d: number) => string;
+}
+
+/** The cell itself, and PyTorch's names: "weight_ih_l0". */
+export const bareLayers = (config: Pick<StackConfig, "cell">, prefix = ""): Layers => ({
+  cell: cellOf(config),
+  nameOf: (name, l, d) => `${prefix}${name}_${suffixOf(l, d)}`,
+});
+
 /** The parameters of all layers, in the order in which they lie on the device. */
-export function stackParameters(config: StackConfig, inputSize: number, prefix = ""): readonly ParameterSpec[] {
+export function stackParameters(config: StackConfig, inputSize: number, layers = bareLayers(config)): readonly ParameterSpec[] {
   const { numLayers, hiddenSize: H } = config;
   const D = directionsOf(config);
   return Array.from({ length: numLayers * D }, (_, index) => {
     const [l, d] = [Math.floor(index / D), index % D];
-    const specs = cellOf(config).parameters(config, l === 0 ? [inputSize] : D === 2 ? [2, H] : [H]);
-    return specs.map((spec) => ({ ...spec, name: `${prefix}${spec.name}_${suffixOf(l, d)}` }));
+    const specs = layers.cell.parameters(config, l === 0 ? [inputSize] : D === 2 ? [2, H] : [H]);
+    return specs.map((spec) => ({ ...spec, name: layers.nameOf(spec.name, l, d) }));
   }).flat();
 }
 
 /** The states of all layers and directions: [L·D, B, …] each. */
-export const stackStates = (config: StackConfig, B: number): readonly StateSpec[] =>
-  cellOf(config)
-    .states(config)
-    .map(({ name, shape }) => ({ name, shape: [config.numLayers * directionsOf(config), B, ...shape] }));
+export const stackStates = (config: StackConfig, B: number, { cell } = bareLayers(config)): readonly StateSpec[] =>
+  cell.states(config).map(({ name, shape, stored }) => {
+    const rows = [config.numLayers * directionsOf(config), B];
+    return { name, shape: [...rows, ...shape], ...(stored && { stored: [...rows, ...stored] }) };
+  });
 
 /** Makes the tensors of all states, zero at first. `make` is a device's or a recorder's `tensor`. */
-export const makeStates = (make: (spec: StateSpec) => Tensor, config: StackConfig, B: number): Tensors =>
-  Object.fromEntries(stackStates(config, B).map((spec) => [spec.name, make(spec)]));
+export const makeStates = (make: (spec: StateSpec) => Tensor, config: StackConfig, B: number, layers?: Layers): Tensors =>
+  Object.fromEntries(stackStates(config, B, layers).map((spec) => [spec.name, make(spec)]));
 
 export interface StackOptions {
   readonly config: StackConfig;
+  /** `bareLayers` of the configuration, if left out. */
+  readonly layers?: Layers;
   readonly T: number;
   readonly B: number;
   readonly input: LayerInput;
   readonly parameters: ParameterSet;
-  readonly prefix?: string;
   /** Tensors of `stackStates`, copied from before a pass and to after it; zero before every pass, if left out. */
   readonly states?: { readonly initial: Tensors; readonly final: Tensors } | undefined;
   /** Where rows end, and the order of the second direction. */
@@ -92,14 +106,13 @@ interface Direction {
 export function makeStack(recorder: Recorder, options: StackOptions): Stack {
   const { config, T, B, input, orders } = options;
   const { numLayers: L, hiddenSize: H } = config;
-  const cell: Cell = cellOf(config);
+  const { cell, nameOf } = options.layers ?? bareLayers(config);
   const D = directionsOf(config);
   const W = pad4(H);
 
   const weightsOf = ({ byName }: ParameterSet, index: number): Tensors => {
-    const suffix = suffixOf(Math.floor(index / D), index % D);
     const names = cell.parameters(config, [H]).map(({ name }) => name);
-    return Object.fromEntries(names.map((name) => [name, byName[`${options.prefix ?? ""}${name}_${suffix}`]!]));
+    return Object.fromEntries(names.map((name) => [name, byName[nameOf(name, Math.floor(index / D), index % D)]!]));
   };
 
   /** The part of each state that is layer `index`'s. */

@@ -9,8 +9,8 @@ import {
   type LanguageModelConfig,
 } from "../../src/models/config.ts";
 import { LanguageModel, sampleText } from "../../src/models/language-model.ts";
-import type { ParameterSpec } from "../../src/kernels/cell.ts";
-import { checkFits, initialValues, makeParameterSet, plainParameter, writeStateDict } from "../../src/models/parameters.ts";
+import { plainParameter, type ParameterSpec } from "../../src/kernels/cell.ts";
+import { checkFits, initialValues, makeParameterSet, writeStateDict } from "../../src/models/parameters.ts";
 import { modelName } from "../../src/models/presets.ts";
 import { recurrentConfig, recurrentSpecs } from "../../src/models/recurrent-config.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";

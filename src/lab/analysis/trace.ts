@@ -2,7 +2,7 @@
 import { GatewiseError } from "../../errors.ts";
 import { cellOf } from "../../models/cells.ts";
 import { LanguageModel } from "../../models/language-model.ts";
-import { modelStack, recordHead, tokenInput } from "../../models/pass.ts";
+import { makeHead, modelStack, tokenInput } from "../../models/pass.ts";
 import { inputRows, inputSizeOf, layerWeights, onReference, type Readable } from "./reference.ts";
 
 export interface Trace {
@@ -41,7 +41,7 @@ export async function readTokens(model: LanguageModel, tokens: ArrayLike<number>
     const logits = recorder.tensor({ name: "logits", shape: [T, V] });
     stack.begin();
     stack.steps(0, T);
-    recordHead(recorder, model, stack.outputs[0]!, logits);
+    makeHead(recorder, model, T).forward(stack.outputs[0]!, logits);
     stack.end();
     return { read, logits, layers: stack.layers.map(({ tensors }) => tensors) };
   });

@@ -3,7 +3,8 @@
 import { IGNORE } from "../../data/batches.ts";
 import type { ParameterSpec, Values } from "../../kernels/cell.ts";
 import { CELLS } from "../../models/cells.ts";
-import { parameterSpecs, PREFIX, type LanguageModelConfig } from "../../models/config.ts";
+import { modelLayers, type LanguageModelConfig } from "../../models/config.ts";
+import { stackParameters } from "../../models/stack.ts";
 
 /** On the device under test only. */
 export const BREAKAGES = [
@@ -24,8 +25,10 @@ export const breakConfig = (config: LanguageModelConfig, breakage: Breakage | un
 });
 
 /** The parameters of the first layer. */
-const firstLayer = (config: LanguageModelConfig): readonly ParameterSpec[] =>
-  parameterSpecs(config).filter(({ name }) => name.startsWith(PREFIX) && name.endsWith("_l0"));
+function firstLayer(config: LanguageModelConfig): readonly ParameterSpec[] {
+  const { input, vocabSize: V, embeddingSize: E } = config;
+  return stackParameters({ ...config, numLayers: 1 }, input === "embedding" ? E : V, modelLayers(config));
+}
 
 export function breakWeights(weights: Values, config: LanguageModelConfig, breakage: Breakage | undefined): Values {
   const H = config.hiddenSize;
