@@ -183,10 +183,10 @@ function recordBlock<O extends object>(
       const dU = matrix(back, "dU", Di);
       const dNormed = matrix(back, "dNormed", D);
       const dXz: Matrix = { ...xz, tensor: gateTensor(back, `${name}.dXz`, [T, B, 2, Di]) };
-      const insideBack = inside.backward(back, { dOutput: dY.tensor, weights: ofCell(d), inputs: [dU], states: undefined });
+      const insideBack = inside.backward(back, { dOutput: dY.tensor, weights: d && ofCell(d), inputs: [dU] });
       return {
         begin() {
-          recordMatmul(back, "tn", dOutput, gated, { ...outProjection, tensor: d[`${MIXER}out_proj.weight`]! });
+          if (d) recordMatmul(back, "tn", dOutput, gated, { ...outProjection, tensor: d[`${MIXER}out_proj.weight`]! });
           recordMatmul(back, "nn", dOutput, outProjection, dY);
           const sizes = { ...gateSizes, N: R, first: 0, yFirst: y.firstRow ?? 0 };
           back.dispatch(siluGate.backward, { y: y.tensor, z: xz.tensor, d: dY.tensor, dZ: dXz.tensor }, sizes);
@@ -195,11 +195,11 @@ function recordBlock<O extends object>(
         steps: insideBack.steps,
         end() {
           insideBack.end();
-          conv.backward(back, dU.tensor, dXz.tensor, mixerOf(d));
-          recordMatmul(back, "tn", dXz, norm.y, { ...inProjection, tensor: d[`${MIXER}in_proj.weight`]! });
+          conv.backward(back, dU.tensor, dXz.tensor, d && mixerOf(d));
+          if (d) recordMatmul(back, "tn", dXz, norm.y, { ...inProjection, tensor: d[`${MIXER}in_proj.weight`]! });
           recordMatmul(back, "nn", dXz, inProjection, dNormed);
           input.backward(back, gradients.inputs[0]!, (dX) =>
-            norm.backward(back, x, dNormed.tensor, { dX, dWeight: d["norm.weight"]!, past: dOutput.tensor }),
+            norm.backward(back, x, dNormed.tensor, { dX, dWeight: d?.["norm.weight"], past: dOutput.tensor }),
           );
         },
       };

@@ -193,8 +193,8 @@ export interface Conv {
   begin(): void;
   steps(t: number, count: number): void;
   end(): void;
-  /** From dY, which it writes to, to the gradients of the channels of x and of the parameters. */
-  backward(recorder: Recorder, dY: Tensor, dX: Tensor, weights: Tensors): void;
+  /** From dY, which it writes to, to the gradients of the channels of x, and of the parameters, if they are asked for. */
+  backward(recorder: Recorder, dY: Tensor, dX: Tensor, weights?: Tensors): void;
 }
 
 export interface ConvSite {
@@ -236,12 +236,13 @@ export function makeConv(recorder: Recorder, { name, T, B, K, channels: C, x, st
     },
     backward(back, dY, dX, gradients) {
       back.dispatch(conv1d.activation, { x, before, weight, bias, d: dY }, sizes);
+      back.dispatch(conv1d.input, { dU: dY, inputWeight: weight, dX }, sizes);
+      if (!gradients) return;
       recordColumnSums(back, { tensor: dY, rows: T * B, columns: C }, gradients["conv1d.bias"]!);
       const slices = divideUp(T * B, sizes.sliceRows);
       recordSliceSums(back, `${name}.partials`, slices, gradients["conv1d.weight"]!, (partials) =>
         back.dispatch(conv1d.weights, { x, before, dRows: dY, partials }, sizes),
       );
-      back.dispatch(conv1d.input, { dU: dY, inputWeight: weight, dX }, sizes);
     },
   };
 }

@@ -140,7 +140,7 @@ export interface Norm {
 
 interface NormGradients {
   readonly dX: Tensor;
-  readonly dWeight: Tensor;
+  readonly dWeight?: Tensor | undefined;
   /** What came past the norm, in x's rows. */
   readonly past?: Tensor;
 }
@@ -156,9 +156,9 @@ export function makeNorm(recorder: Recorder, name: string, weight: Tensor, rows:
     },
     backward(back, { tensor: x, firstRow: xFirst = 0 }, dY, { dX, dWeight, past }) {
       const sliceRows = sliceRowsOf(rows);
-      recordSliceSums(back, `${name}.partials`, divideUp(rows, sliceRows), dWeight, (partials) =>
-        back.dispatch(rmsNorm.weights, { x, rowScales: scales, dRows: dY, partials }, { N: rows, D, xFirst, sliceRows }),
-      );
+      const sum = (partials: Tensor): void =>
+        back.dispatch(rmsNorm.weights, { x, rowScales: scales, dRows: dY, partials }, { N: rows, D, xFirst, sliceRows });
+      if (dWeight) recordSliceSums(back, `${name}.partials`, divideUp(rows, sliceRows), dWeight, sum);
       const given = { N: rows, D, xFirst, yFirst: 0, copy: Number(past !== undefined) };
       back.dispatch(rmsNorm.backward, { x, weight, savedScales: scales, dY, dOut: past ?? back.unused(), dX }, given);
     },

@@ -32,6 +32,7 @@ export type RecurrentOptions = Partial<RecurrentConfig> & {
 export type ComputedOptions = Omit<CellOptions, "forgetBias" | keyof BlockOptions>;
 
 const computed = Object.entries<CellOption>(CELL_OPTIONS).filter(([name, { begins }]) => !begins && !(name in BLOCK_OPTIONS));
+export const COMPUTED_NAMES = computed.map(([name]) => name as keyof ComputedOptions);
 const DEFAULTS = {
   numLayers: 1,
   dropout: 0,

@@ -1,5 +1,6 @@
 // Where characters lie: their vectors in a model, the plane through them, and which are near each other. Letters: V
 // characters on the map, D numbers each.
+import { modelNames } from "../../models/config.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 
 /** Groups of characters; each is of the first that it fits. й and ў are written as vowels with a mark, and are none. */
@@ -79,9 +80,9 @@ export function characterMap(snapshot: ModelSnapshot, space: SpaceName, { tokens
 
 function vectorOf({ config, stateDict }: ModelSnapshot, space: SpaceName, token: number): Float64Array {
   const { embeddingSize: E, hiddenSize: H } = config;
-  if (space === "expected") return Float64Array.from(stateDict["head.weight"]!.subarray(token * H, (token + 1) * H));
+  if (space === "expected") return Float64Array.from(stateDict[modelNames(config).head]!.subarray(token * H, (token + 1) * H));
   const weight = stateDict["rnn.weight_ih_l0"]!;
-  const own = stateDict["embedding.weight"]!.subarray(token * E, (token + 1) * E);
+  const own = stateDict[modelNames(config).embedding]!.subarray(token * E, (token + 1) * E);
   if (space === "own") return Float64Array.from(own);
   return Float64Array.from({ length: weight.length / E }, (_, j) => own.reduce((sum, x, e) => sum + weight[j * E + e]! * x, 0));
 }

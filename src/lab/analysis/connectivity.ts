@@ -1,4 +1,5 @@
 // What moved a prediction: how far each character before it reaches. In the inspector's worker.
+import { modelNames } from "../../models/config.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { inputRows, layersOf, onReference } from "./reference.ts";
 import { readModel } from "./trace.ts";
@@ -21,7 +22,7 @@ export async function connectivity(snapshot: ModelSnapshot, tokens: Uint32Array,
   const guess = row.indexOf(Math.max(...row));
   const x = inputRows(snapshot, seen);
   const dOutput = new Float32Array(T * H);
-  dOutput.set(snapshot.stateDict["head.weight"]!.subarray(guess * H, (guess + 1) * H), (T - 1) * H);
+  dOutput.set(snapshot.stateDict[modelNames(snapshot.config).head]!.subarray(guess * H, (guess + 1) * H), (T - 1) * H);
   const { dx } = await onReference(async (device) => {
     const layers = await layersOf(device, snapshot, T, 1);
     await layers.forward({ x, states: {} }, 0);

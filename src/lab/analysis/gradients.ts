@@ -1,5 +1,6 @@
 // How far back gradients reach, by the library's own steps backward.
 import { GatewiseError } from "../../errors.ts";
+import { modelNames } from "../../models/config.ts";
 import type { BackwardInputs } from "../../models/recurrent-calls.ts";
 import type { NumberArray } from "../../runtime/tensor.ts";
 import type { ModelSnapshot } from "../protocol.ts";
@@ -46,12 +47,13 @@ export async function gradientByLag(
 
 /** [B, H]: of the loss of predicting what comes after each of the ends, with respect to the state there. */
 function lossGradients(
-  { config: { vocabSize: V, hiddenSize: H }, stateDict }: ModelSnapshot,
+  { config, stateDict }: ModelSnapshot,
   tokens: ArrayLike<number>,
   probabilities: Float32Array,
   ends: readonly number[],
 ): Float32Array {
-  const head = stateDict["head.weight"]!;
+  const { vocabSize: V, hiddenSize: H } = config;
+  const head = stateDict[modelNames(config).head]!;
   const dh = new Float64Array(ends.length * H);
   ends.forEach((end, b) => {
     for (let v = 0; v < V; v++) {

@@ -1,9 +1,8 @@
 // The library's float64 device, on which models are looked into: what its kernels compute is what cells are.
 import { given } from "../../checks.ts";
-import { CELL_DEFAULTS, type ComputedOptions } from "../../models/cells.ts";
-import { PREFIX } from "../../models/config.ts";
+import { modelLayers, modelNames } from "../../models/config.ts";
 import { makeParameterSet, writeStateDict } from "../../models/parameters.ts";
-import { recurrentConfig, recurrentSpecs } from "../../models/recurrent-config.ts";
+import { COMPUTED_NAMES, recurrentConfig, recurrentSpecs } from "../../models/recurrent-config.ts";
 import { makeSession, type Session } from "../../models/recurrent-session.ts";
 import type { Device } from "../../runtime/device.ts";
 import { openDevice } from "../../runtime/open.ts";
@@ -27,18 +26,17 @@ export const inputSizeOf = ({ config }: Readable, l = 0): number =>
   l > 0 ? config.hiddenSize : config.input === "embedding" ? config.embeddingSize : config.vocabSize;
 
 /** The weights of layers from number `first` on, by the names of a layer on any input. */
-export function layerWeights({ stateDict }: Readable, first: number): Readonly<Record<string, Float32Array>> {
-  const recurrent = Object.entries(stateDict).filter(([name]) => name.startsWith(PREFIX));
-  const named = recurrent.map(([name, values]) => ({ parts: /^(\w+)_l(\d+)$/.exec(name.slice(PREFIX.length))!, values }));
-  const own = named.filter(({ parts }) => Number(parts[2]) >= first);
-  return Object.fromEntries(own.map(({ parts, values }) => [`${parts[1]}_l${Number(parts[2]) - first}`, values]));
+export function layerWeights({ config, stateDict }: Readable, first: number): Readonly<Record<string, Float32Array>> {
+  const { cell, nameOf } = modelLayers(config);
+  const names = cell.parameters(config, [config.hiddenSize]).map(({ name }) => name);
+  const own = (l: number) => names.map((name) => [`${name}_l${l}`, stateDict[nameOf(name, l + first, 0)]!] as const);
+  return Object.fromEntries(Array.from({ length: config.numLayers - first }, (_, l) => own(l)).flat());
 }
 
 /** A model's layers from number `first` on, over T steps of B rows of any input, without the gradients of their weights. */
 export async function layersOf(device: Device, model: Readable, T: number, B: number, first = 0): Promise<Session> {
   const { cell, hiddenSize, numLayers, ...rest } = model.config;
-  const computed = Object.keys(given(CELL_DEFAULTS)) as (keyof ComputedOptions)[];
-  const options = Object.fromEntries(computed.map((name) => [name, rest[name]]));
+  const options = given(Object.fromEntries(COMPUTED_NAMES.map((name) => [name, rest[name]])));
   const inputSize = inputSizeOf(model, first);
   const { config, seed } = recurrentConfig({ cell, inputSize, hiddenSize, numLayers: numLayers - first, ...options });
   const parameters = makeParameterSet(device, cell, recurrentSpecs(config));
@@ -49,7 +47,7 @@ export async function layersOf(device: Device, model: Readable, T: number, B: nu
 /** What the first layer reads of tokens, [T, in]: rows of the embedding, or one-hot. */
 export function inputRows(model: Readable, tokens: ArrayLike<number>): Float32Array {
   const width = inputSizeOf(model);
-  const weight = model.stateDict["embedding.weight"];
+  const weight = model.stateDict[modelNames(model.config).embedding];
   const rows = new Float32Array(tokens.length * width);
   for (let t = 0; t < tokens.length; t++) {
     if (weight) rows.set(weight.subarray(tokens[t]! * width, (tokens[t]! + 1) * width), t * width);

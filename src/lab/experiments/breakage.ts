@@ -3,12 +3,14 @@ import type { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { Activation } from "../../kernels/cell.ts";
 import { cellOf } from "../../models/cells.ts";
-import { PREFIX } from "../../models/config.ts";
+import { modelLayers } from "../../models/config.ts";
+import { stackParameters } from "../../models/stack.ts";
 import { LanguageModel } from "../../models/language-model.ts";
 import { openDevice } from "../../runtime/open.ts";
 import { Trainer, type TrainerOptions } from "../../training/trainer.ts";
 import { fixed } from "../format.ts";
 import type { ModelSnapshot } from "../protocol.ts";
+import { inputSizeOf } from "../analysis/reference.ts";
 import { readTokens } from "../analysis/trace.ts";
 
 /** What differs from a sound training, and how many times as large the cell's initial weights are. */
@@ -59,9 +61,11 @@ export async function breakModel(
     const small = { ...config, hiddenSize: 24, embeddingSize: 12, numLayers: 1, dropout: 0 };
     const model = LanguageModel.create(device, { ...small, seed: 1 });
     const state = await model.stateDict();
+    const layers = stackParameters(config, inputSizeOf({ config, stateDict: state }), modelLayers(config));
+    const recurrent = new Set(layers.map(({ name }) => name));
     const scaled = Object.entries(state).map(([key, values]) => [
       key,
-      key.startsWith(PREFIX) ? values.map((x) => x * scale) : values,
+      recurrent.has(key) ? values.map((x) => x * scale) : values,
     ]);
     model.loadStateDict(Object.fromEntries(scaled));
     const candidate = cellOf(config).candidate?.(config);
