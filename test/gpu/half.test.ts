@@ -1,17 +1,13 @@
-// float16 where the adapter has it; where it has not, the error that says so.
+// float16 where the adapter has it; where it has not, the error that says so. Its kernels: half.full.test.ts.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { lstm } from "../../src/kernels/lstm.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { CELL_NAMES, type CellName } from "../../src/models/cells.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import type { Entry } from "../../src/runtime/kernel.ts";
-import { differences } from "../../src/runtime/verify.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint } from "../../src/training/checkpoint.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { checkGradients } from "../../src/training/gradient-check.ts";
-import { allEntries } from "../../src/training/kernel-list.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { testAdapter, testDevice } from "./device.ts";
 
@@ -24,7 +20,6 @@ beforeAll(async () => {
 });
 afterAll(() => device.dispose());
 
-const entries = [...allEntries()].filter(([, entry]) => entry.halves);
 const TEXT = "the quick brown fox jumps over the lazy dog and then it runs away from the lazy dog. ".repeat(40);
 const characters = [...new Set(TEXT)];
 const tokens = Uint32Array.from(TEXT, (character) => characters.indexOf(character));
@@ -47,33 +42,6 @@ async function losses(cell: CellName, precision: "f32" | "f16"): Promise<number[
 }
 
 describe("float16", () => {
-  test("has kernels that may use it", () => {
-    expect(entries.map(([name]) => name)).toEqual(
-      expect.arrayContaining(["lstm.forward", "lstm.backward", "transpose.forward", "cast.forward"]),
-    );
-  });
-
-  test.each(entries)("%s computes every case in every variant, or the adapter refuses a model", async (_, entry) => {
-    if (!hasHalf) {
-      expect(() => LanguageModel.create(device, { vocabSize: 3, precision: "f16" })).toThrow(/precision must be "f32" here/);
-      return;
-    }
-    expect(await differences(device, entry, entry.cases(), entry.variants, true)).toEqual([]);
-  });
-
-  test("a reference that swaps two gates is found out", async () => {
-    if (!hasHalf) return expect(device.gpuDevice!.features.has("shader-f16")).toBe(false);
-    const reference: typeof lstm.forward.reference = (arrays, params) => {
-      const width = 4 * 68;
-      const packed = arrays.packed.slice();
-      for (let row = 0; row < packed.length; row += width) packed.set(arrays.packed.subarray(row, row + 68) as never, row + 68);
-      lstm.forward.reference({ ...arrays, packed }, params);
-    };
-    const each = lstm.forward.cases().find(({ params }) => params.H === 65 && params.count === 1)!;
-    const broken = { ...lstm.forward, reference } as unknown as Entry;
-    expect(await differences(device, broken, [each], broken.variants, true)).not.toEqual([]);
-  });
-
   test.each(CELL_NAMES)("%s: a loss curve within a hundredth of float32's", async (cell) => {
     const full = await losses(cell, "f32");
     expect(full.at(-1)!).toBeLessThan(0.8 * full[0]!);
