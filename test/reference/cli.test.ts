@@ -1,13 +1,22 @@
-// The command line as a user meets it: the built program, run as a process of its own, on the CPU.
+// The command line as a user meets it, on the CPU: in this process, and the built program as a process of its own where
+// streams, exit codes, signals or the bytes of two processes are what is looked at.
 import { spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { gatewise, lines } from "./command-line.ts";
+
+vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 
 const CLI = resolve("dist/cli.js");
 const folder = mkdtempSync(join(tmpdir(), "gatewise-cli-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const start = process.cwd();
+process.chdir(folder);
+afterAll(() => {
+  process.chdir(start);
+  rmSync(folder, { recursive: true, force: true });
+});
 
 const file = (name: string, text: string): string => {
   writeFileSync(join(folder, name), text);
@@ -17,16 +26,10 @@ file("text.txt", "It was the best of times, it was the worst of times; ".repeat(
 
 const TINY = ["--device", "cpu", "--hidden", "6", "--embedding", "4", "--batch", "4", "--seq", "8", "--data", "text.txt"];
 
-function gatewise(...args: readonly string[]): { code: number | null; out: string; err: string } {
+function program(...args: readonly string[]): { code: number | null; out: string; err: string } {
   const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], { cwd: folder, encoding: "utf8" });
   return { code: status, out: stdout, err: stderr };
 }
-
-const lines = (text: string): any[] =>
-  text
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line));
 
 describe("bad input gets one line on stderr, its exit code, and leaves nothing behind:", () => {
   const empty = file("empty.txt", "");
@@ -38,7 +41,7 @@ describe("bad input gets one line on stderr, its exit code, and leaves nothing b
     ["a text shorter than a window", ["train", "--device", "cpu", "--data", short, "--batch", "1"], 2, /too short/],
     ["a binary file", ["train", "--data", binary], 2, /no text file/],
     ["a batch larger than the streams allow", ["train", ...TINY, "--batch", "5000"], 2, /use a batch of at most \d+/],
-    ["--hidden 0", ["train", "--hidden", "0"], 2, /--hidden must be an integer from 1/],
+    ["--hidden 0", ["train", ...TINY, "--hidden", "0"], 2, /--hidden must be an integer from 1/],
     ["--hidden twelve", ["train", "--hidden", "twelve"], 2, /--hidden.*expected a number/],
     ["--steps 0", ["train", "--steps", "0"], 2, /--steps must be an integer of at least 1/],
     ["--lr 0", ["train", "--lr", "0"], 2, /--lr must be a number above 0/],
@@ -74,23 +77,27 @@ describe("bad input gets one line on stderr, its exit code, and leaves nothing b
     ],
     ["a resumed run that is not there", ["train", "--resume", "runs/none"], 2, /no such checkpoint/],
   ];
+  // What the words say before a command is known, in a command, and of a run.
+  const asProcess = ["a missing file", "a misspelled flag", "an unknown command", "a batch larger than the streams allow"];
   for (const [name, args, code, message] of cases) {
-    it(name, () => {
+    it(name, async () => {
       const before = readdirSync(folder, { recursive: true });
-      const { code: actual, err, out } = gatewise(...args);
-      expect(err).toMatch(message);
-      expect(err.trim().split("\n")).toHaveLength(1);
-      expect(err).toMatch(/^gatewise: /);
-      expect(actual).toBe(code);
-      expect(out).toBe("");
-      expect(readdirSync(folder, { recursive: true })).toEqual(before);
+      for (const run of asProcess.includes(name) ? [gatewise, program] : [gatewise]) {
+        const { code: actual, err, out } = await run(...args);
+        expect(err).toMatch(message);
+        expect(err.trim().split("\n")).toHaveLength(1);
+        expect(err).toMatch(/^gatewise: /);
+        expect(actual).toBe(code);
+        expect(out).toBe("");
+        expect(readdirSync(folder, { recursive: true })).toEqual(before);
+      }
     });
   }
 });
 
 describe("train", () => {
   it("prints the events as JSON, one a line, and nothing else on stdout", () => {
-    const { code, out } = gatewise(
+    const { code, out } = program(
       "train",
       ...TINY,
       "--steps",
@@ -128,14 +135,32 @@ describe("train", () => {
     expect(events.at(-1)).toMatchObject({ reason: "done" });
   });
 
-  it("never writes into another run's folder", () => {
-    const names = [1, 2].map(() => lines(gatewise("train", ...TINY, "--steps", "2", "--out", "mine", "--json").out).at(-1).out);
-    expect(names).toEqual(["mine", "mine-2"]);
-    expect(lines(gatewise("train", ...TINY, "--steps", "2", "--out", "mine/", "--json").out).at(-1).out).toBe("mine-3");
+  it("never writes into another run's folder", async () => {
+    for (const [asked, given] of [
+      ["mine", "mine"],
+      ["mine", "mine-2"],
+      ["mine/", "mine-3"],
+    ] as const) {
+      const { out } = await gatewise("train", ...TINY, "--steps", "2", "--out", asked, "--json");
+      expect(lines(out).at(-1).out).toBe(given);
+    }
   });
 
-  it("keeps the last three checkpoints and the best", () => {
-    gatewise("train", ...TINY, "--steps", "10", "--checkpoint-every", "2", "--eval-every", "2", "--val", "0.1", "--out", "kept");
+  it("keeps the last three checkpoints and the best", async () => {
+    await gatewise(
+      "train",
+      ...TINY,
+      "--steps",
+      "10",
+      "--checkpoint-every",
+      "2",
+      "--eval-every",
+      "2",
+      "--val",
+      "0.1",
+      "--out",
+      "kept",
+    );
     expect(readdirSync(join(folder, "kept")).sort()).toEqual([
       "best.safetensors",
       "checkpoint-10.safetensors",
@@ -145,9 +170,9 @@ describe("train", () => {
     ]);
   });
 
-  it("resumed gives the bytes of the unbroken run, whatever flags are left out", () => {
-    gatewise("train", ...TINY, "--steps", "9", "--layers", "2", "--dropout", "0.2", "--lr", "0.01", "--out", "whole");
-    gatewise(
+  it("resumed gives the bytes of the unbroken run, whatever flags are left out", async () => {
+    await gatewise("train", ...TINY, "--steps", "9", "--layers", "2", "--dropout", "0.2", "--lr", "0.01", "--out", "whole");
+    await gatewise(
       "train",
       ...TINY,
       "--steps",
@@ -165,106 +190,117 @@ describe("train", () => {
     );
     rmSync(join(folder, "parts/checkpoint-9.safetensors"));
     rmSync(join(folder, "parts/checkpoint-8.safetensors"));
-    const { code, err } = gatewise("train", "--resume", "parts", "--checkpoint-every", "250");
+    const { code, err } = program("train", "--resume", "parts", "--checkpoint-every", "250");
     expect(err).toContain("from step 4");
     expect(code).toBe(0);
     const bytes = (run: string) => readFileSync(join(folder, run, "checkpoint-9.safetensors"));
     expect(bytes("parts").equals(bytes("whole"))).toBe(true);
   });
 
-  it("passes over a damaged newest checkpoint, saying so", () => {
-    gatewise("train", ...TINY, "--steps", "6", "--checkpoint-every", "3", "--out", "damaged");
+  it("passes over a damaged newest checkpoint, saying so", async () => {
+    await gatewise("train", ...TINY, "--steps", "6", "--checkpoint-every", "3", "--out", "damaged");
     truncateSync(join(folder, "damaged/checkpoint-6.safetensors"), 1000);
-    const { code, err } = gatewise("train", "--resume", "damaged", "--steps", "7");
+    const { code, err } = await gatewise("train", "--resume", "damaged", "--steps", "7");
     expect(err).toMatch(/checkpoint-6\.safetensors: .*cut short.*using .*checkpoint-3\.safetensors instead/);
     expect(err).toContain("from step 3");
     expect(code).toBe(0);
-    const only = gatewise("info", "damaged/checkpoint-6.safetensors");
+    const only = await gatewise("info", "damaged/checkpoint-6.safetensors");
     expect(only.code).toBe(0);
   });
 
-  it("begins a branch when resumed from a checkpoint that is not the newest, and leaves the rest alone", () => {
-    gatewise("train", ...TINY, "--steps", "6", "--checkpoint-every", "2", "--out", "tree");
+  it("begins a branch when resumed from a checkpoint that is not the newest, and leaves the rest alone", async () => {
+    await gatewise("train", ...TINY, "--steps", "6", "--checkpoint-every", "2", "--out", "tree");
     const newest = readFileSync(join(folder, "tree/checkpoint-6.safetensors"));
-    const { code, out } = gatewise("train", "--resume", "tree/checkpoint-2.safetensors", "--steps", "5", "--json");
+    const { code, out } = await gatewise("train", "--resume", "tree/checkpoint-2.safetensors", "--steps", "5", "--json");
     expect(code).toBe(0);
     expect(lines(out).at(-1)).toMatchObject({ step: 5, out: "tree-2" });
     expect(readdirSync(join(folder, "tree"))).not.toContain("checkpoint-5.safetensors");
     expect(readFileSync(join(folder, "tree/checkpoint-6.safetensors")).equals(newest)).toBe(true);
   });
 
-  it("warns when the text has changed, and refuses one with other characters or none at all", () => {
+  it("warns when the text has changed, and refuses one with other characters or none at all", async () => {
     const data = file("changing.txt", "a quick brown fox; ".repeat(60));
-    gatewise("train", ...TINY, "--data", data, "--steps", "2", "--out", "changing");
+    await gatewise("train", ...TINY, "--data", data, "--steps", "2", "--out", "changing");
     file(data, "a brown quick fox; ".repeat(60));
-    const other = gatewise("train", "--resume", "changing", "--steps", "3");
+    const other = await gatewise("train", "--resume", "changing", "--steps", "3");
     expect(other.err).toMatch(/warning: .*changing\.txt is not the text that this run was trained on/);
     expect(other.code).toBe(0);
     file(data, "A QUICK BROWN FOX; ".repeat(60));
-    expect(gatewise("train", "--resume", "changing", "--steps", "4")).toMatchObject({
+    expect(await gatewise("train", "--resume", "changing", "--steps", "4")).toMatchObject({
       code: 2,
       err: expect.stringMatching(/unknown characters "A"/),
     });
     rmSync(join(folder, data));
-    expect(gatewise("train", "--resume", "changing", "--steps", "4")).toMatchObject({
+    expect(await gatewise("train", "--resume", "changing", "--steps", "4")).toMatchObject({
       code: 2,
       err: expect.stringMatching(/no such file/),
     });
   });
 
-  it("made longer, says how its rate jumps, and offers to go on from the rate it had or to begin a new schedule", () => {
-    const end = gatewise("train", ...TINY, "--steps", "10", "--schedule", "cosine", "--lr", "0.01", "--out", "cosine");
+  it("made longer, says how its rate jumps, and offers to go on from the rate it had or to begin a new schedule", async () => {
+    const end = await gatewise("train", ...TINY, "--steps", "10", "--schedule", "cosine", "--lr", "0.01", "--out", "cosine");
     expect(end.err).toMatch(/train --resume cosine --steps 20 --schedule-from reached$/m);
-    const on = (...args: string[]): { err: string; rates: number[] } => {
+    const on = async (...args: string[]): Promise<{ err: string; rates: number[] }> => {
       rmSync(join(folder, "cosine/checkpoint-20.safetensors"), { force: true });
-      const { err, out } = gatewise("train", "--resume", "cosine", "--steps", "20", "--log-every", "1", "--json", ...args);
+      const { err, out } = await gatewise("train", "--resume", "cosine", "--steps", "20", "--log-every", "1", "--json", ...args);
       return { err, rates: lines(out).flatMap((e) => (e.event === "step" ? [Number(e.learningRate.toPrecision(3))] : [])) };
     };
-    const stretched = on();
+    const stretched = await on();
     expect(stretched.err).toMatch(/^warning: the learning rate goes from 0\.00122 at step 10 to 0\.0055, by the cosine/m);
     expect(stretched.err).toMatch(/; --schedule-from reached goes on from .*, --schedule-from peak begins a new schedule/);
     expect(stretched.rates[0]).toBe(0.0055);
-    const reached = on("--schedule-from", "reached");
+    const reached = await on("--schedule-from", "reached");
     expect(reached.err).not.toContain("learning rate");
     expect(reached.rates[0]).toBe(0.00122);
-    const peak = on("--schedule-from", "peak");
+    const peak = await on("--schedule-from", "peak");
     expect(peak.err).toMatch(/^warning: the learning rate goes from 0\.00122 at step 10 to 0\.01, by .* 20 steps$/m);
     expect(peak.rates[0]).toBe(0.01);
     const bad = [
-      gatewise("train", ...TINY, "--schedule-from", "peak"),
-      gatewise("train", "--resume", "cosine", "--steps", "20", "--schedule-from", "reached", "--lr", "1"),
+      await gatewise("train", ...TINY, "--schedule-from", "peak"),
+      await gatewise("train", "--resume", "cosine", "--steps", "20", "--schedule-from", "reached", "--lr", "1"),
     ];
     expect(bad.map(({ code }) => code)).toEqual([2, 2]);
     expect(bad[0]!.err).toMatch(/--schedule-from is for a run that goes on; give it with --resume/);
     expect(bad[1]!.err).toMatch(/leave --lr out/);
   });
 
-  it("goes on with another optimizer or precision, and passes over a newest file that claims what it does not hold", () => {
-    gatewise("train", ...TINY, "--steps", "4", "--checkpoint-every", "2", "--out", "other");
+  it("goes on with another optimizer or precision, and passes over a newest file that claims what it does not hold", async () => {
+    await gatewise("train", ...TINY, "--steps", "4", "--checkpoint-every", "2", "--out", "other");
     const newest = join(folder, "other/checkpoint-4.safetensors");
     // As long as what stood there, so that the header keeps its length.
     writeFileSync(newest, readFileSync(newest, "latin1").replace('\\"hiddenSize\\":6,', '\\"hiddenSize\\":9,'), "latin1");
-    const { code, err } = gatewise("train", "--resume", "other", "--optimizer", "sgd", "--precision", "f16");
+    const { code, err } = await gatewise("train", "--resume", "other", "--optimizer", "sgd", "--precision", "f16");
     expect(err).toMatch(/checkpoint-4\.safetensors: the checkpoint does not hold .* must be .*using .*checkpoint-2\./);
     expect(err).toMatch(/^warning: the optimizer is sgd now, and was adam: its moments begin from zero$/m);
     expect(code).toBe(0);
-    expect(lines(gatewise("info", "other", "--json").out)[0].config.precision).toBe("f16");
+    expect(lines((await gatewise("info", "other", "--json")).out)[0].config.precision).toBe("f16");
   });
 
-  it("says once of an option that does nothing that it does nothing", () => {
-    const { code, err } = gatewise("train", ...TINY, "--steps", "2", "--dropout", "0.2", "--momentum", "0.9", "--out", "idle");
+  it("says once of an option that does nothing that it does nothing", async () => {
+    const { code, err } = await gatewise(
+      "train",
+      ...TINY,
+      "--steps",
+      "2",
+      "--dropout",
+      "0.2",
+      "--momentum",
+      "0.9",
+      "--out",
+      "idle",
+    );
     expect(code).toBe(0);
     expect(err.match(/^warning: .*$/gm)).toEqual([
       "warning: --dropout acts between layers, and this model has one: it does nothing",
       "warning: --momentum is SGD's: with adam it does nothing",
     ]);
     const used = ["--layers", "2", "--dropout", "0.2", "--optimizer", "sgd", "--momentum", "0.9"];
-    expect(gatewise("train", ...TINY, "--steps", "2", ...used, "--out", "used").err).not.toContain("warning");
+    expect((await gatewise("train", ...TINY, "--steps", "2", ...used, "--out", "used")).err).not.toContain("warning");
   });
 
-  it("starts a new run from another's weights with --init-from", () => {
-    gatewise("train", ...TINY, "--steps", "4", "--out", "first");
-    const { code, out } = gatewise(
+  it("starts a new run from another's weights with --init-from", async () => {
+    await gatewise("train", ...TINY, "--steps", "4", "--out", "first");
+    const { code, out } = await gatewise(
       "train",
       "--init-from",
       "first",
@@ -286,8 +322,8 @@ describe("train", () => {
     expect(lines(out)[0]).toMatchObject({ step: 0, out: "second" });
   });
 
-  it("stops at a loss that explodes with exit code 5 and says what to do", () => {
-    const { code, err } = gatewise(
+  it("stops at a loss that explodes with exit code 5 and says what to do", async () => {
+    const { code, err } = await gatewise(
       "train",
       ...TINY,
       "--cell",
@@ -309,13 +345,22 @@ describe("train", () => {
     expect(readdirSync(folder)).not.toContain("wild");
   });
 
-  it("keeps the last checkpoint from before an explosion, names it, and goes on from it", () => {
+  it("keeps the last checkpoint from before an explosion, names it, and goes on from it", async () => {
     const every = ["--log-every", "1", "--checkpoint-every", "1", "--eval-every", "0", "--sample-every", "0"];
-    gatewise("train", ...TINY, ...every, "--steps", "4", "--out", "burst");
-    const { code, err } = gatewise("train", "--resume", "burst", "--steps", "30", "--lr", "1e30", "--clip", "0");
+    await gatewise("train", ...TINY, ...every, "--steps", "4", "--out", "burst");
+    const { code, err } = await gatewise("train", "--resume", "burst", "--steps", "30", "--lr", "1e30", "--clip", "0");
     expect(code).toBe(5);
     expect(err).toMatch(/last good checkpoint is burst\/checkpoint-4\.safetensors; .* train --resume burst\/checkpoint-4\./);
-    const again = gatewise("train", "--resume", "burst/checkpoint-4.safetensors", "--steps", "30", "--lr", "1e-3", "--json");
+    const again = await gatewise(
+      "train",
+      "--resume",
+      "burst/checkpoint-4.safetensors",
+      "--steps",
+      "30",
+      "--lr",
+      "1e-3",
+      "--json",
+    );
     expect(again.code).toBe(0);
     expect(lines(again.out).at(-1).loss).toBeLessThan(3);
   });
@@ -379,8 +424,8 @@ describe("train", () => {
       expect(end).toMatchObject({ event: "end", reason: "aborted" });
       expect(end.step).toBeLessThan(400);
       expect(readdirSync(join(folder, signal))).toContain(`checkpoint-${end.step}.safetensors`);
-      expect(gatewise("train", "--resume", signal).code).toBe(0);
-      gatewise(...args, "--out", `${signal}-whole`);
+      expect((await gatewise("train", "--resume", signal)).code).toBe(0);
+      await gatewise(...args, "--out", `${signal}-whole`);
       const bytes = (run: string) => readFileSync(join(folder, run, "checkpoint-400.safetensors"));
       expect(bytes(signal).equals(bytes(`${signal}-whole`))).toBe(true);
     });
@@ -388,45 +433,41 @@ describe("train", () => {
 });
 
 describe("sample, info and compare", () => {
-  const trained = (() => {
-    let done = false;
-    return () => {
-      if (!done) gatewise("train", ...TINY, "--steps", "30", "--lr", "0.05", "--out", "trained");
-      done = true;
-      return "trained";
-    };
-  })();
+  const trained = "trained";
+  beforeAll(async () => {
+    await gatewise("train", ...TINY, "--steps", "30", "--lr", "0.05", "--out", trained);
+  });
 
-  it("sample continues the prompt, the same for the same seed", () => {
-    const args = ["sample", trained(), "--device", "cpu", "--prompt", "It ", "--length", "40", "--seed", "3"];
-    const [first, second] = [gatewise(...args), gatewise(...args)];
+  it("sample continues the prompt, the same for the same seed", async () => {
+    const args = ["sample", trained, "--device", "cpu", "--prompt", "It ", "--length", "40", "--seed", "3"];
+    const [first, second] = [await gatewise(...args), program(...args)];
     expect(first.code).toBe(0);
     expect(first.out).toMatch(/^It [^]{40}\n$/);
     expect(second.out).toBe(first.out);
-    const many = lines(gatewise(...args, "--count", "3", "--json").out);
+    const many = lines((await gatewise(...args, "--count", "3", "--json")).out);
     expect(many.map((m) => m.index)).toEqual([0, 1, 2]);
     expect(`${many[0].text}\n`).toBe(first.out);
   });
 
-  it("sample names the characters of a prompt that the model does not know", () => {
-    const { code, err } = gatewise("sample", trained(), "--device", "cpu", "--prompt", "déjà");
+  it("sample names the characters of a prompt that the model does not know", async () => {
+    const { code, err } = await gatewise("sample", trained, "--device", "cpu", "--prompt", "déjà");
     expect(code).toBe(2);
     expect(err).toMatch(
       /unknown characters "d" \(U\+0064\) at position 0|unknown characters "é" \(U\+00E9\) at position 1, "j" /,
     );
   });
 
-  it("info says what a checkpoint holds", () => {
-    const { code, out } = gatewise("info", trained());
+  it("info says what a checkpoint holds", async () => {
+    const { code, out } = await gatewise("info", trained);
     expect(out).not.toContain("undefined");
     expect(code).toBe(0);
     expect(out).toMatch(/cell lstm .*hiddenSize 6/);
     expect(out).toMatch(/rnn\.weight_hh_l0\s+\[24, 6\]/);
-    expect(lines(gatewise("info", trained(), "--json").out)[0].tensors["optimizer.v.head.bias"]).toHaveLength(1);
+    expect(lines((await gatewise("info", trained, "--json")).out)[0].tensors["optimizer.v.head.bias"]).toHaveLength(1);
   });
 
-  it("compare trains the four presets in the order of the evolution", () => {
-    const { code, out } = gatewise("compare", ...TINY, "--steps", "5", "--prompt", "It ", "--json");
+  it("compare trains the four presets in the order of the evolution", async () => {
+    const { code, out } = await gatewise("compare", ...TINY, "--steps", "5", "--prompt", "It ", "--json");
     expect(code).toBe(0);
     const rows = lines(out);
     expect(rows.map((row) => row.preset)).toEqual(["one-hot-rnn", "embedding-rnn", "gru", "lstm"]);
@@ -435,7 +476,7 @@ describe("sample, info and compare", () => {
       expect(row.sample).toMatch(/^It [^]{240}$/);
     }
     // The text has no "A": without a prompt given, samples begin with nothing.
-    const table = gatewise("compare", ...TINY, "--steps", "2", "--markdown").out;
+    const table = (await gatewise("compare", ...TINY, "--steps", "2", "--markdown")).out;
     expect(table).toMatch(/^\| preset \| parameters \| val\. loss \|/);
   });
 });
@@ -466,7 +507,7 @@ it("a killed process leaves every checkpoint whole, and nothing behind it runnin
   await new Promise((done) => child.on("close", done));
   const kept = readdirSync(run).filter((name) => name.startsWith("checkpoint-"));
   expect(kept.length).toBeGreaterThan(0);
-  for (const name of kept) expect(gatewise("info", join("killed/run", name)).code).toBe(0);
+  for (const name of kept) expect((await gatewise("info", join("killed/run", name))).code).toBe(0);
 });
 
 it("a run whose terminal takes no more messages still saves when it is told to stop", async () => {
@@ -482,8 +523,8 @@ it("a run whose terminal takes no more messages still saves when it is told to s
   expect(readdirSync(join(folder, "closed")).some((name) => name.startsWith("checkpoint-"))).toBe(true);
 });
 
-it("resuming a checkpoint that lies by itself leaves its folder alone", () => {
-  gatewise("train", ...TINY, "--steps", "4", "--checkpoint-every", "1", "--out", "source");
+it("resuming a checkpoint that lies by itself leaves its folder alone", async () => {
+  await gatewise("train", ...TINY, "--steps", "4", "--checkpoint-every", "1", "--out", "source");
   mkdirSync(join(folder, "loose"));
   for (const step of [2, 3, 4]) {
     const name = `checkpoint-${step}.safetensors`;
@@ -491,7 +532,7 @@ it("resuming a checkpoint that lies by itself leaves its folder alone", () => {
   }
   writeFileSync(join(folder, "loose", ".other.123.tmp"), "someone else's");
   const before = readdirSync(join(folder, "loose"));
-  const { code, out } = gatewise(
+  const { code, out } = await gatewise(
     "train",
     "--resume",
     "loose/checkpoint-4.safetensors",
