@@ -6,15 +6,11 @@ import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { button, newContext, openPage, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
 
-const lab = useLab();
+const lab = useLab({ webGpu: false });
 
 const statusOf = (page: Page): Promise<string> => page.locator(".status").innerText();
 const untilStatus = (page: Page, pattern: RegExp): Promise<unknown> =>
-  page.waitForFunction(
-    (source) => new RegExp(source).test(document.querySelector(".status")?.textContent ?? ""),
-    pattern.source,
-    { timeout: 20_000 },
-  );
+  page.waitForFunction((source) => new RegExp(source).test(document.querySelector(".status")?.textContent ?? ""), pattern.source);
 const names = (page: Page): Promise<string[]> =>
   page
     .getByRole("textbox", { name: "Name of the run" })
@@ -178,7 +174,7 @@ it("says why a file is no text and no checkpoint, and goes on with what it had",
 });
 
 it("trains all the same where the browser keeps nothing, and says so", async () => {
-  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const context = await newContext(lab.browser);
   const refuse = `Object.defineProperty(globalThis, "indexedDB", { value: { open() { throw new DOMException("no", "SecurityError"); } } });
     navigator.locks.request = () => Promise.reject(new DOMException("no", "SecurityError"));
     navigator.storage.getDirectory = () => Promise.reject(new DOMException("storage is off", "SecurityError"));`;

@@ -8,6 +8,7 @@ import { chromium, type Browser, type BrowserContext, type BrowserContextOptions
 import { preview, type PreviewServer } from "vite";
 import { afterAll, beforeAll } from "vitest";
 import { browserVariables, cache, readEnvironment, root } from "../../scripts/environment.mjs";
+import { ownTime, readTime, type TimeRead } from "../others-time.ts";
 
 export const outDir = join(cache, "lab");
 
@@ -48,13 +49,20 @@ export function launchBrowser({ webGpu = true } = {}): Promise<Browser> {
   });
 }
 
-/** The page's address, a browser, and a folder for files, for all tests of a file. */
-export function useLab(): { readonly url: string; readonly browser: Browser; readonly folder: string } {
+/**
+ * The page's address, a browser, and a folder for files, for all tests of a file. Where a test is not about the GPU, a
+ * browser without spares it a software GPU's compiler, seconds for each run.
+ */
+export function useLab(options?: { webGpu: boolean }): {
+  readonly url: string;
+  readonly browser: Browser;
+  readonly folder: string;
+} {
   let site: Awaited<ReturnType<typeof serveLab>>;
   let browser: Browser;
   let folder: string;
   beforeAll(async () => {
-    [site, browser] = await Promise.all([serveLab(), launchBrowser()]);
+    [site, browser] = await Promise.all([serveLab(), launchBrowser(options)]);
     folder = mkdtempSync(join(tmpdir(), "gatewise-lab-"));
   });
   afterAll(async () => {
@@ -75,9 +83,25 @@ export function useLab(): { readonly url: string; readonly browser: Browser; rea
   };
 }
 
-/** A fresh profile. Its language is given, because browsers under LANG=C name one that Intl does not know. */
-export const newContext = (browser: Browser, options: BrowserContextOptions = {}): Promise<BrowserContext> =>
-  browser.newContext({ locale: "en-GB", viewport: { width: 1280, height: 900 }, ...options });
+/** Reads the time of a test that drives this browser: see ../others-time.ts. */
+export async function readBrowserTime(browser: Browser): Promise<TimeRead> {
+  const cdp = await browser.newBrowserCDPSession();
+  const { processInfo } = await cdp.send("SystemInfo.getProcessInfo");
+  await cdp.detach();
+  return readTime(ownTime() + processInfo.reduce((sum, { cpuTime }) => sum + 1000 * cpuTime, 0));
+}
+
+/**
+ * A fresh profile. Its language is given, because browsers under LANG=C name one that Intl does not know; it keeps nothing
+ * for use offline unless that is asked for, as twelve megabytes of books would come along; and it waits for what a test
+ * waits for until the test's own time is up.
+ */
+export async function newContext(browser: Browser, options: BrowserContextOptions = {}): Promise<BrowserContext> {
+  const basics = { locale: "en-GB", viewport: { width: 1280, height: 900 }, serviceWorkers: "block" } as const;
+  const context = await browser.newContext({ ...basics, ...options });
+  context.setDefaultTimeout(100_000);
+  return context;
+}
 
 /** What went wrong on a page that a visitor would not see. */
 export interface Watched {
@@ -127,16 +151,15 @@ export const stepShown = (page: Page): Promise<number> =>
     Number(/Step\s*([\d,]+) of/.exec(document.querySelector(".figures")?.textContent ?? "")?.[1]?.replaceAll(",", "") ?? 0),
   );
 
-export const untilStep = (page: Page, step: number, timeout = 60_000): Promise<unknown> =>
+export const untilStep = (page: Page, step: number): Promise<unknown> =>
   page.waitForFunction(
     (least) =>
       Number(/Step\s*([\d,]+) of/.exec(document.querySelector(".figures")?.textContent ?? "")?.[1]?.replaceAll(",", "") ?? 0) >=
       least,
     step,
-    { timeout },
   );
 
-export const untilPhase = (page: Page, phase: string, timeout = 60_000): Promise<unknown> =>
+export const untilPhase = (page: Page, phase: string, timeout?: number): Promise<unknown> =>
   page.waitForSelector(`.status[data-phase="${phase}"]`, { state: "attached", timeout });
 
 export interface CurvesFile {

@@ -1,23 +1,16 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { AxeBuilder } from "@axe-core/playwright";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import {
-  NUMBER_NAMES,
-  NUMBERS,
-  readAddress,
-  SettingsSchema,
-  writeAddress,
-  defaultsFor,
-  SAMPLING,
-} from "../../src/lab/settings.ts";
+import { readAddress, SettingsSchema, writeAddress, defaultsFor, SAMPLING } from "../../src/lab/settings.ts";
 import { alignCurves, laterRange } from "../../src/lab/draw/curves.ts";
 import * as v from "valibot";
 import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
+import { addresses, openAddress, problemsOfLooks } from "./whole.ts";
 
 const lab = useLab();
+const withoutGpu = useLab({ webGpu: false });
 
 it("loads at most 150 KB of gzipped JavaScript, books and worker apart", () => {
   const assets = join(outDir, "assets");
@@ -28,46 +21,18 @@ it("loads at most 150 KB of gzipped JavaScript, books and worker apart", () => {
   expect(size).toBeLessThan(150 * 1024);
 });
 
-const VIEWS = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "embeddings", "break-it"];
-
-/** What is wrong on any tab and view, at any width. */
-async function problemsIn(colorScheme: "light" | "dark"): Promise<string[]> {
-  const context = await newContext(lab.browser, { colorScheme });
-  const settings = { ...SMALL, preset: "race", steps: "12", "eval-every": "4" };
-  const { page, problems } = await openPage(context, lab.url + query(settings));
-  await ready(page);
-  await button(page, "Train").click();
-  await untilPhase(page, "done");
-  await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
-  await page.locator("summary", { hasText: "The curves as a table" }).click();
-  const found: string[] = [];
-  for (const place of ["train", "check", "bench", ...VIEWS.map((view) => `look/${view}`)]) {
-    await page.evaluate((hash) => void (location.hash = hash), place);
-    if (place === "bench") await page.waitForSelector(".bench button.primary");
-    if (place.startsWith("look/")) {
-      await page.waitForSelector(`[data-view="${place.slice(5)}"]`);
-      if (place === "look/break-it") await button(page, "Break it, four ways").click();
-      await page.waitForFunction(() => !document.querySelector(".computing, .view [aria-busy=true]"));
-    }
-    for (const width of [320, 768, 1280]) {
-      await page.setViewportSize({ width, height: 900 });
-      const { violations } = await new AxeBuilder({ page }).options({ resultTypes: ["violations"] }).analyze();
-      for (const { id, nodes } of violations)
-        found.push(`${place} at ${width}: ${id}: ${nodes.map(({ html }) => html.slice(0, 120)).join(" | ")}`);
-      const wide = await page.evaluate(() => document.documentElement.scrollWidth);
-      if (wide > width) found.push(`${place} at ${width}: is ${wide} wide`);
-    }
-  }
-  await context.close();
-  return [...found, ...problems];
-}
-
 it("has no accessibility violation in light and dark, nor scrolls sideways, at any width", async () => {
-  expect(await Promise.all([problemsIn("light"), problemsIn("dark")])).toEqual([[], []]);
-});
+  expect(
+    await problemsOfLooks(lab, [
+      ["light", 320],
+      ["dark", 768],
+      ["light", 1280],
+    ]),
+  ).toEqual([]);
+}, 300_000);
 
 it("can be worked by keyboard alone: from the book to a run that is paused, a sample and the next tab", async () => {
-  const context = await newContext(lab.browser);
+  const context = await newContext(withoutGpu.browser);
   const { page } = await openPage(context, lab.url + query({ ...SMALL, steps: "4000" }));
   await ready(page);
   const tabTo = async (matches: () => boolean, most = 60): Promise<void> => {
@@ -111,7 +76,7 @@ it("can be worked by keyboard alone: from the book to a run that is paused, a sa
 });
 
 it("shows a text full of markup as text, and makes no element of it", async () => {
-  const context = await newContext(lab.browser);
+  const context = await newContext(withoutGpu.browser);
   const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "400", temperature: "0.2" }));
   await ready(page);
   const markup = `<img src=x onerror="document.title='broken'"><script>document.title='broken'</script>\n`.repeat(60);
@@ -138,7 +103,7 @@ it("shows a text full of markup as text, and makes no element of it", async () =
 });
 
 it("strips Project Gutenberg's header from a dropped book and says what it is", async () => {
-  const context = await newContext(lab.browser);
+  const context = await newContext(withoutGpu.browser);
   const { page } = await openPage(context, lab.url);
   await ready(page);
   const body = "Once upon a time there was a caf\u00e9 at the end of the street.\n".repeat(20);
@@ -150,27 +115,8 @@ it("strips Project Gutenberg's header from a dropped book and says what it is", 
 });
 
 it("takes from an address only what is in range, whatever it says", async () => {
-  const values = fc.oneof(
-    fc.string(),
-    fc.double().map(String),
-    fc.integer().map(String),
-    fc.constantFrom("", "NaN", "1e999", "-0", "<script>"),
-  );
-  const keys = fc.oneof(
-    fc.constantFrom(
-      "data",
-      "preset",
-      "optimizer",
-      "schedule",
-      "prompt",
-      "temperature",
-      "top-k",
-      ...NUMBER_NAMES.map((n) => NUMBERS[n].flag),
-    ),
-    fc.string(),
-  );
   fc.assert(
-    fc.property(fc.array(fc.tuple(keys, values)), (pairs) => {
+    fc.property(addresses(), (pairs) => {
       const { settings, sampling } = readAddress(`?${new URLSearchParams(pairs)}`);
       expect(v.is(SettingsSchema, { ...defaultsFor("gpu"), ...settings })).toBe(true);
       const whole = { ...defaultsFor("gpu"), ...settings };
@@ -192,27 +138,13 @@ it("takes from an address only what is in range, whatever it says", async () => 
   expect(await page.getByLabel("Hidden units").getAttribute("aria-invalid")).toBe("true");
   await page.getByLabel("Hidden units").blur();
   expect(await page.getByLabel("Hidden units").inputValue()).toBe("64");
-  for (let i = 0; i < 100; i++) {
-    const fuzzed = fc.sample(fc.array(fc.tuple(keys, values), { minLength: 1, maxLength: 5 }), { numRuns: 1, seed: i })[0]!;
-    await page.goto(`${lab.url}?${new URLSearchParams(fuzzed)}`, { waitUntil: "commit" });
-    await page.waitForSelector("#go");
-    if (i % 10 > 0) continue;
-    // The form shows what of it is valid, and the run's own values for the rest.
-    await ready(page);
-    await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
-    const { settings } = readAddress(new URL(page.url()).search);
-    for (const name of NUMBER_NAMES)
-      expect(await page.locator(`#field-${NUMBERS[name].flag}`).inputValue(), page.url()).toBe(
-        String(settings[name] ?? defaultsFor("software")[name]),
-      );
-  }
-  await ready(page);
+  for (let seed = 0; seed < 10; seed++) await openAddress(page, lab.url, seed);
   expect(problems).toEqual([]);
   await context.close();
 });
 
 it("shows the view that was chosen last, whichever file comes when", async () => {
-  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const context = await newContext(withoutGpu.browser);
   const { page } = await openPage(context, lab.url + query({ ...SMALL, steps: "4" }));
   await context.route(/assets\/gates-/, async (route) => {
     await new Promise((resolve) => setTimeout(resolve, 700));

@@ -7,11 +7,12 @@ import { root } from "../../scripts/environment.mjs";
 import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilStep, useLab } from "./lab.ts";
 
 const lab = useLab();
+const withoutGpu = useLab({ webGpu: false });
 
 const ENDLESS = { ...SMALL, steps: "200000", "eval-every": "0" };
 
 it("comes back where it was when it is reloaded in the middle of a run, at any moment", async () => {
-  const context = await newContext(lab.browser);
+  const context = await newContext(lab.browser, { serviceWorkers: "allow" });
   const { page, problems } = await openPage(context, lab.url + query(ENDLESS));
   await ready(page);
   const reload = async (from: number): Promise<void> => {
@@ -32,7 +33,7 @@ it("comes back where it was when it is reloaded in the middle of a run, at any m
 });
 
 it("asks before it is left where steps would be lost, and only there", async () => {
-  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const context = await newContext(withoutGpu.browser);
   await context.route(/assets\/worker-.*\.js/, async (route) => {
     const response = await route.fetch();
     const refuse = 'navigator.storage.getDirectory = () => Promise.reject(new DOMException("storage is off", "SecurityError"));';
@@ -59,11 +60,11 @@ it("asks before it is left where steps would be lost, and only there", async () 
 });
 
 it("says in a sentence why it does not run from a file, or in a frame without an origin of its own", async () => {
-  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const context = await newContext(withoutGpu.browser);
   const page = await context.newPage();
   for (const file of ["index.html", "bench/index.html"]) {
     await page.goto(pathToFileURL(join(outDir, file)).href);
-    await page.getByText("browsers load none from a file on disk").waitFor({ timeout: 5000 });
+    await page.getByText("browsers load none from a file on disk").waitFor();
   }
   // A server may let frames without an origin have its files, or not.
   for (const headers of [{}, { "access-control-allow-origin": "*" }] as Record<string, string>[]) {
@@ -78,14 +79,14 @@ it("says in a sentence why it does not run from a file, or in a frame without an
       }),
     );
     await page.goto(`${lab.url}frame.html`);
-    await page.frameLocator("iframe").getByText("in a tab of its own").waitFor({ timeout: 5000 });
+    await page.frameLocator("iframe").getByText("in a tab of its own").waitFor();
   }
   await context.close();
 });
 
 it("is framed by nobody with the header that the README gives hosts, and by whom it names", async () => {
   const [, given] = /^Content-Security-Policy: (frame-ancestors .*)$/m.exec(readFileSync(join(root, "README.md"), "utf8"))!;
-  const context = await newContext(lab.browser, { serviceWorkers: "block" });
+  const context = await newContext(withoutGpu.browser);
   const framed = async (policy: string): Promise<boolean> => {
     await context.unrouteAll();
     await context.route(lab.url, async (route) => {
@@ -105,7 +106,7 @@ it("is framed by nobody with the header that the README gives hosts, and by whom
 });
 
 it("lets nothing but its own policy vouch for scripts", async () => {
-  const context = await newContext(lab.browser);
+  const context = await newContext(withoutGpu.browser);
   for (const path of ["", "bench/"]) {
     const { page } = await openPage(context, lab.url + path);
     await page.waitForSelector("#go, .bench button.primary");

@@ -5,6 +5,7 @@ import type { Page } from "playwright";
 import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
+import { othersTime } from "../others-time.ts";
 import {
   button,
   curvesOf,
@@ -12,6 +13,7 @@ import {
   newContext,
   openPage,
   query,
+  readBrowserTime,
   ready,
   SMALL,
   stepShown,
@@ -21,6 +23,7 @@ import {
 } from "./lab.ts";
 
 const lab = useLab();
+const withoutGpu = useLab({ webGpu: false });
 
 interface Frames {
   readonly count: number;
@@ -65,21 +68,32 @@ it("draws its first loss within 5 s of Train and writes within 20 s, and the pag
   const { page, problems } = await openPage(context, `${lab.url}?steps=6000`);
   await ready(page);
   expect(await page.locator(".device").innerText()).toMatch(/WebGPU$/);
-  const pressed = Date.now();
+  const pressed = await readBrowserTime(lab.browser);
+  const sincePressed = async (): Promise<number> => {
+    const now = await readBrowserTime(lab.browser);
+    return now.at - pressed.at - othersTime(pressed, now);
+  };
   await button(page, "Train").click();
   await untilStep(page, 1);
-  expect(Date.now() - pressed).toBeLessThan(5000);
+  expect(await sincePressed()).toBeLessThan(5000);
   await page.waitForFunction(() => /at step \d/.test(document.querySelector(".texts h3")?.textContent ?? ""));
-  expect(Date.now() - pressed).toBeLessThan(20_000);
-  // Other programs on the machine hold up its frames too: of three times thirty seconds one must be calm.
+  expect(await sincePressed()).toBeLessThan(20_000);
+  // Other programs on the machine hold up its frames too, by their share of it at least: of three times ten seconds one must
+  // be calm.
   let calm: Frames | undefined;
   for (let round = 0; round < 3 && !calm; round++) {
-    const frames = await watchFrames(page, 30_000);
-    expect(frames.count).toBeGreaterThan(300);
+    const begun = await readBrowserTime(lab.browser);
+    const frames = await watchFrames(page, 10_000);
+    const ended = await readBrowserTime(lab.browser);
+    const slowed = 1 / Math.max(0.05, 1 - othersTime(begun, ended) / (ended.at - begun.at));
+    expect(frames.count).toBeGreaterThan(100 / slowed);
     expect(frames.shift).toBeLessThan(0.02);
-    if (frames.gap95 <= 50 && frames.longestTask <= 100) calm = frames;
-    else if (round === 2) expect(frames).toEqual("at most 50 ms between frames, tasks of at most 100 ms");
+    if (frames.gap95 <= 50 * slowed && frames.longestTask <= 100 * slowed) calm = frames;
+    else if (round === 2) expect({ slowed, ...frames }).toEqual("at most 50 ms between frames, tasks of at most 100 ms");
   }
+  await page.waitForFunction(
+    () => Number(/Loss\s*([\d.]+)/.exec(document.querySelector(".figures")?.textContent ?? "")?.[1]) < 2.5,
+  );
   const { models } = await curvesOf(page);
   const losses = models[0]!.steps.map(({ loss }) => loss);
   expect(losses[0]).toBeGreaterThan(4);
@@ -109,7 +123,7 @@ it("races all presets on the same batches", async () => {
   await context.close();
 });
 
-const LONG = { ...SMALL, steps: "300", "eval-every": "100", batch: "16", seq: "32" };
+const LONG = { ...SMALL, steps: "120", "eval-every": "40", batch: "16", seq: "32" };
 
 it("continues after pause and reload bit for bit", async () => {
   const unbroken = await newContext(lab.browser);
@@ -133,7 +147,7 @@ it("continues after pause and reload bit for bit", async () => {
   await untilPhase(page, "paused");
   await ready(page);
   const paused = await stepShown(page);
-  expect(paused).toBeLessThan(300);
+  expect(paused).toBeLessThan(120);
   expect(await page.locator(".saved").innerText()).toBe(`Saved at step ${paused}`);
   await page.reload();
   await ready(page);
@@ -142,7 +156,7 @@ it("continues after pause and reload bit for bit", async () => {
   await untilPhase(page, "done");
   const { models } = await curvesOf(page);
   expect(models).toEqual(expected.models);
-  expect(models[0]!.steps).toHaveLength(300);
+  expect(models[0]!.steps).toHaveLength(120);
   expect(problems).toEqual([]);
   await context.close();
 });
@@ -197,7 +211,7 @@ it("shares its checkpoints with the command line, both ways", async () => {
 });
 
 it("exports the curves as CSV and PNG and the text as .txt, and names and compares runs", async () => {
-  const context = await newContext(lab.browser);
+  const context = await newContext(withoutGpu.browser);
   const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "20" }));
   await ready(page);
   await button(page, "Train").click();

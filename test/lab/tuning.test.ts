@@ -1,6 +1,7 @@
 // Tuning on the page: shown while it lasts, ended by a pause.
 import { expect, it } from "vitest";
-import { button, newContext, openPage, query, ready, SMALL, untilPhase, untilStep, useLab } from "./lab.ts";
+import { othersTime } from "../others-time.ts";
+import { button, newContext, openPage, query, readBrowserTime, ready, SMALL, untilPhase, untilStep, useLab } from "./lab.ts";
 
 const lab = useLab();
 
@@ -14,10 +15,11 @@ it("says that it tunes and how far it is, and stops at once when it is paused", 
   await page.waitForFunction(() =>
     /^Finding out, once, .* choice 1 of \d+\.$/.test(document.querySelector(".status")?.textContent ?? ""),
   );
-  const begun = Date.now();
+  const begun = await readBrowserTime(lab.browser);
   await button(page, "Pause").click();
   await untilPhase(page, "paused");
-  expect(Date.now() - begun).toBeLessThan(1500);
+  const paused = await readBrowserTime(lab.browser);
+  expect(paused.at - begun.at).toBeLessThan(1500 + othersTime(begun, paused));
   expect(await page.locator(".saved").innerText()).toBe("Not saved yet");
   await ready(page);
   await button(page, "Train").click();
