@@ -4,7 +4,20 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
-import { button, newContext, openPage, outDir, query, ready, SMALL, stepShown, untilStep, useLab } from "./lab.ts";
+import { othersTime } from "../others-time.ts";
+import {
+  button,
+  newContext,
+  openPage,
+  outDir,
+  query,
+  readBrowserTime,
+  ready,
+  SMALL,
+  stepShown,
+  untilStep,
+  useLab,
+} from "./lab.ts";
 
 const lab = useLab();
 const withoutGpu = useLab({ webGpu: false });
@@ -15,19 +28,29 @@ it("comes back where it was when it is reloaded in the middle of a run, at any m
   const context = await newContext(lab.browser, { serviceWorkers: "allow" });
   const { page, problems } = await openPage(context, lab.url + query(ENDLESS));
   await ready(page);
-  const reload = async (from: number): Promise<void> => {
+  /** Trains `steps` on and reloads; whether the page kept all that it had shown, as it must if it had the machine for that. */
+  const keepsAll = async (steps: number): Promise<boolean> => {
     await button(page, /^(Train|Resume)$/).click();
-    await untilStep(page, from);
+    await untilStep(page, (await stepShown(page)) + steps);
+    const begun = await readBrowserTime(lab.browser);
     const before = await stepShown(page);
     await page.reload();
     await page.waitForFunction(() => document.querySelector(".status")?.textContent?.startsWith("Restored"));
+    const ended = await readBrowserTime(lab.browser);
     // What was shown was done; a step or two more may have been.
-    expect(await stepShown(page)).toBeGreaterThanOrEqual(before);
+    const after = await stepShown(page);
     await ready(page);
+    if (othersTime(begun, ended) < 0.2 * (ended.at - begun.at)) expect(after).toBeGreaterThanOrEqual(before);
+    return after >= before;
+  };
+  // A page that is left holds still for less than half a second, of which others on the machine may take too much.
+  const reload = async (steps: number): Promise<void> => {
+    for (let attempt = 0; attempt < 5; attempt++) if (await keepsAll(steps)) return;
+    expect.fail("five times a page that was left did not keep what it had shown");
   };
   // Before the first save, and between two of them.
-  for (let i = 0; i < 3; i++) await reload((await stepShown(page)) + 20);
-  await reload((await stepShown(page)) + 150);
+  for (let i = 0; i < 3; i++) await reload(20);
+  await reload(150);
   expect(problems).toEqual([]);
   await context.close();
 });
