@@ -347,6 +347,8 @@ export class FakeDevice extends EventTarget {
 
   createBuffer(descriptor: GPUBufferDescriptor): FakeBuffer {
     const buffer = new FakeBuffer(this, descriptor);
+    const isTensor = (descriptor.usage & USAGE.STORAGE) !== 0;
+    this.require(!isTensor || (descriptor.label ?? "") !== "", "a tensor without a name, which debuggers would show");
     this.require(descriptor.usage > 0, `a buffer of usage ${descriptor.usage}`);
     this.require(descriptor.size <= this.limits.maxBufferSize, `a buffer of ${descriptor.size} bytes`);
     this.buffers.push(buffer);

@@ -123,6 +123,21 @@ describe("the tuner takes", () => {
     device.dispose();
   });
 
+  it("its time, and is idle when what is under way is decided and kept", async () => {
+    const store = memory();
+    let begin!: () => void;
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    const { device, run } = await open(store, { onTuning: begin });
+    const running = run(racing([taking("slow", 100), taking("fast", 50)]));
+    await begun;
+    expect(device.tuner!.results.size).toBe(0);
+    await device.tuner!.idle();
+    expect(device.tuner!.results.get(KEY)).toMatchObject({ chosen: "fast" });
+    expect(JSON.parse(store.text!).choices[KEY]).toMatchObject({ chosen: "fast" });
+    await running;
+    await device.tuner!.idle();
+  });
+
   it("one that is preferred by its own word where that is faster than the first", async () => {
     const { device, run } = await open(memory());
     await run(racing([taking("first", 100), taking("mine", 99, { preferred: () => true })]));
@@ -267,6 +282,7 @@ describe("the tuner rejects", () => {
       code: "E_DEVICE_LOST",
       message:
         'the GPU device was lost: hung; it happened while "wrong" was tried for racing.forward 128, which is passed over from now on; with --no-tune ({ tuning: "off" } in the library) none is tried',
+      cause: expect.objectContaining({ code: "E_DEVICE_LOST", message: "the GPU device was lost: hung" }),
     });
     expect(JSON.parse(store.text!)).toMatchObject({ lost: { [KEY]: ["wrong"] }, trying: [], choices: {} });
     const next = await open(store);

@@ -73,6 +73,17 @@ describe("what the tuner remembers", () => {
     expect(other.choices.size).toBe(0);
   });
 
+  it("is not written anew where no trial has ended", async () => {
+    const store = texts();
+    const memory = memoryOf(store);
+    await memory.trying("k", undefined);
+    expect(store.text).toBeUndefined();
+    await memory.trying("k", "tiled");
+    expect(store.text).toContain("tiled");
+    await memory.trying("k", undefined);
+    expect(store.text).not.toContain("tiled");
+  });
+
   it("is of either family, or of none", async () => {
     for (const family of ["gpu", "software", undefined] as const) {
       const store = texts();
