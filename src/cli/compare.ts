@@ -4,7 +4,7 @@ import { splitTokens } from "../data/batches.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig } from "../models/config.ts";
-import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
+import type { PresetName } from "../models/presets.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
@@ -44,6 +44,7 @@ export const COMPARE_FLAGS = [
 ];
 
 export interface CompareFlags extends DeviceFlags {
+  readonly presets: readonly PresetName[];
   readonly data: string;
   readonly prompt?: string;
   readonly markdown?: boolean;
@@ -63,7 +64,7 @@ interface Row {
 
 /** `gatewise compare`. Returns the exit code. */
 export async function compare(flags: CompareFlags, command: Command): Promise<number> {
-  const { model: modelOptions, training } = readTrainingFlags(command).all;
+  const { training } = readTrainingFlags(command).all;
   const options = trainingOptions({ ...training, sampleInterval: 0, checkpointInterval: 0 });
   const text = await loadText(flags.data);
   const tokenizer = CharTokenizer.fromText(text.text);
@@ -78,10 +79,11 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   if (options.evalInterval === 0 || splitTokens(tokens, options.valFraction).val.length < 2) {
     throw new GatewiseError("E_CONFIG", "compare needs a validation part: give --val more than 0 and --eval-every at least 1");
   }
-  const config = (preset: PresetName) => languageModelConfig({ ...modelOptions, ...PRESETS[preset], vocabSize: tokenizer.size });
-  const presets = PRESET_NAMES;
-  presets.forEach(config);
-  idleFlags(config(PRESET_NAMES[0]!), options).forEach(warn);
+  const config = (preset: PresetName) =>
+    languageModelConfig({ ...readTrainingFlags(command, preset).all.model, vocabSize: tokenizer.size });
+  const { presets } = flags;
+  const sizes = new Set(presets.map((preset) => config(preset).hiddenSize));
+  idleFlags(config(presets[0]!), options).forEach(warn);
 
   return withDevice(flags, async (device) => {
     const stop = listenForStop(() => say("stopping after this step"));
@@ -90,7 +92,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
       say(`device: ${device.description}`);
       say(`text:   ${text.name}, ${count(tokens.length)} characters, vocabulary of ${tokenizer.size}`);
       const { totalSteps, batchSize, seqLen, seed } = options;
-      say(`each:   ${totalSteps} steps of ${batchSize} × ${seqLen} characters, H=${modelOptions.hiddenSize}, seed ${seed}`);
+      say(`each:   ${totalSteps} steps of ${batchSize} × ${seqLen} characters, H=${[...sizes].join(", ")}, seed ${seed}`);
     }
     const rows: Row[] = [];
     let failure: unknown;

@@ -1,8 +1,9 @@
 // The flags of training and the fields they set: one table for parsing, for --help, for what a resumed run may
 // change, and for error messages that name the flag instead of the field.
 import { Command, InvalidArgumentError, Option } from "commander";
+import { given } from "../checks.ts";
 import type { CellOption } from "../kernels/cell.ts";
-import { CELL_NAMES, CELL_OPTIONS, type CellOptions } from "../models/cells.ts";
+import { CELL_NAMES, CELL_OPTIONS, inBlock, type CellOptions } from "../models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS, type LanguageModelConfig } from "../models/config.ts";
 import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
 import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
@@ -97,6 +98,13 @@ export const parseInteger = (least: number, most = Infinity): ((text: string) =>
   );
 /** "128,512": sizes, one or more. */
 export const parseSizes = (text: string): readonly number[] => text.split(",").map(parseInteger(1));
+/** "gru,lstm": presets, one or more. */
+export const parsePresets = (text: string): readonly PresetName[] =>
+  text.split(",").map((name) => {
+    const preset = PRESET_NAMES.find((known) => known === name.trim());
+    if (!preset) throw new InvalidArgumentError(`expected names of ${PRESET_NAMES.join(", ")}, separated by commas`);
+    return preset;
+  });
 export const parseTemperature = parseChecked((value) => value >= 0 && value < Infinity, "a number of at least 0");
 export const parseProbability = parseChecked((value) => value > 0 && value <= 1, "a number above 0 and at most 1");
 
@@ -134,7 +142,7 @@ export const rawOption = (): Option =>
   new Option("--raw", "send control characters of texts and names to the terminal as they are");
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
 export const presetOption = (): Option =>
-  new Option("--preset <name>", "sets --cell and --input: a step of the evolution")
+  new Option("--preset <name>", "sets --cell, --input and, where the step says them, sizes: a step of the evolution")
     .choices(PRESET_NAMES)
     .conflicts(["cell", "input"]);
 
@@ -143,23 +151,34 @@ export interface GivenOptions {
   readonly training: Partial<TrainingOptions>;
 }
 
-/** The values of a command's training flags: all of them, and those that the user typed. */
-export function readTrainingFlags(command: Command): { readonly all: GivenOptions; readonly typed: GivenOptions } {
-  const collect = (flags: readonly Flag<string>[], typedOnly: boolean): object =>
+/**
+ * The values of a command's training flags: all of them, and those that the user typed. A model's own defaults are left to
+ * the library, which knows what follows from what else is given; what a preset says stands before a command's defaults,
+ * and what is typed before both.
+ */
+export function readTrainingFlags(
+  command: Command,
+  preset = command.getOptionValue("preset") as PresetName | undefined,
+): { readonly all: GivenOptions; readonly typed: GivenOptions } {
+  const collect = (flags: readonly Flag<string>[], wanted: (value: unknown, field: string, typed: boolean) => boolean): object =>
     Object.fromEntries(
       flags.flatMap(({ field, flags: text }) => {
         const name = new Option(text).attributeName();
-        const value: unknown = command.getOptionValue(name);
-        const skip = value === undefined || (typedOnly && command.getOptionValueSource(name) !== "cli");
-        return skip ? [] : [[field, toField(field, value)]];
+        const value = toField(field, command.getOptionValue(name));
+        const typed = command.getOptionValueSource(name) === "cli";
+        return value !== undefined && wanted(value, field, typed) ? [[field, value]] : [];
       }),
     );
-  const preset = command.getOptionValue("preset") as PresetName | undefined;
-  const given = (typedOnly: boolean): GivenOptions => ({
-    model: { ...collect(MODEL_FLAGS, typedOnly), ...(preset && PRESETS[preset]) },
-    training: collect(TRAINING_FLAGS, typedOnly),
-  });
-  return { all: given(false), typed: given(true) };
+  const typed = collect(MODEL_FLAGS, (_value, _field, typed) => typed);
+  const own = collect(MODEL_FLAGS, (value, field) => value !== DEFAULTS[field]);
+  const chosen = preset && PRESETS[preset];
+  const model: Partial<ModelOptions> = { ...own, ...chosen, ...typed };
+  // A block's embeddings are as wide as the block, whatever is a command's default.
+  const width = model.cell && inBlock({ cell: model.cell }) && !("embeddingSize" in typed) ? { embeddingSize: undefined } : {};
+  return {
+    all: { model: given({ ...model, ...width }), training: collect(TRAINING_FLAGS, () => true) },
+    typed: { model: { ...chosen, ...typed }, training: collect(TRAINING_FLAGS, (_value, _field, typed) => typed) },
+  };
 }
 
 /** The flag that sets a field: "--hidden" for "hiddenSize". */

@@ -2,7 +2,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { GatewiseError, type ErrorCode } from "../errors.ts";
 import { CELL_NAMES } from "../models/cells.ts";
-import { PRESET_NAMES } from "../models/presets.ts";
+import { GENERATIONS, PRESET_NAMES } from "../models/presets.ts";
 import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
 import { bench } from "./bench.ts";
 import { check } from "./check.ts";
@@ -18,6 +18,7 @@ import {
   noTuneOption,
   parseInteger,
   parseProbability,
+  parsePresets,
   parseSizes,
   parseTemperature,
   presetOption,
@@ -112,13 +113,18 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .action((path: string, flags) => run(sample(path, flags)));
 
   addTrainingFlags(
-    command("compare", `train the steps of the evolution on the same batches: ${PRESET_NAMES.join(", ")}`),
+    command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`),
     COMPARE_FLAGS,
     COMPARE_DEFAULTS,
   )
     .addOption(dataOption())
     .addOption(deviceOption())
     .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
+    .addOption(
+      new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
+        .argParser(parsePresets)
+        .default(GENERATIONS, GENERATIONS.join(",")),
+    )
     .option("--markdown", "print the table as Markdown")
     .addOption(noTuneOption())
     .addOption(retuneOption())

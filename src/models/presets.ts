@@ -1,4 +1,5 @@
 // The steps of the evolution: models by name, each by what differs.
+import { inBlock } from "./cells.ts";
 import type { LanguageModelConfig } from "./config.ts";
 
 export const PRESETS = {
@@ -9,6 +10,8 @@ export const PRESETS = {
 } as const satisfies Record<string, Partial<LanguageModelConfig>>;
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
+/** The generations that are of one size, to be set side by side; the others stand in blocks and have sizes of their own. */
+export const GENERATIONS: readonly PresetName[] = PRESET_NAMES.filter((name) => !inBlock(PRESETS[name]));
 
 /** "lstm", "one-hot-rnn": the preset that has a configuration's cell and input, or what it would be called. */
 export function modelName({ cell, input }: Pick<LanguageModelConfig, "cell" | "input">): string {

@@ -138,6 +138,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--raw": "terminal.test.ts",
   },
   compare: {
+    "--presets": [["lstm,gru"], "model", { cell: "lstm" }],
     "--hidden": [["7"], "model", { hiddenSize: 7 }],
     "--embedding": [["3"], "model", { embeddingSize: 3 }],
     "--layers": [["2"], "model", { numLayers: 2 }],
