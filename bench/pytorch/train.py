@@ -13,6 +13,8 @@ import time
 import torch
 from torch import nn
 
+import blocks
+
 PRESETS = {"one-hot-rnn": ("rnn", False), "embedding-rnn": ("rnn", True), "gru": ("gru", True), "lstm": ("lstm", True)}
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
@@ -33,6 +35,8 @@ class LanguageModel(nn.Module):
 
 
 def detach(state):
+    if isinstance(state, list):
+        return [detach(s) for s in state]
     return tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
 
 
@@ -52,7 +56,7 @@ def evaluate(model, tokens, streams):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("book")
-    parser.add_argument("--preset", choices=PRESETS, default="lstm")
+    parser.add_argument("--preset", choices=[*PRESETS, *blocks.CELLS], default="lstm")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--embedding", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
@@ -76,7 +80,10 @@ def main():
     stream = (len(train) - 1) // args.batch
     windows = stream // args.seq
 
-    model = LanguageModel(args.preset, len(characters), args.embedding, args.hidden)
+    if args.preset in blocks.CELLS:
+        model = blocks.BlockModel(args.preset, len(characters))
+    else:
+        model = LanguageModel(args.preset, len(characters), args.embedding, args.hidden)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     begun = time.time()
     state = None
