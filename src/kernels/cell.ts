@@ -20,9 +20,8 @@ export interface CellConfig {
 
 /** An option that a cell has and others have not. */
 export interface CellOption<T = unknown> {
+  /** undefined, where it says for instance what weights begin from in place of what they do by themselves. */
   readonly fallback: T;
-  /** It only says what weights begin from. */
-  readonly begins?: true;
   /** What it may be: one of these, or an integer from the first to the second; any number, if left out. */
   readonly values?: readonly T[];
   readonly range?: readonly [least: number, most: number];

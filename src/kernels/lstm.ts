@@ -128,7 +128,6 @@ export const lstmCell = steppedCell<LstmOptions, "lstm">({
     // Jozefowicz et al. 2015.
     forgetBias: {
       fallback: undefined,
-      begins: true,
       flags: "--forget-bias <x>",
       help: "LSTM: where the forget gate's bias starts",
       longMemory: 1,

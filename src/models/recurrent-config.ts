@@ -5,7 +5,7 @@ import type { CellOption, ParameterSpec } from "../kernels/cell.ts";
 import { CELL_NAMES, CELL_OPTIONS, cellOf, checkCellOptions, withOwnOptions, type CellName, type CellOptions } from "./cells.ts";
 import { stackParameters } from "./stack.ts";
 
-export interface RecurrentConfig extends ComputedOptions {
+export interface RecurrentConfig extends BareOptions {
   readonly cell: CellName;
   /** Length of an input row. */
   readonly inputSize: number;
@@ -28,17 +28,17 @@ export type RecurrentOptions = Partial<RecurrentConfig> & {
   readonly seed?: number;
 };
 
-/** The options of cells alone, of what they compute; "forgetBias" says what weights begin from. */
-export type ComputedOptions = Omit<CellOptions, "forgetBias" | keyof BlockOptions>;
+/** The options of cells alone, without those of a block around them. */
+export type BareOptions = Omit<CellOptions, keyof BlockOptions>;
 
-const computed = Object.entries<CellOption>(CELL_OPTIONS).filter(([name, { begins }]) => !begins && !(name in BLOCK_OPTIONS));
-export const COMPUTED_NAMES = computed.map(([name]) => name as keyof ComputedOptions);
+const bare = Object.entries<CellOption>(CELL_OPTIONS).filter(([name]) => !(name in BLOCK_OPTIONS));
+export const BARE_NAMES = bare.map(([name]) => name as keyof BareOptions);
 const DEFAULTS = {
   numLayers: 1,
   dropout: 0,
   bidirectional: false,
   bias: true,
-  ...(Object.fromEntries(computed.map(([name, { fallback }]) => [name, fallback])) as unknown as ComputedOptions),
+  ...(Object.fromEntries(bare.map(([name, { fallback }]) => [name, fallback])) as unknown as BareOptions),
 } as const satisfies Omit<RecurrentConfig, "cell" | "inputSize" | "hiddenSize">;
 const NAMES = ["cell", "inputSize", "hiddenSize", "seed", ...Object.keys(DEFAULTS)];
 

@@ -318,6 +318,11 @@ describe("words", () => {
     expect(taken("optimizer", trainingOptions)).toEqual(OPTIMIZER_NAMES);
     expect(taken("schedule", trainingOptions)).toEqual(SCHEDULES);
   });
+  it("presets to compare are names of the table, several or one", async () => {
+    const { err, code } = await gatewise("compare", "--presets", "gru,lst");
+    expect(err).toMatch(`argument 'gru,lst' is invalid. expected names of ${PRESET_NAMES.join(", ")}, separated by commas`);
+    expect(code).toBe(2);
+  });
   it("each is taken, and no other", async () => {
     for (const preset of PRESET_NAMES)
       expect((await ask("train", ...TINY, "--preset", preset)).model).toMatchObject(PRESETS[preset]);
@@ -395,7 +400,10 @@ describe("numbers", () => {
   const none = ["1000k", "1_000", "", " ", "NaN", "12x", "1,5", "1.2.3", "five", "--5", "true", "null", "5n"];
   it("all options that take one are in the table", () => {
     const derived = Object.entries(commands).flatMap(([command, options]) =>
-      options.filter(({ parseArg, argChoices }) => parseArg && !argChoices).map(({ long }) => `${command} ${long}`),
+      // --presets takes names, several.
+      options
+        .filter(({ parseArg, argChoices, long }) => parseArg && !argChoices && long !== "--presets")
+        .map(({ long }) => `${command} ${long}`),
     );
     expect(Object.keys(KINDS).sort()).toEqual(derived.sort());
   });

@@ -2,7 +2,7 @@
 import { given } from "../../checks.ts";
 import { modelLayers, modelNames } from "../../models/config.ts";
 import { makeParameterSet, writeStateDict } from "../../models/parameters.ts";
-import { COMPUTED_NAMES, recurrentConfig, recurrentSpecs } from "../../models/recurrent-config.ts";
+import { BARE_NAMES, recurrentConfig, recurrentSpecs } from "../../models/recurrent-config.ts";
 import { makeSession, type Session } from "../../models/recurrent-session.ts";
 import type { Device } from "../../runtime/device.ts";
 import { openDevice } from "../../runtime/open.ts";
@@ -36,7 +36,7 @@ export function layerWeights({ config, stateDict }: Readable, first: number): Re
 /** A model's layers from number `first` on, over T steps of B rows of any input, without the gradients of their weights. */
 export async function layersOf(device: Device, model: Readable, T: number, B: number, first = 0): Promise<Session> {
   const { cell, hiddenSize, numLayers, ...rest } = model.config;
-  const options = given(Object.fromEntries(COMPUTED_NAMES.map((name) => [name, rest[name]])));
+  const options = given(Object.fromEntries(BARE_NAMES.map((name) => [name, rest[name]])));
   const inputSize = inputSizeOf(model, first);
   const { config, seed } = recurrentConfig({ cell, inputSize, hiddenSize, numLayers: numLayers - first, ...options });
   const parameters = makeParameterSet(device, cell, recurrentSpecs(config));
