@@ -17,6 +17,7 @@ import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
+import { initial } from "./oracle.ts";
 
 const device = await openDevice({ prefer: "cpu" });
 afterAll(() => device.dispose());
@@ -174,6 +175,18 @@ describe("initial values", () => {
       });
     }
   }
+
+  it("that are orthogonal begin with the normal numbers of their own parameter's stream", () => {
+    parameterSpecs(configOf({ cell: "gru", numLayers: 3, orthogonal: true })).forEach((spec, index) => {
+      if (!spec.name.includes("weight_hh")) return;
+      const values = initialValues(spec, 6, index);
+      const normal = initial(values.length, 6, index);
+      for (const block of [0, H * H, 2 * H * H]) {
+        const norm = Math.hypot(...normal.subarray(block, block + H));
+        for (let i = block; i < block + H; i++) expect(values[i], spec.name).toBeCloseTo(normal[i]! / norm, 6);
+      }
+    });
+  });
 
   it("that are orthogonal favour no direction: over many seeds the mean of a block is zero", () => {
     const mean = Array<number>(9).fill(0);

@@ -239,6 +239,16 @@ async function identity(options: Partial<RecurrentOptions> = {}, on = device): P
   return layer;
 }
 
+/** What dropout multiplies T·B rows of `H` units with in a training pass, from the documented stream of a layer and direction. */
+function maskOf(p: number, seed: number, pass: number, index: number, rows: number, H: number): number[] {
+  return Array.from({ length: rows * H }, (_, i) => {
+    // Rows of 6 units are stored as 8.
+    const place = Math.floor(i / H) * (H + 2) + (i % H);
+    const words = randomWords([seed, pass, Math.floor(place / 4), 256 * index + 2]);
+    return fraction(words[place % 4]!) < p ? 0 : 1 / (1 - p);
+  });
+}
+
 it("masks of dropout are those of the seed, the number of the pass and the layer, from the documented streams", async () => {
   const [T, B, H, seed, p] = [3, 2, 6, 77, 0.4];
   const layer = Recurrent.create(device, {
@@ -257,16 +267,43 @@ it("masks of dropout are those of the seed, the number of the pass and the layer
   const masks = [];
   for (let pass = 0; pass < 3; pass++) {
     const { output } = await layer.forward(Array<number>(T * B * H).fill(1), { T, B, training: true });
-    // Rows of H = 6 units are stored as 8.
-    const mask = Array.from({ length: T * B * H }, (_, i) => {
-      const place = Math.floor(i / H) * 8 + (i % H);
-      const words = randomWords([seed, pass, Math.floor(place / 4), 2]);
-      return fraction(words[place % 4]!) < p ? 0 : 1 / (1 - p);
-    });
+    const mask = maskOf(p, seed, pass, 0, T * B, H);
     mask.forEach((factor, i) => expect(output[i]).toBeCloseTo(factor, 6));
     masks.push(mask.join());
   }
   expect(new Set(masks).size).toBe(3);
+  layer.dispose();
+});
+
+it("two directions have masks of dropout of their own, the same forward and backward", async () => {
+  const [T, B, H, seed, p] = [3, 2, 6, 77, 0.4];
+  const sizes = { inputSize: H, hiddenSize: H, numLayers: 2, bidirectional: true, bias: false } as const;
+  const layer = Recurrent.create(device, { cell: "rnn", nonlinearity: "relu", ...sizes, dropout: p, seed });
+  // Each direction hands on what it reads: those of the first layer the input, those above their own part of it.
+  const matrix = (columns: number, first: number): number[] =>
+    Array.from({ length: H * columns }, (_, i) => Number((i % columns) - first === Math.floor(i / columns)));
+  const zero = Array<number>(H * H).fill(0);
+  layer.loadStateDict({
+    weight_ih_l0: matrix(H, 0),
+    weight_hh_l0: zero,
+    weight_ih_l0_reverse: matrix(H, 0),
+    weight_hh_l0_reverse: zero,
+    weight_ih_l1: matrix(2 * H, 0),
+    weight_hh_l1: zero,
+    weight_ih_l1_reverse: matrix(2 * H, H),
+    weight_hh_l1_reverse: zero,
+  });
+  for (let pass = 0; pass < 2; pass++) {
+    const { output } = await layer.forward(Array<number>(T * B * H).fill(1), { T, B, training: true });
+    const [one, other] = [0, 1].map((direction) => maskOf(p, seed, pass, direction, T * B, H)) as [number[], number[]];
+    const { dx } = await layer.backward([...output].fill(1));
+    for (let i = 0; i < T * B * H; i++) {
+      const at = Math.floor(i / H) * 2 * H + (i % H);
+      expect(output[at]).toBeCloseTo(one[i]!, 6);
+      expect(output[at + H]).toBeCloseTo(other[i]!, 6);
+      expect(dx[i]).toBeCloseTo(one[i]! + other[i]!, 6);
+    }
+  }
   layer.dispose();
 });
 

@@ -1,5 +1,6 @@
 // What the tuner remembers, without a GPU: texts that others write to, break and forge.
 import fc from "fast-check";
+import { getEventListeners } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -276,6 +277,14 @@ describe("waiting that can be ended", () => {
     controller.abort(reason);
     await expect(waiting).rejects.toBe(reason);
     await expect(abortable(AbortSignal.abort(reason), Promise.resolve(7))).rejects.toBe(reason);
+  });
+
+  it("leaves no listener at a signal that outlives the work, however it ended", async () => {
+    const { signal } = new AbortController();
+    await abortable(signal, Promise.resolve(7));
+    await abortable(signal, Promise.reject(new Error("no"))).catch(() => {});
+    await new Promise((resolve) => setTimeout(resolve));
+    expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
   it("a turn that was given up is over when its work is, not before", async () => {
