@@ -580,6 +580,20 @@ describe("errors", () => {
     own.dispose();
   });
 
+  it("know the weights of the turn in which they are served, whatever was asked for since", async () => {
+    const own = await identity();
+    const weights = await own.stateDict();
+    await own.forward([1, 1], { T: 1, B: 1 });
+    const served = own.backward([1, 1]);
+    own.loadStateDict(weights);
+    expect(Array.from((await served).dx)).toEqual([1, 1]);
+    const forward = own.forward([1, 1], { T: 1, B: 1 });
+    own.loadStateDict(weights);
+    await forward;
+    await expect(own.backward([1, 1])).rejects.toThrow(/the weights have changed since forward/);
+    own.dispose();
+  });
+
   it("of a call that is aborted are its reason", async () => {
     const own = await identity();
     const signal = AbortSignal.abort(new Error("enough"));
