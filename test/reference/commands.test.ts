@@ -11,8 +11,11 @@ import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
+import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { checkGradients, type CheckResult } from "../../src/training/gradient-check.ts";
+import { Trainer } from "../../src/training/trainer.ts";
 import { gatewise, lines } from "./command-line.ts";
+import { initial } from "./oracle.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 vi.mock("../../src/cli/files.ts", { spy: true });
@@ -125,6 +128,14 @@ describe("train", () => {
     const { err } = await train(...TINY, ...rising, "--out", "full");
     expect(err).toMatch(/^warning: the best checkpoint so far is not saved: no space left$/m);
     expect((await gatewise("info", "full/best.safetensors")).out).toMatch(/^step +4 of 6$/m);
+  });
+
+  it("begins from the weights of its seed", async () => {
+    await train(...TINY, ...QUIET, "--steps", "1", "--lr", "1e-9", "--seed", "7", "--out", "seeded");
+    const { tensors } = loadCheckpoint(readFileSync("seeded/checkpoint-1.safetensors"));
+    // The fourth parameter, after the embedding and the two weights.
+    const expected = initial(24, 7, 3, 1 / Math.sqrt(6));
+    tensors["rnn.bias_ih_l0"]!.data.forEach((value, i) => expect(value).toBeCloseTo(expected[i]!, 6));
   });
 
   it("takes a folder's name from the text and the model where none is given", async () => {
@@ -412,6 +423,16 @@ describe("compare", () => {
   it("keeps apart the last validation loss and the lowest", async () => {
     const { out } = await gatewise(...SHORT, "--lr", "2", "--steps", "8", "--eval-every", "1", "--json");
     expect(lines(out).some(({ valLoss, bestValLoss }) => bestValLoss < valLoss)).toBe(true);
+  });
+
+  it("tells the middle one of a model's rates", async () => {
+    const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* () {
+      for (const tokensPerSecond of [1000, 90, 200, 30, 5])
+        yield { v: 1, event: "step", step: 1, loss: 1, learningRate: 0.1, gradNorm: 1, tokensPerSecond };
+    });
+    const { out } = await gatewise(...SHORT, "--json");
+    run.mockRestore();
+    expect(lines(out).map(({ charactersPerSecond }) => charactersPerSecond)).toEqual([90, 90, 90, 90]);
   });
 
   it("what some reached before one failed is printed, and the failure says which", async () => {

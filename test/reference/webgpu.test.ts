@@ -11,7 +11,7 @@ import type { Tensor } from "../../src/runtime/tensor.ts";
 import type { WebGpuDevice } from "../../src/runtime/webgpu-device.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { Trainer } from "../../src/training/trainer.ts";
-import { makeFakeDevice, type FakeOptions } from "./fake-gpu.ts";
+import { makeFakeAdapter, makeFakeDevice, type FakeOptions } from "./fake-gpu.ts";
 
 /** A kernel whose work is its param: y[0] += by, at y's `at`. */
 const makeKernel = (name: string): Entry =>
@@ -330,6 +330,15 @@ describe("what the device says of its adapter", () => {
       const { device } = await open({}, { features, info: { subgroupMinSize, subgroupMaxSize } });
       expect(device.subgroupSize).toBe(size);
     }
+  });
+
+  it("all that it offers for tensors is asked for", async () => {
+    const limits = { maxBufferSize: 2 ** 30, maxStorageBufferBindingSize: 2 ** 29 };
+    const gpu = { requestAdapter: async () => makeFakeAdapter({ limits }) } as unknown as GPU;
+    const device = await openDevice({ gpu, tuning: "off" });
+    expect(device.gpuDevice!.limits).toMatchObject(limits);
+    expect(device.maxTensorBytes).toBe(2 ** 29);
+    device.dispose();
   });
 
   it("a tensor may have what both limits allow, and one too large is refused before anything is made", async () => {
