@@ -195,6 +195,21 @@ describe("the tuner rejects", () => {
     }
   });
 
+  it("a variant that missed the reference once also for other sizes", async () => {
+    const { device } = await open(
+      memory(),
+      {},
+      when((count) => count < COUNT, 0.1),
+    );
+    for (const count of [COUNT, 3 * COUNT])
+      await device.record("plan", (r) => {
+        const [x, y] = ["x", "y"].map((name) => r.tensor({ name, shape: [count] })) as [Tensor, Tensor];
+        r.dispatch(racing(variants), { x, y }, { count });
+      });
+    for (const key of [KEY, "racing.forward 512"])
+      expect(device.tuner!.results.get(key)).toMatchObject({ chosen: "fast", rejected: { wrong: expect.any(String) } });
+  });
+
   it("a variant that misses the reference in the precision that it would run in, and in that alone", async () => {
     for (const [wrongIn, dtype, key, rejected] of [
       ["f16", "f16", "racing.forward f16 128", /^racing\.forward, 5 f16, variant "wrong", y: relative L2/],

@@ -1,5 +1,5 @@
 // What tuning remembers belongs to one adapter: on another one nothing of it is taken.
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { openDevice } from "../../src/runtime/open.ts";
 import type { TuningStore } from "../../src/runtime/tuning-memory.ts";
 
@@ -46,8 +46,10 @@ async function remembered(
   info: object = {},
   limits: object = {},
   features: readonly string[] = ["subgroups"],
+  engine?: string,
 ): Promise<{ found: string; asked: boolean }> {
-  const device = await openDevice({ gpuDevice: makeGpuDevice(info, limits, features), tuning: "on", tuningStore: store });
+  const gpuDevice = makeGpuDevice(info, limits, features);
+  const device = await openDevice({ gpuDevice, tuning: "on", tuningStore: store, ...(engine && { engine }) });
   let asked = false;
   const found = await device.tuner!.family(async () => {
     asked = true;
@@ -91,6 +93,20 @@ describe("what was found on one adapter is remembered", () => {
       expect((await remembered(store)).asked).toBe(false);
     });
   }
+
+  it("not for one that another engine drives: the one that is named, else the browser", async () => {
+    const store = memory();
+    const askedBy = async (browser: string, engine?: string): Promise<boolean> => {
+      vi.stubGlobal("navigator", { userAgent: browser });
+      const { asked } = await remembered(store, {}, {}, undefined, engine);
+      vi.unstubAllGlobals();
+      return asked;
+    };
+    expect([await askedBy("a", "Dawn 1"), await askedBy("a", "Dawn 2"), await askedBy("a"), await askedBy("b")]).not.toContain(
+      false,
+    );
+    expect([await askedBy("b", "Dawn 1"), await askedBy("b")]).not.toContain(true);
+  });
 
   it("not for one whose file has the same name by chance", async () => {
     const [mine, theirs] = [memory(), memory()];

@@ -155,6 +155,18 @@ describe("a plan", () => {
     expect(device.memory().bytes - before.bytes).toBe(256); // the read-back's
   });
 
+  it("keeps params of other types apart, though their numbers are the same", async () => {
+    const whole: Entry = { ...makeKernel("whole"), params: { ...one.params, by: "u32" } };
+    const { device, fake } = await open({}, { entries: new Map([...entries, ["whole.forward", whole]]) });
+    const [x, y] = tensors(device, "x", "y") as [Tensor, Tensor];
+    const plan = await device.record("types", (r) => {
+      for (const each of [one, whole, one]) r.dispatch(each, { x, y }, PARAMS);
+    });
+    await plan.run();
+    expect(fake.dispatched.map(({ params }) => params)).toEqual([PARAMS, PARAMS, PARAMS]);
+    expect(Array.from(await device.read(y))).toEqual([3, 0, 0, 0]);
+  });
+
   it("has slots as wide as the adapter asks for, and at least one", async () => {
     for (const [alignment, slots] of [
       [32, 32],
@@ -371,6 +383,14 @@ it("the CPU device computes in float32, unless it is told otherwise", async () =
     device.write(x, values);
     expect(await device.read(x)).toEqual(expected);
   }
+});
+
+it("an adapter that does not answer is not asked again", async () => {
+  let asked = 0;
+  const requestAdapter = (): Promise<never> => (asked++, new Promise(() => {}));
+  const device = await openDevice({ prefer: "auto", gpu: { requestAdapter } as unknown as GPU, openMilliseconds: 20 });
+  expect(device).toMatchObject({ kind: "cpu", fallbackReason: expect.stringContaining("did not answer") });
+  expect(asked).toBe(1);
 });
 
 it("the CPU device that stands in for one that is not there computes as it was asked to", async () => {
