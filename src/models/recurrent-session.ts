@@ -91,7 +91,10 @@ export async function makeSession(
     const dInitial = makeStates((s) => recorder.tensor({ ...s, name: `d${s.name}0` }), config, B);
     const dFinal = stack.layers.map((_, i) =>
       Object.fromEntries(
-        Object.entries(dInitial).map(([name, { shape }]) => [name, tensor(`d${name}N ${i}`, ...shape.slice(1))]),
+        Object.entries(dInitial).map(([name, { shape, stored }]) => [
+          name,
+          recorder.tensor({ name: `d${name}N ${i}`, shape: shape.slice(1), stored: stored.slice(1) }),
+        ]),
       ),
     );
     stack.backward(recorder, {

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { trainOnSine } from "../../examples/noisy-sine.ts";
+import { s4dCell } from "../../src/kernels/s4d.ts";
 import { addCell, CELL_NAMES, CELL_OPTIONS, cellForms, hasOption } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
@@ -16,6 +17,7 @@ import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 import { mguCell } from "../cells/mgu.ts";
+import { sizesFor } from "../cells/sizes.ts";
 import { ugrnnCell } from "../cells/ugrnn.ts";
 import { testDevice } from "./device.ts";
 
@@ -23,6 +25,7 @@ import { testDevice } from "./device.ts";
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
 afterAll(addCell("mgu", mguCell));
+afterAll(addCell("s4d", s4dCell));
 
 let gpu: Device;
 let cpu: Device;
@@ -84,12 +87,11 @@ async function expectSame(run: Run): Promise<void> {
 
 describe("the GPU equals the reference at the edges:", () => {
   for (const [name, form] of Object.entries(cellForms())) {
-    it(`${name} with T=1, B=1, H=1, inputSize=1`, () => expectSame({ ...form, inputSize: 1, hiddenSize: 1, T: 1, B: 1 }));
-    it(`${name} with H=130, two directions`, () =>
-      expectSame({ ...form, inputSize: 3, hiddenSize: 130, bidirectional: true, T: 3, B: 2 }));
+    const check = (sizes: Omit<Run, "cell">): Promise<void> => expectSame({ ...form, ...sizesFor(form, sizes) });
+    it(`${name} with T=1, B=1, H=1, inputSize=1`, () => check({ inputSize: 1, hiddenSize: 1, T: 1, B: 1 }));
+    it(`${name} with H=130, two directions`, () => check({ inputSize: 3, hiddenSize: 130, bidirectional: true, T: 3, B: 2 }));
     it(`${name} with L=4, rows of unequal length, dropout`, () =>
-      expectSame({
-        ...form,
+      check({
         inputSize: 5,
         hiddenSize: 6,
         numLayers: 4,
@@ -99,10 +101,9 @@ describe("the GPU equals the reference at the edges:", () => {
         B: 3,
         lengths: [2, 5, 0],
       }));
-    it(`${name} without biases`, () => expectSame({ ...form, inputSize: 2, hiddenSize: 5, bias: false, T: 4, B: 9 }));
+    it(`${name} without biases`, () => check({ inputSize: 2, hiddenSize: 5, bias: false, T: 4, B: 9 }));
     it(`${name} in two directions, two layers, rows of unequal length`, () =>
-      expectSame({
-        ...form,
+      check({
         inputSize: 2,
         hiddenSize: 5,
         numLayers: 2,

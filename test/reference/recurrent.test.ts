@@ -1,5 +1,6 @@
 // The recurrent layer: its gradients against finite differences, its edges, and its errors.
 import { afterAll, describe, expect, it, vi } from "vitest";
+import { s4dCell } from "../../src/kernels/s4d.ts";
 import { addCell, CELL_NAMES, cellForms, cellOf } from "../../src/models/cells.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { makeSession } from "../../src/models/recurrent-session.ts";
@@ -11,6 +12,7 @@ import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 import { mguCell } from "../cells/mgu.ts";
+import { sizesFor } from "../cells/sizes.ts";
 import { ugrnnCell } from "../cells/ugrnn.ts";
 import { randomWords } from "./oracle.ts";
 
@@ -20,6 +22,7 @@ afterAll(() => device.dispose());
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
 afterAll(addCell("mgu", mguCell));
+afterAll(addCell("s4d", s4dCell));
 
 const random = (length: number, stream: number, scale = 1): Float64Array =>
   Float64Array.from({ length }, (_, i) => scale * (2 * fraction(randomWord(3, stream, i, 77)) - 1));
@@ -86,7 +89,8 @@ async function worstDifference(options: RecurrentOptions, { T, B, lengths }: Siz
 const cells = cellForms();
 
 it.each(Object.entries(cells))("%s: plain steps, one after another, are what the layer gives", async (_, form) => {
-  const [T, B, inputSize, hiddenSize] = [4, 2, 3, 5];
+  const [T, B] = [4, 2];
+  const { inputSize, hiddenSize } = sizesFor(form, { inputSize: 3, hiddenSize: 5 });
   const layer = Recurrent.create(device, { ...form, inputSize, hiddenSize });
   const { specs } = layer.parameters;
   const suffix = /_l0$/;
@@ -100,20 +104,23 @@ it.each(Object.entries(cells))("%s: plain steps, one after another, are what the
   );
   const results = await layer.forward(x, { T, B, ...initial });
   const cell = cellOf(layer.config);
+  const stateSizes = Object.fromEntries(cell.states(layer.config).map(({ name, shape }) => [name, sizeOf(shape)]));
   for (let b = 0; b < B; b++) {
     const row = (values: Float64Array, t: number, size: number): Float64Array =>
       values.subarray((t * B + b) * size, (t * B + b + 1) * size);
+    const ofRow = (name: string, values: Float64Array): Float64Array => row(values, 0, stateSizes[name]!);
     let states = Object.fromEntries(
-      Object.entries(initial).map(([name, values]) => [name.slice(0, -1), row(values, 0, hiddenSize)]),
+      Object.entries(initial).map(([name, values]) => [name.slice(0, -1), ofRow(name.slice(0, -1), values)]),
     );
     for (let t = 0; t < T; t++) {
       states = cell.step(layer.config, weights, row(x, t, inputSize), states) as typeof states;
       const output = row(results.output as unknown as Float64Array, t, hiddenSize);
-      states.h!.forEach((value, u) => expect(output[u]!).toBeCloseTo(value, 12));
+      (states.output ?? states.h!).forEach((value, u) => expect(output[u]!).toBeCloseTo(value, 12));
       for (const gate of cell.gates) expect(states[gate]).toHaveLength(hiddenSize);
     }
-    for (const { name } of stackStates(layer.config, B)) {
-      const final = row(results[`${name}N` as "hN"] as unknown as Float64Array, 0, hiddenSize);
+    for (const name of Object.keys(stateSizes)) {
+      const final = ofRow(name, results[`${name}N` as "hN"] as unknown as Float64Array);
+      expect(states[name]).toHaveLength(final.length);
       states[name]!.forEach((value, u) => expect(final[u]!).toBeCloseTo(value, 12));
     }
   }
@@ -124,14 +131,14 @@ describe("gradients of parameters, inputs and initial states equal finite differ
   for (const [name, cell] of Object.entries(cells)) {
     for (const bidirectional of [false, true]) {
       it(`${name}${bidirectional ? ", both directions" : ""}, two layers, rows of unequal length, one of them empty`, async () => {
-        const options = { ...cell, bidirectional, inputSize: 3, hiddenSize: 5, numLayers: 2 };
+        const options = { ...cell, ...sizesFor(cell, { bidirectional, inputSize: 3, hiddenSize: 5, numLayers: 2 }) };
         const { worst, name: tensor } = await worstDifference(options, { T: 4, B: 3, lengths: [4, 1, 0] });
         expect(worst, tensor).toBeLessThan(1e-6);
       });
     }
     it(`${name} without biases, three layers`, async () => {
       const { worst, name: tensor } = await worstDifference(
-        { ...cell, bias: false, inputSize: 2, hiddenSize: 6, numLayers: 3 },
+        { ...cell, bias: false, ...sizesFor(cell, { inputSize: 2, hiddenSize: 6, numLayers: 3 }) },
         { T: 3, B: 2 },
       );
       expect(worst, tensor).toBeLessThan(1e-6);
@@ -149,12 +156,14 @@ describe("gradients of parameters, inputs and initial states equal finite differ
 describe("sequences", () => {
   it("of unequal length give what each gives alone", async () => {
     for (const form of Object.values(cells)) {
-      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, numLayers: 2, bidirectional: true });
+      const sizes = sizesFor(form, { inputSize: 2, hiddenSize: 3, numLayers: 2, bidirectional: true });
+      const layer = Recurrent.create(device, { ...form, ...sizes });
+      const n = sizes.inputSize;
       const [T, B, lengths] = [5, 3, [2, 5, 1]];
-      const x = random(T * B * 2, 9);
+      const x = random(T * B * n, 9);
       const together = await layer.forward(x, { T, B, lengths });
       for (const [b, length] of lengths.entries()) {
-        const alone = Float64Array.from({ length: length * 2 }, (_, i) => x[(Math.floor(i / 2) * B + b) * 2 + (i % 2)]!);
+        const alone = Float64Array.from({ length: length * n }, (_, i) => x[(Math.floor(i / n) * B + b) * n + (i % n)]!);
         const { output } = await layer.forward(alone, { T: length, B: 1 });
         for (let t = 0; t < T; t++) {
           for (let u = 0; u < 6; u++) {
@@ -183,11 +192,13 @@ describe("sequences", () => {
 
   it("ignore what stands past a row's end, even NaN", async () => {
     for (const form of Object.values(cells)) {
-      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, bidirectional: true });
+      const sizes = sizesFor(form, { inputSize: 2, hiddenSize: 3, bidirectional: true });
+      const layer = Recurrent.create(device, { ...form, ...sizes });
+      const n = sizes.inputSize;
       const options = { T: 3, B: 2, lengths: [3, 1] };
-      const [x, dOutput] = [random(3 * 2 * 2, 9), random(3 * 2 * 6, 4)];
+      const [x, dOutput] = [random(3 * 2 * n, 9), random(3 * 2 * 6, 4)];
       const expected = [await layer.forward(x, options), await layer.backward(dOutput)];
-      x.fill(NaN, 6, 8).fill(Infinity, 10);
+      x.fill(NaN, 3 * n, 4 * n).fill(Infinity, 5 * n);
       expect([await layer.forward(x, options), await layer.backward(dOutput)]).toEqual(expected);
       layer.dispose();
     }
@@ -195,13 +206,15 @@ describe("sequences", () => {
 
   it("read step by step give what they give at once", async () => {
     for (const form of Object.values(cells)) {
-      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, numLayers: 2 });
+      const sizes = sizesFor(form, { inputSize: 2, hiddenSize: 3, numLayers: 2 });
+      const layer = Recurrent.create(device, { ...form, ...sizes });
+      const n = sizes.inputSize;
       const [T, B] = [4, 2];
-      const x = random(T * B * 2, 9);
+      const x = random(T * B * n, 9);
       const { output, hN } = await layer.forward(x, { T, B });
       let state: { B: number; h?: ArrayLike<number>; c?: ArrayLike<number> | undefined } = { B };
       for (let t = 0; t < T; t++) {
-        const step = await layer.step(x.subarray(t * B * 2, (t + 1) * B * 2), state);
+        const step = await layer.step(x.subarray(t * B * n, (t + 1) * B * n), state);
         expect(Array.from(step.output)).toEqual(Array.from(output.subarray(t * B * 3, (t + 1) * B * 3)));
         state = { B, h: step.h, c: step.c };
       }
@@ -310,17 +323,19 @@ it("two directions have masks of dropout of their own, the same forward and back
 describe("what a call is not given is zero, whatever an earlier call was given:", () => {
   it("initial states", async () => {
     for (const form of Object.values(cells)) {
-      const layer = Recurrent.create(device, { ...form, inputSize: 2, hiddenSize: 3, numLayers: 2 });
-      const x = random(2 * 2, 9);
+      const sizes = sizesFor(form, { inputSize: 2, hiddenSize: 3, numLayers: 2 });
+      const layer = Recurrent.create(device, { ...form, ...sizes });
+      const n = sizes.inputSize;
+      const x = random(2 * n, 9);
       const expected = await layer.forward(x, { T: 2, B: 1 });
       const states = (title: (name: string) => string) =>
         Object.fromEntries(stackStates(layer.config, 1).map(({ name, shape }) => [title(name), random(sizeOf(shape), 4)]));
       const given = await layer.forward(x, { T: 2, B: 1, ...states((name) => `${name}0`) });
       expect(given.output).not.toEqual(expected.output);
       expect(await layer.forward(x, { T: 2, B: 1 })).toEqual(expected);
-      const first = await layer.step(x.subarray(0, 2), { B: 1 });
-      expect((await layer.step(x.subarray(0, 2), { B: 1, ...states((name) => name) })).output).not.toEqual(first.output);
-      expect(await layer.step(x.subarray(0, 2), { B: 1 })).toEqual(first);
+      const first = await layer.step(x.subarray(0, n), { B: 1 });
+      expect((await layer.step(x.subarray(0, n), { B: 1, ...states((name) => name) })).output).not.toEqual(first.output);
+      expect(await layer.step(x.subarray(0, n), { B: 1 })).toEqual(first);
       layer.dispose();
     }
   });
@@ -432,9 +447,10 @@ describe("plans of a layer", () => {
 it.each(Object.entries(cellForms()))(
   "the weights' gradients are neither computed nor read where they have no place, and the others are the same: %s",
   async (_name, form) => {
-    const layer = Recurrent.create(device, { ...form, inputSize: 3, hiddenSize: 5, numLayers: 2, bidirectional: true });
+    const sizes = sizesFor(form, { inputSize: 3, hiddenSize: 5, numLayers: 2, bidirectional: true });
+    const layer = Recurrent.create(device, { ...form, ...sizes });
     const [T, B] = [4, 2];
-    const [x, dOutput] = [random(T * B * 3, 1), random(T * B * 10, 2)];
+    const [x, dOutput] = [random(T * B * sizes.inputSize, 1), random(T * B * 10, 2)];
     const record = vi.spyOn(Recorder.prototype, "dispatch");
     const read = vi.spyOn(device, "read");
     await layer.forward(x, { T, B });
@@ -449,7 +465,7 @@ it.each(Object.entries(cellForms()))(
     read.mockRestore();
     expect(found).toEqual({ dx, states: dc0 ? { h: dh0, c: dc0 } : { h: dh0 }, gradients: {} });
     // A product for each matrix and a sum for each of the other parameters, of all layers and directions, at least.
-    expect(whole[0]! - dispatches).toBeGreaterThanOrEqual(4 * 2);
+    expect(whole[0]! - dispatches).toBeGreaterThanOrEqual(2 * sizes.numLayers * 2);
     expect(whole[1]! - reads).toBe(parameters.specs.length);
     session.dispose();
     layer.dispose();
