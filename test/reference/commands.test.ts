@@ -5,7 +5,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { runBenchmarks, type Report } from "../../src/bench/report.ts";
-import { keepBest } from "../../src/cli/files.ts";
+import { keepBest, keepCheckpoint } from "../../src/cli/files.ts";
 import { GatewiseError } from "../../src/errors.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
@@ -128,6 +128,17 @@ describe("train", () => {
     const { err } = await train(...TINY, ...rising, "--out", "full");
     expect(err).toMatch(/^warning: the best checkpoint so far is not saved: no space left$/m);
     expect((await gatewise("info", "full/best.safetensors")).out).toMatch(/^step +4 of 6$/m);
+  });
+
+  it("saves its last step again where that was saved, and is gone", async () => {
+    const files = await vi.importActual<typeof import("../../src/cli/files.ts")>("../../src/cli/files.ts");
+    vi.mocked(keepCheckpoint).mockImplementationOnce(async (...saved) => {
+      const path = await files.keepCheckpoint(...saved);
+      rmSync(path);
+      return path;
+    });
+    await train(...TINY, ...QUIET, "--steps", "2", "--checkpoint-every", "2", "--out", "gone");
+    expect(readdirSync("gone").sort()).toEqual(["checkpoint-2.safetensors", "run.json"]);
   });
 
   it("begins from the weights of its seed", async () => {
@@ -740,6 +751,18 @@ describe("a command that is told to stop", () => {
     expect(err).toMatch(/^ {2}npx gatewise train --resume stops$/m);
     expect(err).toMatch(/^stopping after this step and saving; once more to stop at once$/m);
     expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "run.json"]);
+  });
+
+  it("leaves off in the midst of a text, and says so by its exit code alone", async () => {
+    await train(...TINY, ...QUIET, "--steps", "1", "--out", "writes");
+    const writing = gatewise("sample", "writes", "--device", "cpu", "--prompt", "It was", "--length", "1000000");
+    const printed = vi.mocked(process.stdout.write).mock.calls;
+    await vi.waitFor(() => expect(printed.flat().join("").length).toBeGreaterThan(50), { timeout: 20_000, interval: 2 });
+    process.emit("SIGINT");
+    const { code, out, err } = await writing;
+    expect(code).toBe(130);
+    expect(out).toMatch(/^It was[^]+\n$/);
+    expect(err).toMatch(/^device: .*\n$/);
   });
 
   it("leaves out of the comparison the model that it interrupts and those after it", async () => {
