@@ -6,6 +6,7 @@ import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterSpecs, stateSpecs, type LanguageModelConfig } from "../models/config.ts";
 import { checkModel, LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
+import type { TextCodec } from "../models/sample.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import type { Choices } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
@@ -50,6 +51,12 @@ export interface Checkpoint {
   readonly tuning: Choices;
 }
 
+/** What a file that holds a model only needs besides the model. */
+export interface ModelFileOptions {
+  readonly tokenizer: TextCodec & { toJSON(): unknown };
+}
+
+const MODEL_FILE_NAMES = namesOf<ModelFileOptions>({ tokenizer: true });
 const INTERVAL_NAMES = namesOf<Intervals>({ logInterval: true, sampleInterval: true, checkpointInterval: true });
 
 /**
@@ -61,18 +68,43 @@ const INTERVAL_NAMES = namesOf<Intervals>({ logInterval: true, sampleInterval: t
  * @throws GatewiseError E_NAN_LOSS if a gradient was not finite, or a parameter is not; E_CONFIG without a tokenizer, or with one that
  * `loadCheckpoint` could not read; E_DISPOSED
  */
-export async function saveCheckpoint(trainer: Trainer, intervals: Intervals = {}): Promise<Uint8Array> {
-  if (!(trainer instanceof Trainer))
-    throw new GatewiseError("E_CONFIG", `saveCheckpoint: expected a Trainer, got ${shown(trainer)}`);
-  checkOptions("saveCheckpoint", intervals, INTERVAL_NAMES);
-  const options = trainingOptions({ ...trainer.options, ...given(intervals) });
-  const tokenizer = readableTokenizer(trainer);
-  return trainer.life.serve("saveCheckpoint", () => encodeRun(trainer, options, tokenizer));
+export async function saveCheckpoint(trainer: Trainer, intervals?: Intervals): Promise<Uint8Array>;
+/**
+ * Encodes a model without a run: `modelFromCheckpoint` makes it again, and another run may begin from its weights.
+ *
+ * @throws GatewiseError E_NAN_LOSS if a parameter is not finite; E_CONFIG without a tokenizer that `loadCheckpoint` can read; E_DISPOSED
+ */
+export async function saveCheckpoint(model: LanguageModel, options: ModelFileOptions): Promise<Uint8Array>;
+export async function saveCheckpoint(
+  of: Trainer | LanguageModel,
+  options: Intervals | ModelFileOptions = {},
+): Promise<Uint8Array> {
+  if (of instanceof LanguageModel) {
+    checkOptions("saveCheckpoint", options, MODEL_FILE_NAMES);
+    const tokenizer = readableTokenizer("saveCheckpoint", (options as Partial<ModelFileOptions>).tokenizer, of);
+    return of.life.serve("saveCheckpoint", async () => encode(of, tokenizer, await readParameters(of)));
+  }
+  if (!(of instanceof Trainer))
+    throw new GatewiseError("E_CONFIG", `saveCheckpoint: expected a Trainer or a LanguageModel, got ${shown(of)}`);
+  checkOptions("saveCheckpoint", options, INTERVAL_NAMES);
+  const training = trainingOptions({ ...of.options, ...given(options) });
+  const tokenizer = readableTokenizer("saveCheckpoint", of.settings.tokenizer, of.model, " to Trainer.create");
+  return of.life.serve("saveCheckpoint", () => encodeRun(of, training, tokenizer));
 }
 
-/** The trainer's tokenizer as JSON. @throws GatewiseError E_CONFIG if the checkpoint could not be read with it */
-function readableTokenizer({ settings: { tokenizer }, model: { config } }: Trainer): string {
-  if (!tokenizer) throw new GatewiseError("E_CONFIG", "saveCheckpoint: give the tokenizer to Trainer.create, { tokenizer }");
+/**
+ * A tokenizer as JSON.
+ *
+ * @param to whom it is to be given, if it is not
+ * @throws GatewiseError E_CONFIG if a checkpoint could not be read with it
+ */
+export function readableTokenizer(
+  where: string,
+  tokenizer: ModelFileOptions["tokenizer"] | undefined,
+  { config }: Pick<LanguageModel, "config">,
+  to = "",
+): string {
+  if (!tokenizer) throw new GatewiseError("E_CONFIG", `${where}: give the tokenizer${to}, { tokenizer }`);
   try {
     const json = JSON.stringify(tokenizer.toJSON());
     const { size } = CharTokenizer.fromJSON(JSON.parse(json));
@@ -81,31 +113,62 @@ function readableTokenizer({ settings: { tokenizer }, model: { config } }: Train
   } catch (cause) {
     throw new GatewiseError(
       "E_CONFIG",
-      `saveCheckpoint: loadCheckpoint could not read a checkpoint with this tokenizer, only with a CharTokenizer of the model's size (${(cause as Error).message}); keep model.stateDict() and the tokenizer in files of your own`,
+      `${where}: loadCheckpoint could not read a checkpoint with this tokenizer, only with a CharTokenizer of the model's size (${(cause as Error).message}); keep model.stateDict() and the tokenizer in files of your own`,
       { cause },
     );
   }
 }
 
-async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: string): Promise<Uint8Array> {
-  const { model, step, bestValLoss, momentsSince, evaluationDue } = trainer;
-  const { device } = model;
-  await trainer.readFinite();
-  const tensors: Record<string, NamedTensor> = {};
-  const add = async (set: ParameterSet, prefix: string): Promise<void> => {
-    for (const [i, { name, shape }] of set.specs.entries()) {
-      tensors[prefix + name] = { shape, data: Float32Array.from(await device.read(set.flat.parts[i]!)) };
-    }
-  };
-  await add(model.parameters, "");
-  // A last step that was too long leaves them so, before any gradient is.
+type Named = Record<string, NamedTensor>;
+
+/** Reads a set's tensors, as files name them. */
+async function readSet(device: Device, set: ParameterSet, prefix = ""): Promise<Named> {
+  const tensors: Named = {};
+  for (const [i, { name, shape }] of set.specs.entries())
+    tensors[prefix + name] = { shape, data: Float32Array.from(await device.read(set.flat.parts[i]!)) };
+  return tensors;
+}
+
+/** @throws GatewiseError E_NAN_LOSS if one is not finite */
+async function readParameters({ device, parameters }: LanguageModel): Promise<Named> {
+  const tensors = await readSet(device, parameters);
   const found = firstNotFinite(tensors, Object.keys(tensors));
   if (found)
     throw new GatewiseError(
       "E_NAN_LOSS",
       `saveCheckpoint: the model's ${found}, so that the checkpoint could not be used; lower the learning rate, or clip the gradient`,
     );
-  for (const [moment, set] of Object.entries(trainer.moments)) await add(set, momentPrefix(moment as Moment));
+  return tensors;
+}
+
+/** A file of a model, and of the run that metadata says more of. */
+const encode = (
+  { config, device }: LanguageModel,
+  tokenizer: string,
+  tensors: Named,
+  run: Partial<Record<"training" | "tuning", string>> = {},
+): Uint8Array =>
+  encodeSafeTensors({
+    tensors,
+    metadata: {
+      format: FORMAT,
+      version: VERSION,
+      config: JSON.stringify(config),
+      tokenizer,
+      ...(run.training && { training: run.training }),
+      device: device.description,
+      ...(run.tuning && { tuning: run.tuning }),
+    },
+  });
+
+async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: string): Promise<Uint8Array> {
+  const { model, step, bestValLoss, momentsSince, evaluationDue } = trainer;
+  const { device } = model;
+  await trainer.readFinite();
+  // A last step that was too long leaves them not finite, before any gradient is.
+  const tensors = await readParameters(model);
+  for (const [moment, set] of Object.entries(trainer.moments))
+    Object.assign(tensors, await readSet(device, set, momentPrefix(moment as Moment)));
   for (const tensor of Object.values(trainer.state ?? {})) {
     tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
   }
@@ -120,17 +183,9 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
     ...rare,
     data: fingerprint(trainer.tokens),
   };
-  return encodeSafeTensors({
-    tensors,
-    metadata: {
-      format: FORMAT,
-      version: VERSION,
-      config: JSON.stringify(model.config),
-      tokenizer,
-      training: JSON.stringify(training),
-      device: device.description,
-      ...(trainer.choices.size > 0 && { tuning: JSON.stringify(Object.fromEntries(trainer.choices)) }),
-    },
+  return encode(model, tokenizer, tensors, {
+    training: JSON.stringify(training),
+    ...(trainer.choices.size > 0 && { tuning: JSON.stringify(Object.fromEntries(trainer.choices)) }),
   });
 }
 
@@ -160,6 +215,14 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpo
   checkShapes(config, training, places);
   return { config, tokenizer, tensors: copyTensors(bytes, places), training, device: metadata.device, tuning };
 }
+
+/**
+ * The tokenizer of a text that `JSON.stringify` made of one.
+ *
+ * @param where beginning of the error's message
+ * @throws GatewiseError E_BAD_CHECKPOINT
+ */
+export const readTokenizer = (where: string, json: string): CharTokenizer => CharTokenizer.fromJSON(parseJson(where, json));
 
 const bad = (message: string, cause?: unknown): GatewiseError => new GatewiseError("E_BAD_CHECKPOINT", message, { cause });
 
@@ -235,11 +298,15 @@ function expectedShapes(
 /** Tensors of each kind that an error lists. */
 const LISTED = 4;
 
-/** @throws GatewiseError E_BAD_CHECKPOINT unless the tensors are those expected: their names, and shapes, not only sizes */
-function checkShapes(
+/**
+ * @param who does not hold what, if it does not
+ * @throws GatewiseError E_BAD_CHECKPOINT unless the tensors are those expected: their names, and shapes, not only sizes
+ */
+export function checkShapes(
   config: LanguageModelConfig,
   training: TrainingProgress | undefined,
   tensors: Readonly<Record<string, { readonly shape: readonly number[] }>>,
+  who = `the checkpoint does not hold the ${training ? "model and run" : "model"} that it describes`,
 ): void {
   const expected = expectedShapes(config, training);
   const list = (found: readonly string[]): string =>
@@ -259,10 +326,7 @@ function checkShapes(
       ? [`left over ${list(leftOver.map((name) => `${shown(name)} ${shownShape(tensors[name]!.shape)}`))}`]
       : []),
   ];
-  if (findings.length > 0)
-    throw bad(
-      `the checkpoint does not hold the ${training ? "model and run" : "model"} that it describes: ${findings.join("; ")}`,
-    );
+  if (findings.length > 0) throw bad(`${who}: ${findings.join("; ")}`);
 }
 
 /** The first value that is NaN or infinite, and where: '"head.bias" holds NaN at 3'. */
@@ -286,7 +350,7 @@ function checkFinite(tensors: Checkpoint["tensors"], names: Iterable<string>): v
  *
  * @throws GatewiseError E_CONFIG unless it is what loadCheckpoint gives, E_BAD_CHECKPOINT where a field could not be a file's
  */
-function checkDecoded(where: string, checkpoint: unknown): Pick<Checkpoint, "config" | "tensors" | "training" | "tuning"> {
+export function checkDecoded(where: string, checkpoint: unknown): Pick<Checkpoint, "config" | "tensors" | "training" | "tuning"> {
   const { config, tensors, training, tuning = new Map() } = (checkpoint ?? {}) as Partial<Checkpoint>;
   const whole = (tensor: Partial<NamedTensor> | null): boolean =>
     Array.isArray(tensor?.shape) && tensor.data instanceof Float32Array && tensor.data.length === sizeOf(tensor.shape);

@@ -2,6 +2,7 @@
 // https://github.com/huggingface/safetensors describes it.
 import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { fromHalf } from "../runtime/half.ts";
 import { sizeOf } from "../runtime/tensor.ts";
 
 export interface NamedTensor {
@@ -14,6 +15,24 @@ export interface SafeTensors {
   /** The header's `__metadata__`: strings only, as the format demands. */
   readonly metadata: Readonly<Record<string, string>>;
 }
+
+/** What a tensor's numbers may be: their size in bytes, and how one is read; the file's bytes are little-endian. */
+const DTYPES = {
+  F32: { bytes: 4, read: (view: DataView, at: number) => view.getFloat32(at, true) },
+  F16: { bytes: 2, read: (view: DataView, at: number) => fromHalf(view.getUint16(at, true)) },
+  BF16: {
+    bytes: 2,
+    read(view: DataView, at: number) {
+      // The upper half of a float32.
+      word.setUint16(2, view.getUint16(at, true), true);
+      return word.getFloat32(0, true);
+    },
+  },
+  F64: { bytes: 8, read: (view: DataView, at: number) => view.getFloat64(at, true) },
+} as const;
+export type Dtype = keyof typeof DTYPES;
+export const ALL_DTYPES = Object.keys(DTYPES) as readonly Dtype[];
+const word = new DataView(new ArrayBuffer(4));
 
 const HEADER_LENGTH_BYTES = 8;
 /** The format's own limit. */
@@ -47,6 +66,7 @@ export function encodeSafeTensors({ tensors, metadata }: SafeTensors): Uint8Arra
 
 /** A tensor as the header announces it: its shape, and where in the file its bytes lie. */
 export interface TensorPlace {
+  readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly from: number;
   readonly to: number;
@@ -67,12 +87,17 @@ export function decodeSafeTensors(bytes: Uint8Array): SafeTensors {
   return { tensors: copyTensors(bytes, places), metadata };
 }
 
-/** Copies the tensors out of a file, because a Float32Array cannot start at any byte. */
+/** Copies the tensors out of a file, because a Float32Array cannot start at any byte; to the nearest float32. */
 export function copyTensors(bytes: Uint8Array, places: SafeTensorsHeader["places"]): SafeTensors["tensors"] {
   return Object.fromEntries(
-    Object.entries(places).map(([name, { shape, from, to }]) => {
-      const data = new Float32Array((to - from) / 4);
-      new Uint8Array(data.buffer).set(bytes.subarray(from, to));
+    Object.entries(places).map(([name, { dtype, shape, from, to }]) => {
+      const data = new Float32Array(sizeOf(shape));
+      if (dtype === "F32") new Uint8Array(data.buffer).set(bytes.subarray(from, to));
+      else {
+        const view = new DataView(bytes.buffer, bytes.byteOffset + from, to - from);
+        const { bytes: size, read } = DTYPES[dtype];
+        for (let i = 0; i < data.length; i++) data[i] = read(view, i * size);
+      }
       return [name, { shape, data }];
     }),
   );
@@ -86,9 +111,10 @@ const fail = (problem: string): never => {
  * Reads what a file says of itself, and checks that its bytes hold all of it. No tensor is copied yet: whoever knows
  * which shapes to expect can compare them first.
  *
+ * @param dtypes what its numbers may be
  * @throws GatewiseError E_BAD_CHECKPOINT
  */
-export function readHeader(bytes: Uint8Array): SafeTensorsHeader {
+export function readHeader(bytes: Uint8Array, dtypes: readonly Dtype[] = ["F32"]): SafeTensorsHeader {
   if (bytes.length < HEADER_LENGTH_BYTES) fail(`${bytes.length} bytes, at least ${HEADER_LENGTH_BYTES} expected`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerLength = Number(view.getBigUint64(0, true));
@@ -100,7 +126,7 @@ export function readHeader(bytes: Uint8Array): SafeTensorsHeader {
   if (typeof header !== "object" || header === null || Array.isArray(header)) return fail("its header is no object");
   const { __metadata__: metadata = {}, ...tensors } = header as Record<string, unknown>;
   const places = Object.fromEntries(
-    Object.entries(tensors).map(([name, value]) => [name, placeOf(name, value, start, bytes.length)]),
+    Object.entries(tensors).map(([name, value]) => [name, placeOf(name, value, start, bytes.length, dtypes)]),
   );
   // The format wants the bytes after the header covered once, with nothing between.
   let end = start;
@@ -120,17 +146,20 @@ function stringsOf(metadata: unknown): Record<string, string> {
   return metadata as Record<string, string>;
 }
 
-function placeOf(name: string, value: unknown, start: number, fileLength: number): TensorPlace {
+function placeOf(name: string, value: unknown, start: number, fileLength: number, dtypes: readonly Dtype[]): TensorPlace {
   const { dtype, shape, data_offsets: offsets } = (value ?? {}) as { dtype?: unknown; shape?: unknown; data_offsets?: unknown };
   const tensor = `tensor ${shown(name)}`;
-  if (dtype !== "F32")
-    return fail(`${tensor} is ${typeof dtype === "string" ? dtype.slice(0, 20) : shown(dtype)}, only F32 is read`);
+  const known = dtypes.find((each) => each === dtype);
+  if (!known) {
+    const found = typeof dtype === "string" ? dtype.slice(0, 20) : shown(dtype);
+    return fail(`${tensor} is ${found}, only ${dtypes.join(", ")} is read`);
+  }
   if (!isSizes(shape) || !isSizes(offsets) || offsets.length !== 2) return fail(`${tensor} has no valid shape and place`);
   const [from, to] = offsets as [number, number];
-  const size = sizeOf(shape);
-  if (to - from !== 4 * size) return fail(`${tensor} ${shownShape(shape)} should have ${4 * size} bytes, has ${to - from}`);
+  const size = sizeOf(shape) * DTYPES[known].bytes;
+  if (to - from !== size) return fail(`${tensor} ${shownShape(shape)} should have ${size} bytes, has ${to - from}`);
   if (start + to > fileLength) return fail(`cut short: ${tensor} ends at byte ${start + to}, the file at ${fileLength}`);
-  return { shape, from: start + from, to: start + to };
+  return { dtype: known, shape, from: start + from, to: start + to };
 }
 
 const isSizes = (value: unknown): value is number[] =>

@@ -323,13 +323,51 @@ describe("a checkpoint", () => {
       const saving = saveCheckpoint(given as Trainer, intervals);
       await expect(saving).rejects.toMatchObject({ code, message: expect.stringContaining(message) });
     };
-    await refused(model, {}, "E_CONFIG", "saveCheckpoint: expected a Trainer, got an object");
-    await refused(undefined, {}, "E_CONFIG", "saveCheckpoint: expected a Trainer, got undefined");
+    await refused({}, {}, "E_CONFIG", "saveCheckpoint: expected a Trainer or a LanguageModel, got an object");
+    await refused(undefined, {}, "E_CONFIG", "saveCheckpoint: expected a Trainer or a LanguageModel, got undefined");
     await refused(trainer, { evalInterval: 3 }, "E_CONFIG", 'saveCheckpoint: unknown option "evalInterval"; ');
     await refused(trainer, { logInterval: -1 }, "E_CONFIG", "logInterval must be an integer of at least 0, got -1");
     trainer.dispose();
     await refused(trainer, {}, "E_DISPOSED", "saveCheckpoint: this trainer");
     model.dispose();
+  });
+
+  it.each(CELL_NAMES)(
+    "holds a %s without a run where it is made of a model, from whose weights a run may begin",
+    async (cell) => {
+      const model = LanguageModel.create(device, { cell, vocabSize: V, hiddenSize: 4, numLayers: 2, seed: 7 });
+      const checkpoint = loadCheckpoint(await saveCheckpoint(model, { tokenizer }));
+      expect(checkpoint).toMatchObject({ config: model.config, training: undefined, device: device.description });
+      expect(checkpoint.tokenizer.characters).toEqual(tokenizer.characters);
+      const weights = await model.stateDict();
+      expect(Object.fromEntries(Object.entries(checkpoint.tensors).map(([name, { data }]) => [name, data]))).toEqual(weights);
+      const again = modelFromCheckpoint(device, checkpoint);
+      expect(await again.stateDict()).toEqual(weights);
+      expect(() => resumeTrainer(again, tokens, checkpoint)).toThrow("this checkpoint holds a model but no run");
+      again.dispose();
+      model.dispose();
+    },
+  );
+
+  it("is made of a model with a tokenizer of its size and finite parameters only, and while it is there", async () => {
+    const model = LanguageModel.create(device, modelOptions({}));
+    const refused = async (options: unknown, code: string, message: string): Promise<void> => {
+      const saving = saveCheckpoint(model, options as { tokenizer: CharTokenizer });
+      await expect(saving).rejects.toMatchObject({ name: "GatewiseError", code, message: expect.stringContaining(message) });
+    };
+    await refused(undefined, "E_CONFIG", "saveCheckpoint: give the tokenizer, { tokenizer }");
+    await refused({}, "E_CONFIG", "saveCheckpoint: give the tokenizer, { tokenizer }");
+    await refused(null, "E_CONFIG", "saveCheckpoint: options must be an object, got null");
+    await refused({ tokeniser: tokenizer }, "E_CONFIG", 'unknown option "tokeniser"; did you mean "tokenizer"?');
+    await refused({ tokenizer, logInterval: 1 }, "E_CONFIG", 'unknown option "logInterval"');
+    await refused({ tokenizer: CharTokenizer.fromText("abc") }, "E_CONFIG", `it has 3 tokens, the model ${V}`);
+    await refused({ tokenizer: 7 }, "E_CONFIG", "only with a CharTokenizer of the model's size");
+    const weights = await model.stateDict();
+    weights["head.weight"]![3] = -Infinity;
+    model.loadStateDict(weights);
+    await refused({ tokenizer }, "E_NAN_LOSS", 'the model\'s "head.weight" holds -Infinity at 3');
+    model.dispose();
+    await refused({ tokenizer }, "E_DISPOSED", "saveCheckpoint: this model");
   });
 
   it("is not made with a tokenizer that it could not be read with, which trains all the same", async () => {

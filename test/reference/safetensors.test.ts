@@ -1,7 +1,15 @@
 // The safetensors format, as https://github.com/huggingface/safetensors describes it.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeSafeTensors, encodeSafeTensors, type NamedTensor, type SafeTensors } from "../../src/training/safetensors.ts";
+import {
+  ALL_DTYPES,
+  copyTensors,
+  decodeSafeTensors,
+  encodeSafeTensors,
+  readHeader,
+  type NamedTensor,
+  type SafeTensors,
+} from "../../src/training/safetensors.ts";
 
 const isBad = expect.objectContaining({ name: "GatewiseError", code: "E_BAD_CHECKPOINT" });
 
@@ -126,6 +134,66 @@ describe("an encoded file", () => {
     expect(make()).toEqual(make());
     expect(Object.keys(decodeSafeTensors(make()).tensors)).toEqual(["b", "a"]);
   });
+});
+
+it("numbers in other formats become the nearest float32, where they are asked for", () => {
+  const tensors: Record<string, { values: [bits: number | bigint, value: number][]; size: number }> = {
+    F64: {
+      size: 8,
+      values: [
+        [0x3fb999999999999an, 0.10000000149011612],
+        [0xc000000000000000n, -2],
+        [0x7e37e43c8800759cn, Infinity],
+      ],
+    },
+    F16: {
+      size: 2,
+      values: [
+        [0x3c00, 1],
+        [0xc000, -2],
+        [0x7bff, 65504],
+        [0x0001, 5.960464477539063e-8],
+        [0x7c00, Infinity],
+      ],
+    },
+    BF16: {
+      size: 2,
+      values: [
+        [0x3f80, 1],
+        [0xc049, -3.140625],
+        [0xff80, -Infinity],
+      ],
+    },
+    F32: {
+      size: 4,
+      values: [
+        [0x3f800000, 1],
+        [0x80000000, -0],
+      ],
+    },
+  };
+  expect(Object.keys(tensors).sort()).toEqual([...ALL_DTYPES].sort());
+  let at = 0;
+  const header: Record<string, object> = {};
+  for (const [dtype, { values, size }] of Object.entries(tensors)) {
+    header[dtype] = { dtype, shape: [values.length], data_offsets: [at, at + size * values.length] };
+    at += size * values.length;
+  }
+  const file = Buffer.from(fileOf(JSON.stringify(header), at));
+  at = file.length - at;
+  for (const { values, size } of Object.values(tensors))
+    for (const [bits] of values) {
+      if (typeof bits === "bigint") file.writeBigUInt64LE(bits, at);
+      else file.writeUIntLE(bits, at, size);
+      at += size;
+    }
+  const read = copyTensors(file, readHeader(file, ALL_DTYPES).places);
+  for (const [dtype, { values }] of Object.entries(tensors))
+    expect([...read[dtype]!.data], dtype).toEqual(values.map(([, value]) => value));
+  expect(() => readHeader(file, ["F32", "F16"])).toThrow('tensor "F64" is F64, only F32, F16 is read');
+  expect(() => readHeader(fileOf('{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,4]}}', 4), ALL_DTYPES)).toThrow(
+    'tensor "a" [1] should have 8 bytes, has 4',
+  );
 });
 
 describe("a damaged file", () => {
