@@ -69,7 +69,7 @@ const SEQUENCE_STEP_WORK = 1e6;
 /** Work of the steps that tell whether a sequence is faster. */
 const TRIAL_WORK = 4e7;
 /** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
-const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
+export const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
 
 export function steppedCell<O extends Record<never, never>, F extends string>(spec: SteppedSpec<O, F>): Cell<O, F> {
   const { gates, saved, states } = spec;
