@@ -185,6 +185,15 @@ export function scanKernel(name: string, own: string, { gates, activate, stepOf,
   };
   const history = (B: number, H: number, T: number): CaseTensor => ({ shape: [T + 1, B, H] });
 
+  /** `scale`: gates add up to as much at the most, where more than 1; then they are all but open or shut. */
+  const forwardCases =
+    (chunked: boolean, scale = 1) =>
+    (): KernelCase[] =>
+      casesOf(1, chunked, (B, H, T) => ({
+        gates: { ...unitTensor([T, B, G, H]), fill: (i) => scale * (2 * fraction(randomWord(1, 2, i, STREAM.init)) - 1) },
+        h: history(B, H, T),
+      }))().map((each) => (scale > 1 ? { ...each, name: `${each.name}, sums up to ${scale}` } : each));
+
   const forward = entry({
     ...oneDispatch,
     bindings: forwardBindings,
@@ -196,7 +205,7 @@ export function scanKernel(name: string, own: string, { gates, activate, stepOf,
           h[at(p, t + 1, b, u)] = a * h[at(p, t, b, u)]! + c;
         });
     },
-    cases: casesOf(1, false, (B, H, T) => ({ gates: unitTensor([T, B, G, H]), h: history(B, H, T) })),
+    cases: () => [...forwardCases(false)(), ...forwardCases(false, 200)().slice(1, 3)],
   });
 
   const forwardEnds = entry({
@@ -210,7 +219,7 @@ export function scanKernel(name: string, own: string, { gates, activate, stepOf,
         (done, b, u) => activated(values, p, p.t + done, b, u),
       );
     },
-    cases: casesOf(1, true, (B, H, T) => ({ gates: unitTensor([T, B, G, H]), h: history(B, H, T) })),
+    cases: forwardCases(true),
   });
 
   const forwardChunks = entry({
