@@ -5,7 +5,7 @@ import { trainOnSine } from "../../examples/noisy-sine.ts";
 import { minGruCell } from "../../src/kernels/min-gru.ts";
 import { minLstmCell } from "../../src/kernels/min-lstm.ts";
 import { s4dCell } from "../../src/kernels/s4d.ts";
-import { addCell, CELL_NAMES, CELL_OPTIONS, cellForms, hasOption } from "../../src/models/cells.ts";
+import { addCell, CELL_NAMES, CELL_OPTIONS, cellForms, hasOption, inBlock } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { stackStates } from "../../src/models/stack.ts";
@@ -151,7 +151,11 @@ const validModel = fc
     orthogonal: fc.boolean(),
     seed: fc.integer({ min: 0, max: 1000 }),
   })
-  // A cell takes its own options only.
+  // A cell takes its own options only, and a block adds to the embeddings.
+  .map((model) => ({
+    ...model,
+    ...(inBlock(model) && { input: "embedding", embeddingSize: model.hiddenSize, orthogonal: false }),
+  }))
   .map((model) =>
     Object.fromEntries(Object.entries(model).filter(([name]) => !(name in CELL_OPTIONS) || hasOption(model.cell, name))),
   ) as unknown as fc.Arbitrary<LanguageModelOptions>;
