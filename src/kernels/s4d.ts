@@ -225,7 +225,7 @@ function parameters(config: CellConfig & StateSizeOption, input: readonly number
   if (input.length > 1 || input[0] !== H) {
     throw new GatewiseError(
       "E_CONFIG",
-      `s4d: its input must be as wide as hiddenSize=${H}, got ${input.join(" + ")}; two directions take one layer only`,
+      `s4d: its input must be as wide as hiddenSize=${H}, got ${input.join(" × ")}; two directions take one layer only`,
     );
   }
   const drawn = (name: string, shape: readonly number[], from: (u: number, i: number) => number): ParameterSpec => ({

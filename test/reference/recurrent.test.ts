@@ -12,6 +12,7 @@ import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
+import { worstTensor } from "../../src/training/check/comparisons.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
 import { mguCell } from "../cells/mgu.ts";
 import { sizesFor } from "../cells/sizes.ts";
@@ -226,6 +227,62 @@ describe("sequences", () => {
       layer.dispose();
     }
   });
+});
+
+describe("sequences taken step by step", () => {
+  it.each(Object.entries(cells))(
+    "give the gradients that they give at once, those of the initial states too: %s",
+    async (_, form) => {
+      const sizes = sizesFor(form, { inputSize: 3, hiddenSize: 5, numLayers: 2 });
+      const layer = Recurrent.create(device, { ...form, ...sizes });
+      const [T, B] = [5, 2];
+      const [X, Y] = [B * sizes.inputSize, B * sizes.hiddenSize];
+      const [x, dOutput] = [random(T * X, 1), random(T * Y, 2)];
+      const names = cellOf(layer.config)
+        .states(layer.config)
+        .map(({ name }) => name);
+      const states = stackStates(layer.config, B).map(({ shape }, i) => random(sizeOf(shape), 3 + i));
+      const dStates = states.map(({ length }, i) => random(length, 5 + i));
+      const named = (title: (name: string) => string, values: readonly ArrayLike<number>[]) =>
+        Object.fromEntries(names.map((name, i) => [title(name), values[i]!]));
+      const pass = async (t: number, count: number, before: readonly ArrayLike<number>[], d: readonly ArrayLike<number>[]) => {
+        const forward = await layer.forward(x.subarray(t * X, (t + count) * X), {
+          T: count,
+          B,
+          ...named((name) => `${name}0`, before),
+        });
+        const backward = await layer.backward(
+          dOutput.subarray(t * Y, (t + count) * Y),
+          named((name) => `d${name}N`, d),
+        );
+        const of = (all: object, title: (name: string) => string): ArrayLike<number>[] =>
+          names.map((name) => (all as Record<string, ArrayLike<number>>)[title(name)]!);
+        return { ...backward, after: of(forward, (name) => `${name}N`), before: of(backward, (name) => `d${name}0`) };
+      };
+      const whole = await pass(0, T, states, dStates);
+      const befores = [states as readonly ArrayLike<number>[]];
+      for (let t = 0; t < T - 1; t++) befores.push((await pass(t, 1, befores[t]!, dStates)).after);
+      let d: readonly ArrayLike<number>[] = dStates;
+      const dx: number[] = [];
+      const gradients = Object.fromEntries(
+        Object.entries(whole.gradients).map(([name, { length }]) => [name, new Float64Array(length)]),
+      );
+      for (let t = T - 1; t >= 0; t--) {
+        const part = await pass(t, 1, befores[t]!, d);
+        d = part.before;
+        dx.unshift(...part.dx);
+        for (const [name, sum] of Object.entries(gradients)) part.gradients[name]!.forEach((value, i) => (sum[i]! += value));
+      }
+      const all = { dx, ...gradients, ...named((name) => `d${name}0`, d) };
+      const { error, tensor } = worstTensor(all, {
+        dx: whole.dx,
+        ...whole.gradients,
+        ...named((name) => `d${name}0`, whole.before),
+      });
+      expect(error, tensor).toBeLessThan(1e-12);
+      layer.dispose();
+    },
+  );
 });
 
 describe("dropout", () => {
