@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { trainOnSine } from "../../examples/noisy-sine.ts";
+import { mambaCell } from "../../src/kernels/mamba.ts";
 import { minGruCell } from "../../src/kernels/min-gru.ts";
 import { minLstmCell } from "../../src/kernels/min-lstm.ts";
 import { s4dCell } from "../../src/kernels/s4d.ts";
@@ -30,6 +31,7 @@ afterAll(addCell("mgu", mguCell));
 afterAll(addCell("s4d", s4dCell));
 afterAll(addCell("min-gru", minGruCell));
 afterAll(addCell("min-lstm", minLstmCell));
+afterAll(addCell("mamba", mambaCell));
 
 let gpu: Device;
 let cpu: Device;
