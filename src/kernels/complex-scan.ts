@@ -38,12 +38,9 @@ const shared = {
 const stepsOf = (lengths: NumberArray, b: number, { ragged }: ScanParams, most: number): number =>
   ragged ? Math.min(most, lengths[b]!) : most;
 
-/** Coefficients of pair n of channel j, [H, 12, P]. */
-function coefficientAt(coefficient: NumberArray, P: number, j: number, n: number) {
-  const [from, stride] = [12 * j * pad4(P) + n, pad4(P)];
-  const [a, b, C] = [from, from + 2 * stride, from + 4 * stride].map((i) => at(coefficient, i, stride));
-  return { a: a!, b: b!, C: C!, D: coefficient[from + 11 * stride]! };
-}
+/** Real and imaginary parts of a, b and C of a pair. */
+const pairAt = (coefficient: NumberArray, i: number, stride: number) =>
+  [0, 1, 2, 3, 4, 5].map((k) => coefficient[i + k * stride]!) as [number, number, number, number, number, number];
 
 const forward = entry({
   ...shared,
@@ -51,24 +48,23 @@ const forward = entry({
   work: ({ B, H, P, count }) => (16 * P + 2) * B * H * count,
   reference({ coefficient, lengths, x, h, y }, params) {
     const { B, H, P, t: begin, count, xOffset, xStride } = params;
+    const stride = pad4(P);
     for (let row = 0; row < B; row++) {
       const last = stepsOf(lengths, row, params, begin + count);
       for (let j = 0; j < H; j++) {
-        const pairs = Array.from({ length: P }, (_, n) => coefficientAt(coefficient, P, j, n));
-        for (let t = begin; t < begin + count; t++) {
-          const cell = t * B + row;
-          const to = cell * pad4(H) + j;
-          y[to] = 0;
-          if (t >= last) continue;
-          const input = x[xOffset + cell * xStride + j]!;
-          let sum = pairs[0]!.D * input;
-          pairs.forEach(({ a, b, C }, n) => {
-            const state = 2 * ((row * H + j) * pad4(P) + n);
-            const next = plus(times(a, at(h, state)), scaled(input, b));
-            put(h, state, next);
-            sum += 2 * times(C, next)[0];
-          });
-          y[to] = sum;
+        const made = 12 * j * stride;
+        const input = (t: number): number => x[xOffset + (t * B + row) * xStride + j]!;
+        const to = (t: number): number => (t * B + row) * pad4(H) + j;
+        for (let t = begin; t < begin + count; t++) y[to(t)] = t < last ? coefficient[made + 11 * stride]! * input(t) : 0;
+        for (let n = 0; n < P; n++) {
+          const [aRe, aIm, bRe, bIm, CRe, CIm] = pairAt(coefficient, made + n, stride);
+          const i = 2 * ((row * H + j) * stride + n);
+          for (let t = begin; t < last; t++) {
+            const [re, im] = [h[i]!, h[i + 1]!];
+            h[i] = aRe * re - aIm * im + bRe * input(t);
+            h[i + 1] = aRe * im + aIm * re + bIm * input(t);
+            y[to(t)]! += 2 * (CRe * h[i]! - CIm * h[i + 1]!);
+          }
         }
       }
     }
@@ -98,30 +94,36 @@ const backward = entry({
   reference({ coefficient, lengths, x, dOutput, lambda, dLambda, sums, dx }, params) {
     const { B, H, P, t: end, count, ends, xOffset, xStride, dxOffset, dxStride } = params;
     const stride = pad4(P);
-    const add = (i: number, value: ReturnType<typeof at>): void => put(sums, i, plus(at(sums, i, stride), value), stride);
     for (let row = 0; row < B; row++) {
       const last = stepsOf(lengths, row, params, end + 1);
       for (let j = 0; j < H; j++) {
         const item = row * H + j;
-        const pairs = Array.from({ length: P }, (_, n) => coefficientAt(coefficient, P, j, n));
+        const made = 12 * j * stride;
+        const input = (t: number): number => x[xOffset + (t * B + row) * xStride + j]!;
+        const to = (t: number): number => dxOffset + (t * B + row) * dxStride + j;
+        const dy = (t: number): number => (ends ? 0 : dOutput[(t * B + row) * pad4(H) + j]!);
         for (let t = end; t > end - count; t--) {
-          const cell = t * B + row;
-          const to = dxOffset + cell * dxStride + j;
-          const dy = ends || t >= last ? 0 : dOutput[cell * pad4(H) + j]!;
-          if (!ends) dx[to] = pairs[0]!.D * dy;
-          if (t >= last) continue;
-          const input = x[xOffset + cell * xStride + j]!;
-          if (!ends) sums[(9 * item + 8) * stride]! += dy * input;
-          pairs.forEach(({ a, b, C }, n) => {
-            const state = 2 * (item * stride + n);
-            const sum = 9 * item * stride + n;
-            const q = plus(at(lambda, state), [dy, 0]);
-            dx[to]! += times(conj(ends ? b : scaled(2, times(b, C))), q)[0];
-            add(sum, scaled(input, q));
-            add(sum + 2 * stride, scaled(input, at(dLambda, state)));
-            put(dLambda, state, plus(times(conj(a), at(dLambda, state)), q));
-            put(lambda, state, times(conj(a), q));
-          });
+          if (ends) break;
+          dx[to(t)] = t < last ? coefficient[made + 11 * stride]! * dy(t) : 0;
+          if (t < last) sums[(9 * item + 8) * stride]! += dy(t) * input(t);
+        }
+        for (let n = 0; n < P; n++) {
+          const [aRe, aIm, bRe, bIm, CRe, CIm] = pairAt(coefficient, made + n, stride);
+          const i = 2 * (item * stride + n);
+          const sum = 9 * item * stride + n;
+          for (let t = last - 1; t > end - count; t--) {
+            const [re, im] = [lambda[i]! + dy(t), lambda[i + 1]!];
+            const [dRe, dIm] = [dLambda[i]!, dLambda[i + 1]!];
+            dx[to(t)]! += ends ? bRe * re + bIm * im : 2 * ((bRe * CRe - bIm * CIm) * re + (bRe * CIm + bIm * CRe) * im);
+            sums[sum]! += input(t) * re;
+            sums[sum + stride]! += input(t) * im;
+            sums[sum + 2 * stride]! += input(t) * dRe;
+            sums[sum + 3 * stride]! += input(t) * dIm;
+            dLambda[i] = aRe * dRe + aIm * dIm + re;
+            dLambda[i + 1] = aRe * dIm - aIm * dRe + im;
+            lambda[i] = aRe * re + aIm * im;
+            lambda[i + 1] = aRe * im - aIm * re;
+          }
         }
       }
     }

@@ -1,7 +1,8 @@
 // The reference's backward against central finite differences, in float64, for the whole model: every cell, layer
 // count, input and loss.
 import { afterAll, describe, expect, it } from "vitest";
-import { addCell, cellForms } from "../../src/models/cells.ts";
+import { s4dCell } from "../../src/kernels/s4d.ts";
+import { addCell, cellForms, inBlock } from "../../src/models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../src/models/config.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { CHECKED_CELLS } from "../../src/training/gradient-check.ts";
@@ -18,9 +19,15 @@ afterAll(() => device.dispose());
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
 afterAll(addCell("mgu", mguCell));
+afterAll(addCell("s4d", s4dCell));
 
 const small = { vocabSize: 7, embeddingSize: 3, hiddenSize: 5 };
-const configOf = (options: Partial<LanguageModelConfig>): LanguageModelConfig => languageModelConfig({ ...small, ...options });
+/** In a block embeddings are as wide as states, two at least: the norm of one number is that number's sign. */
+function configOf(options: Partial<LanguageModelConfig>): LanguageModelConfig {
+  const all = { cell: "lstm" as const, ...small, ...options };
+  const hiddenSize = inBlock(all) ? Math.max(2, all.hiddenSize) : all.hiddenSize;
+  return languageModelConfig({ ...all, hiddenSize, ...(inBlock(all) && { embeddingSize: hiddenSize }) });
+}
 
 async function expectEqual(options: Partial<LanguageModelConfig>, sizes: PassSizes): Promise<void> {
   const { error, tensor, detail, tolerance } = await compareWithDifferences(device, "", configOf(options), sizes);

@@ -95,7 +95,7 @@ describe("the scan in parts", () => {
   });
 
   it("has as many dispatches for many steps as for few, until one would hold too much work", () => {
-    const count = (T: number, H: number): number => {
+    const dispatches = (T: number, H: number) => {
       const recorder = new Recorder({ family: "software", subgroupSize: 0 });
       const config = { hiddenSize: H };
       const weights = Object.fromEntries(
@@ -113,11 +113,22 @@ describe("the scan in parts", () => {
         pass.steps(t, T);
         pass.end();
       }
-      return recorder.commands.filter(({ kind }) => kind === "dispatch").length;
+      return recorder.commands.flatMap((each) => (each.kind === "dispatch" ? [each] : []));
     };
-    expect(count(64, 4)).toBe(5);
-    expect(count(4096, 4)).toBe(5);
-    expect(count(8192, 512)).toBeGreaterThan(5);
+    expect(dispatches(64, 4)).toHaveLength(5);
+    expect(dispatches(4096, 4)).toHaveLength(5);
+    const [T, all] = [8192, dispatches(8192, 512)];
+    const stepsOf = (entry: string) =>
+      all.filter((each) => each.entry.name === entry).map(({ params }) => [params.t!, params.count!] as const);
+    const [forward, backward] = [stepsOf("forward"), stepsOf("backward")];
+    expect(forward.length).toBeGreaterThan(1);
+    expect(forward.flatMap(([t, count]) => Array.from({ length: count }, (_, i) => t + i))).toEqual(
+      Array.from({ length: T }, (_, t) => t),
+    );
+    expect(backward.flatMap(([t, count]) => Array.from({ length: count }, (_, i) => t - i))).toEqual(
+      Array.from({ length: T }, (_, t) => T - 1 - t),
+    );
+    for (const { work } of all) expect(work).toBeLessThanOrEqual(2.5e8);
   });
 });
 
