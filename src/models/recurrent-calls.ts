@@ -130,7 +130,7 @@ function checkStates<S extends ByState<Floats>>(
       const having = CELL_NAMES.filter((cell) => has(cell, name)).join(", ");
       throw new GatewiseError("E_SHAPE", `${title(name)} was given, but only the ${having} has a cell state`);
     }
-    const letters = ["L·D", "B", "H", "N"];
+    const letters = ["L·D", "B", "H", ...(spec.shape.length > 4 ? ["N/2", "parts"] : ["N"])];
     expectShape(
       title(name),
       values,

@@ -132,6 +132,14 @@ describe("the scan in parts", () => {
   });
 });
 
+it("its initial state is asked for as real and imaginary parts of pairs", async () => {
+  const layer = Recurrent.create(device, { cell, inputSize: 3, hiddenSize: 3 });
+  await expect(layer.forward([1, 1, 1], { T: 1, B: 1, h0: [1, 1, 1] })).rejects.toThrow(
+    "s4d.forward: h0 must be [L·D=1, B=1, H=3, N/2=8, parts=2], that is 48 values, got 3",
+  );
+  layer.dispose();
+});
+
 describe("its parameters", () => {
   const H = 400;
   const specs = Object.fromEntries(s4dCell.parameters({ hiddenSize: H, stateSize: 2 * P }, [H]).map((spec) => [spec.name, spec]));
