@@ -3,9 +3,12 @@
 import { adam } from "../../src/kernels/adam.ts";
 import { lstm } from "../../src/kernels/lstm.ts";
 import { matmul } from "../../src/kernels/matmul.ts";
+import { minGru } from "../../src/kernels/min-gru.ts";
+import { lanesOf } from "../../src/kernels/scan.ts";
 import { softmaxCrossEntropy } from "../../src/kernels/softmax-cross-entropy.ts";
 import type { Entry, KernelCase, Params, Workgroups } from "../../src/runtime/kernel.ts";
-import { pad4 } from "../../src/runtime/tensor.ts";
+import type { Recorder } from "../../src/runtime/recorder.ts";
+import { pad4, type Tensor } from "../../src/runtime/tensor.ts";
 
 const sources = import.meta.glob<string>("./*/*.wgsl", { query: "?raw", import: "default", eager: true });
 
@@ -13,6 +16,8 @@ export interface Rung {
   readonly name: string;
   readonly entry: Entry;
   readonly variant: string;
+  /** How it is recorded, where it is more than this variant's dispatch. */
+  readonly record?: (recorder: Recorder, tensors: Readonly<Record<string, Tensor>>, params: Params) => void;
 }
 
 export interface Ladder {
@@ -104,6 +109,64 @@ function stepCase(direction: "forward" | "backward", B: number, H: number, count
 const stepOperations = ({ B, H, count }: Params): number => 8 * B! * H! * H! * count!;
 const unitWorkgroups = ({ B, H }: Params): Workgroups => [up(H! / 8), up(B! / 8)];
 
+/** Chunks of 64 steps, for the rung in two dispatches. */
+const CHUNK = 64;
+
+function scanCase(direction: "forward" | "backward", B: number, H: number, T: number): KernelCase {
+  const units = (...shape: number[]) => ({ shape, stored: [...shape.slice(0, -1), pad4(H)] });
+  const forward = direction === "forward";
+  const kept = { ...units(T, B, 2, H), fill: (i: number) => ((i * 7919) % 1000) / 1000 };
+  return {
+    name: `B=${B} H=${H} T=${T}`,
+    params: { B, H, t: forward ? 0 : T - 1, count: T, chunk: T },
+    tensors: {
+      ends: units(1 + up(T / CHUNK), B, 2, H),
+      ...(forward
+        ? { gates: units(T, B, 2, H), h: units(T + 1, B, H) }
+        : {
+            dOutput: units(T, B, H),
+            savedGates: kept,
+            savedH: units(T + 1, B, H),
+            dProjection: units(T, B, 2, H),
+            dH: units(B, H),
+          }),
+    },
+  };
+}
+
+/** The rungs that are more than one dispatch, and the variants of the library's kernel. */
+function scanRungs(direction: "forward" | "backward"): readonly Rung[] {
+  const [entry, ends, chunks] = [minGru[direction], minGru[`${direction}Ends`], minGru[`${direction}Chunks`]].map(any);
+  const variant = entry!.variants[0]!.name;
+  return [
+    {
+      name: "a dispatch a step",
+      entry: entry!,
+      variant,
+      record(recorder, tensors, { t, count, ...params }) {
+        for (let i = 0; i < count!; i++) {
+          const step = { ...params, t: direction === "forward" ? t! + i : t! - i, count: 1, chunk: 1 };
+          recorder.dispatch(entry!, tensors, step, variant);
+        }
+      },
+    },
+    ...libraryRungs(entry!),
+    {
+      name: "two dispatches",
+      entry: entry!,
+      variant,
+      record(recorder, tensors, params) {
+        for (const each of [ends!, chunks!]) recorder.dispatch(each, tensors, { ...params, chunk: CHUNK });
+      },
+    },
+  ];
+}
+const scanShapes = (direction: "forward" | "backward"): readonly KernelCase[] => [
+  scanCase(direction, 1, 128, 1024),
+  scanCase(direction, 32, 128, 1024),
+  scanCase(direction, 1, 8, 8192),
+];
+
 export const LADDERS: readonly Ladder[] = [
   {
     name: "matmul",
@@ -154,6 +217,25 @@ export const LADDERS: readonly Ladder[] = [
     operations: stepOperations,
     shapes: [stepCase("forward", 16, 64, 32), stepCase("forward", 64, 128, 16)],
     rungs: libraryRungs(any(lstm.forward)),
+  },
+  {
+    name: "scan",
+    entry: any(minGru.forward),
+    // u, k and h; g and z written over the first two.
+    bytes: ({ B, H, count }) => 20 * B! * pad4(H!) * count!,
+    shapes: scanShapes("forward"),
+    rungs: [
+      fileRung("scan", "01-scalars", any(minGru.forward), "forwardScalars", ({ B, H }) => [up(lanesOf({ B: B!, H: H! }) / 2)]),
+      ...scanRungs("forward"),
+    ],
+  },
+  {
+    name: "scan-backward",
+    entry: any(minGru.backward),
+    // The gradient of h, g, z and h; those of u and k.
+    bytes: ({ B, H, count }) => 24 * B! * pad4(H!) * count!,
+    shapes: scanShapes("backward"),
+    rungs: scanRungs("backward"),
   },
   {
     name: "weight-gradients",

@@ -36,7 +36,8 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
         .cases()
         .filter(
           ({ name, params }) =>
-            !name.includes("NaN") && (rung.entry === ladder.entry || (params.count ?? 1) === 1 || ladder.name === "optimizer"),
+            !name.includes("NaN") &&
+            (rung.entry === ladder.entry || (params.count ?? 1) === 1 || ["optimizer", "scan"].includes(ladder.name)),
         );
       const [problem] = await differences(device, rung.entry, cases, [variant]);
       if (problem) wrong.set(rung.name, problem);
@@ -68,7 +69,10 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
       const timed: typeof rungs = [];
       const plans = [];
       for (const rung of rungs) {
-        const plan = await device.record(rung.name, (r) => r.dispatch(rung.entry, tensors, shape.params, rung.variant));
+        const plan = await device.record(rung.name, (r) => {
+          if (rung.record) rung.record(r, tensors, shape.params);
+          else r.dispatch(rung.entry, tensors, shape.params, rung.variant);
+        });
         plans.push(plan);
         await plan.run();
         await device.finish();

@@ -48,14 +48,13 @@ const serial = (WORKGROUP: number, AHEAD: number, family: Family): Variant => ({
   constants: { WORKGROUP, AHEAD },
 });
 
-/** Up to so many lanes a GPU is kept busy by slices of the time that go side by side, and a core by reading ahead. */
+/** Lanes beyond which a GPU is busy without slices of the time beside each other. */
 const SLICED_LANES = 4096;
-const FEW_LANES = 64;
 const [LANES, SLICES, SPAN] = [16, 8, 16];
 
 const variantsOf = (direction: "forward" | "backward"): readonly Variant[] => [
+  // To read ahead gains a core nothing, and makes a program that compiles for seconds.
   serial(8, 1, "software"),
-  { ...serial(8, 4, "software"), preferred: ({ B, H }) => lanesOf({ B: B!, H: H! }) <= FEW_LANES },
   serial(32, 4, "gpu"),
   {
     name: `${LANES} lanes, ${SLICES} slices of ${SPAN} steps`,

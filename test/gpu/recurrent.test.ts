@@ -6,7 +6,7 @@ import { mambaCell } from "../../src/kernels/mamba.ts";
 import { minGruCell } from "../../src/kernels/min-gru.ts";
 import { minLstmCell } from "../../src/kernels/min-lstm.ts";
 import { s4dCell } from "../../src/kernels/s4d.ts";
-import { addCell, CELL_NAMES, CELL_OPTIONS, cellForms, hasOption, inBlock } from "../../src/models/cells.ts";
+import { addCell, CELL_NAMES, CELL_OPTIONS, cellForms, hasOption, inBlock, type CellName } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { stackStates } from "../../src/models/stack.ts";
@@ -120,6 +120,11 @@ describe("the GPU equals the reference at the edges:", () => {
       }));
   }
 });
+
+it.each(["min-gru", "min-lstm"] as string[] as CellName[])(
+  "the GPU equals the reference over more steps than %s scans in one go",
+  (cell) => expectSame({ cell, inputSize: 2, hiddenSize: 3, T: 1100, B: 1 }),
+);
 
 /** Three training steps: the losses, or the code of the error. */
 async function threeSteps(device: Device, model: LanguageModelOptions, settings: TrainerOptions): Promise<number[]> {

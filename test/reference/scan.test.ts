@@ -6,7 +6,7 @@ import { addCell, type CellName } from "../../src/models/cells.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import { Recorder } from "../../src/runtime/recorder.ts";
+import { Recorder, type DispatchCommand } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { worstTensor } from "../../src/training/check/comparisons.ts";
 import { draw } from "../fixtures/read.ts";
@@ -16,6 +16,7 @@ const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
 afterAll(addCell("min-gru", minGruCell));
 afterAll(addCell("min-lstm", minLstmCell));
+const CELLS = [minGruCell, minLstmCell] as const;
 const NAMES = ["min-gru", "min-lstm"] as string[] as CellName[];
 
 type Results = Record<string, ArrayLike<number>>;
@@ -126,7 +127,7 @@ describe.each(Object.entries(KERNELS))("%s, in float64,", (name, kernel) => {
 
 describe.each(NAMES)("%s", (cell) => {
   it("gives one row over 1,100 steps, in chunks, what it gives that row among others, in one dispatch", async () => {
-    const [T, H, many] = [1100, 3, 40];
+    const [T, H, many] = [1100, 3, 130];
     const layer = Recurrent.create(device, { cell, inputSize: 1, hiddenSize: H });
     const x = draw(9, 0, T);
     const dOutput = draw(9, 1, T * H);
@@ -147,19 +148,42 @@ describe.each(NAMES)("%s", (cell) => {
     expect(error, tensor).toBeLessThan(1e-12);
     layer.dispose();
   });
+});
 
-  it("takes as many dispatches for 4,096 steps as for 64", async () => {
-    const dispatches = async (T: number): Promise<number> => {
-      const dispatch = vi.spyOn(Recorder.prototype, "dispatch");
-      const layer = Recurrent.create(device, { cell, inputSize: 1, hiddenSize: 160 });
-      await layer.forward(new Float64Array(T), { T, B: 1 });
-      await layer.backward(new Float64Array(T * 160));
-      layer.dispose();
-      const { length } = dispatch.mock.calls;
-      dispatch.mockRestore();
-      return length;
-    };
-    expect(await dispatches(4096)).toBe(await dispatches(64));
+/** The scans that a layer's passes record, forward and backward. */
+function scansOf(cell: (typeof CELLS)[number], T: number, B: number, H: number): readonly DispatchCommand[] {
+  const recorder = new Recorder({ family: "software", subgroupSize: 0 });
+  const tensor = (...shape: number[]) => recorder.tensor({ name: "", shape });
+  const parts = [{ tensor: tensor(T * B, 4), rows: T * B, columns: 4 }];
+  const G = cell.gates.length;
+  const weights = { weight_ih: tensor(G, H, 4), bias_ih: tensor(G, H) };
+  const layer = cell.record(recorder, { name: "", T, B, config: { hiddenSize: H }, weights, input: { parts } });
+  layer.forward.steps(0, T);
+  layer.backward(recorder, { dOutput: tensor(T, B, H), inputs: parts }).steps(T - 1, T);
+  return recorder.commands.flatMap((c) => (c.kind === "dispatch" && c.entry.kernel.startsWith("min-") ? [c] : []));
+}
+
+describe.each(CELLS)("the scans of $gates", (cell) => {
+  it("are one a direction for 64 steps and for 4,096, or two where lanes are few", () => {
+    const names = (T: number, H: number): string[] => scansOf(cell, T, 1, H).map(({ entry }) => entry.name);
+    expect(names(64, 160)).toEqual(["forward", "backward"]);
+    expect(names(4096, 160)).toEqual(["forward", "backward"]);
+    expect(names(64, 8)).toEqual(["forward", "backward"]);
+    expect(names(4096, 8)).toEqual(["forwardEnds", "forwardChunks", "backwardEnds", "backwardChunks"]);
+  });
+
+  it("are cut where they are too much for one dispatch, and follow each other", () => {
+    const T = 1000;
+    const scans = scansOf(cell, T, 64, 1024);
+    for (const { work } of scans) expect(work).toBeLessThanOrEqual(2.5e8);
+    for (const [name, direction, first, after] of [
+      ["forward", 1, 0, T],
+      ["backward", -1, T - 1, -1],
+    ] as const) {
+      const parts = scans.filter(({ entry }) => entry.name === name).map(({ params }) => params);
+      expect(parts.length).toBeGreaterThan(4);
+      expect(parts.reduce((t, part) => (expect(part.t).toBe(t), t + direction * part.count!), first)).toBe(after);
+    }
   });
 });
 
