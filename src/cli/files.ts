@@ -63,8 +63,10 @@ async function syncFolder(path: string): Promise<void> {
  * Takes `wanted` for a new run, or the first of wanted-2, wanted-3, … that no run has: another run is never
  * overwritten, nor does a run that begins at the same time get the same folder. A folder in which a run was killed
  * before it saved anything is taken again. The lock is this process's then.
+ *
+ * @param info what run.json says; without it there is none, as for a model that no run has made
  */
-export async function claimFolder(wanted: string, info: RunInfo): Promise<{ readonly folder: string; readonly lock: Lock }> {
+export async function claimFolder(wanted: string, info?: RunInfo): Promise<{ readonly folder: string; readonly lock: Lock }> {
   for (let number = 1; ; number++) {
     const folder = number === 1 ? wanted : `${wanted}-${number}`;
     const lock = await tryClaim(folder).catch((cause: unknown) => {
@@ -72,7 +74,7 @@ export async function claimFolder(wanted: string, info: RunInfo): Promise<{ read
     });
     if (!lock) continue;
     await removeLeftovers(folder);
-    await writeRunInfo(folder, info);
+    if (info) await writeRunInfo(folder, info);
     return { folder, lock };
   }
 }

@@ -8,6 +8,8 @@ import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
 import { doctor } from "./doctor.ts";
+import { EXPORTS, exportCheckpoint } from "./export.ts";
+import { importModel } from "./import.ts";
 import { info } from "./info.ts";
 import {
   addTrainingFlags,
@@ -160,6 +162,28 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .argument("<checkpoint>", "a checkpoint or a run's folder")
     .addOption(jsonOption())
     .action((path: string, flags) => run(info(path, flags)));
+
+  command("export", "write a checkpoint's model as files that others read")
+    .argument("<checkpoint>", "a checkpoint or a run's folder")
+    .argument("<folder>", "where the files go; none is overwritten")
+    .addOption(new Option("--to <format>", "who reads them").choices(Object.keys(EXPORTS)).makeOptionMandatory())
+    .addOption(jsonOption())
+    .action((path: string, folder: string, flags) => run(exportCheckpoint(path, folder, flags)));
+
+  command("import", "make a checkpoint of a model that transformers saved")
+    .argument("<folder>", "what save_pretrained wrote")
+    .option("--out <folder>", "where the checkpoint goes; by default runs/ and the folder's name")
+    .option(
+      "--tokenizer <file>",
+      "which character each token is: JSON of a CharTokenizer, by default the folder's tokenizer.json",
+    )
+    .addOption(
+      new Option("--data <text>", "the text whose characters the tokens are: a file, an address, or a book's name").conflicts([
+        "tokenizer",
+      ]),
+    )
+    .addOption(jsonOption())
+    .action((path: string, flags) => run(importModel(path, flags)));
 
   command("doctor", "say what this machine can do, and what is missing")
     .addOption(jsonOption())

@@ -31,6 +31,8 @@ export interface CellOption<T = unknown> {
   readonly flags: string;
   readonly help: string;
   readonly words?: readonly string[];
+  /** What the configurations of Hugging Face's transformers call it. */
+  readonly transformers?: string;
   /** A value that lets the cell remember for longer from the start, where what it begins from by itself does not. */
   readonly longMemory?: T;
 }
@@ -179,8 +181,14 @@ export interface Cell<O = any, F extends string = string> {
   readonly gates: readonly string[];
   /** Whether f16 has nothing to stand for in it. */
   readonly onlyF32?: true;
-  /** Given, language models put it in a block: what its parameters are called there, where they are called otherwise. */
-  readonly block?: { readonly names: Readonly<Record<string, string>> };
+  /**
+   * Given, language models put it in a block: what its parameters are called there, where they are called otherwise, and
+   * which model of Hugging Face's transformers that is, if it is one.
+   */
+  readonly block?: {
+    readonly names: Readonly<Record<string, string>>;
+    readonly transformers?: { readonly modelType: string; readonly architecture: string };
+  };
   /** The gate, or else the state, that an activation makes of a sum and that can saturate, if there is one. */
   candidate?(config: CellConfig & O): { readonly name: string; readonly activation: Activation };
   /** h comes first. */

@@ -44,6 +44,7 @@ export const mambaCell: Cell<MambaOptions, "mamba"> = {
       fallback: undefined,
       range: [1, 65536],
       own: true,
+      transformers: "time_step_rank",
       flags: "--time-step-rank <n>",
       help: "mamba: numbers of which the steps Δ of all channels are made",
     },
@@ -51,7 +52,7 @@ export const mambaCell: Cell<MambaOptions, "mamba"> = {
   forms: { mamba: {} },
   gates: ["Δ"],
   onlyF32: true,
-  block: { names: {} },
+  block: { names: {}, transformers: { modelType: "mamba", architecture: "MambaForCausalLM" } },
   states: (config) => {
     const { H, N } = sizesOf(config);
     return [{ name: "h", shape: [H, N] }];

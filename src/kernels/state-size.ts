@@ -12,6 +12,7 @@ export const stateSizeOption: CellOption<number | undefined> = {
   fallback: STATE_SIZE,
   range: [1, 256],
   own: true,
+  transformers: "state_size",
   flags: "--state-size <n>",
   help: "numbers in the state of a channel, of cells that have such states",
 };

@@ -70,7 +70,7 @@ async function ask(...args: readonly string[]): Promise<Record<string, any>> {
   });
   return asked;
 }
-const ARGUMENTS: Record<string, string[]> = { sample: ["run"], info: ["run"] };
+const ARGUMENTS: Record<string, string[]> = { sample: ["run"], info: ["run"], export: ["run", "out"], import: ["out"] };
 const QUICK: Record<string, string[]> = { train: TINY, compare: TINY };
 
 const program = makeProgram(async () => {});
@@ -191,6 +191,14 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--raw": "terminal.test.ts",
   },
   info: { "--json": "commands.test.ts", "--raw": "terminal.test.ts" },
+  export: { "--to": "interop.test.ts", "--json": "interop.test.ts", "--raw": "terminal.test.ts" },
+  import: {
+    "--out": "interop.test.ts",
+    "--tokenizer": "interop.test.ts",
+    "--data": "interop.test.ts",
+    "--json": "interop.test.ts",
+    "--raw": "terminal.test.ts",
+  },
   doctor: { "--json": "commands.test.ts", "--raw": "terminal.test.ts" },
 };
 
@@ -309,6 +317,7 @@ describe("words", () => {
     "--schedule-from": ["reached", "peak"],
     "check --cell": ["all", ...Object.keys(CHECKED_CELLS)],
     "--break": BREAKAGES,
+    "--to": ["transformers"],
   };
   it("are those of the library's tables, no fewer and no more", () => {
     for (const [command, options] of Object.entries(commands))
@@ -513,6 +522,7 @@ it("options that exclude each other are refused", async () => {
     ["train", "--preset", "gru", "--cell", "gru"],
     ["train", "--preset", "gru", "--input", "one-hot"],
     ["train", "--init-from", "run", "--resume", "run"],
+    ["import", "saved", "--tokenizer", "tokenizer.json", "--data", "text.txt"],
     ...["train", "compare", "bench"].map((command) => [command, "--retune", "--no-tune"]),
     ["sample", "run", "--retune", "--no-tune"],
   ];

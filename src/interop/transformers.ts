@@ -1,0 +1,166 @@
+// A language model of blocks as Hugging Face's transformers keeps it: config.json and model.safetensors, which
+// from_pretrained reads and save_pretrained writes, and beside them tokenizer.json as Gatewise keeps it, since transformers
+// has no tokenizer of characters. Tensors have the same names and shapes on both sides.
+import { checkBytes, checkObject, checkOptions, checkText, namesOf, shown } from "../checks.ts";
+import { GatewiseError } from "../errors.ts";
+import { CELL_NAMES, cellOf, layerOf, type CellName } from "../models/cells.ts";
+import { languageModelConfig, parameterSpecs, modelNames, type LanguageModelConfig } from "../models/config.ts";
+import { checkDecoded, checkShapes, readableTokenizer, readTokenizer, type Checkpoint } from "../training/checkpoint.ts";
+import { ALL_DTYPES, copyTensors, encodeSafeTensors, parseJson, readHeader, type TensorPlace } from "../training/safetensors.ts";
+
+/** A model's files by their names. */
+export interface TransformersFiles {
+  readonly "config.json": string;
+  readonly "model.safetensors": Uint8Array;
+  /** `JSON.stringify` of a CharTokenizer. */
+  readonly "tokenizer.json": string;
+}
+
+/** The same as they come: bytes of any kind, and without a tokenizer to be told what to give. */
+export interface TransformersSource {
+  readonly "config.json": string;
+  readonly "model.safetensors": ArrayBufferLike | ArrayBufferView;
+  readonly "tokenizer.json"?: string | undefined;
+}
+
+const NAMES = namesOf<TransformersFiles>({ "config.json": true, "model.safetensors": true, "tokenizer.json": true });
+
+/** What such a model is in these fields; in transformers they have these values where they are left out. */
+const FIXED: Readonly<Record<string, unknown>> = {
+  hidden_act: "silu",
+  layer_norm_epsilon: 1e-5,
+  tie_word_embeddings: true,
+  use_bias: false,
+  use_conv_bias: true,
+};
+const SIZES = { vocab_size: "vocabSize", hidden_size: "hiddenSize", num_hidden_layers: "numLayers" } as const;
+/** The head's tensor, which is left out where it is the embedding. */
+const HEAD = "lm_head.weight";
+
+/** The cells whose models transformers has. */
+const cells = (): readonly CellName[] => CELL_NAMES.filter((cell) => typeOf(cell));
+const typeOf = (cell: CellName) => cellOf({ cell }).block?.transformers;
+
+/** Fields of config.json that are numbers, and what the configuration here calls them. */
+const fieldsOf = (cell: CellName): readonly (readonly [theirs: string, ours: keyof LanguageModelConfig])[] => [
+  ...Object.entries(SIZES),
+  ...Object.entries(layerOf({ cell }).options).flatMap(([ours, { transformers }]) =>
+    transformers ? [[transformers, ours as keyof LanguageModelConfig] as const] : [],
+  ),
+];
+
+const refuse = (message: string, cause?: unknown): never => {
+  throw new GatewiseError("E_CONFIG", message, { cause });
+};
+
+/**
+ * A checkpoint's model as files that transformers' `from_pretrained` opens; its run stays behind.
+ *
+ * @throws GatewiseError E_CONFIG if transformers has no such model, E_BAD_CHECKPOINT
+ */
+export function toTransformers(checkpoint: Checkpoint): TransformersFiles {
+  const { config, tensors, training } = checkDecoded("toTransformers", checkpoint);
+  checkShapes(config, training, tensors);
+  const type = typeOf(config.cell);
+  if (!type)
+    return refuse(
+      `transformers has no model of the cell ${config.cell}, only of ${cells().join(", ")}; the checkpoint itself is a .safetensors file, which PyTorch reads`,
+    );
+  const tokenizer = readableTokenizer("toTransformers", checkpoint.tokenizer, { config });
+  const [intermediate, rank] = tensors["backbone.layers.0.mixer.dt_proj.weight"]!.shape;
+  const json = {
+    architectures: [type.architecture],
+    model_type: type.modelType,
+    ...Object.fromEntries(fieldsOf(config.cell).map(([theirs, ours]) => [theirs, config[ours]])),
+    intermediate_size: intermediate,
+    time_step_rank: rank,
+    ...FIXED,
+    residual_in_fp32: true,
+    dtype: "float32",
+    // By default the first token would end a text.
+    bos_token_id: null,
+    eos_token_id: null,
+    pad_token_id: null,
+  };
+  const own = Object.fromEntries(parameterSpecs(config).map(({ name }) => [name, tensors[name]!]));
+  return {
+    "config.json": `${JSON.stringify(json, null, 2)}\n`,
+    "model.safetensors": encodeSafeTensors({ tensors: own, metadata: { format: "pt" } }),
+    "tokenizer.json": `${tokenizer}\n`,
+  };
+}
+
+/**
+ * The model of files that transformers' `save_pretrained` wrote, as a checkpoint without a run. Numbers in other formats
+ * become float32.
+ *
+ * @throws GatewiseError E_CONFIG for a model that Gatewise has not, or without a tokenizer; E_BAD_CHECKPOINT for damaged files; E_DATA
+ */
+export function fromTransformers(files: TransformersSource): Checkpoint {
+  checkObject("fromTransformers", files);
+  checkOptions("fromTransformers", files, NAMES);
+  const { "config.json": json, "model.safetensors": file, "tokenizer.json": tokens } = files;
+  checkText("fromTransformers: config.json", json);
+  const config = readConfig(json);
+  const bytes = checkBytes("fromTransformers: model.safetensors", file);
+  const { [HEAD]: head, ...places } = readHeader(bytes, ALL_DTYPES).places;
+  checkShapes(config, undefined, places, "model.safetensors does not hold the model that config.json describes");
+  const embedding = modelNames(config).embedding;
+  if (head && !sameBytes(bytes, head, places[embedding]!))
+    refuse(`model.safetensors: ${HEAD} must be left out, or the same as ${embedding}; the two are one tensor here`);
+  return {
+    config,
+    tokenizer: checkTokenizer(tokens, config),
+    tensors: copyTensors(bytes, places),
+    training: undefined,
+    device: undefined,
+    tuning: new Map(),
+  };
+}
+
+/** @throws GatewiseError E_CONFIG, E_BAD_CHECKPOINT */
+function readConfig(json: string): LanguageModelConfig {
+  const theirs = parseJson("config.json is damaged: it", json);
+  if (typeof theirs !== "object" || theirs === null || Array.isArray(theirs))
+    throw new GatewiseError("E_BAD_CHECKPOINT", `config.json must be an object, got ${shown(theirs)}`);
+  const own = theirs as Readonly<Record<string, unknown>>;
+  const cell = cells().find((name) => typeOf(name)!.modelType === own.model_type);
+  const types = cells().map((name) => typeOf(name)!.modelType);
+  if (!cell) return refuse(`config.json: model_type must be ${types.join(" or ")}, got ${shown(own.model_type)}`);
+  const { architecture } = typeOf(cell)!;
+  const { architectures } = own;
+  if (architectures !== undefined && !(Array.isArray(architectures) && architectures.includes(architecture)))
+    refuse(`config.json: architectures must be ["${architecture}"], got ${JSON.stringify(architectures).slice(0, 80)}`);
+  for (const [name, value] of Object.entries(FIXED))
+    if (own[name] !== undefined && own[name] !== value)
+      refuse(`config.json: ${name} must be ${String(value)}, as in every model here, got ${shown(own[name])}`);
+  for (const name of Object.keys(SIZES)) if (own[name] === undefined) refuse(`config.json: ${name} is missing`);
+  const fields = fieldsOf(cell);
+  const given = fields.flatMap(([name, ours]) => (own[name] === undefined ? [] : [[ours, own[name]]]));
+  try {
+    return languageModelConfig({ cell, ...Object.fromEntries(given) });
+  } catch (cause) {
+    const message = (cause as Error).message.replace(/^\w+/, (ours) => fields.find(([, each]) => each === ours)?.[0] ?? ours);
+    return refuse(`config.json: ${message}`, cause);
+  }
+}
+
+/** @throws GatewiseError E_CONFIG */
+function checkTokenizer(json: unknown, { vocabSize }: LanguageModelConfig): Checkpoint["tokenizer"] {
+  const advice = `give a CharTokenizer of ${vocabSize} characters, JSON.stringify(tokenizer) (gatewise import: --tokenizer FILE, or --data TEXT)`;
+  if (json === undefined) return refuse(`tokenizer.json is missing: ${advice}`);
+  checkText("fromTransformers: tokenizer.json", json);
+  let tokenizer: Checkpoint["tokenizer"];
+  try {
+    tokenizer = readTokenizer("it", json);
+  } catch (cause) {
+    return refuse(`tokenizer.json must be a tokenizer of Gatewise's (${(cause as Error).message}): ${advice}`, cause);
+  }
+  if (tokenizer.size !== vocabSize) refuse(`tokenizer.json has ${tokenizer.size} characters, the model ${vocabSize}: ${advice}`);
+  return tokenizer;
+}
+
+const sameBytes = (file: Uint8Array, a: TensorPlace, b: TensorPlace): boolean =>
+  a.dtype === b.dtype &&
+  a.shape.join() === b.shape.join() &&
+  file.subarray(a.from, a.to).every((byte, i) => byte === file[b.from + i]);
