@@ -98,11 +98,9 @@ fn stateRow(slot: u32, b: u32, n: u32) -> u32 {
   return ((slot * params.B + b) * padded(params.N) + n) * units();
 }
 
-// B or C of a step, for the states from number n on; `at` is where they begin.
-fn fourOf(t: u32, b: u32, at: u32, n: u32) -> vec4f {
-  let start = (t * params.B + b) * padded(params.R + 2u * params.N) + params.R + at + n;
-  let v = vec4f(xDbl[start], xDbl[start + 1u], xDbl[start + 2u], xDbl[start + 3u]);
-  return select(vec4f(), v, FOUR + n < vec4u(params.N));
+// Where a step's B begins in xDbl; C is N elements further.
+fn inputRow(t: u32, b: u32) -> u32 {
+  return (t * params.B + b) * padded(params.R + 2u * params.N) + params.R;
 }
 
 // 2^x for x ≤ 0, but of NaN a number; 2^n · 2^f with |f| ≤ ½, a minimax polynomial, within 1.7e-7.
@@ -118,17 +116,26 @@ fn exp2Negative(x: vec4f) -> vec4f {
 const LOG2_E: f32 = 1.44269504;
 const LN_2: f32 = 0.69314718;
 
+// 1 − 2^x for x ≤ 0, to the last digits of a small one.
+fn oneMinusExp2(x: vec4f) -> vec4f {
+  let y = max(x, vec4f(-126.0));
+  let bits = bitcast<vec4u>(y + 12582912.0);
+  let f = y - vec4f(bitcast<vec4i>(bits) - vec4i(0x4b400000));
+  let p = f * (0.693147 + f * (0.24022242 + f * (0.055507336 + f * (0.009671513 + f * 0.0013264727))));
+  let scale = bitcast<vec4f>((bits << vec4u(23u)) + vec4u(0x3f800000u));
+  return (1.0 - scale) - scale * p;
+}
+
 @compute @workgroup_size(LANES)
 fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) local: u32) {
   let W = units();
   let S = padded(params.N);
-  let unit = workgroup.x * LANES + local;
-  let b = workgroup.y;
-  if (unit >= W) {
-    return;
-  }
-  let skip = layer[W * S + unit];
+  // Lanes past the last channels do what those do, but store nothing.
+  let unit = min(workgroup.x * LANES + local, W - 1u);
+  let own = workgroup.x * LANES + local < W;
   let inside = FOUR + 4u * unit < vec4u(params.H);
+  let b = workgroup.y;
+  let skip = layer[W * S + unit];
   let end = params.t + params.count;
   var next = params.t;
   while (next < end) {
@@ -152,25 +159,28 @@ fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_in
         let step = delta[at];
         let xt = x[params.xOffset / 4u + at];
         let u = step * xt;
-        let vB = fourOf(t, b, 0u, n);
-        let vC = fourOf(t, b, params.N, n);
-        h0 = exp2Negative(rate0 * step) * h0 + u * vB.x;
-        h1 = exp2Negative(rate1 * step) * h1 + u * vB.y;
-        h2 = exp2Negative(rate2 * step) * h2 + u * vB.z;
-        h3 = exp2Negative(rate3 * step) * h3 + u * vB.w;
+        let io = inputsOfFour(inputRow(t, b), n, local);
+        h0 = exp2Negative(rate0 * step) * h0 + u * io.B.x;
+        h1 = exp2Negative(rate1 * step) * h1 + u * io.B.y;
+        h2 = exp2Negative(rate2 * step) * h2 + u * io.B.z;
+        h3 = exp2Negative(rate3 * step) * h3 + u * io.B.w;
         var before = skip * xt;
         if (n > 0u) {
           before = y[at];
         }
-        y[at] = select(vec4f(), before + h0 * vC.x + h1 * vC.y + h2 * vC.z + h3 * vC.w, inside);
+        if (own) {
+          y[at] = select(vec4f(), before + h0 * io.C.x + h1 * io.C.y + h2 * io.C.z + h3 * io.C.w, inside);
+        }
       }
-      let to = stateRow(slot + 1u, b, n) + unit;
-      // The padding stays zero.
-      let last = params.N - 1u - n;
-      states[to] = select(vec4f(), h0, inside);
-      states[to + W] = select(vec4f(), h1, inside & vec4<bool>(last > 0u));
-      states[to + 2u * W] = select(vec4f(), h2, inside & vec4<bool>(last > 1u));
-      states[to + 3u * W] = select(vec4f(), h3, inside & vec4<bool>(last > 2u));
+      if (own) {
+        let to = stateRow(slot + 1u, b, n) + unit;
+        // The padding stays zero.
+        let last = params.N - 1u - n;
+        states[to] = select(vec4f(), h0, inside);
+        states[to + W] = select(vec4f(), h1, inside & vec4<bool>(last > 0u));
+        states[to + 2u * W] = select(vec4f(), h2, inside & vec4<bool>(last > 1u));
+        states[to + 3u * W] = select(vec4f(), h3, inside & vec4<bool>(last > 2u));
+      }
     }
     next = until;
   }
@@ -184,15 +194,12 @@ fn forward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_in
 @group(0) @binding(7) var<storage, read_write> partials: array<vec4f>;
 @group(0) @binding(8) var<storage, read_write> kept: array<vec4f>; // `states` above
 
-// Lanes whose channels are summed up, and states that are before they are.
+// Lanes whose channels are summed up.
 const GROUP: u32 = 8u;
-const BATCH: u32 = 16u;
-var<workgroup> addends: array<vec4f, 4u * BATCH * LANES>;
 
-// 1 − exp(−x) for x ≥ 0; a polynomial keeps the digits of small ones.
-fn oneMinusExp(x: vec4f) -> vec4f {
-  let small = x * (1.0 - x * (0.5 - x * (0.16666667 - x * (0.041666667 - x * (0.0083333333 - x * 0.0013888889)))));
-  return select(1.0 - expNegative(-x), small, x < vec4f(0.3));
+// Where the partials of a part, the steps from `first` on and a row begin.
+fn partialRow(part: u32, first: u32, b: u32) -> u32 {
+  return ((part * ((params.T + KEPT - 1u) / KEPT) + first / KEPT) * params.B + b) * params.N * 4u;
 }
 
 @compute @workgroup_size(LANES)
@@ -209,12 +216,11 @@ fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_i
   let skip = layer[W * S + unit];
   let ofD = stateRow(slots + 3u, 0u, 0u) + b * W + unit;
   var dSkip = kept[ofD];
-  let xDblRow = padded(params.R + 2u * params.N);
   var before = params.t + 1u;
   while (before > low) {
     let first = (before - 1u) / KEPT * KEPT;
     var step: array<vec4f, KEPT>; // Δ
-    var u: array<vec4f, KEPT>; // Δx
+    var xs: array<vec4f, KEPT>;
     var dy: array<vec4f, KEPT>;
     var ofU: array<vec4f, KEPT>; // Σ λB
     var ofStep: array<vec4f, KEPT>; // Σ αA / ln 2
@@ -223,40 +229,41 @@ fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_i
       // Steps past the last one change nothing.
       let counts = inside & vec4<bool>(first + k < before);
       step[k] = select(vec4f(), delta[at], counts);
-      u[k] = step[k] * select(vec4f(), x[params.xOffset / 4u + at], counts);
+      xs[k] = select(vec4f(), x[params.xOffset / 4u + at], counts);
+      let d = select(vec4f(), dOutput[at], counts);
+      dSkip += d * xs[k];
       // Of Δ that is not a number the gradients are none.
-      dy[k] = keepNaN(select(vec4f(), dOutput[at], counts), step[k]);
+      dy[k] = keepNaN(d, step[k]);
       ofU[k] = vec4f();
       ofStep[k] = vec4f();
     }
     for (var batch = 0u; batch < params.N; batch += BATCH) {
       let until = min(batch + BATCH, params.N);
       for (var n = batch; n < until; n++) {
-        let rate = layer[n * W + unit] * LOG2_E;
+        // Where A is not a number, states and their gradients are none behind any step.
+        let missing = keepNaN(vec4f(), layer[n * W + unit]);
+        let rate = select(vec4f(), layer[n * W + unit] * LOG2_E, bitcast<vec4u>(missing) == vec4u());
         let carried = stateRow(slots + 1u, b, n) + unit;
-        // Of A that is not a number neither states nor their gradients are one behind any step.
-        let missing = keepNaN(vec4f(), rate);
+        let io = inputsOfSteps(first, before, b, n, local);
         var h = kept[stateRow(first / KEPT, b, n) + unit] + missing;
-        var g = kept[carried];
         var held: array<vec4f, KEPT>; // h in front of each step
         var decay: array<vec4f, KEPT>;
         var ofB: array<f32, KEPT>;
         var ofC: array<f32, KEPT>;
         for (var k = 0u; k < KEPT; k++) {
-          let at = (min(first + k, before - 1u) * params.B + b) * xDblRow + params.R + n;
           held[k] = h;
           decay[k] = exp2Negative(rate * step[k]);
-          h = decay[k] * h + u[k] * xDbl[at];
+          h = decay[k] * h + step[k] * xs[k] * io.B[k];
           ofC[k] = dot(dy[k], h);
         }
+        var g = kept[carried];
         var dRate = vec4f();
         for (var i = 0u; i < KEPT; i++) {
           let k = KEPT - 1u - i;
-          let at = (min(first + k, before - 1u) * params.B + b) * xDblRow + params.R + n;
-          let lambda = g + dy[k] * xDbl[at + params.N];
-          ofB[k] = dot(lambda, u[k]);
-          ofU[k] += lambda * xDbl[at];
-          g = decay[k] * lambda + missing;
+          let lambda = g + dy[k] * io.C[k];
+          ofB[k] = dot(lambda, step[k] * xs[k]);
+          ofU[k] += lambda * io.B[k];
+          g = decay[k] * lambda + select(vec4f(), missing, first + k < before);
           let alpha = g * held[k];
           ofStep[k] += alpha * rate;
           dRate += alpha * step[k];
@@ -265,38 +272,30 @@ fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_i
           kept[carried] = select(vec4f(), g, inside);
           kept[carried + params.B * S * W] += select(vec4f(), dRate, inside);
         }
-        let place = 4u * (n - batch) * LANES + local;
-        addends[place] = vec4f(ofB[0], ofB[1], ofB[2], ofB[3]);
-        addends[place + LANES] = vec4f(ofB[4], ofB[5], ofB[6], ofB[7]);
-        addends[place + 2u * LANES] = vec4f(ofC[0], ofC[1], ofC[2], ofC[3]);
-        addends[place + 3u * LANES] = vec4f(ofC[4], ofC[5], ofC[6], ofC[7]);
+        let counts = FOUR + first < vec4u(before);
+        let countsNext = FOUR + first + 4u < vec4u(before);
+        addUp(
+          workgroup.x,
+          first,
+          b,
+          n,
+          local,
+          select(vec4f(), vec4f(ofB[0], ofB[1], ofB[2], ofB[3]), counts),
+          select(vec4f(), vec4f(ofB[4], ofB[5], ofB[6], ofB[7]), countsNext),
+          select(vec4f(), vec4f(ofC[0], ofC[1], ofC[2], ofC[3]), counts),
+          select(vec4f(), vec4f(ofC[4], ofC[5], ofC[6], ofC[7]), countsNext),
+        );
       }
-      workgroupBarrier();
-      let items = 4u * (until - batch);
-      for (var item = local; item < items * (LANES / GROUP); item += LANES) {
-        let group = item / items;
-        let entry = item % items;
-        var sum = vec4f();
-        for (var lane = 0u; lane < GROUP; lane++) {
-          sum += addends[entry * LANES + group * GROUP + lane];
-        }
-        let part = workgroup.x * (LANES / GROUP) + group;
-        if (part * GROUP < W) {
-          let counts = FOUR + 4u * (entry % 2u) + first < vec4u(before);
-          partials[(((part * slots + first / KEPT) * params.B + b) * params.N + batch) * 4u + entry] = select(vec4f(), sum, counts);
-        }
-      }
-      workgroupBarrier();
+      endBatch(workgroup.x, first, b, batch, until, local);
     }
     if (own) {
-      for (var k = 0u; k < KEPT; k++) {
-        if (first + k < before) {
-          let at = ((first + k) * params.B + b) * W + unit;
-          let xt = x[params.xOffset / 4u + at];
-          dSkip += dOutput[at] * xt;
-          dX[at] = select(vec4f(), step[k] * ofU[k] + skip * dy[k], inside);
-          dOutput[at] = select(vec4f(), (LN_2 * ofStep[k] + xt * ofU[k]) * oneMinusExp(step[k]), inside);
-        }
+      // Of steps past the last one that one's place is written, and written anew by it.
+      for (var i = 0u; i < KEPT; i++) {
+        let k = KEPT - 1u - i;
+        let at = (min(first + k, before - 1u) * params.B + b) * W + unit;
+        let dStep = LN_2 * ofStep[k] + xs[k] * ofU[k];
+        dX[at] = select(vec4f(), step[k] * ofU[k] + skip * dy[k], inside);
+        dOutput[at] = select(vec4f(), dStep * oneMinusExp2(-LOG2_E * step[k]), inside);
       }
     }
     before = first;

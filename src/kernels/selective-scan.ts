@@ -5,6 +5,8 @@
 //   ∂A = Σ Δα; ∂Δ = Σ_N αA + x Σ_N λB, of which, where Δ = softplus(δ), ∂δ = ∂Δ (1 − e^−Δ);
 //   ∂x = Δ Σ_N λB + D ∂y; ∂B = Σ_H λΔx; ∂C = Σ_H ∂y h; ∂D = Σ ∂y x.
 // S is N padded to a multiple of four.
+import lanesSource from "../../shaders/scan-lanes.wgsl?raw";
+import subgroupSource from "../../shaders/scan-lanes-subgroup.wgsl?raw";
 import source from "../../shaders/selective-scan.wgsl?raw";
 import { fraction, randomWord, STREAM } from "../random.ts";
 import {
@@ -143,7 +145,10 @@ function forChannels({ B, H }: ScanParams, visit: (b: number, h: number) => void
   for (let b = 0; b < B; b++) for (let h = 0; h < H; h++) visit(b, h);
 }
 
-const lanes = (count: number): Variant => ({ name: `${count} lanes`, constants: { LANES: count } });
+const VARIANTS: readonly Variant[] = [
+  { name: "subgroups of 8", family: "software", subgroupSize: 8, constants: { LANES: 8 } },
+  { name: "8 lanes", constants: { LANES: 8 } },
+];
 
 const shared = {
   params: PARAMS,
@@ -154,7 +159,7 @@ const shared = {
 const forward = entry({
   ...shared,
   bindings: { x: "read", xDbl: "read", layer: "read", delta: "read", states: "read_write", y: "read_write" },
-  variants: [lanes(8)],
+  variants: VARIANTS,
   work: ({ B, H, N, count }) => 32 * B * H * N * count,
   reference({ x, xDbl, layer, delta, states, y }, params) {
     const { N, t: first, count } = params;
@@ -196,7 +201,7 @@ const backward = entry({
     partials: "read_write",
     kept: "read_write",
   },
-  variants: [lanes(8)],
+  variants: VARIANTS,
   work: ({ B, H, N, count }) => 80 * B * H * N * count,
   reference({ x, xDbl, layer, delta, dOutput, dX, partials, kept }, params) {
     const { N, H, t: last, count } = params;
@@ -326,7 +331,9 @@ const turn = entry({
     })),
 });
 
-export const selectiveScan = defineKernel("selective-scan", source, { prepare, softplus, forward, backward, sums, rates, turn });
+export const selectiveScan = defineKernel("selective-scan", source, { prepare, softplus, forward, backward, sums, rates, turn }, [
+  { name: "scan-lanes", source: lanesSource, withSubgroups: { name: "scan-lanes-subgroup", source: subgroupSource } },
+]);
 
 // ---- Cases.
 interface CaseSizes extends Sizes {
