@@ -185,7 +185,10 @@ export const s4d = defineKernel("s4d", source, { coefficients, gradients });
 /** P */
 function pairsOf({ stateSize = STATE_SIZE }: StateSizeOption): number {
   if (stateSize % 2 === 0) return stateSize / 2;
-  throw new GatewiseError("E_CONFIG", `s4d: stateSize must be even, for its numbers are pairs, got ${stateSize}`);
+  throw new GatewiseError(
+    "E_CONFIG",
+    `stateSize must be even with the cell s4d, whose states are pairs of numbers, got ${stateSize}`,
+  );
 }
 
 /** Pairs are padded, not the two numbers of each. */

@@ -6,9 +6,19 @@ import { blockOf, type BlockOptions } from "../kernels/block.ts";
 import type { Cell, CellOption } from "../kernels/cell.ts";
 import { gruCell } from "../kernels/gru.ts";
 import { lstmCell } from "../kernels/lstm.ts";
+import { minGruCell } from "../kernels/min-gru.ts";
+import { minLstmCell } from "../kernels/min-lstm.ts";
 import { rnnCell } from "../kernels/rnn.ts";
+import { s4dCell } from "../kernels/s4d.ts";
 
-const TABLE = { rnn: rnnCell, gru: gruCell, lstm: lstmCell } as const;
+const TABLE = {
+  rnn: rnnCell,
+  gru: gruCell,
+  lstm: lstmCell,
+  "min-gru": minGruCell,
+  "min-lstm": minLstmCell,
+  s4d: s4dCell,
+} as const;
 export type CellName = keyof typeof TABLE;
 type OptionsOf<C> = C extends Cell<infer O> ? (options: O) => void : never;
 type All<F> = (F extends unknown ? F : never) extends (options: infer O) => void ? O : never;

@@ -167,6 +167,9 @@ const gates = {
   numLayers: integer(2, 1, 64),
   resetAfter: flag(true),
   nonlinearity: word("tanh"),
+  forgetBias: value(1, [NaN, Infinity, "1"]),
+  // Others have the fallback too.
+  stateSize: value(16, [0, 1.5, 257, "16"]),
 };
 const modelFields = {
   ...gates,
@@ -176,7 +179,8 @@ const modelFields = {
   input: word("embedding"),
   orthogonal: flag(true),
   precision: word("f32"),
-  forgetBias: value(1, [NaN, Infinity, "1"]),
+  expand: value(2, [0, 1.5, 17, "2"]),
+  convSize: value(4, [1, 2.5, 17, "4"]),
 };
 const sampleFields = {
   prompt: value("ab", [7, ["a"]]),

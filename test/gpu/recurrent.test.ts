@@ -2,10 +2,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { trainOnSine } from "../../examples/noisy-sine.ts";
-import { mambaCell } from "../../src/kernels/mamba.ts";
-import { minGruCell } from "../../src/kernels/min-gru.ts";
-import { minLstmCell } from "../../src/kernels/min-lstm.ts";
-import { s4dCell } from "../../src/kernels/s4d.ts";
 import { addCell, CELL_NAMES, CELL_OPTIONS, cellForms, hasOption, inBlock, type CellName } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
@@ -28,10 +24,6 @@ import { testDevice } from "./device.ts";
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
 afterAll(addCell("mgu", mguCell));
-afterAll(addCell("s4d", s4dCell));
-afterAll(addCell("min-gru", minGruCell));
-afterAll(addCell("min-lstm", minLstmCell));
-afterAll(addCell("mamba", mambaCell));
 
 let gpu: Device;
 let cpu: Device;

@@ -1,13 +1,9 @@
 // S4D over very many steps in float32.
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { s4dCell } from "../../src/kernels/s4d.ts";
-import { addCell } from "../../src/models/cells.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { s4dErrors } from "../cells/s4d-lengths.ts";
 import { testDevice } from "../gpu/device.ts";
-
-afterAll(addCell("s4d", s4dCell));
 
 let gpu: Device;
 let cpu: Device;

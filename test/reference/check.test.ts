@@ -81,7 +81,7 @@ describe("a device that computes rightly", () => {
       // Rounding of float32, which is there and small.
       expect(error).toBeLessThan(1e-6);
       if (part === "gradients") expect(error).toBeGreaterThan(1e-9);
-      if (part === "gradients") expect(tensor).toMatch(/^(rnn|head|embedding)\.|^loss$/);
+      if (part === "gradients") expect(tensor).toMatch(/^(rnn|head|embedding|backbone)\.|^loss$/);
       if (part === "gradients") expect(detail).toMatch(/^\[\d+\] is -?[\d.e-]+, not -?[\d.e-]+$/);
     }
     expect(device.memory()).toEqual(before);
@@ -247,7 +247,7 @@ describe("a device that", () => {
         expect(report.passed).toBe(false);
         expect(failed.map(({ name }) => name)).toEqual([`${cell}, loss on all steps`, `${cell}, loss on last steps`]);
         for (const { tensor, error } of failed) {
-          expect(tensor).toMatch(/^(rnn|head|embedding)\.|^loss$/);
+          expect(tensor).toMatch(/^(rnn|head|embedding|backbone)\.|^loss$/);
           expect(error).toBeGreaterThan(0.01);
         }
         if (breakage === "zero-gradient") expect(failed[0]).toMatchObject({ tensor: "rnn.weight_ih_l0", error: 1 });

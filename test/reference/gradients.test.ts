@@ -1,7 +1,6 @@
 // The reference's backward against central finite differences, in float64, for the whole model: every cell, layer
 // count, input and loss.
 import { afterAll, describe, expect, it } from "vitest";
-import { s4dCell } from "../../src/kernels/s4d.ts";
 import { addCell, cellForms, inBlock } from "../../src/models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../src/models/config.ts";
 import { openDevice } from "../../src/runtime/open.ts";
@@ -19,7 +18,6 @@ afterAll(() => device.dispose());
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
 afterAll(addCell("mgu", mguCell));
-afterAll(addCell("s4d", s4dCell));
 
 const small = { vocabSize: 7, embeddingSize: 3, hiddenSize: 5 };
 /** In a block embeddings are as wide as states, two at least: the norm of one number is that number's sign. */

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import * as library from "../../src/index.ts";
 import { CELL_NAMES } from "../../src/models/cells.ts";
-import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
+import { GENERATIONS, PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { decodeFixtures } from "../fixtures/read.ts";
 
@@ -16,7 +16,13 @@ it("the presets of the training with PyTorch are ours", () => {
     name,
     { cell, input: embeds === "True" ? "embedding" : "one-hot" },
   ]);
-  expect(Object.fromEntries(theirs)).toEqual(PRESETS);
+  expect(Object.fromEntries(theirs)).toEqual(Object.fromEntries(GENERATIONS.map((name) => [name, PRESETS[name]])));
+  const [, widths] = /^WIDTHS = \{(.*)\}$/m.exec(read("bench/pytorch/blocks.py"))!;
+  const inBlocks = [...widths!.matchAll(/"([\w-]+)": (\d+)/g)].map(([, name, width]) => [
+    name,
+    { cell: name, input: "embedding", hiddenSize: Number(width), numLayers: 3 },
+  ]);
+  expect({ ...Object.fromEntries(theirs), ...Object.fromEntries(inBlocks) }).toEqual(PRESETS);
 });
 
 it("PyTorch's values are there for every cell that has a layer of its own there, and for every optimizer", () => {
@@ -29,7 +35,9 @@ it("PyTorch's values are there for every cell that has a layer of its own there,
 });
 
 it("the README's tables have every preset, in the order of the evolution", () => {
-  const rows = [...read("README.md").matchAll(/^\| `?((?:[a-z]+-)*[a-z]+)`? \| (?:[\d,]+|one-hot vector|learned vector) \|/gm)];
+  const rows = [
+    ...read("README.md").matchAll(/^\| `?((?:[a-z\d]+-)*[a-z\d]+)`? \| (?:[\d,]+|one-hot vector|learned vector) \|/gm),
+  ];
   expect(rows.map(([, name]) => name)).toEqual([...PRESET_NAMES, ...PRESET_NAMES]);
 });
 

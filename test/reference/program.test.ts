@@ -70,6 +70,8 @@ async function ask(...args: readonly string[]): Promise<Record<string, any>> {
   });
   return asked;
 }
+/** Of a model of blocks, whose embeddings are as wide as TINY's layers. */
+const BLOCK = ["--cell", "s4d", "--embedding", "6"];
 const ARGUMENTS: Record<string, string[]> = { sample: ["run"], info: ["run"], export: ["run", "out"], import: ["out"] };
 const QUICK: Record<string, string[]> = { train: TINY, compare: TINY };
 
@@ -91,6 +93,9 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--gru-reset": [["before", "--cell", "gru"], "model", { resetAfter: false }],
     "--nonlinearity": [["relu", "--cell", "rnn"], "model", { nonlinearity: "relu" }],
     "--forget-bias": [["1.5"], "model", { forgetBias: 1.5 }],
+    "--expand": [["3", ...BLOCK], "model", { expand: 3 }],
+    "--conv": [["5", ...BLOCK], "model", { convSize: 5 }],
+    "--state-size": [["6", ...BLOCK], "model", { stateSize: 6 }],
     "--precision": [["f16"], "model", { precision: "f16" }],
     "--orthogonal": [[], "model", { orthogonal: true }],
     "--batch": [["3"], "training", { batchSize: 3 }],
@@ -334,7 +339,9 @@ describe("words", () => {
   });
   it("each is taken, and no other", async () => {
     for (const preset of PRESET_NAMES)
-      expect((await ask("train", ...TINY, "--preset", preset)).model).toMatchObject(PRESETS[preset]);
+      expect((await ask("train", "--data", "text.txt", "--device", "cpu", "--preset", preset)).model).toMatchObject(
+        PRESETS[preset],
+      );
     for (const [command, options] of Object.entries(commands))
       for (const { long, argChoices } of words(options)) {
         const { code, err } = await gatewise(command, ...(ARGUMENTS[command] ?? []), long!, "Another");
@@ -360,6 +367,9 @@ describe("numbers", () => {
     "train --layers": whole(1, 64),
     "train --dropout": (x) => x >= 0 && x < 1,
     "train --forget-bias": Number.isFinite,
+    "train --expand": whole(1, 16),
+    "train --conv": whole(2, 16),
+    "train --state-size": (x) => whole(2, 256)(x) && x % 2 === 0,
     "train --batch": whole(1),
     "train --seq": whole(1),
     "train --steps": whole(1),
@@ -420,14 +430,14 @@ describe("numbers", () => {
     it(`${name} takes those in its range, however they are written, and refuses all else by its name`, async () => {
       const [command, flag] = name.split(" ") as [string, string];
       const quick = QUICK[command]?.filter((_, i, all) => all[i] !== flag && all[i - 1] !== flag) ?? [];
-      const fixed = [command, ...(ARGUMENTS[command] ?? []), ...quick, flag];
+      const [also, part, wanted] = HONOURED[command]![flag] as [string[], string, object];
+      const fixed = [command, ...(ARGUMENTS[command] ?? []), ...quick, ...also.slice(1), flag];
       const refused = async (text: string): Promise<void> => {
         const { code, out, err } = await gatewise(...fixed, text);
         expect(err, JSON.stringify(text)).toMatch(new RegExp(`^gatewise: .*${flag}`));
         expect({ code, out, lines: err.split("\n").length }).toEqual({ code: 2, out: "", lines: 2 });
       };
       for (const text of none) if (!(text === "1,5" && name === "bench --hidden")) await refused(text);
-      const [, part, wanted] = HONOURED[command]![flag] as [string[], string, object];
       const field = Object.keys(wanted).at(-1)!;
       for (const [text, value] of Object.entries(numbers)) {
         if (!ok(value)) await refused(text);

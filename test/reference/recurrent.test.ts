@@ -1,9 +1,5 @@
 // The recurrent layer: its gradients against finite differences, its edges, and its errors.
 import { afterAll, describe, expect, it, vi } from "vitest";
-import { mambaCell } from "../../src/kernels/mamba.ts";
-import { minGruCell } from "../../src/kernels/min-gru.ts";
-import { minLstmCell } from "../../src/kernels/min-lstm.ts";
-import { s4dCell } from "../../src/kernels/s4d.ts";
 import { addCell, CELL_NAMES, cellForms, cellOf } from "../../src/models/cells.ts";
 import { Recurrent, type RecurrentOptions } from "../../src/models/recurrent.ts";
 import { makeSession } from "../../src/models/recurrent-session.ts";
@@ -26,10 +22,6 @@ afterAll(() => device.dispose());
 afterAll(addCell("indrnn", indrnnCell));
 afterAll(addCell("ugrnn", ugrnnCell));
 afterAll(addCell("mgu", mguCell));
-afterAll(addCell("s4d", s4dCell));
-afterAll(addCell("min-gru", minGruCell));
-afterAll(addCell("min-lstm", minLstmCell));
-afterAll(addCell("mamba", mambaCell));
 
 const random = (length: number, stream: number, scale = 1): Float64Array =>
   Float64Array.from({ length }, (_, i) => scale * (2 * fraction(randomWord(3, stream, i, 77)) - 1));

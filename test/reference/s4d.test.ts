@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { complexScan } from "../../src/kernels/complex-scan.ts";
 import { s4dCell } from "../../src/kernels/s4d.ts";
-import { addCell, type CellName } from "../../src/models/cells.ts";
+import { type CellName } from "../../src/models/cells.ts";
 import { initialValues } from "../../src/models/parameters.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { openDevice } from "../../src/runtime/open.ts";
@@ -14,7 +14,6 @@ import fixtures from "../fixtures/s4d.json";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
-afterAll(addCell("s4d", s4dCell));
 const cell = "s4d" as string as CellName;
 /** Pairs, of the state size that is given where none is. */
 const P = 8;

@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { minGru, minGruCell } from "../../src/kernels/min-gru.ts";
 import { minLstm, minLstmCell } from "../../src/kernels/min-lstm.ts";
-import { addCell, type CellName } from "../../src/models/cells.ts";
+import { type CellName } from "../../src/models/cells.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { fraction, randomWord } from "../../src/random.ts";
 import { openDevice } from "../../src/runtime/open.ts";
@@ -14,8 +14,6 @@ import fixtures from "../fixtures/scan.json";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
-afterAll(addCell("min-gru", minGruCell));
-afterAll(addCell("min-lstm", minLstmCell));
 const CELLS = [minGruCell, minLstmCell] as const;
 const NAMES = ["min-gru", "min-lstm"] as string[] as CellName[];
 
