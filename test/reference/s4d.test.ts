@@ -166,7 +166,10 @@ describe("its parameters", () => {
 
   it("are refused for a state of an odd size, and for an input of another width or from two directions", () => {
     expect(() => s4dCell.states({ hiddenSize: 3, stateSize: 5 })).toThrow(
-      expect.objectContaining({ code: "E_CONFIG", message: "s4d: stateSize must be even, for its numbers are pairs, got 5" }),
+      expect.objectContaining({
+        code: "E_CONFIG",
+        message: "stateSize must be even with the cell s4d, whose states are pairs of numbers, got 5",
+      }),
     );
     const create = (options: object) => Recurrent.create(device, { cell, inputSize: 3, hiddenSize: 3, ...options });
     const must = "s4d: its input must be as wide as hiddenSize=3, got ";
