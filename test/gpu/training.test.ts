@@ -47,7 +47,7 @@ async function losses(
   steps: number,
 ): Promise<number[]> {
   const model = LanguageModel.create(device, {
-    ...(!inBlock({ cell: options.cell! }) && { embeddingSize: 6 }),
+    ...(!inBlock({ cell: "lstm", ...options }) && { embeddingSize: 6 }),
     hiddenSize: 13,
     seed: 4,
     ...options,
