@@ -6,6 +6,7 @@ import { blockOf, type BlockOptions } from "../kernels/block.ts";
 import type { Cell, CellOption } from "../kernels/cell.ts";
 import { gruCell } from "../kernels/gru.ts";
 import { lstmCell } from "../kernels/lstm.ts";
+import { mambaCell } from "../kernels/mamba.ts";
 import { minGruCell } from "../kernels/min-gru.ts";
 import { minLstmCell } from "../kernels/min-lstm.ts";
 import { rnnCell } from "../kernels/rnn.ts";
@@ -18,6 +19,7 @@ const TABLE = {
   "min-gru": minGruCell,
   "min-lstm": minLstmCell,
   s4d: s4dCell,
+  mamba: mambaCell,
 } as const;
 export type CellName = keyof typeof TABLE;
 type OptionsOf<C> = C extends Cell<infer O> ? (options: O) => void : never;

@@ -11,6 +11,7 @@ export const PRESETS = {
   "min-gru": { cell: "min-gru", input: "embedding", hiddenSize: 48, numLayers: 3 },
   "min-lstm": { cell: "min-lstm", input: "embedding", hiddenSize: 42, numLayers: 3 },
   s4d: { cell: "s4d", input: "embedding", hiddenSize: 68, numLayers: 3 },
+  mamba: { cell: "mamba", input: "embedding", hiddenSize: 64, numLayers: 3 },
 } as const satisfies Record<string, Partial<LanguageModelConfig>>;
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];

@@ -170,6 +170,7 @@ const gates = {
   forgetBias: value(1, [NaN, Infinity, "1"]),
   // Others have the fallback too.
   stateSize: value(16, [0, 1.5, 257, "16"]),
+  timeStepRank: value(undefined, [0, 1.5, 65537, "4", 4]),
 };
 const modelFields = {
   ...gates,
