@@ -2,7 +2,7 @@
 // has no entry here goes by its name and gets a colour of its own.
 import { GatewiseError } from "../errors.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
-import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
+import { GENERATIONS, PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
 import { inWords } from "./format.ts";
 
 interface Kind {
@@ -41,19 +41,20 @@ export const KINDS = Object.fromEntries(
 /** All of them at once, on the same batches. */
 export const RACE = "race";
 export type Choice = PresetName | typeof RACE;
-export const CHOICES: readonly Choice[] = [...PRESET_NAMES, RACE];
+/** The lab trains those that its views can look into; the others are the command line's. */
+export const CHOICES: readonly Choice[] = [...GENERATIONS, RACE];
 
 export const titleOf = (choice: Choice): string => (choice === RACE ? "Race" : KINDS[choice].title);
 export const noteOf = (choice: Choice): string =>
-  choice === RACE ? `all ${inWords(PRESET_NAMES.length)} on the same batches` : KINDS[choice].note;
+  choice === RACE ? `all ${inWords(GENERATIONS.length)} on the same batches` : KINDS[choice].note;
 
 /** The presets that a run of a choice trains. */
 export const presetsOf = ({ preset }: { readonly preset: Choice }): readonly PresetName[] =>
-  preset === RACE ? PRESET_NAMES : [preset];
+  preset === RACE ? GENERATIONS : [preset];
 
 /** The preset that a configuration is closest to. @throws GatewiseError E_CONFIG for a cell that no preset has */
 export function presetOf({ cell, input }: LanguageModelConfig): PresetName {
-  const alike = PRESET_NAMES.filter((name) => PRESETS[name].cell === cell);
+  const alike = GENERATIONS.filter((name) => PRESETS[name].cell === cell);
   const found = alike.find((name) => PRESETS[name].input === input) ?? alike[0];
   if (found === undefined) throw new GatewiseError("E_CONFIG", `the lab has no model with the cell ${cell}`);
   return found;

@@ -13,7 +13,7 @@ import {
   type PresetName,
 } from "../../src/index.ts";
 import { CELLS } from "../../src/models/cells.ts";
-import { PRESET_NAMES } from "../../src/models/presets.ts";
+import { GENERATIONS, PRESET_NAMES } from "../../src/models/presets.ts";
 import {
   checkForm,
   defaultsFor,
@@ -35,7 +35,7 @@ const RUN = {
   id: "run-mf3k2a-1x",
   settings,
   sampling: { ...SAMPLING, prompt: "Alice" },
-  presets: PRESET_NAMES,
+  presets: GENERATIONS,
   title: "Alice’s Adventures in Wonderland, Lewis Carroll",
 };
 const LINE = {
@@ -44,7 +44,7 @@ const LINE = {
   created: 1_764_000_000_000,
   title: RUN.title,
   settings,
-  models: PRESET_NAMES.map((preset) => ({ preset, step: 120, best: 2.5, rate: 48_000 })),
+  models: GENERATIONS.map((preset) => ({ preset, step: 120, best: 2.5, rate: 48_000 })),
 };
 
 /** Where an object's values are, itself apart. */
@@ -133,25 +133,25 @@ it("shows, races and stores a preset that the library has more, and goes on with
   vi.doMock("../../src/models/presets.ts", async (original) => {
     const config = await original<typeof import("../../src/models/presets.ts")>();
     const presets = { ...config.PRESETS, mgu: { cell: "mgu", input: "embedding" } };
-    return { ...config, PRESETS: presets, PRESET_NAMES: Object.keys(presets) };
+    return { ...config, PRESETS: presets, PRESET_NAMES: Object.keys(presets), GENERATIONS: [...config.GENERATIONS, "mgu"] };
   });
   const kinds = await import("../../src/lab/kinds.ts");
   const stored = await import("../../src/lab/stored.ts");
   vi.doUnmock("../../src/models/presets.ts");
-  const more = [...PRESET_NAMES, "mgu"];
+  const more = [...GENERATIONS, "mgu"];
   expect(kinds.CHOICES).toEqual([...more, "race"]);
   expect([kinds.noteOf("race"), noteOf("race")]).toEqual(
-    [more, PRESET_NAMES].map(({ length }) => `all ${inWords(length)} on the same batches`),
+    [more, GENERATIONS].map(({ length }) => `all ${inWords(length)} on the same batches`),
   );
   const titles = more.map((name) => kinds.titleOf(name as "lstm"));
   expect(titles.slice(0, 4)).toEqual(["One-hot RNN", "Embedding RNN", "GRU", "LSTM"]);
   expect(titles.at(-1)).toBe("MGU");
   expect(new Set(titles).size).toBe(more.length);
   const looks = Object.values(kinds.KINDS).flatMap(({ colour, dash }) => [...colour, dash.join(" ")]);
-  expect(new Set(looks).size).toBe(3 * more.length);
+  expect(new Set(looks).size).toBe(3 * (PRESET_NAMES.length + 1));
   expect(kinds.presetOf({ cell: "mgu", input: "one-hot" } as never)).toBe("mgu");
   expect(stored.parseRun(JSON.stringify({ ...RUN, presets: more })).presets).toEqual(more);
-  expect(stored.parseRun(JSON.stringify(RUN)).presets).toEqual(PRESET_NAMES);
+  expect(stored.parseRun(JSON.stringify(RUN)).presets).toEqual(GENERATIONS);
   expect(() => stored.parseRun(JSON.stringify({ ...RUN, presets: ["gru", "one-hot-rnn"] }))).toThrow(
     /presets: expected one-hot-rnn/,
   );
@@ -194,7 +194,7 @@ it("gives nothing but its own errors for 1,000 mutated descriptions of runs, eac
       if (result instanceof GatewiseError) return void refused++;
       taken++;
       expectSound(result.settings);
-      expect(result.presets.length).toBeLessThanOrEqual(PRESET_NAMES.length);
+      expect(result.presets.length).toBeLessThanOrEqual(GENERATIONS.length);
     }),
     runs(1000),
   );

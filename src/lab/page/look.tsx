@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { quoted } from "../draw/passage-text.tsx";
 import { place } from "./place.ts";
 import type { ModelSnapshot } from "../protocol.ts";
-import { PRESET_NAMES } from "../../models/presets.ts";
+import { GENERATIONS } from "../../models/presets.ts";
 import { inWords } from "../format.ts";
 import { titleOf } from "../kinds.ts";
 import { ModelKey } from "../draw/model-key.tsx";
@@ -166,7 +166,7 @@ function NoModel() {
       <h2>No model yet</h2>
       <p>
         The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race all{" "}
-        {inWords(PRESET_NAMES.length)} to compare them; a minute is enough to see something.
+        {inWords(GENERATIONS.length)} to compare them; a minute is enough to see something.
       </p>
     </section>
   );
