@@ -157,7 +157,7 @@ describe("a text", () => {
     const server = createServer((_, response) => response.end("from afar"));
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     vi.spyOn(process.stderr, "write").mockReturnValue(true);
-    const url = `HTTP://127.0.0.1:${(server.address() as AddressInfo).port}/some/Far%20Book.txt?x=1`;
+    const url = `HTTP://127.0.0.1:${(server.address() as AddressInfo).port}/some/Far%20Book.txt?x=a/b&y=1.5`;
     expect(await loadText(url)).toEqual({ text: "from afar", source: url, name: "far-20book" });
     server.close();
   });

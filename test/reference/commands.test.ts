@@ -11,6 +11,7 @@ import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
+import { LanguageModel } from "../../src/models/language-model.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { checkGradients, type CheckResult } from "../../src/training/gradient-check.ts";
 import { Trainer } from "../../src/training/trainer.ts";
@@ -278,6 +279,7 @@ describe("train", () => {
     const refused: [string[], string][] = [
       [["--hidden", "7"], "--hidden 7 does not fit the checkpoint's model (6); leave it out"],
       [["--cell", "gru"], "--cell gru does not fit the checkpoint's model (lstm); leave it out"],
+      [["--preset", "gru"], "--cell gru does not fit the checkpoint's model (lstm); leave it out"],
       [["--forget-bias", "1"], "--forget-bias 1 does not fit the checkpoint's model (none); leave it out"],
       [["--gru-reset", "before"], "--gru-reset before does not fit the checkpoint's model (after); leave it out"],
     ];
@@ -312,6 +314,20 @@ describe("train", () => {
       out: "",
       err: "gatewise: there is no run.json beside moves/checkpoint-4.safetensors to say which text the run reads; give it with --data\n",
     });
+  });
+
+  it("remembers the device that was asked for, not the one that came", async () => {
+    await train(...TINY, ...QUIET, "--device", "auto", "--steps", "1", "--out", "asked");
+    expect(JSON.parse(readFileSync("asked/run.json", "utf8"))).toMatchObject({ device: "auto", adapter: "CPU float32" });
+  });
+
+  it("resumed points, where it diverges at once, to the checkpoint that it went on from, not to an older one", async () => {
+    await train(...TINY, ...QUIET, "--steps", "4", "--log-every", "1", "--checkpoint-every", "2", "--out", "diverges");
+    // The first that is heard of it has exploded.
+    const wild = ["--steps", "40", "--lr", "1e30", "--clip", "0", "--log-every", "10"];
+    const { code, err } = await gatewise("train", "--resume", "diverges", ...wild);
+    expect(code).toBe(5);
+    expect(err).toContain("the last good checkpoint is diverges/checkpoint-4.safetensors; ");
   });
 
   it("begins from a checkpoint's weights at step 0, with the tokenizer that they know", async () => {
@@ -434,6 +450,22 @@ describe("compare", () => {
   it("keeps apart the last validation loss and the lowest", async () => {
     const { out } = await gatewise(...SHORT, "--lr", "2", "--steps", "8", "--eval-every", "1", "--json");
     expect(lines(out).some(({ valLoss, bestValLoss }) => bestValLoss < valLoss)).toBe(true);
+  });
+
+  it("tells of the last validation what there are several of, and lets the seed write the samples", async () => {
+    const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* () {
+      for (const valLoss of [3, 1, 2])
+        yield { v: 1, event: "eval", step: 1, valLoss, valBpc: 2 * valLoss, valAccuracy: valLoss / 8, best: false };
+    });
+    const sample = vi.spyOn(LanguageModel.prototype, "sample");
+    const { out } = await gatewise(...SHORT, "--seed", "7", "--json");
+    const seeds = sample.mock.calls.map(([, options]) => options!.seed);
+    run.mockRestore();
+    sample.mockRestore();
+    expect(lines(out).map(({ valLoss, valBpc, valAccuracy }) => [valLoss, valBpc, valAccuracy])).toEqual(
+      Array.from({ length: 4 }, () => [2, 4, 0.25]),
+    );
+    expect(seeds).toEqual([7, 7, 7, 7]);
   });
 
   it("tells the middle one of a model's rates", async () => {
@@ -650,6 +682,21 @@ describe("doctor", () => {
     ]);
   });
 
+  it.each([
+    ["18.20.0", false],
+    ["20.18.3", false],
+    ["20.19.0", true],
+    ["22.4.1", true],
+    ["24.0.0", true],
+  ])("of Node %s says whether it is new enough: %s", async (version, ok) => {
+    const versions = vi.spyOn(process, "versions", "get").mockReturnValue({ ...process.versions, node: version });
+    gpu();
+    answers(true);
+    const { out } = await gatewise("doctor", "--json");
+    versions.mockRestore();
+    expect(lines(out)[0].findings.find(({ name }: any) => name === "node").ok).toBe(ok);
+  });
+
   it("exits with 6 where they are wrong, and says which and what to do", async () => {
     gpu({ family: "software", subgroupSize: 0, tuner: undefined });
     answers(false);
@@ -751,6 +798,24 @@ describe("a command that is told to stop", () => {
     expect(err).toMatch(/^ {2}npx gatewise train --resume stops$/m);
     expect(err).toMatch(/^stopping after this step and saving; once more to stop at once$/m);
     expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "run.json"]);
+  });
+
+  it("in a resumed run's first step does not wait for a save that takes its time", async () => {
+    await train(...TINY, ...QUIET, "--steps", "3", "--out", "hurried");
+    const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* (this: Trainer) {
+      process.emit("SIGTERM");
+      yield { v: 1, event: "start", step: 3, device: "", parameters: 1, trainTokens: 9, valTokens: 9 } as never;
+      yield { v: 1, event: "end", step: 4, reason: "aborted", loss: 1, bestValLoss: null, seconds: 1 } as never;
+    });
+    let saved = (): void => {};
+    vi.mocked(keepCheckpoint).mockImplementationOnce(() => new Promise((resolve) => (saved = () => resolve("late"))));
+    const stopping = gatewise("train", "--resume", "hurried", "--steps", "9");
+    const { code, err } = await Promise.race([
+      stopping,
+      new Promise<never>((_, reject) => setTimeout(() => reject(new Error("it waits")), 5000)),
+    ]).finally(() => (saved(), run.mockRestore()));
+    expect(code).toBe(143);
+    expect(err).toContain("stopped before the first step was done; nothing to save, the run is as it was\n");
   });
 
   it("leaves off in the midst of a text, and says so by its exit code alone", async () => {

@@ -1,8 +1,9 @@
-// Where the cache lies, and that a lock which cannot be let go of is no reason to stop.
+// Node's own: where the cache lies, that a folder which cannot be made is no reason to stop, and whose GPU it opens.
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
-import { cacheFolder, fileStore } from "../../src/runtime/node.ts";
+import { cacheFolder, fileStore, openNodeDevice } from "../../src/runtime/node.ts";
+import { INFO, makeFakeAdapter } from "./fake-gpu.ts";
 
 afterEach(() => void vi.unstubAllEnvs());
 
@@ -26,4 +27,11 @@ it("a store in a folder that cannot be made reads nothing and fails at nothing",
   await store.save("tuning", "text");
   await store.update("tuning", () => "text");
   expect(await store.load("tuning")).toBeUndefined();
+});
+
+it("a GPU of the caller's is the one that is opened", async () => {
+  const gpu = { requestAdapter: async () => makeFakeAdapter() } as unknown as GPU;
+  const device = await openNodeDevice({ gpu, tuning: "off" });
+  expect(device.description).toContain(INFO.description);
+  device.dispose();
 });

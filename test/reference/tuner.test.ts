@@ -171,6 +171,18 @@ describe("the tuner takes", () => {
       expect(device.tuner!.milliseconds > 0).toBe(tuned.length > 0);
     }
   });
+
+  it("what many dispatches together are a fiftieth of, though none is by itself", async () => {
+    const variants = [taking("slow", 100), taking("fast", 10)];
+    const { device, run } = await open(memory());
+    await run(racing(variants, 1e8), ...Array.from({ length: 10 }, () => racing(variants, 3e5, "other")));
+    expect([...device.tuner!.results.keys()]).toEqual([KEY, "other.forward 128"]);
+  });
+
+  it("what is asked for, though there is no store to remember it", async () => {
+    const { run } = await open(undefined);
+    expect((await run(racing([taking("slow", 100), taking("fast", 10)]))).get(KEY)).toBe("fast");
+  });
 });
 
 describe("the tuner rejects", () => {
@@ -315,7 +327,9 @@ describe("the tuner rejects", () => {
     const dying: FakeOptions = { after: ({ code }) => void (costOf(code) === 5 && race.fake.destroy()) };
     const race = await open(store, {}, dying);
     await expect(race.run(racing(variants))).rejects.toMatchObject({ code: "E_DEVICE_LOST" });
-    expect(JSON.parse(store.text!)).toMatchObject({ lost: {}, trying: [] });
+    await new Promise((resolve) => setTimeout(resolve));
+    const { lost, trying } = JSON.parse(store.text!);
+    expect({ lost, trying }).toEqual({ lost: {}, trying: [] });
   });
 });
 

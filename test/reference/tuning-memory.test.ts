@@ -191,7 +191,11 @@ describe("what the tuner remembers", () => {
     expect(memory.choices.size).toBe(0);
     await memory.remember("new", tuned("fast"));
     await memoryOf(store).remember("newer", tuned("fast"));
-    expect([...(await loaded(store.text!)).choices.keys()]).toEqual(["new", "newer"]);
+    await memory.load();
+    expect([...memory.choices.keys()]).toEqual(["new", "newer"]);
+    await memoryOf(store).remember("third", tuned("fast"));
+    await memory.remember("fourth", tuned("fast"));
+    expect([...(await loaded(store.text!)).choices.keys()].sort()).toEqual(["fourth", "new", "newer", "third"]);
   });
 
   it("a candidate that was being tried when its process died is passed over; one that is tried now is left alone", async () => {
@@ -212,6 +216,17 @@ describe("what the tuner remembers", () => {
     } finally {
       vi.useRealTimers();
     }
+  });
+
+  it("what another has tried and lived to tell is left alone no longer", async () => {
+    const store = texts();
+    const [one, two] = [memoryOf(store), memoryOf(store)];
+    await one.trying("k", "tiled");
+    await two.load();
+    expect([...two.elsewhere]).toEqual(["k"]);
+    await one.trying("k", undefined);
+    await two.load();
+    expect([...two.elsewhere]).toEqual([]);
   });
 
   it("one that was tried and lived is not held against it", async () => {

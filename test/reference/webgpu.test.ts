@@ -607,6 +607,22 @@ describe("what WebGPU reports", () => {
     await device.finish();
     expect(reported).toEqual(["a buffer of usage 0"]);
   });
+
+  it("after a call that throws goes to whom it belongs, as before", async () => {
+    const { device, fake, reported } = await open();
+    const [x] = tensors(device, "x") as [Tensor];
+    const write = fake.queue.writeBuffer.bind(fake.queue);
+    fake.queue.writeBuffer = () => {
+      throw new TypeError("no buffer");
+    };
+    expect(() => device.write(x, new Float32Array(4))).toThrow("no buffer");
+    fake.createBuffer({ size: 4, usage: 0 });
+    expect(reported).toEqual(["a buffer of usage 0"]);
+    fake.queue.writeBuffer = (...args) => (fake.require(false, "bad write"), write(...args));
+    device.write(x, new Float32Array(4));
+    await expect(device.finish()).rejects.toThrow(/bad write/);
+    expect(reported).toHaveLength(1);
+  });
 });
 
 describe("a signal", () => {
@@ -666,6 +682,20 @@ describe("the proof of a kernel", () => {
       ]);
     }
     for (const each of [device, off.device, padded.device]) expect(each.memory().buffers).toBeLessThanOrEqual(1);
+  });
+
+  it("is of the variants that the GPU can run, whose subgroups the reference has not", async () => {
+    const variants = [{ name: "plain" }, ...[8, 16].map((subgroupSize) => ({ name: `by ${subgroupSize}`, subgroupSize }))];
+    const { device } = await open(
+      {},
+      {
+        features: ["subgroups"],
+        info: { subgroupMinSize: 8, subgroupMaxSize: 8 },
+        after: ({ arrays }) => void (arrays.y![1] = 12.1),
+      },
+    );
+    const found = await differences(device, { ...checked, variants });
+    expect(found.map((each) => /variant "(.*)", y: /.exec(each)?.[1])).toEqual(["plain", "by 8"]);
   });
 
   it("is exact to 1e-5 of a tensor's length, in half precision to 2e-3", async () => {
