@@ -34,6 +34,7 @@ export {
   saveCheckpoint,
   type Checkpoint,
   type Intervals,
+  type ModelFileOptions,
   type ResumeNotice,
   type TrainingProgress,
 } from "./training/checkpoint.ts";
@@ -47,3 +48,4 @@ export {
   type CheckReport,
   type CheckResult,
 } from "./training/gradient-check.ts";
+export { fromTransformers, toTransformers, type TransformersFiles, type TransformersSource } from "./interop/transformers.ts";

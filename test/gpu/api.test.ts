@@ -18,6 +18,8 @@ interface World {
   readonly tokenizer: api.CharTokenizer;
   readonly file: Uint8Array;
   readonly checkpoint: api.Checkpoint;
+  /** Of a model that transformers has. */
+  readonly mamba: api.Checkpoint;
 }
 
 async function makeWorld(device: api.Device): Promise<World> {
@@ -28,8 +30,14 @@ async function makeWorld(device: api.Device): Promise<World> {
   for await (const _ of trainer.run({ maxSteps: 1 }));
   const evaluator = await api.makeEvaluator(model, tokenizer.encode(TEXT), SMALL);
   const file = await api.saveCheckpoint(trainer);
-  return { device, layer, model, trainer, evaluator, tokenizer, file, checkpoint: api.loadCheckpoint(file) };
+  const checkpoint = api.loadCheckpoint(file);
+  return { device, layer, model, trainer, evaluator, tokenizer, file, checkpoint, mamba: await mamba };
 }
+const mamba = (async (): Promise<api.Checkpoint> => {
+  using device = await api.openDevice({ prefer: "cpu" });
+  using model = api.LanguageModel.create(device, { cell: "mamba", vocabSize: V, hiddenSize: 3 });
+  return api.loadCheckpoint(await api.saveCheckpoint(model, { tokenizer }));
+})();
 const SMALL = { batchSize: 2, seqLen: 4, valFraction: 0.2, logInterval: 1, evalInterval: 0, sampleInterval: 0 };
 function disposeWorld({ layer, model, trainer, evaluator }: World): void {
   for (const each of [evaluator, trainer, model, layer]) each.dispose();
@@ -221,12 +229,12 @@ const trainerOptions = options(
 const device = thing((world) => world.device);
 const model = thing((world) => world.model);
 const codec = thing((world) => world.tokenizer);
-const checkpoint: Kind = {
-  valid: (world) => world.checkpoint,
+const checkpointOf = (of: "checkpoint" | "mamba", name: string): Kind => ({
+  valid: (world) => world[of],
   wrong: (world) => {
-    const { checkpoint } = world;
+    const { [of]: checkpoint } = world;
     const { config, training, tensors } = checkpoint;
-    const bias = tensors["head.bias"]!;
+    const bias = tensors[name]!;
     return [
       ...thing(() => checkpoint).wrong(world),
       ...[null, {}, "x", { ...config, cell: "toString" }, { ...config, numLayers: 1e9 }].map((config) => ({
@@ -235,12 +243,18 @@ const checkpoint: Kind = {
       })),
       ...[{}, "x", { ...training, step: "3" }, { ...training, options: null }].map((training) => ({ ...checkpoint, training })),
       ...[null, {}, { ...bias, data: undefined }, { ...bias, data: [...bias.data] }, { ...bias, data: bias.data.slice(1) }].map(
-        (changed) => ({ ...checkpoint, tensors: { ...tensors, "head.bias": changed } }),
+        (changed) => ({ ...checkpoint, tensors: { ...tensors, [name]: changed } }),
       ),
       { ...checkpoint, tensors: null },
     ];
   },
-};
+});
+const checkpoint = checkpointOf("checkpoint", "head.bias");
+/** A file of those that transformers writes. */
+const fileOf = (name: keyof api.TransformersFiles): Kind => ({
+  valid: ({ mamba }) => api.toTransformers(mamba)[name],
+  wrong: (world) => [null, 7, "x", {}, [], ...(name === "model.safetensors" ? bytes : text("x")).wrong(world)],
+});
 const sampling = options({
   ...sampleFields,
   topK: integer(2, 0),
@@ -318,6 +332,16 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
     inputs: [
       thing((world) => world.trainer),
       options({ logInterval: integer(1, 0), sampleInterval: integer(1, 0), checkpointInterval: integer(1, 0) }),
+    ],
+  },
+  toTransformers: { inputs: [checkpointOf("mamba", "backbone.norm_f.weight")] },
+  fromTransformers: {
+    inputs: [
+      options({
+        "config.json": fileOf("config.json"),
+        "model.safetensors": fileOf("model.safetensors"),
+        "tokenizer.json": fileOf("tokenizer.json"),
+      }),
     ],
   },
   checkGradients: {
