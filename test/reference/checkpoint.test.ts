@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { GatewiseError } from "../../src/errors.ts";
-import { CELL_NAMES } from "../../src/models/cells.ts";
+import { CELL_NAMES, inBlock } from "../../src/models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheckpoint } from "../../src/training/checkpoint.ts";
@@ -24,7 +24,11 @@ const tokens = tokenizer.encode(text);
 const V = tokenizer.size;
 
 type ModelOptions = Partial<LanguageModelOptions>;
-const modelOptions = (options: ModelOptions) => ({ embeddingSize: 3, hiddenSize: 5, ...options, vocabSize: V });
+/** A block adds to the embeddings, which are as wide as it. */
+const modelOptions = (options: ModelOptions) => {
+  const fixed = inBlock({ cell: "lstm", ...options }) && ({ input: "embedding", embeddingSize: 5 } as const);
+  return { embeddingSize: 3, hiddenSize: 5, ...options, ...fixed, vocabSize: V };
+};
 const trainerOptions = (options: TrainerOptions): TrainerOptions => ({
   batchSize: 3,
   seqLen: 6,

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from "vitest";
 import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
 import { LanguageModel, type LanguageModelOptions } from "../../src/models/language-model.ts";
 import type { Tensors } from "../../src/kernels/cell.ts";
-import { CELL_DEFAULTS, cellForms, CELLS } from "../../src/models/cells.ts";
+import { CELL_DEFAULTS, cellForms, CELLS, inBlock } from "../../src/models/cells.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import type { Plan } from "../../src/runtime/device.ts";
@@ -12,6 +12,7 @@ import { linearWorkgroups, type Entry, type Family } from "../../src/runtime/ker
 import { makeFlatTensors, makeTensor, Recorder, type DispatchCommand } from "../../src/runtime/recorder.ts";
 import type { NumberArray } from "../../src/runtime/tensor.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
+import { sizesFor } from "../cells/sizes.ts";
 
 const dispatchesOf = (recorder: Recorder): DispatchCommand[] => recorder.commands.filter((c) => c.kind === "dispatch");
 const nameOf = ({ entry }: DispatchCommand): string => `${entry.kernel}.${entry.name}`;
@@ -117,7 +118,8 @@ describe.each(FAMILIES)("on a %s adapter every access is within its tensor, and 
   async function step(options: Partial<LanguageModelOptions>, settings: TrainerOptions): Promise<CheckingDevice> {
     const device = new CheckingDevice(family);
     const vocabSize = 6;
-    const model = LanguageModel.create(device, { embeddingSize: 3, hiddenSize: 5, vocabSize, ...options });
+    const width = inBlock({ cell: "lstm", ...options }) ? 5 : 3;
+    const model = LanguageModel.create(device, { embeddingSize: width, hiddenSize: 5, vocabSize, ...options });
     const tokens = Uint32Array.from({ length: 1500 }, (_, i) => (i * i) % vocabSize);
     const trainer = Trainer.create(model, tokens, { batchSize: 3, seqLen: 4, sampleInterval: 0, ...settings });
     for await (const _ of trainer.run({ maxSteps: 1 }));
@@ -125,17 +127,22 @@ describe.each(FAMILIES)("on a %s adapter every access is within its tensor, and 
   }
 
   for (const [name, cell] of Object.entries(cellForms())) {
-    for (const input of ["embedding", "one-hot"] as const)
-      it(`a step of a ${name} of two layers with dropout, ${input}, and its evaluation`, async () => {
-        await step({ ...cell, input, numLayers: 2, dropout: 0.2 }, { loss: input === "one-hot" ? "last" : "all" });
+    for (const [input, loss] of [
+      ["embedding", "all"],
+      [inBlock(cell) ? "embedding" : "one-hot", "last"],
+    ] as const)
+      it(`a step of a ${name} of two layers with dropout, ${input}, loss on ${loss} steps, and its evaluation`, async () => {
+        await step({ ...cell, input, numLayers: 2, dropout: 0.2 }, { loss });
       });
     it(`a step of a ${name} with a vocabulary larger than the batch`, async () => {
       await step({ ...cell, vocabSize: 13 }, {});
     });
     it(`a ${name} in two directions with rows of unequal length`, async () => {
       const device = new CheckingDevice(family);
-      const [T, B, inputSize, hiddenSize] = [4, 3, 2, 5];
-      const layer = Recurrent.create(device, { ...cell, inputSize, hiddenSize, numLayers: 2, bidirectional: true, dropout: 0.3 });
+      const [T, B] = [4, 3];
+      const sizes = sizesFor(cell, { inputSize: 2, hiddenSize: 5, numLayers: 2, bidirectional: true });
+      const { inputSize, hiddenSize } = sizes;
+      const layer = Recurrent.create(device, { ...cell, ...sizes, dropout: 0.3 });
       await layer.forward(new Float64Array(T * B * inputSize).fill(0.5), { T, B, lengths: [4, 0, 2], training: true });
       const { dx } = await layer.backward(new Float64Array(T * B * 2 * hiddenSize).fill(1));
       expect(dx.every(Number.isFinite)).toBe(true);
@@ -189,12 +196,17 @@ describe.each(FAMILIES)("on a %s adapter the steps of a sequence are each done o
         Object.fromEntries(
           CELLS[cell].parameters({ ...config, hiddenSize: H }, [H]).map((spec) => [spec.name, recorder.tensor(spec.tensor)]),
         );
-      const x = { tensor: recorder.tensor({ name: "x", shape: [T, B, H] }), rows: T * B, columns: H };
+      const rowsOf = (name: string): Matrix => ({
+        tensor: recorder.tensor({ name, shape: [T, B, H] }),
+        rows: T * B,
+        columns: H,
+      });
+      const x = rowsOf("x");
       const dOutput = recorder.tensor({ name: "dOutput", shape: [T, B, H] });
       const weights = tensorsOf();
       const site = { name: "l0", T, B, config: { ...config, hiddenSize: H }, weights, input: { parts: [x] } };
       const layer = CELLS[cell].record(recorder, site);
-      const backward = layer.backward(recorder, { dOutput, weights: tensorsOf(), inputs: [x] });
+      const backward = layer.backward(recorder, { dOutput, weights: tensorsOf(), inputs: [rowsOf("dX")] });
       for (const direction of ["forward", "backward"] as const) {
         recorder.commands.length = 0;
         if (direction === "forward") layer.forward.steps(0, T);
@@ -202,16 +214,21 @@ describe.each(FAMILIES)("on a %s adapter the steps of a sequence are each done o
         const commands = dispatchesOf(recorder).filter(({ entry }) => "t" in entry.params);
         commands.forEach(checkBindings);
         const entries = new Set(commands.map(({ entry }) => entry));
-        // One entry, or the two of a cell whose candidate multiplies a gated h.
+        // One entry, the two of a cell whose candidate multiplies a gated h, or those of steps that depend on the input.
         const before = { forward: ["forwardGates", "forwardCandidate"], backward: ["backwardCandidate", "backwardReset"] };
-        expect([[direction], before[direction]]).toContainEqual([...entries].map(({ name: entry }) => entry));
+        const selective = { forward: ["softplus", "forward"], backward: ["backward"] };
+        expect([[direction], before[direction], selective[direction]]).toContainEqual(
+          [...entries].map(({ name: entry }) => entry),
+        );
         for (const entry of entries) {
           const own = commands.filter((command) => command.entry === entry);
           const done = own.flatMap(({ params: { t, count } }) =>
             Array.from({ length: count! }, (_, i) => (direction === "forward" ? t! + i : t! - i)),
           );
           expect(done).toEqual(Array.from({ length: T }, (_, t) => (direction === "forward" ? t : T - 1 - t)));
-          if (direction === "backward") for (const { params } of own) expect(params.last).toBe(Number(params.t === T - 1));
+          // Scans are not told which of their parts comes first.
+          if (direction === "backward" && !CELLS[cell].block)
+            for (const { params } of own) expect(params.last).toBe(Number(params.t === T - 1));
         }
       }
     });
