@@ -8,7 +8,6 @@ struct Params {
   T: u32, // steps in all
   t: u32, count: u32, // the first step, and how many
   stride: u32, // the stored length of a row of x and dX, which begins with the channels
-  sliceRows: u32, // weights: rows t·B + b of a slice
 }
 @group(0) @binding(0) var<uniform> params: Params;
 
@@ -116,29 +115,46 @@ fn input(
   dX[(p.t * params.B + p.b) * (params.stride / 4u) + p.channel] = sum;
 }
 
-// ---- weights: the gradient of the weight, of slices of rows
+// ---- weights: the gradients of the weight, a workgroup for four channels and one k, and of the bias, for k = K
 // x at binding 1, before at 2
 @group(0) @binding(3) var<storage, read> dRows: array<vec4f>; // [T, B, channels]
-@group(0) @binding(4) var<storage, read_write> partials: array<f32>; // [slices, channels, 1, K]
+@group(0) @binding(4) var<storage, read_write> dWeight: array<f32>; // [channels, 1, K]
+@group(0) @binding(5) var<storage, read_write> dBias: array<vec4f>; // [channels]
 
-@compute @workgroup_size(8, 8)
-fn weights(@builtin(global_invocation_id) id: vec3u) {
+const LANES: u32 = 64u;
+var<workgroup> parts: array<vec4f, LANES>;
+
+@compute @workgroup_size(LANES)
+fn weights(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
   let w = params.W / 4u;
-  let channel = id.x % w;
-  let k = id.x / w;
-  let rows = params.T * params.B;
-  let first = id.y * params.sliceRows;
-  if (k >= params.K || first >= rows) {
+  let channel = workgroup.x;
+  let k = workgroup.y;
+  var sum = vec4f();
+  for (var row = lane; row < params.T * params.B; row += LANES) {
+    var factor = vec4f(1.0);
+    if (k < params.K) {
+      factor = inputAt(row / params.B, params.K - 1u - k, row % params.B, channel);
+    }
+    sum += dRows[row * w + channel] * factor;
+  }
+  parts[lane] = sum;
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      parts[lane] += parts[lane + half];
+    }
+  }
+  if (lane != 0u) {
     return;
   }
-  var sum = vec4f();
-  for (var row = first; row < min(first + params.sliceRows, rows); row++) {
-    sum += dRows[row * w + channel] * inputAt(row / params.B, params.K - 1u - k, row % params.B, channel);
+  let total = parts[0];
+  if (k == params.K) {
+    dBias[channel] = total;
+    return;
   }
   let step = padded(params.K);
-  let at = (id.y * params.W + 4u * channel) * step + k;
   for (var i = 0u; i < 4u; i++) {
-    partials[at + i * step] = sum[i];
+    dWeight[(4u * channel + i) * step + k] = total[i];
   }
 }
 

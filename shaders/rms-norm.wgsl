@@ -162,28 +162,30 @@ fn backwardTree(
   }
 }
 
-// ---- weights: the gradient of the weight, of `sliceRows` rows each
-struct WeightsParams {
-  N: u32, D: u32,
-  xFirst: u32,
-  sliceRows: u32,
-}
-@group(0) @binding(0) var<uniform> weightsParams: WeightsParams;
+// ---- weights: the gradient of the weight, a workgroup for four columns
 // x at binding 1
 @group(0) @binding(2) var<storage, read> rowScales: array<f32>; // [N]
 @group(0) @binding(3) var<storage, read> dRows: array<vec4f>; // [N, D]
-@group(0) @binding(4) var<storage, read_write> partials: array<vec4f>; // [slices, D]
+@group(0) @binding(4) var<storage, read_write> dWeight: array<vec4f>; // [D]
 
-@compute @workgroup_size(8, 8)
-fn weights(@builtin(global_invocation_id) id: vec3u) {
-  let w = (weightsParams.D + 3u) / 4u;
-  let first = id.y * weightsParams.sliceRows;
-  if (id.x >= w || first >= weightsParams.N) {
-    return;
-  }
+var<workgroup> columnParts: array<vec4f, LANES>;
+
+@compute @workgroup_size(LANES)
+fn weights(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let w = width();
+  let column = workgroup.x;
   var sum = vec4f();
-  for (var n = first; n < min(first + weightsParams.sliceRows, weightsParams.N); n++) {
-    sum += dRows[n * w + id.x] * x[(weightsParams.xFirst + n) * w + id.x] * rowScales[n];
+  for (var n = lane; n < params.N; n += LANES) {
+    sum += dRows[n * w + column] * x[(params.xFirst + n) * w + column] * rowScales[n];
   }
-  partials[id.y * w + id.x] = ofRow(sum, id.x, weightsParams.D);
+  columnParts[lane] = sum;
+  for (var half = LANES / 2u; half > 0u; half /= 2u) {
+    workgroupBarrier();
+    if (lane < half) {
+      columnParts[lane] += columnParts[lane + half];
+    }
+  }
+  if (lane == 0u) {
+    dWeight[column] = ofRow(columnParts[0], column, params.D);
+  }
 }

@@ -3,14 +3,12 @@
 // with the K − 1 steps in front of the first carried from window to window. Channels are padded to a multiple of four.
 // The shapes stand beside the bindings in shaders/conv1d.wgsl.
 import source from "../../shaders/conv1d.wgsl?raw";
-import { defineKernel, divideUp, entry, linearWorkgroups, type CaseTensor } from "../runtime/kernel.ts";
+import { defineKernel, entry, linearWorkgroups, type CaseTensor } from "../runtime/kernel.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type NumberArray, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
 import type { StateRows, Tensors } from "./cell.ts";
-import { recordColumnSums } from "./input-projection.ts";
 import type { Matrix } from "./matmul.ts";
 import { sigmoid } from "./recurrent.ts";
-import { recordSliceSums, sliceRowsOf } from "./slices.ts";
 
 const params = {
   B: "u32",
@@ -20,7 +18,6 @@ const params = {
   t: "u32",
   count: "u32",
   stride: "u32",
-  sliceRows: "u32",
 } as const;
 type ConvParams = { readonly [K in keyof typeof params]: number };
 
@@ -106,26 +103,27 @@ const input = entry({
 
 const weights = entry({
   ...shared,
-  bindings: { x: "read", before: "read", dRows: "read", partials: "read_write" },
-  workgroups: ({ B, W, K, T, sliceRows }) => [divideUp((W / 4) * K, 8), divideUp(divideUp(T * B, sliceRows), 8)],
-  work: ({ B, W, K, T }) => 2 * B * W * K * T,
-  reference({ x, before, dRows, partials }, p) {
-    const { B, W, K, T, sliceRows } = p;
-    for (let slice = 0; slice * sliceRows < T * B; slice++) {
-      for (let c = 0; c < W; c++) {
-        for (let k = 0; k < K; k++) {
-          let sum = 0;
-          for (let row = slice * sliceRows; row < Math.min((slice + 1) * sliceRows, T * B); row++)
-            sum += dRows[row * W + c]! * inputAt(x, before, p, Math.floor(row / B) - (K - 1) + k, row % B, c);
-          partials[(slice * W + c) * pad4(K) + k] = sum;
+  bindings: { x: "read", before: "read", dRows: "read", dWeight: "read_write", dBias: "read_write" },
+  workgroups: ({ W, K }) => [W / 4, K + 1],
+  work: ({ B, W, K, T }) => 2 * B * W * (K + 1) * T,
+  reference({ x, before, dRows, dWeight, dBias }, p) {
+    const { B, W, K, T } = p;
+    for (let c = 0; c < W; c++) {
+      for (let k = 0; k <= K; k++) {
+        let sum = 0;
+        for (let row = 0; row < T * B; row++) {
+          const factor = k < K ? inputAt(x, before, p, Math.floor(row / B) - (K - 1) + k, row % B, c) : 1;
+          sum += dRows[row * W + c]! * factor;
         }
+        if (k < K) dWeight[c * pad4(K) + k] = sum;
+        else dBias[c] = sum;
       }
     }
   },
   cases: () =>
     cases(({ T, B, C, K }) => {
       const { x, before } = inputTensors(T, B, C, K);
-      return { x, before, dRows: { shape: [T, B, C] }, partials: convTensor([divideUp(T * B, sliceRowsOf(T * B)), C, 1, K]) };
+      return { x, before, dRows: { shape: [T, B, C] }, dWeight: convTensor([C, 1, K]), dBias: { shape: [C] } };
     }),
 });
 
@@ -173,7 +171,7 @@ function cases<T>(tensors: (sizes: { T: number; B: number; C: number; K: number 
     { T: 500, B: 5, C: 3, K: 4, t: 0, count: 500 },
   ].map(({ T, B, C, K, t, count }) => ({
     name: `T=${T} B=${B} C=${C} K=${K} ${count} steps from ${t}`,
-    params: { B, W: pad4(C), K, T, t, count, stride: 2 * pad4(C), sliceRows: sliceRowsOf(T * B) },
+    params: { B, W: pad4(C), K, T, t, count, stride: 2 * pad4(C) },
     tensors: tensors({ T, B, C, K }),
   }));
 }
@@ -220,7 +218,7 @@ export function makeConv(recorder: Recorder, { name, T, B, K, channels: C, x, st
   const before = window("before");
   const y = recorder.tensor({ name: `${name}.y`, shape: [T, B, C] });
   const { "conv1d.weight": weight, "conv1d.bias": bias } = weights as { "conv1d.weight": Tensor; "conv1d.bias": Tensor };
-  const sizes = { B, W, K, T, t: 0, count: T, stride, sliceRows: sliceRowsOf(T * B) };
+  const sizes = { B, W, K, T, t: 0, count: T, stride };
   const { length } = before;
   return {
     y: { tensor: y, rows: T * B, columns: C },
@@ -238,11 +236,8 @@ export function makeConv(recorder: Recorder, { name, T, B, K, channels: C, x, st
       back.dispatch(conv1d.activation, { x, before, weight, bias, d: dY }, sizes);
       back.dispatch(conv1d.input, { dU: dY, inputWeight: weight, dX }, sizes);
       if (!gradients) return;
-      recordColumnSums(back, { tensor: dY, rows: T * B, columns: C }, gradients["conv1d.bias"]!);
-      const slices = divideUp(T * B, sizes.sliceRows);
-      recordSliceSums(back, `${name}.partials`, slices, gradients["conv1d.weight"]!, (partials) =>
-        back.dispatch(conv1d.weights, { x, before, dRows: dY, partials }, sizes),
-      );
+      const { "conv1d.weight": dWeight, "conv1d.bias": dBias } = gradients as { "conv1d.weight": Tensor; "conv1d.bias": Tensor };
+      back.dispatch(conv1d.weights, { x, before, dRows: dY, dWeight, dBias }, sizes);
     },
   };
 }

@@ -2,11 +2,10 @@
 // block adds to x what it makes of y, forward copies x to where it does, and backward adds the gradient that came past it.
 // The shapes stand beside the bindings in shaders/rms-norm.wgsl.
 import source from "../../shaders/rms-norm.wgsl?raw";
-import { defineKernel, divideUp, entry, linearWorkgroups, type Params, type Variant } from "../runtime/kernel.ts";
+import { defineKernel, entry, linearWorkgroups, type Params, type Variant } from "../runtime/kernel.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type Tensor } from "../runtime/tensor.ts";
 import type { Matrix } from "./matmul.ts";
-import { SLICES, recordSliceSums, sliceRowsOf } from "./slices.ts";
 
 const EPSILON = 1e-5;
 const LANES = 64;
@@ -92,30 +91,27 @@ const backward = entry({
 });
 
 const weights = entry({
-  params: { N: "u32", D: "u32", xFirst: "u32", sliceRows: "u32" },
-  bindings: { x: "read", rowScales: "read", dRows: "read", partials: "read_write" },
-  workgroups: ({ N, D, sliceRows }) => [divideUp(pad4(D) / 4, 8), divideUp(divideUp(N, sliceRows), 8)],
+  params,
+  bindings: { x: "read", rowScales: "read", dRows: "read", dWeight: "read_write" },
+  workgroups: ({ D }) => [pad4(D) / 4],
   work: ({ N, D }) => 4 * N * D,
-  reference({ x, rowScales, dRows, partials }, { N, D, xFirst, sliceRows }) {
+  reference({ x, rowScales, dRows, dWeight }, { N, D, xFirst }) {
     const W = pad4(D);
-    for (let slice = 0; slice * sliceRows < N; slice++) {
-      for (let i = 0; i < D; i++) {
-        let sum = 0;
-        for (let n = slice * sliceRows; n < Math.min((slice + 1) * sliceRows, N); n++)
-          sum += dRows[n * W + i]! * x[(xFirst + n) * W + i]! * rowScales[n]!;
-        partials[slice * W + i] = sum;
-      }
+    for (let i = 0; i < D; i++) {
+      let sum = 0;
+      for (let n = 0; n < N; n++) sum += dRows[n * W + i]! * x[(xFirst + n) * W + i]! * rowScales[n]!;
+      dWeight[i] = sum;
     }
   },
   cases: () =>
-    [...SIZES, { N: 9 * SLICES, D: 5, xFirst: 0, yFirst: 0, copy: 0 }].map(({ N, D, xFirst }) => ({
+    [...SIZES, { N: 600, D: 5, xFirst: 0, yFirst: 0, copy: 0 }].map(({ N, D, xFirst, yFirst, copy }) => ({
       name: `N=${N} D=${D}`,
-      params: { N, D, xFirst, sliceRows: sliceRowsOf(N) },
+      params: { N, D, xFirst, yFirst, copy },
       tensors: {
         x: { shape: [xFirst + N, D] },
         rowScales: { shape: [N] },
         dRows: { shape: [N, D] },
-        partials: { shape: [divideUp(N, sliceRowsOf(N)), D] },
+        dWeight: { shape: [D] },
       },
     })),
 });
@@ -155,11 +151,8 @@ export function makeNorm(recorder: Recorder, name: string, weight: Tensor, rows:
       recorder.dispatch(rmsNorm.forward, { x, weight, y, scales, out: out ?? recorder.unused() }, given);
     },
     backward(back, { tensor: x, firstRow: xFirst = 0 }, dY, { dX, dWeight, past }) {
-      const sliceRows = sliceRowsOf(rows);
-      const sum = (partials: Tensor): void =>
-        back.dispatch(rmsNorm.weights, { x, rowScales: scales, dRows: dY, partials }, { N: rows, D, xFirst, sliceRows });
-      if (dWeight) recordSliceSums(back, `${name}.partials`, divideUp(rows, sliceRows), dWeight, sum);
       const given = { N: rows, D, xFirst, yFirst: 0, copy: Number(past !== undefined) };
+      if (dWeight) back.dispatch(rmsNorm.weights, { x, rowScales: scales, dRows: dY, dWeight }, given);
       back.dispatch(rmsNorm.backward, { x, weight, savedScales: scales, dY, dOut: past ?? back.unused(), dX }, given);
     },
   };

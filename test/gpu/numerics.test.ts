@@ -12,6 +12,7 @@ import type { Tensor } from "../../src/runtime/tensor.ts";
 import { checkGradients } from "../../src/training/gradient-check.ts";
 import { OPTIMIZERS } from "../../src/training/optimizers.ts";
 import { Trainer } from "../../src/training/trainer.ts";
+import { sizesFor } from "../cells/sizes.ts";
 import { testDevice } from "./device.ts";
 
 const devices = {} as Record<"GPU" | "CPU", Device>;
@@ -23,11 +24,12 @@ afterAll(() => Object.values(devices).forEach((device) => device.dispose()));
 
 describe.each(["GPU", "CPU"] as const)("on the %s", (kind) => {
   describe.each(Object.entries(cellForms()))("%s", (_, options) => {
-    const [T, B, inputSize, hiddenSize] = [4, 3, 2, 5];
+    const [T, B] = [4, 3];
+    const { inputSize, hiddenSize } = sizesFor(options, { inputSize: 2, hiddenSize: 5 });
     const run = async (value: number) => {
       const layer = Recurrent.create(devices[kind], { ...options, inputSize, hiddenSize, numLayers: 2, seed: 4 });
       const x = Float32Array.from({ length: T * B * inputSize }, (_, i) => Math.sin(i));
-      x[(1 * B + 1) * inputSize] = value;
+      x.fill(value, (1 * B + 1) * inputSize, (1 * B + 2) * inputSize);
       const { output } = await layer.forward(x, { T, B });
       const { dx } = await layer.backward(new Float32Array(T * B * hiddenSize).fill(1));
       layer.dispose();
