@@ -5,7 +5,7 @@
  */
 
 /** Purposes of a random number: the last word of the counter, so that no two uses share a stream. */
-export const STREAM = { init: 1, dropout: 2, sample: 3, windows: 4 } as const;
+export const STREAM = { init: 1, dropout: 2, sample: 3, windows: 4, tasks: 5, tests: 6 } as const;
 
 /** Writes four 32-bit random words for the counter (a, b, c, d) into `out`. */
 export function pcg4d(a: number, b: number, c: number, d: number, out: Uint32Array): void {

@@ -13,7 +13,7 @@ import { Trainer } from "../training/trainer.ts";
 import { loadText, readPrompt } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { idleFlags, readTrainingFlags } from "./options.ts";
-import { count, duration, live, percent, print, printJson, Progress, rate, say, warn } from "./progress.ts";
+import { count, duration, live, percent, plainTable, print, printJson, Progress, rate, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
 /** What the short form, the default, trains with: one to three minutes on two cores without a GPU. */
@@ -107,7 +107,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
       if (flags.json) printJson({ v: 1, event: "compare", ...row });
     }
     if (!flags.json && rows.length > 0) {
-      print(flags.markdown ? markdownTable(rows) : plainTable(rows));
+      print(flags.markdown ? markdownTable(rows) : plainTable([HEADINGS, ...rows.map(cells)]));
       for (const { preset, sample } of rows) print(`\n--- ${preset}\n${sample}\n`);
       say(`${duration((performance.now() - begun) / 1000)} on ${device.description}, ${new Date().toISOString().slice(0, 10)}`);
     }
@@ -165,13 +165,6 @@ const cells = (row: Row): string[] => [
   percent(row.valAccuracy),
   rate(row.charactersPerSecond),
 ];
-
-function plainTable(rows: readonly Row[]): string {
-  const table = [HEADINGS, ...rows.map(cells)];
-  const widths = HEADINGS.map((_, i) => Math.max(...table.map((line) => line[i]!.length)));
-  const pad = (cell: string, i: number): string => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!));
-  return table.map((line) => `${line.map(pad).join("  ")}\n`).join("");
-}
 
 const markdownTable = (rows: readonly Row[]): string =>
   [HEADINGS, HEADINGS.map((_, i) => (i === 0 ? "---" : "---:")), ...rows.map(cells)]

@@ -99,7 +99,7 @@ export const parseInteger = (least: number, most = Infinity): ((text: string) =>
 /** "128,512": sizes, one or more. */
 export const parseSizes = (text: string): readonly number[] => text.split(",").map(parseInteger(1));
 /** "gru,lstm": presets, one or more. */
-export const parsePresets = (text: string): readonly PresetName[] =>
+const parsePresets = (text: string): readonly PresetName[] =>
   text.split(",").map((name) => {
     const preset = PRESET_NAMES.find((known) => known === name.trim());
     if (!preset) throw new InvalidArgumentError(`expected names of ${PRESET_NAMES.join(", ")}, separated by commas`);
@@ -141,6 +141,10 @@ export const retuneOption = (): Option =>
 export const rawOption = (): Option =>
   new Option("--raw", "send control characters of texts and names to the terminal as they are");
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
+export const presetsOption = (fallback: readonly PresetName[]): Option =>
+  new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
+    .argParser(parsePresets)
+    .default(fallback, fallback.join(","));
 export const presetOption = (): Option =>
   new Option("--preset <name>", "sets --cell, --input and, where the step says them, sizes: a step of the evolution")
     .choices(PRESET_NAMES)

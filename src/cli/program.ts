@@ -1,6 +1,7 @@
 // What the command line accepts, and the exit codes. Each command's work is in the file of its name.
 import { Command, CommanderError, Option } from "commander";
 import { GatewiseError, type ErrorCode } from "../errors.ts";
+import { TASK_NAMES } from "../data/tasks.ts";
 import { CELL_NAMES } from "../models/cells.ts";
 import { GENERATIONS, PRESET_NAMES } from "../models/presets.ts";
 import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
@@ -11,6 +12,7 @@ import { doctor } from "./doctor.ts";
 import { EXPORTS, exportCheckpoint } from "./export.ts";
 import { importModel } from "./import.ts";
 import { info } from "./info.ts";
+import { memory } from "./memory.ts";
 import {
   addTrainingFlags,
   dataOption,
@@ -20,10 +22,10 @@ import {
   noTuneOption,
   parseInteger,
   parseProbability,
-  parsePresets,
   parseSizes,
   parseTemperature,
   presetOption,
+  presetsOption,
   rawOption,
   retuneOption,
 } from "./options.ts";
@@ -122,16 +124,24 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(dataOption())
     .addOption(deviceOption())
     .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
-    .addOption(
-      new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
-        .argParser(parsePresets)
-        .default(GENERATIONS, GENERATIONS.join(",")),
-    )
+    .addOption(presetsOption(GENERATIONS))
     .option("--markdown", "print the table as Markdown")
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())
     .action((flags, self: Command) => run(compare(flags, self)));
+
+  command("memory", "train small models of about equal size on tasks that only memory solves")
+    .addOption(new Option("--task <name>", "what to solve").choices([...TASK_NAMES, "all"]).default("recall"))
+    .addOption(presetsOption(PRESET_NAMES))
+    .addOption(new Option("--lag <n>", "steps to remember over; by default each task's own").argParser(parseInteger(1, 65536)))
+    .addOption(integer("--steps <n>", 1, "training steps at most; by default each task's own"))
+    .addOption(new Option("--seed <n>", "of the weights and draws").argParser(parseInteger(0, 2 ** 32 - 1)).default(1))
+    .addOption(deviceOption())
+    .addOption(noTuneOption())
+    .addOption(retuneOption())
+    .addOption(jsonOption())
+    .action((flags) => run(memory(flags)));
 
   command("check", "check this device's gradients against the float64 reference and finite differences")
     .addOption(new Option("--cell <name>", "only this cell").choices(["all", ...Object.keys(CHECKED_CELLS)]).default("all"))

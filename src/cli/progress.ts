@@ -118,6 +118,13 @@ export class Progress {
 }
 
 const losses = (nats: number): string => `loss ${nats.toFixed(3)} · ${(nats / Math.LN2).toFixed(2)} bits/character`;
+/** Rows of a table, its headings first: names stand left, numbers right. */
+export function plainTable(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((line) => line[i]!.length)));
+  const pad = (cell: string, i: number): string => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!));
+  return rows.map((line) => `${line.map(pad).join("  ")}\n`).join("");
+}
+
 export const percent = (part: number): string => `${(100 * part).toFixed(1)} %`;
 export const count = (value: number): string => value.toLocaleString("en-US");
 

@@ -83,6 +83,7 @@ export class Trainer {
     readonly model: LanguageModel,
     readonly tokens: Uint32Array,
     readonly settings: TrainerOptions,
+    batches?: Batches,
   ) {
     const { device, config } = model;
     this.life = new Lifetime("trainer", model.life);
@@ -90,7 +91,7 @@ export class Trainer {
     this.options = trainingOptions(training);
     const { batchSize: B, seqLen: T, state, valFraction } = this.options;
     const { train, val } = splitTokens(tokens, valFraction);
-    this.batches = createBatches(train, this.options);
+    this.batches = batches ?? createBatches(train, this.options);
     if (B * T > MAX_BATCH_TOKENS) throw tooLarge(B, T);
     this.valTokens = val;
     this.trainTokens = train.length;
@@ -130,6 +131,13 @@ export class Trainer {
     checkModel("Trainer.create", model);
     checkTrainerOptions("Trainer.create", options);
     return new Trainer(model, copyTokens("Trainer.create", tokens, model.config.vocabSize), options);
+  }
+
+  /** @internal Prepares training on windows of one's own instead of a text's, each from a zero state; saved it cannot be. */
+  static onBatches(model: LanguageModel, batches: Batches, options: TrainerOptions): Trainer {
+    checkModel("Trainer.onBatches", model);
+    checkTrainerOptions("Trainer.onBatches", options);
+    return new Trainer(model, new Uint32Array(0), { ...options, state: "zero" }, batches);
   }
 
   /** Records the training step and its evaluation, once. */

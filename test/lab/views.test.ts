@@ -1,11 +1,11 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Browser, Page } from "playwright";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { randomWord } from "../../src/random.ts";
-import { createBatches } from "../../src/data/batches.ts";
 import { stripGutenberg } from "../../src/data/books.ts";
+import { TASKS } from "../../src/data/tasks.ts";
 import { addCell, cellForms, CELLS } from "../../src/models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS } from "../../src/models/config.ts";
 import { indrnnCell } from "../cells/indrnn.ts";
@@ -25,8 +25,6 @@ import { alignedWith, characterMap, groupOf, principalPlane, shownCharacters } f
 import { connectivity } from "../../src/lab/analysis/connectivity.ts";
 import { FEATURES, headings } from "../../src/lab/analysis/features.ts";
 import { fixed, visible } from "../../src/lab/format.ts";
-import { MEMORY_LAGS, MEMORY_TASKS, memoryText } from "../../src/lab/experiments/memory-tasks.ts";
-import { memoryTokens, STREAMS, tryMemory } from "../../src/lab/experiments/memory-training.ts";
 import { gradientByLag } from "../../src/lab/analysis/gradients.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
 import { flowOf, traceModel, type Trace } from "../../src/lab/analysis/trace.ts";
@@ -245,55 +243,6 @@ describe("what the views compute", () => {
     expect((await gradientByLag(snapshot, tokens.subarray(0, 13), 10)).every((norm) => norm > 0)).toBe(true);
   });
 
-  it("asks for what was there, and only that", () => {
-    for (const lag of [2, 4, 8]) {
-      expect(memoryText("recall", lag, 20, 1)).toMatch(new RegExp(`^(?:([a-d])-{${lag - 1}}\\?\\1){20}$`));
-      expect(memoryText("copy", lag, 20, 1)).toMatch(new RegExp(`^(?:([a-d]{${lag}})\\?\\1){20}$`));
-      const sums = memoryText("adding", lag, 20, 1).match(new RegExp(`[a-dA-D]{${lag}}\\?\\d`, "g"))!;
-      expect(sums).toHaveLength(20);
-      for (const line of sums) {
-        const marked = [...line].flatMap((c) => ("ABCD".includes(c) ? ["ABCD".indexOf(c)] : []));
-        expect(marked).toHaveLength(2);
-        expect(marked[0]! + marked[1]!).toBe(Number(line.at(-1)));
-      }
-    }
-    expect(memoryText("recall", 4, 20, 1)).not.toBe(memoryText("recall", 4, 20, 2));
-  });
-
-  it.each(["recall", "copy", "adding"] as const)("begins every stream and window with a question: %s", (name) => {
-    const vocabulary = CharTokenizer.fromText(MEMORY_TASKS[name].characters);
-    for (const lag of MEMORY_LAGS) {
-      const { tokens, window } = memoryTokens(name, lag);
-      const batches = createBatches(tokens, { batchSize: STREAMS, seqLen: window, state: "carry", seed: 1 });
-      const [inputs, targets] = [new Uint32Array(window * STREAMS), new Uint32Array(window * STREAMS)];
-      for (const step of [0, 1, 100, batches.stepsPerEpoch - 1]) {
-        batches.fill(step, inputs, targets);
-        for (let b = 0; b < STREAMS; b++) {
-          const block = vocabulary.decode(Array.from({ length: window }, (_, t) => inputs[t * STREAMS + b]!));
-          expect(block, `lag ${lag}, step ${step}, stream ${b}`).toMatch(
-            {
-              recall: new RegExp(`^([a-d])-{${lag - 1}}\\?\\1$`),
-              copy: new RegExp(`^([a-d]{${lag}})\\?\\1$`),
-              adding: new RegExp(`^[a-dA-D]{${lag}}\\?\\d$`),
-            }[name],
-          );
-        }
-      }
-    }
-  });
-
-  it.each(["recall", "copy", "adding"] as const)("learns the task of memory where it is easy: %s", async (name) => {
-    const { right, stateDict } = await tryMemory("gru", name, 2);
-    expect(right).toBeGreaterThan(0.97);
-    if (name === "adding") expect((await tryMemory("gru", name, 4, stateDict)).right).toBeGreaterThan(0.97);
-  });
-
-  it("counts an answer only if it is right to the last character", async () => {
-    // By this time most characters of the answers are right, and few answers are.
-    const { right } = await tryMemory("one-hot-rnn", "copy", 8);
-    expect(right).toBeLessThan(0.1);
-  });
-
   const featureOf = (name: string, text: string): number[] => Array.from(FEATURES[name]!([...text]));
   it.each([
     ["“Hello there,” he said.", ["“Hello there,"]],
@@ -507,18 +456,6 @@ describe("what the views compute", () => {
     const result = await breakModel(await snapshotOf({ cell: "unbounded" as never }), "healthy", tokenizer, book);
     expect(result).toMatchObject({ freedom: { of: undefined, before: NaN, after: NaN }, diagnosis: undefined });
     remove();
-  });
-
-  it("lets a cell remember for long from the start in the test of memory, if the cell says how", async () => {
-    const create = vi.spyOn(LanguageModel, "create").mockImplementation(() => {
-      throw new Error("enough");
-    });
-    for (const preset of ["lstm", "gru"] as const) await expect(tryMemory(preset, "recall", 2)).rejects.toThrow("enough");
-    const [lstm, gru] = create.mock.calls.map(([, options]) => options);
-    create.mockRestore();
-    expect(lstm).toMatchObject({ cell: "lstm", input: "embedding", forgetBias: 1 });
-    expect(gru).toMatchObject({ cell: "gru", input: "embedding" });
-    expect(gru!.forgetBias).toBeUndefined();
   });
 
   it("calls no training stuck that has nothing to learn", async () => {
@@ -784,6 +721,10 @@ describe("what the views show of a trained race", () => {
     const reach = Number(await page.locator('[data-value="reach"]').innerText());
     expect(reach).toBe(influence.length - reached);
     expect(reach).toBeGreaterThan(1);
+    const { adding, recall } = TASKS;
+    expect(await page.getByLabel("Task").locator("option").allTextContents()).toEqual(
+      Object.values(TASKS).map(({ title }) => title),
+    );
     await button(page, "Try their memory").click();
     await page.waitForFunction(() => /Training: GRU/.test(document.querySelector(".view [role=status]")?.textContent ?? ""));
     // A model that failed is not asked further.
@@ -793,13 +734,14 @@ describe("what the views show of a trained race", () => {
       expect(cells.slice(0, failed).every((cell) => Number(/\d+/.exec(cell)![0]) >= 90)).toBe(true);
       expect(Number(/^(\d+) %$/.exec(cells[failed]!)![1])).toBeLessThan(90);
       expect(cells.slice(failed + 1, -1).every((cell) => cell === "–")).toBe(true);
-      expect(cells.at(-1)).toBe(String([2, 4, 8, 16, 32][failed - 1]));
+      expect(cells.at(-1)).toBe(String(adding.lags[failed - 1]));
     }
     // How far the others reach takes longer to find out: test/long/lab.test.ts.
     await button(page, "Cancel").click();
     await button(page, "Try their memory").waitFor();
-    await page.getByLabel("Task").selectOption("copy");
+    await page.getByLabel("Task").selectOption("recall");
     await button(page, "Try their memory").click();
+    await page.getByText(recall.explanation).waitFor();
     await page.waitForFunction(() => document.querySelector('[data-memory="one-hot-rnn"] td')?.textContent.startsWith("✓"));
     await button(page, "Cancel").click();
     await button(page, "Try their memory").waitFor();

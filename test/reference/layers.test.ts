@@ -16,7 +16,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   data: [],
   training: ["runtime", "kernels", "models", "data"],
   interop: ["runtime", "kernels", "models", "training"],
-  bench: ["runtime", "kernels", "models", "training"],
+  bench: ["runtime", "kernels", "models", "training", "data"],
   cli: ["runtime", "kernels", "models", "training", "data", "interop", "bench"],
   lab: ["runtime", "kernels", "models", "training", "data", "interop", "bench"],
 };

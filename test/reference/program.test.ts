@@ -10,6 +10,7 @@ import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
 import { sampleText } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
+import { trainMemory } from "../../src/bench/memory.ts";
 import { runBenchmarks } from "../../src/bench/report.ts";
 import { makeProgram } from "../../src/cli/program.ts";
 import { type ErrorCode, GatewiseError } from "../../src/errors.ts";
@@ -22,6 +23,7 @@ import { gatewise } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 vi.mock("../../src/models/language-model.ts", async (load) => ({ ...(await load<object>()), sampleText: vi.fn() }));
+vi.mock("../../src/bench/memory.ts", async (load) => ({ ...(await load<object>()), trainMemory: vi.fn() }));
 vi.mock("../../src/bench/report.ts", async (load) => ({ ...(await load<object>()), runBenchmarks: vi.fn() }));
 vi.mock("../../src/runtime/node.ts", async (load) => ({ ...(await load<object>()), openNodeDevice: vi.fn() }));
 vi.mock("../../src/training/gradient-check.ts", async (load) => ({ ...(await load<object>()), checkGradients: vi.fn() }));
@@ -57,6 +59,7 @@ beforeAll(async () => {
   });
   vi.mocked(sampleText).mockImplementation(async (_model, _tokenizer, options) => hear("sample", options!));
   vi.mocked(runBenchmarks).mockImplementation(async (_device, about, options) => hear("bench", { ...about, ...options }));
+  vi.mocked(trainMemory).mockImplementation((model, options) => hear("memory", { ...options, ...model.config }));
   vi.mocked(checkGradients).mockImplementation(async (_device, options) => hear("check", options!));
 });
 beforeEach(() => void (asked = {}));
@@ -169,6 +172,18 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--prompt": "commands.test.ts",
     "--markdown": "commands.test.ts",
     "--json": "commands.test.ts",
+    "--raw": "terminal.test.ts",
+  },
+  memory: {
+    "--task": [["latch"], "memory", { task: "latch" }],
+    "--presets": [["gru,lstm"], "memory", { cell: "gru" }],
+    "--lag": [["70"], "memory", { lag: 70 }],
+    "--steps": [["17"], "memory", { steps: 17 }],
+    "--seed": [["15"], "memory", { seed: 15 }],
+    "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--no-tune": [[], "device", { tuning: "off" }],
+    "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
+    "--json": "memory.test.ts",
     "--raw": "terminal.test.ts",
   },
   check: {
@@ -324,6 +339,7 @@ describe("words", () => {
     "check --cell": ["all", ...Object.keys(CHECKED_CELLS)],
     "--break": BREAKAGES,
     "--to": ["transformers"],
+    "--task": ["delay", "latch", "copy", "parity", "recall", "adding", "all"],
   };
   it("are those of the library's tables, no fewer and no more", () => {
     for (const [command, options] of Object.entries(commands))
@@ -392,6 +408,9 @@ describe("numbers", () => {
     "sample --top-p": (x) => x > 0 && x <= 1,
     "sample --seed": whole(0, 2 ** 32 - 1),
     "sample --count": whole(1),
+    "memory --lag": whole(1, 65536),
+    "memory --steps": whole(1),
+    "memory --seed": whole(0, 2 ** 32 - 1),
     "bench --hidden": whole(1),
     "bench --rounds": whole(1),
     "bench --seconds": whole(1),
@@ -535,7 +554,7 @@ it("options that exclude each other are refused", async () => {
     ["train", "--preset", "gru", "--input", "one-hot"],
     ["train", "--init-from", "run", "--resume", "run"],
     ["import", "saved", "--tokenizer", "tokenizer.json", "--data", "text.txt"],
-    ...["train", "compare", "bench"].map((command) => [command, "--retune", "--no-tune"]),
+    ...["train", "compare", "memory", "bench"].map((command) => [command, "--retune", "--no-tune"]),
     ["sample", "run", "--retune", "--no-tune"],
   ];
   for (const args of pairs) {

@@ -48,7 +48,7 @@ describe("a random word", () => {
       }
     }
     expect(words.size).toBe(count);
-    expect(new Set(Object.values(STREAM)).size).toBe(4);
+    expect(new Set(Object.values(STREAM)).size).toBe(6);
   });
 
   it("has each bit that a fraction is made of set half the time, whatever it was at the counter before", () => {

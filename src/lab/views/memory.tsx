@@ -1,5 +1,7 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
+import { MEMORY_SIZES } from "../../bench/memory.ts";
+import { TASKS, type TaskName } from "../../data/tasks.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { StateDict } from "../../models/parameters.ts";
 import { count, visible } from "../format.ts";
@@ -7,15 +9,6 @@ import { Select } from "../draw/forms.tsx";
 import { heatColour } from "../draw/heatmap.ts";
 import { answered, inspector } from "./inspector.ts";
 import { titleOf } from "../kinds.ts";
-import {
-  ASKED,
-  MEMORY_LAGS,
-  MEMORY_STEPS,
-  MEMORY_TASKS,
-  MEMORY_UNITS,
-  SOLVED,
-  type MemoryTaskName,
-} from "../experiments/memory-tasks.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
 import { Table } from "../draw/table.tsx";
 import { ModelKey } from "../draw/model-key.tsx";
@@ -115,12 +108,12 @@ function Strongest({ influence, characters }: { influence: Float32Array; charact
   );
 }
 
-const TASKS = Object.fromEntries(Object.entries(MEMORY_TASKS).map(([name, { title }]) => [name, title])) as Readonly<
-  Record<MemoryTaskName, string>
+const TITLES = Object.fromEntries(Object.entries(TASKS).map(([name, { title }]) => [name, title])) as Readonly<
+  Record<TaskName, string>
 >;
 
-const task = signal<MemoryTaskName>("recall");
-/** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is a quarter of a minute's work. */
+const task = signal<TaskName>("adding");
+/** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is minutes of work. */
 const results = signal<Readonly<Record<string, readonly number[]>>>({});
 /** What is being trained at this moment. */
 const trying = signal<{ readonly preset: PresetName; readonly lag: number } | undefined>(undefined);
@@ -128,9 +121,14 @@ const cancelled = signal(false);
 const failed = signal<string | undefined>(undefined);
 
 const found = (preset: PresetName): readonly number[] => results.value[`${task.value} ${preset}`] ?? [];
+/** Whether a kind has been tried at all lags, or has failed. */
+const done = (parts: readonly number[]): boolean => {
+  const { lags, solved } = TASKS[task.value];
+  return parts.length === lags.length || (parts.at(-1) ?? 1) < solved;
+};
 
-/** Each kind goes on to twice the lag until it fails. */
-async function tryMemories(name: MemoryTaskName): Promise<void> {
+/** Each kind goes on to twice the lag until it fails, and takes along what it has learned: from long lags alone few find the way. */
+async function tryMemories(name: TaskName): Promise<void> {
   failed.value = undefined;
   cancelled.value = false;
   results.value = Object.fromEntries(Object.entries(results.value).filter(([key]) => !key.startsWith(`${name} `)));
@@ -138,13 +136,13 @@ async function tryMemories(name: MemoryTaskName): Promise<void> {
     for (const preset of PRESET_NAMES) {
       const key = `${name} ${preset}`;
       let stateDict: StateDict | undefined;
-      for (const lag of MEMORY_LAGS) {
+      for (const lag of TASKS[name].lags) {
         trying.value = { preset, lag };
         const result = await answered(inspector.tryMemory(preset, name, lag, stateDict));
         if (cancelled.value) return;
         stateDict = result.stateDict;
         results.value = { ...results.value, [key]: [...(results.value[key] ?? []), result.right] };
-        if (result.right < SOLVED) break;
+        if (result.right < TASKS[name].solved) break;
       }
     }
   } catch (error) {
@@ -156,23 +154,23 @@ async function tryMemories(name: MemoryTaskName): Promise<void> {
 
 /** The longest lag that was solved. */
 function longest(parts: readonly number[]): string {
-  if (parts.length === MEMORY_LAGS.length && parts.at(-1)! >= SOLVED) return `≥ ${MEMORY_LAGS.at(-1)}`;
-  const solved = parts.filter((part) => part >= SOLVED).length;
-  return solved === 0 ? "none" : String(MEMORY_LAGS[solved - 1]);
+  const { lags, solved } = TASKS[task.value];
+  const count = parts.filter((part) => part >= solved).length;
+  return count === 0 ? "none" : `${count === lags.length ? "≥ " : ""}${lags[count - 1]}`;
 }
 
 /** Tasks that only memory solves, for new small networks of every kind. */
 function MemoryTasks() {
-  const { explanation, guessing } = MEMORY_TASKS[task.value];
+  const { explanation, chance, solved, steps } = TASKS[task.value];
   const now = trying.value;
   return (
     <div class="test">
       <h3>A test of memory</h3>
       <p>
-        {explanation} A new small network of each kind, with {MEMORY_UNITS} units, trains on this on the CPU, at most{" "}
-        {count(MEMORY_STEPS)} steps; then it is asked {ASKED} times. If at least {100 * SOLVED} % of its answers are right to the
-        last character, it goes on with twice as many characters between. {guessing} All kinds train alike, for as many steps at
-        most; the LSTM’s forget gates begin with a bias of 1, as is usual.
+        {explanation} A new small network of each kind, of at most {count(MEMORY_SIZES.small.parameters)} parameters, trains on
+        this on the CPU, at most {count(steps)} steps, and is tested on what it never saw. If at least {100 * solved} % of its
+        answers are right, it goes on with a lag twice as long. Guessing gets {100 * chance} %. All kinds train alike; the LSTM’s
+        forget gates begin with a bias of 1, as is usual.
       </p>
       <div class="row">
         <label>
@@ -181,7 +179,7 @@ function MemoryTasks() {
             class="inline"
             value={task.value}
             disabled={now !== undefined}
-            options={TASKS}
+            options={TITLES}
             onChoose={(name) => (task.value = name)}
           />
         </label>
@@ -193,7 +191,7 @@ function MemoryTasks() {
           {!now ? "Try their memory" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted" role="status">
-          {now ? `Training: ${titleOf(now.preset)}, ${now.lag} characters` : "about a quarter of a minute"}
+          {now ? `Training: ${titleOf(now.preset)}, lag ${now.lag}` : "a minute or some"}
         </span>
       </div>
       {failed.value && <p class="problem">{failed.value}</p>}
@@ -203,39 +201,39 @@ function MemoryTasks() {
 }
 
 function MemoryTable() {
+  const { lags, solved } = TASKS[task.value];
   return (
     <>
       <Table
         label="The test of memory"
-        columns={["Model", ...MEMORY_LAGS.map((lag) => ({ number: `${lag} characters` })), { number: "Longest solved" }]}
+        columns={["Model", ...lags.map((lag) => ({ number: `lag ${lag}` })), { number: "Longest solved" }]}
       >
         {PRESET_NAMES.map((preset) => {
           const parts = found(preset);
-          const done = parts.length === MEMORY_LAGS.length || (parts.at(-1) ?? 1) < SOLVED;
           return (
             <tr key={preset} data-memory={preset}>
               <th scope="row">
                 <ModelKey preset={preset} /> {titleOf(preset)}
               </th>
-              {MEMORY_LAGS.map((lag, i) => (
-                <td class={`number${(parts[i] ?? 0) >= SOLVED ? " good" : ""}`} key={lag}>
+              {lags.map((lag, i) => (
+                <td class={`number${(parts[i] ?? 0) >= solved ? " good" : ""}`} key={lag}>
                   {parts[i] !== undefined
-                    ? `${parts[i] >= SOLVED ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`
+                    ? `${parts[i] >= solved ? "✓ " : ""}${(100 * parts[i]).toFixed(0)} %`
                     : trying.value?.preset === preset && trying.value.lag === lag
                       ? "…"
                       : "–"}
                 </td>
               ))}
               <td class="number" data-value="longest">
-                {done ? longest(parts) : trying.value ? "…" : "–"}
+                {done(parts) ? longest(parts) : trying.value ? "…" : "–"}
               </td>
             </tr>
           );
         })}
       </Table>
       <p class="small muted">
-        Each column: part of the answers that are wholly right. One network of each kind, one try: another start may move the end
-        of a row by a column or two.
+        Each column: part of the answers that are right. One network of each kind, one try: another start may move the end of a
+        row by a column or two.
       </p>
     </>
   );

@@ -1,11 +1,16 @@
 // Computes what the views show, beside the training worker, so that neither the page nor training waits for it.
 import * as Comlink from "comlink";
+import { memoryConfig, trainMemory } from "../../bench/memory.ts";
+import type { TaskName } from "../../data/tasks.ts";
 import { CharTokenizer } from "../../data/tokenizer.ts";
+import { LanguageModel } from "../../models/language-model.ts";
+import type { StateDict } from "../../models/parameters.ts";
+import type { PresetName } from "../../models/presets.ts";
+import { openDevice } from "../../runtime/open.ts";
 import { breakModel, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
 import { characterMap, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
 import { connectivity, type Connectivity } from "../analysis/connectivity.ts";
 import { gradientByLag } from "../analysis/gradients.ts";
-import { tryMemory } from "../experiments/memory-training.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { ofUntrained, readable } from "../analysis/snapshot.ts";
 import { flowOf, readModel, type Trace } from "../analysis/trace.ts";
@@ -63,7 +68,19 @@ const inspector = {
   },
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
-  tryMemory,
+  /** Trains a small model on a task of memory, from the beginning or from what it was at a shorter lag: what part it got right, and what it is now. */
+  async tryMemory(preset: PresetName, task: TaskName, lag: number, from?: StateDict) {
+    const device = await openDevice({ prefer: "cpu" });
+    try {
+      const model = LanguageModel.create(device, memoryConfig(preset, task, "small"));
+      if (from) model.loadStateDict(from);
+      let right = 0;
+      for await (const { accuracy } of trainMemory(model, { task, lag, size: "small" })) right = accuracy;
+      return { right, stateDict: await model.stateDict() };
+    } finally {
+      device.dispose();
+    }
+  },
   breakModel: (snapshot: ModelSnapshot, name: BreakageName, text: string): Promise<Breakdown> =>
     breakModel(snapshot, name, tokenizerOf(snapshot), text),
 };
