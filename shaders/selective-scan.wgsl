@@ -256,7 +256,8 @@ fn backward(@builtin(workgroup_id) workgroup: vec3u, @builtin(local_invocation_i
           h = decay[k] * h + step[k] * xs[k] * io.B[k];
           ofC[k] = dot(dy[k], h);
         }
-        var g = kept[carried];
+        // A lane past the last channels may find what that of the last has stored already.
+        var g = select(vec4f(), kept[carried], inside);
         var dRate = vec4f();
         for (var i = 0u; i < KEPT; i++) {
           let k = KEPT - 1u - i;

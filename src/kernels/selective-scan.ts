@@ -145,15 +145,16 @@ function forChannels({ B, H }: ScanParams, visit: (b: number, h: number) => void
   for (let b = 0; b < B; b++) for (let h = 0; h < H; h++) visit(b, h);
 }
 
+/** The first that can run is taken: where a GPU's lanes are many, so are a workgroup's, whose states take turns in its memory. */
 const VARIANTS: readonly Variant[] = [
   { name: "subgroups of 8", family: "software", subgroupSize: 8, constants: { LANES: 8 } },
-  { name: "8 lanes", constants: { LANES: 8 } },
+  { name: "32 lanes", family: "gpu", constants: { LANES: 32, BATCH: 8 } },
+  { name: "8 lanes", family: "software", constants: { LANES: 8 } },
 ];
 
 const shared = {
   params: PARAMS,
   workgroups: ({ B, H }: ScanParams, { LANES }: { LANES?: number }) => [unitWorkgroups(H, LANES!), B] as const,
-  tuneBy: ({ B, H, N, count }: ScanParams) => [B, H, N, count],
 };
 
 const forward = entry({

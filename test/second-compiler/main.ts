@@ -1,5 +1,6 @@
 // Every kernel case in every variant, and training, under another WebGPU implementation: wgpu and Naga, in Deno.
 // scripts/second-compiler.mjs bundles this and runs it.
+import { inBlock } from "../../src/models/cells.ts";
 import { PRESET_NAMES, PRESETS, type PresetName } from "../../src/models/presets.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { randomWord } from "../../src/random.ts";
@@ -28,7 +29,8 @@ for (const [name, entry] of allEntries()) await check(name, () => differences(de
 
 const tokens = Uint32Array.from({ length: 300 }, (_, i) => (i * i + (randomWord(1, 2, i, 3) % 3)) % 19);
 async function losses(on: Device, preset: PresetName): Promise<number[]> {
-  const model = LanguageModel.create(on, { ...PRESETS[preset], vocabSize: 19, hiddenSize: 13, embeddingSize: 6 });
+  const sizes = { hiddenSize: 13, embeddingSize: inBlock(PRESETS[preset]) ? 13 : 6 };
+  const model = LanguageModel.create(on, { ...PRESETS[preset], vocabSize: 19, ...sizes });
   const trainer = Trainer.create(model, tokens, { batchSize: 5, seqLen: 9, learningRate: 1e-2, logInterval: 1, valFraction: 0 });
   const out: number[] = [];
   for await (const event of trainer.run({ maxSteps: 8 })) if (event.event === "step") out.push(event.loss);
