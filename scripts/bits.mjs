@@ -16,7 +16,7 @@ if (kind === "webgpu" && !process.env.GATEWISE_BITS) {
   process.exit(spawnSync(process.execPath, process.argv.slice(1), { stdio: "inherit", env }).status ?? 1);
 }
 
-const { CharTokenizer, CHECKED_CELLS, LanguageModel, Recurrent, saveCheckpoint, Trainer } = await import(
+const { CharTokenizer, CHECKED_CELLS, LanguageModel, PRESETS, Recurrent, saveCheckpoint, Trainer } = await import(
   pathToFileURL(resolve(folder, "index.js")).href
 );
 const { openNodeDevice } = await import(pathToFileURL(resolve(folder, "node.js")).href);
@@ -78,7 +78,9 @@ const TEXT = "the quick brown fox jumps over the lazy dog. ".repeat(40);
 /** @param {Record<string, any>} config @param {Record<string, any>} settings */
 async function training(config, settings) {
   const tokenizer = CharTokenizer.fromText(TEXT);
-  const model = LanguageModel.create(device, { embeddingSize: 6, hiddenSize: 13, seed: 2, ...config, vocabSize: tokenizer.size });
+  // The presets of blocks bring sizes; their embeddings are as wide as the blocks.
+  const embeddingSize = "hiddenSize" in (PRESETS[config.cell] ?? {}) ? 13 : 6;
+  const model = LanguageModel.create(device, { embeddingSize, hiddenSize: 13, seed: 2, ...config, vocabSize: tokenizer.size });
   const options = { batchSize: 5, seqLen: 7, logInterval: 1, evalInterval: 3, valFraction: 0.1, sampleInterval: 0, seed: 4 };
   const trainer = Trainer.create(model, tokenizer.encode(TEXT), { ...options, tokenizer, ...settings });
   /** @type {Record<string, any>} */
