@@ -5,10 +5,11 @@ import type { Tensors } from "../kernels/cell.ts";
 import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
 import { reduce } from "../kernels/reduce.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax-cross-entropy.ts";
-import { CELL_DEFAULTS, CELL_NAMES, CELLS, type CellName } from "../models/cells.ts";
+import { CELL_DEFAULTS, CELL_NAMES, CELLS, inBlock, type CellName } from "../models/cells.ts";
 import type { Device, Plan } from "../runtime/device.ts";
 import type { AdapterLimits } from "../runtime/probe.ts";
 import { Recorder, type DispatchCommand } from "../runtime/recorder.ts";
+import type { Tensor } from "../runtime/tensor.ts";
 import { timeInterleaved, type Timing } from "./measure.ts";
 
 /** One kernel at one size. */
@@ -163,25 +164,32 @@ function product(op: "nn" | "nt" | "tn", M: number, N: number, K: number): Kerne
 
 /** The sizes N×K of a cell's product with its state, where it has one. */
 function recurrentProduct(cell: CellName, H: number): readonly [N: number, K: number] | undefined {
+  if (inBlock({ cell })) return undefined;
   const { shape } = CELLS[cell].parameters(configOf(H), [1]).find((spec) => spec.shape[1] === H) ?? {};
   return shape as readonly [number, number] | undefined;
 }
 
 const configOf = (hiddenSize: number) => ({ ...CELL_DEFAULTS, hiddenSize, bias: false });
 
-/** A layer on tokens, one-hot, with the gradients of its weights. */
+/** A layer on tokens, one-hot, or as a block has it on rows of its own width, with the gradients of its weights. */
 function layerOf(r: Recorder, cell: CellName, T: number, B: number, H: number) {
   const V = 73;
   const config = configOf(H);
   const weights = (name: string): Tensors =>
     Object.fromEntries(
-      CELLS[cell].parameters(config, [V]).map(({ tensor }) => [tensor.name, r.tensor({ ...tensor, name: name + tensor.name })]),
+      CELLS[cell]
+        .parameters(config, [inBlock({ cell }) ? H : V])
+        .map(({ tensor }) => [tensor.name, r.tensor({ ...tensor, name: name + tensor.name })]),
     );
-  const tokens = r.tensor({ name: "tokens", shape: [T, B], dtype: "u32" });
-  const input = { parts: [], tokens: { tokens, V } };
+  const rows = (name: string): Matrix => ({ tensor: r.tensor({ name, shape: [T, B, H] }), rows: T * B, columns: H });
+  const tokens = (): Tensor => r.tensor({ name: "tokens", shape: [T, B], dtype: "u32" });
+  const input = inBlock({ cell }) ? { parts: [rows("x")] } : { parts: [], tokens: { tokens: tokens(), V } };
   const layer = CELLS[cell].record(r, { name: "bench", T, B, config, weights: weights(""), input });
   const dOutput = r.tensor({ name: "dOutput", shape: [T, B, H] });
-  return { forward: layer.forward, backward: layer.backward(r, { dOutput, weights: weights("d"), inputs: [] }) };
+  return {
+    forward: layer.forward,
+    backward: layer.backward(r, { dOutput, weights: weights("d"), inputs: input.parts.map(() => rows("dX")) }),
+  };
 }
 
 /** One step; backward the last but one, which has gradients from the step after. */

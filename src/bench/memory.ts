@@ -2,7 +2,7 @@
 import { checkInteger, checkSeed } from "../checks.ts";
 import { checkLag, drawTask, TASKS, type TaskName } from "../data/tasks.ts";
 import { IGNORE } from "../data/batches.ts";
-import { cellOf, inBlock } from "../models/cells.ts";
+import { cellOf, embedded, inBlock } from "../models/cells.ts";
 import { parameterCount } from "../models/config.ts";
 import type { LanguageModel, LanguageModelOptions } from "../models/language-model.ts";
 import { recordPass } from "../models/pass.ts";
@@ -34,7 +34,12 @@ export function memoryConfig(preset: PresetName, task: TaskName, size: MemorySiz
   const { parameters, embeddingSize } = MEMORY_SIZES[size];
   const config = PRESETS[preset];
   const long = Object.entries(cellOf(config).options).map(([name, { longMemory }]) => [name, longMemory]);
-  const options = { ...Object.fromEntries(long), ...config, ...(inBlock(config) ? { numLayers: BLOCKS } : { embeddingSize }) };
+  const options = {
+    ...Object.fromEntries(long),
+    ...config,
+    ...embedded(config, embeddingSize),
+    ...(inBlock(config) && { numLayers: BLOCKS }),
+  };
   const count = (hiddenSize: number): number => parameterCount({ ...options, hiddenSize, vocabSize: VOCABULARY });
   let hiddenSize = 4;
   while (count(hiddenSize + 4) <= parameters) hiddenSize += 4;

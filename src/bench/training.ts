@@ -1,7 +1,7 @@
 // Whole training steps, sampling, and how time grows with the sizes.
 import { GatewiseError } from "../errors.ts";
 import { PRESETS, type PresetName } from "../models/presets.ts";
-import { CELL_DEFAULTS, cellOf } from "../models/cells.ts";
+import { CELL_DEFAULTS, embedded, inBlock, layerOf, type CellName } from "../models/cells.ts";
 import { LanguageModel, type LanguageModelOptions } from "../models/language-model.ts";
 import { makeEvaluator } from "../training/evaluate.ts";
 import { Trainer } from "../training/trainer.ts";
@@ -47,16 +47,17 @@ const tokensFor = (B: number, T: number): Uint32Array =>
 const modelOptions = ({ preset, H }: Pick<TrainingSizes, "preset" | "H">): LanguageModelOptions => ({
   ...PRESETS[preset],
   vocabSize: V,
-  embeddingSize: E,
+  ...embedded(PRESETS[preset], E),
   hiddenSize: H,
   seed: 1,
 });
 
 /** Floating-point operations of one training step: products forward, and twice that backward. */
 export function trainingOperations({ preset, H, B, T }: TrainingSizes): number {
-  const { cell, input } = PRESETS[preset];
-  const { inputWork, stepWork } = cellOf({ cell }).costs({ ...CELL_DEFAULTS, hiddenSize: H }, E);
+  const { cell, input, numLayers }: { cell: CellName; input: string; numLayers: number } = { numLayers: 1, ...PRESETS[preset] };
+  const { inputWork, stepWork } = layerOf({ cell }).costs({ ...CELL_DEFAULTS, hiddenSize: H }, E);
   const head = 2 * B * T * V * H;
+  if (inBlock({ cell })) return 3 * (B * T * numLayers * (inputWork + stepWork) + head);
   const table = input === "embedding" ? V * inputWork : 0;
   return 3 * (B * T * stepWork + head + table);
 }

@@ -54,6 +54,10 @@ export function layerOf(config: { readonly cell: CellName }): Cell {
 
 export const inBlock = (config: { readonly cell: CellName }): boolean => cellOf(config).block !== undefined;
 
+/** The size of a model's embeddings, where it can be chosen: a block's are as wide as the block. */
+export const embedded = (config: { readonly cell: CellName }, embeddingSize: number): { readonly embeddingSize?: number } =>
+  inBlock(config) ? {} : { embeddingSize };
+
 /** Whether a layer of a language model has an option. */
 export const hasOption = (cell: CellName, option: string): boolean => option in layerOf({ cell }).options;
 

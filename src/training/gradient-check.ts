@@ -1,7 +1,7 @@
 // The check that users can run: are the gradients that this device computes right?
 import { checkFunction, checkOneOf, checkOptions, checkSignal, namesOf, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import { CELL_NAMES, cellForms, inBlock, type CellForm, type FormName } from "../models/cells.ts";
+import { CELL_NAMES, cellForms, embedded, type CellForm, type FormName } from "../models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import { PRESETS, type PresetName } from "../models/presets.ts";
@@ -118,7 +118,7 @@ async function checkAll(device: Device, options: CheckOptions): Promise<CheckRep
         ...CHECKED_CELLS[cell],
         vocabSize: 11,
         hiddenSize: 13,
-        ...(!inBlock(CHECKED_CELLS[cell] as CellForm) && { embeddingSize: 6 }),
+        ...embedded(CHECKED_CELLS[cell] as CellForm, 6),
         numLayers: quick ? 1 : 2,
       }),
       sizes: { T: 5, B: 3, loss },
