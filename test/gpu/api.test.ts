@@ -457,7 +457,9 @@ function publicFunctions(): string[] {
     if (!/^class\b/.test(Function.prototype.toString.call(exported))) return [name];
     const shown = (method: string): boolean => method !== "constructor" && !hidden.get(name)?.has(method);
     return [
-      ...methodsOf(exported).map((method) => `${name}.${method}`),
+      ...methodsOf(exported)
+        .filter(shown)
+        .map((method) => `${name}.${method}`),
       ...methodsOf(exported.prototype as object)
         .filter(shown)
         .map((method) => `${name}.prototype.${method}`),
