@@ -30,6 +30,14 @@ fn ofRow(value: vec4f, i: u32, D: u32) -> vec4f {
 @group(0) @binding(4) var<storage, read_write> scales: array<f32>; // [R], of the rows of y: 1 / √(mean of x² + ε)
 @group(0) @binding(5) var<storage, read_write> out: array<vec4f>; // [R, D]: x, where the block adds to it
 
+fn finishForward(xAt: u32, yAt: u32, i: u32, scale: f32) {
+  let value = x[xAt + i];
+  y[yAt + i] = ofRow(value * scale * weight[i], i, params.D);
+  if (params.copy != 0u) {
+    out[yAt + i] = value;
+  }
+}
+
 @compute @workgroup_size(LANES)
 fn forward(
   @builtin(workgroup_id) workgroup: vec3u,
@@ -50,11 +58,7 @@ fn forward(
   let scale = 1.0 / sqrt(total(squares) / f32(params.D) + EPSILON);
   scales[params.yFirst + n] = scale;
   for (var i = 0u; i < w; i++) {
-    let value = x[xAt + i];
-    y[yAt + i] = ofRow(value * scale * weight[i], i, params.D);
-    if (params.copy != 0u) {
-      out[yAt + i] = value;
-    }
+    finishForward(xAt, yAt, i, scale);
   }
 }
 
@@ -93,11 +97,7 @@ fn forwardTree(
     scales[params.yFirst + n] = scale;
   }
   for (var i = lane; own && i < w; i += LANES) {
-    let value = x[xAt + i];
-    y[yAt + i] = ofRow(value * scale * weight[i], i, params.D);
-    if (params.copy != 0u) {
-      out[yAt + i] = value;
-    }
+    finishForward(xAt, yAt, i, scale);
   }
 }
 

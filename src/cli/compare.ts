@@ -1,4 +1,4 @@
-// The evolution in one command: all presets, trained one after another on the same batches.
+// The evolution in one command: presets, trained one after another on the same batches.
 import type { Command } from "commander";
 import { splitTokens } from "../data/batches.ts";
 import { CharTokenizer } from "../data/tokenizer.ts";

@@ -3,6 +3,7 @@
 // has no tokenizer of characters. Tensors have the same names and shapes on both sides.
 import { checkBytes, checkObject, checkOptions, checkText, namesOf, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { insideOf } from "../kernels/block.ts";
 import { CELL_NAMES, cellOf, layerOf, type CellName } from "../models/cells.ts";
 import { languageModelConfig, parameterSpecs, modelNames, type LanguageModelConfig } from "../models/config.ts";
 import { checkDecoded, checkShapes, readableTokenizer, readTokenizer, type Checkpoint } from "../training/checkpoint.ts";
@@ -67,13 +68,11 @@ export function toTransformers(checkpoint: Checkpoint): TransformersFiles {
       `transformers has no model of the cell ${config.cell}, only of ${cells().join(", ")}; the checkpoint itself is a .safetensors file, which PyTorch reads`,
     );
   const tokenizer = readableTokenizer("toTransformers", checkpoint.tokenizer, { config });
-  const [intermediate, rank] = tensors["backbone.layers.0.mixer.dt_proj.weight"]!.shape;
   const json = {
     architectures: [type.architecture],
     model_type: type.modelType,
     ...Object.fromEntries(fieldsOf(config.cell).map(([theirs, ours]) => [theirs, config[ours]])),
-    intermediate_size: intermediate,
-    time_step_rank: rank,
+    ...type.fields(insideOf(config)),
     ...FIXED,
     residual_in_fp32: true,
     dtype: "float32",

@@ -4,11 +4,12 @@
 // the model's hiddenSize; Di = expand·D: the units of the cell inside. Parameters have the names and shapes of
 // MambaForCausalLM in Hugging Face's transformers.
 import type { Recorder } from "../runtime/recorder.ts";
-import { pad4, type Tensor } from "../runtime/tensor.ts";
+import { pad4 } from "../runtime/tensor.ts";
 import {
   gateParameter,
   gateTensor,
   plainParameter,
+  rowSum,
   type Cell,
   type CellConfig,
   type CellLayer,
@@ -19,10 +20,10 @@ import {
   type Values,
 } from "./cell.ts";
 import { convState, convWeight, makeConv } from "./conv1d.ts";
-import { embedding } from "./embedding.ts";
 import { recordMatmul, type Matrix } from "./matmul.ts";
 import { sigmoid } from "./recurrent.ts";
-import { makeNorm } from "./rms-norm.ts";
+import { EPSILON, makeNorm } from "./rms-norm.ts";
+import { rowsOfTokens } from "./rows.ts";
 import { siluGate } from "./silu-gate.ts";
 
 export interface BlockOptions {
@@ -56,7 +57,7 @@ type BlockConfig<O> = CellConfig & O & BlockOptions;
 const sizesOf = <O>({ hiddenSize: D, expand = 2, convSize: K = 4 }: BlockConfig<O>) => ({ D, Di: expand * D, K });
 
 /** The configuration of the cell inside. */
-const insideOf = <O>(config: BlockConfig<O>): CellConfig & O => ({
+export const insideOf = <O>(config: BlockConfig<O>): CellConfig & O => ({
   ...config,
   hiddenSize: sizesOf(config).Di,
   blockSize: config.hiddenSize,
@@ -121,7 +122,7 @@ function recordBlock<O extends object>(
     rows: R,
     columns,
   });
-  const input = embedTokens(recorder, site, D);
+  const input = rowsOfTokens(recorder, site);
   const x = input.rows;
   const norm = makeNorm(recorder, `${name}.norm`, weights["norm.weight"]!, R, D);
   // x and z of a row lie side by side.
@@ -213,32 +214,6 @@ function recordBlock<O extends object>(
 const mixerOf = (tensors: Tensors): Tensors =>
   Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name.replace(MIXER, ""), tensor]));
 
-/** The rows that a block reads, [T·B, D]: those of its input, or of the embedding by token. */
-function embedTokens(recorder: Recorder, { name, T, B, input }: LayerSite, D: number) {
-  const { parts, tokens } = input;
-  const [from] = parts as [Matrix];
-  const N = T * B;
-  if (!tokens)
-    return {
-      rows: from,
-      steps: () => undefined,
-      backward: (_: Recorder, { tensor }: Matrix, to: (dX: Tensor) => void) => to(tensor),
-    };
-  const y = recorder.tensor({ name: `${name}.x`, shape: [T, B, D] });
-  const sizes = { V: tokens.V, W: pad4(D) };
-  return {
-    rows: { tensor: y, rows: N, columns: D },
-    steps: (first: number, rows: number) =>
-      recorder.dispatch(embedding.forward, { tokens: tokens.tokens, weight: from.tensor, y }, { ...sizes, N: rows, first }),
-    backward(back: Recorder, { tensor: dWeight }: Matrix, to: (dX: Tensor) => void) {
-      const dY = back.tensor({ name: `${name}.dX`, shape: [T, B, D] });
-      to(dY);
-      const { order, starts } = tokens.sorted!;
-      back.dispatch(embedding.backward, { order, starts, dY, dWeight }, { ...sizes, N });
-    },
-  };
-}
-
 /** One step of one row, from dense weights. */
 function plainStep<O extends object>(
   cell: Cell<O>,
@@ -250,14 +225,10 @@ function plainStep<O extends object>(
 ): Readonly<Record<string, Float64Array>> {
   const { D, Di, K } = sizesOf(config);
   const times = (matrix: ArrayLike<number>, rows: number, by: ArrayLike<number>): Float64Array =>
-    Float64Array.from({ length: rows }, (_, row) => {
-      let sum = 0;
-      for (let k = 0; k < by.length; k++) sum += matrix[row * by.length + k]! * by[k]!;
-      return sum;
-    });
+    Float64Array.from({ length: rows }, (_, row) => rowSum(matrix, row, by));
   const silu = (value: number): number => value * sigmoid(value);
   const r = Float64Array.from(x);
-  const scale = 1 / Math.sqrt(r.reduce((sum, value) => sum + value * value, 0) / D + 1e-5);
+  const scale = 1 / Math.sqrt(r.reduce((sum, value) => sum + value * value, 0) / D + EPSILON);
   const normed = r.map((value, i) => value * scale * weights["norm.weight"]![i]!);
   const xz = times(weights[`${MIXER}in_proj.weight`]!, 2 * Di, normed);
   const window = Float64Array.from({ length: Di * K }, (_, i) =>
@@ -265,9 +236,7 @@ function plainStep<O extends object>(
   );
   const [convolution, bias] = [weights[`${MIXER}conv1d.weight`]!, weights[`${MIXER}conv1d.bias`]!];
   const u = Float64Array.from({ length: Di }, (_, c) => {
-    let sum = bias[c]!;
-    for (let k = 0; k < K; k++) sum += convolution[c * K + k]! * window[c * K + k]!;
-    return silu(sum);
+    return silu(rowSum(convolution, c, window.subarray(c * K, (c + 1) * K), bias[c]));
   });
   const inside = cell.step(insideOf(config), ofCell, u, states);
   const gated = (inside.output ?? inside.h!).map((value, c) => value * silu(xz[Di + c]!));

@@ -1,6 +1,7 @@
 // What a recurrent cell is to everyone who uses it: the stack of layers, parameters and checkpoints, the command line,
 // the checks, the benches and the lab read this and ask no further which cell it is. A cell owns its sequence: it says its
 // parameters and records itself, forward and backward, over all steps. H: units of a layer.
+import { GatewiseError } from "../errors.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, sizeOf, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
 import type { Matrix } from "./matmul.ts";
@@ -187,7 +188,12 @@ export interface Cell<O = any, F extends string = string> {
    */
   readonly block?: {
     readonly names: Readonly<Record<string, string>>;
-    readonly transformers?: { readonly modelType: string; readonly architecture: string };
+    readonly transformers?: {
+      readonly modelType: string;
+      readonly architecture: string;
+      /** Numbers that its config.json has beside the options, from the configuration of the cell inside the block. */
+      readonly fields: (config: CellConfig & O) => Readonly<Record<string, number>>;
+    };
   };
   /** The gate, or else the state, that an activation makes of a sum and that can saturate, if there is one. */
   candidate?(config: CellConfig & O): { readonly name: string; readonly activation: Activation };
@@ -230,3 +236,28 @@ export const gateParameter = (
   },
   initializer,
 });
+
+/** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
+export const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
+
+/** Visits `count` steps in parts of at most `most`, at least one, by how many were done before. */
+export function inParts(most: number, count: number, visit: (done: number, part: number) => void): void {
+  const size = Math.max(1, most);
+  for (let done = 0; done < count; done += size) visit(done, Math.min(size, count - done));
+}
+
+/** Row `row` of a dense matrix times a vector, plainly, added to `start`. */
+export function rowSum(matrix: ArrayLike<number>, row: number, by: ArrayLike<number>, start = 0): number {
+  let sum = start;
+  for (let k = 0; k < by.length; k++) sum += matrix[row * by.length + k]! * by[k]!;
+  return sum;
+}
+
+/** @throws GatewiseError E_CONFIG unless a cell whose channels each read their own gets as many as it has */
+export function checkOwnWidth(cell: string, input: readonly number[], H: number): void {
+  if (input.length === 1 && input[0] === H) return;
+  throw new GatewiseError(
+    "E_CONFIG",
+    `${cell}: its input must be as wide as hiddenSize=${H}, got ${input.join(" × ")}; two directions take one layer only`,
+  );
+}

@@ -3,12 +3,13 @@
 //   dt ‖ B ‖ C = x · x_projᵀ, Δ = softplus(dt · dt_projᵀ + bias), A = −e^A_log,
 //   h′ = e^(ΔA) h + ΔBx, y = C·h′ + D ⊙ x.
 // Parameters have the names and shapes of Hugging Face's transformers. R: the width of dt.
-import { GatewiseError } from "../errors.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type Tensor } from "../runtime/tensor.ts";
 import {
+  checkOwnWidth,
   gateTensor,
   plainParameter,
+  rowSum,
   type Cell,
   type CellConfig,
   type CellLayer,
@@ -52,7 +53,17 @@ export const mambaCell: Cell<MambaOptions, "mamba"> = {
   forms: { mamba: {} },
   gates: ["Δ"],
   onlyF32: true,
-  block: { names: {}, transformers: { modelType: "mamba", architecture: "MambaForCausalLM" } },
+  block: {
+    names: {},
+    transformers: {
+      modelType: "mamba",
+      architecture: "MambaForCausalLM",
+      fields(config) {
+        const { H, R } = sizesOf(config);
+        return { intermediate_size: H, time_step_rank: R };
+      },
+    },
+  },
   states: (config) => {
     const { H, N } = sizesOf(config);
     return [{ name: "h", shape: [H, N] }];
@@ -73,12 +84,7 @@ export const mambaCell: Cell<MambaOptions, "mamba"> = {
 
 function parameters(config: MambaConfig, input: readonly number[]): readonly ParameterSpec[] {
   const { H, N, R } = sizesOf(config);
-  if (input.length > 1 || input[0] !== H) {
-    throw new GatewiseError(
-      "E_CONFIG",
-      `mamba: its input must be as wide as hiddenSize=${H}, got ${input.join(" + ")}; two directions take one layer only`,
-    );
-  }
+  checkOwnWidth("mamba", input, H);
   // Δ is log-uniform in [10⁻³, 10⁻¹] at first; this is what softplus makes it of.
   const beforeSoftplus = (u: number): number => {
     const delta = Math.exp(Math.log(1e-3) + u * Math.log(100));
@@ -208,15 +214,10 @@ function recordLayer(recorder: Recorder, site: LayerSite<MambaOptions>): CellLay
 
 function step(config: MambaConfig, weights: Values, x: ArrayLike<number>, { h }: Values) {
   const { H, N, R } = sizesOf(config);
-  const dot = (matrix: ArrayLike<number>, row: number, by: ArrayLike<number>): number => {
-    let sum = 0;
-    for (let k = 0; k < by.length; k++) sum += matrix[row * by.length + k]! * by[k]!;
-    return sum;
-  };
-  const xDbl = Array.from({ length: R + 2 * N }, (_, row) => dot(weights["x_proj.weight"]!, row, x));
+  const xDbl = Array.from({ length: R + 2 * N }, (_, row) => rowSum(weights["x_proj.weight"]!, row, x));
   const dt = xDbl.slice(0, R);
   const delta = Float64Array.from({ length: H }, (_, j) => {
-    const sum = dot(weights["dt_proj.weight"]!, j, dt) + (weights["dt_proj.bias"]?.[j] ?? 0);
+    const sum = rowSum(weights["dt_proj.weight"]!, j, dt) + (weights["dt_proj.bias"]?.[j] ?? 0);
     return Math.max(sum, 0) + Math.log1p(Math.exp(-Math.abs(sum)));
   });
   const after = Float64Array.from({ length: H * N }, (_, i) => {

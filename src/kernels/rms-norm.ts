@@ -7,7 +7,7 @@ import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type Tensor } from "../runtime/tensor.ts";
 import type { Matrix } from "./matmul.ts";
 
-const EPSILON = 1e-5;
+export const EPSILON = 1e-5;
 const LANES = 64;
 
 const params = { N: "u32", D: "u32", xFirst: "u32", yFirst: "u32", copy: "u32" } as const;

@@ -7,7 +7,10 @@ import { defineKernel, entry, linearWorkgroups } from "../runtime/kernel.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type NumberArray, type Tensor } from "../runtime/tensor.ts";
 import {
+  checkOwnWidth,
+  inParts,
   plainParameter,
+  SEQUENCE_WORK,
   type Cell,
   type CellConfig,
   type LayerGradients,
@@ -197,9 +200,6 @@ function stateOf(config: CellConfig & StateSizeOption): StateSpec {
   return { name: "h", shape: [H, P, 2], stored: [H, pad4(P), 2] };
 }
 
-/** Work that one dispatch may hold: what keeps it under a quarter of a second. */
-const DISPATCH_WORK = { software: 2.5e8, gpu: 4e9 } as const;
-
 export const s4dCell: Cell<StateSizeOption, "s4d"> = {
   options: { stateSize: stateSizeOption },
   forms: { s4d: {} },
@@ -225,12 +225,7 @@ export const s4dCell: Cell<StateSizeOption, "s4d"> = {
 function parameters(config: CellConfig & StateSizeOption, input: readonly number[]): readonly ParameterSpec[] {
   const { hiddenSize: H } = config;
   const P = pairsOf(config);
-  if (input.length > 1 || input[0] !== H) {
-    throw new GatewiseError(
-      "E_CONFIG",
-      `s4d: its input must be as wide as hiddenSize=${H}, got ${input.join(" × ")}; two directions take one layer only`,
-    );
-  }
+  checkOwnWidth("s4d", input, H);
   const drawn = (name: string, shape: readonly number[], from: (u: number, i: number) => number): ParameterSpec => ({
     ...plainParameter(name, shape, { kind: "drawn", from }),
     decay: false,
@@ -274,10 +269,8 @@ function recordLayer(recorder: Recorder, site: LayerSite<StateSizeOption>) {
   };
   const lengths = (r: Recorder): Tensor => ends?.lengths ?? r.unused();
   /** Records steps in as many parts as keep each short. */
-  const inParts = (r: Recorder, stepWork: number, count: number, record: (done: number, count: number) => void): void => {
-    const most = Math.max(1, Math.floor(DISPATCH_WORK[r.family] / stepWork));
-    for (let done = 0; done < count; done += most) record(done, Math.min(most, count - done));
-  };
+  const inShortParts = (r: Recorder, stepWork: number, count: number, record: (done: number, count: number) => void): void =>
+    inParts(Math.floor(SEQUENCE_WORK[r.family] / stepWork), count, record);
   const forward: Pass = {
     begin() {
       recorder.dispatch(
@@ -290,7 +283,7 @@ function recordLayer(recorder: Recorder, site: LayerSite<StateSizeOption>) {
       for (const to of [h, h0]) recorder.copy(from, to, { fromOffset, length: h.length });
     },
     steps(t, count) {
-      inParts(recorder, complexScan.forward.work({ ...params, count: 1 }), count, (done, part) =>
+      inShortParts(recorder, complexScan.forward.work({ ...params, count: 1 }), count, (done, part) =>
         recorder.dispatch(
           complexScan.forward,
           { coefficient, lengths: lengths(recorder), x: x.tensor, h, y },
@@ -326,7 +319,7 @@ function recordLayer(recorder: Recorder, site: LayerSite<StateSizeOption>) {
           if (ofEnds) back.copy(dStates!.final.h!, ofEnds.lambda);
         },
         steps(t, count) {
-          inParts(back, complexScan.backward.work({ ...params, count: 1 }), count, (done, part) =>
+          inShortParts(back, complexScan.backward.work({ ...params, count: 1 }), count, (done, part) =>
             both.forEach(({ lambda, dLambda, sums }, i) =>
               back.dispatch(
                 complexScan.backward,

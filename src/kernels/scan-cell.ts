@@ -6,6 +6,9 @@ import { sizeOf, type Tensor } from "../runtime/tensor.ts";
 import {
   gateParameter,
   gateTensor,
+  inParts,
+  rowSum,
+  SEQUENCE_WORK,
   type Cell,
   type CellConfig,
   type CellLayer,
@@ -19,7 +22,6 @@ import { makeHistories, recordInitial } from "./histories.ts";
 import { projectInput } from "./input-projection.ts";
 import { recordScatter } from "./rows.ts";
 import { lanesOf, type ScanEpilogues, type ScanKernel, type ScanParams } from "./scan.ts";
-import { SEQUENCE_WORK } from "./stepped-cell.ts";
 
 export interface ScanSpec extends ScanEpilogues {
   readonly name: string;
@@ -93,11 +95,10 @@ function recordLayer(recorder: Recorder, { name: cell, kernel, gates: { length: 
   ): void => {
     const lanes = lanesOf({ B, H });
     const oneDispatch = (r: Recorder): void => {
-      const most = Math.max(1, Math.floor(SEQUENCE_WORK[r.family] / kernel[way].work({ B, H, t, count: 1, chunk: 1 })));
-      for (let done = 0; done < count; done += most) {
-        const part = Math.min(most, count - done);
-        dispatch(r, "", r.unused(), { B, H, t: way === "forward" ? t + done : t - done, count: part, chunk: part });
-      }
+      const most = Math.floor(SEQUENCE_WORK[r.family] / kernel[way].work({ B, H, t, count: 1, chunk: 1 }));
+      inParts(most, count, (done, part) =>
+        dispatch(r, "", r.unused(), { B, H, t: way === "forward" ? t + done : t - done, count: part, chunk: part }),
+      );
     };
     const twoDispatches = (r: Recorder): void => {
       const chunk = divideUp(count, Math.min(MOST_CHUNKS, divideUp(count, LEAST_CHUNK)));
@@ -167,9 +168,7 @@ function plainUnits(
   return Array.from({ length: H }, (_, u) => {
     const input = gates.map((_, gate) => {
       const row = gate * H + u;
-      let sum = bias?.[row] ?? 0;
-      for (let k = 0; k < x.length; k++) sum += weight![row * x.length + k]! * x[k]!;
-      return sum;
+      return rowSum(weight!, row, x, bias?.[row]);
     });
     const before = h![u]!;
     const kept = Float64Array.from(input);

@@ -8,6 +8,9 @@ import { cast } from "./cast.ts";
 import {
   gateParameter,
   gateTensor,
+  inParts,
+  rowSum,
+  SEQUENCE_WORK,
   type Cell,
   type CellConfig,
   type CellLayer,
@@ -68,8 +71,6 @@ const SEQUENCE_UNITS = 256;
 const SEQUENCE_STEP_WORK = 1e6;
 /** Work of the steps that tell whether a sequence is faster. */
 const TRIAL_WORK = 4e7;
-/** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
-export const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
 
 export function steppedCell<O extends Record<never, never>, F extends string>(spec: SteppedSpec<O, F>): Cell<O, F> {
   const { gates, saved, states } = spec;
@@ -165,18 +166,17 @@ function recordLayer<O>(
     steps: number,
     record: (r: Recorder, done: number, count: number) => void,
   ): void => {
-    const inParts =
+    const parts =
       (most: number, count: number) =>
-      (r: Recorder): void => {
-        for (let done = 0; done < count; done += most) record(r, done, Math.min(most, count - done));
-      };
+      (r: Recorder): void =>
+        inParts(most, count, (done, part) => record(r, done, part));
     const stepWork = 2 * G * B * H * H;
     const most = Math.min(steps, Math.floor(SEQUENCE_WORK[r.family] / stepWork));
-    if (spec[direction].length > 1 || most <= 1) return inParts(1, steps)(r);
+    if (spec[direction].length > 1 || most <= 1) return parts(1, steps)(r);
     const trialSteps = Math.min(steps, Math.max(2, Math.round(TRIAL_WORK / stepWork)));
     const candidates = {
-      steps: { record: inParts(1, steps), trial: inParts(1, trialSteps) },
-      sequence: { record: inParts(most, steps), trial: inParts(most, trialSteps) },
+      steps: { record: parts(1, steps), trial: parts(1, trialSteps) },
+      sequence: { record: parts(most, steps), trial: parts(most, trialSteps) },
     };
     const title = `${spec.name} ${direction}${relu ? " relu" : ""}${half ? " f16" : ""} of all steps`;
     r.choose(title, [B, H, steps], candidates, (family) =>
@@ -290,16 +290,11 @@ function plainSums<O>(
 ): readonly UnitSums[] {
   const H = config.hiddenSize;
   const G = gates.length;
-  const dot = (weight: ArrayLike<number>, bias: ArrayLike<number> | undefined, row: number, by: ArrayLike<number>): number => {
-    let sum = bias?.[row] ?? 0;
-    for (let k = 0; k < by.length; k++) sum += weight[row * by.length + k]! * by[k]!;
-    return sum;
-  };
   const at = (u: number, h: (gate: number) => ArrayLike<number>): UnitSums => {
     const rows = Array.from({ length: G }, (_, gate) => gate * H + u);
     return {
-      input: rows.map((row) => dot(wIh!, bIh, row, x)),
-      state: rows.map((row, gate) => dot(wHh!, bHh, row, h(gate))),
+      input: rows.map((row) => rowSum(wIh!, row, x, bIh?.[row])),
+      state: rows.map((row, gate) => rowSum(wHh!, row, h(gate), bHh?.[row])),
       before: Object.fromEntries(states.map((name) => [name, before[name]![u]!])),
     };
   };

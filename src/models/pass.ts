@@ -1,10 +1,9 @@
 // What a plan of a language model is made of: its input, the stack of layers, head and loss, and the whole pass with its
 // gradients.
 import type { LayerInput, StateSpec, Tensors } from "../kernels/cell.ts";
-import { embedding } from "../kernels/embedding.ts";
 import { recordMatmul, type Matrix } from "../kernels/matmul.ts";
 import { makeNorm } from "../kernels/rms-norm.ts";
-import { recordGather } from "../kernels/rows.ts";
+import { rowsOfTokens } from "../kernels/rows.ts";
 import { softmaxCrossEntropy } from "../kernels/softmax-cross-entropy.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type Tensor } from "../runtime/tensor.ts";
@@ -110,7 +109,7 @@ export interface PassInputs {
 
 /** Records forward, loss and, if `gradients` are given, full backpropagation through time. */
 export function recordPass(recorder: Recorder, model: ModelParts, options: PassOptions): PassInputs {
-  const { config, parameters } = model;
+  const { config } = model;
   const { T, B, loss, state, gradients } = options;
   const { vocabSize: V, embeddingSize: E, hiddenSize: H } = config;
   const rng = config.dropout > 0 ? options.rng : undefined;
@@ -125,25 +124,20 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
   const starts = u32("starts", [V + 1]);
   const logits = recorder.tensor({ name: "logits", shape: [N, V] });
   const rows = recorder.tensor({ name: "rows", shape: [N, 2], stored: [N, 2] });
-  const embedded = (name: string): Matrix => ({
-    tensor: recorder.tensor({ name, shape: [T, B, E] }),
-    rows: T * B,
-    columns: E,
-  });
-  const x = tabled ? undefined : embedded("input.x");
+  const byToken = tokenInput(model, inputs, { order, starts });
+  const x = tabled ? undefined : rowsOfTokens(recorder, { name: "input", T, B, input: byToken });
   const head = makeHead(recorder, model, N);
   const stack = modelStack(recorder, model, {
     T,
     B,
-    input: x ? { parts: [x] } : tokenInput(model, inputs, { order, starts }),
+    input: x ? { parts: [x.rows] } : byToken,
     states: state && { initial: state, final: state },
     // The masks of a layer's outputs are numbered by the layer that reads them.
     dropout: rng && { rng, stream: (l) => l + 1 },
   });
 
   // Forward.
-  const { embedding: table } = modelNames(config);
-  if (x) recordGather(recorder, parameters.byName[table]!, inputs, x.tensor);
+  x?.steps(0, T * B);
   stack.begin();
   stack.steps(0, T);
   const h = stack.outputs[0]!;
@@ -162,14 +156,12 @@ export function recordPass(recorder: Recorder, model: ModelParts, options: PassO
   const dLogits: Matrix = { tensor: logits, rows: N, columns: V };
   const dTop = recorder.tensor({ name: "dOutput", shape: [T, B, H] });
   head.input(dLogits, predicted, dTop, gradients);
-  const dEmbedding = gradients.byName[table];
-  const dX = x && embedded("input.dX");
+  const dEmbedding = gradients.byName[modelNames(config).embedding];
   const ofTokens = dEmbedding ? [{ tensor: dEmbedding, rows: V, columns: E }] : [];
-  stack.backward(recorder, { dOutputs: [dTop], parameters: gradients, inputs: dX ? [dX] : ofTokens });
-  if (dX) {
-    const sizes = { N: T * B, V, W: pad4(E) };
-    recorder.dispatch(embedding.backward, { order, starts, dY: dX.tensor, dWeight: dEmbedding! }, sizes);
-  }
+  const record = (inputs: readonly Matrix[]): void =>
+    stack.backward(recorder, { dOutputs: [dTop], parameters: gradients, inputs });
+  if (x) x.backward(recorder, ofTokens[0]!, (dX) => record([{ tensor: dX, rows: T * B, columns: E }]));
+  else record(ofTokens);
   head.parameters(dLogits, predicted, gradients);
   return io;
 }

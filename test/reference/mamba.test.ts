@@ -5,11 +5,11 @@ import { selectiveScan } from "../../src/kernels/selective-scan.ts";
 import { initialValues } from "../../src/models/parameters.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { worstTensor } from "../../src/training/check/comparisons.ts";
 import fixtures from "../fixtures/mamba.json";
 import { draw } from "../fixtures/read.ts";
+import { dispatchesOf } from "../cells/dispatches.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
@@ -126,29 +126,9 @@ describe("the scan in parts", () => {
   });
 
   it("has as many dispatches for many steps as for few, until one would hold too much work", () => {
-    const dispatches = (T: number, H: number) => {
-      const recorder = new Recorder({ family: "software", subgroupSize: 0 });
-      const config = { hiddenSize: H };
-      const weights = Object.fromEntries(
-        mambaCell.parameters(config, [H]).map((spec) => [spec.name, recorder.tensor(spec.tensor)]),
-      );
-      const x = { tensor: recorder.tensor({ name: "x", shape: [T, 1, H] }), rows: T, columns: H };
-      const layer = mambaCell.record(recorder, { name: "l0", T, B: 1, config, weights, input: { parts: [x] } });
-      const dOutput = recorder.tensor({ name: "dOutput", shape: [T, 1, H] });
-      const backward = layer.backward(recorder, { dOutput, weights, inputs: [x] });
-      for (const [pass, t] of [
-        [layer.forward, 0],
-        [backward, T - 1],
-      ] as const) {
-        pass.begin();
-        pass.steps(t, T);
-        pass.end();
-      }
-      return recorder.commands.flatMap((command) => (command.kind === "dispatch" ? [command] : []));
-    };
-    expect(dispatches(64, 4)).toHaveLength(13);
-    expect(dispatches(4096, 4)).toHaveLength(13);
-    const [T, all] = [8191, dispatches(8191, 1024)];
+    expect(dispatchesOf(mambaCell, 64, 4)).toHaveLength(13);
+    expect(dispatchesOf(mambaCell, 4096, 4)).toHaveLength(13);
+    const [T, all] = [8191, dispatchesOf(mambaCell, 8191, 1024)];
     const stepsOf = (entry: string) =>
       all
         .filter((command) => command.entry.kernel === "selective-scan" && command.entry.name === entry)

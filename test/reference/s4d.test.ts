@@ -6,11 +6,11 @@ import { type CellName } from "../../src/models/cells.ts";
 import { initialValues } from "../../src/models/parameters.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
 import { worstTensor } from "../../src/training/check/comparisons.ts";
 import { draw } from "../fixtures/read.ts";
 import fixtures from "../fixtures/s4d.json";
+import { dispatchesOf } from "../cells/dispatches.ts";
 
 const device = await openDevice({ prefer: "cpu", precision: "float64" });
 afterAll(() => device.dispose());
@@ -94,29 +94,9 @@ describe("the scan in parts", () => {
   });
 
   it("has as many dispatches for many steps as for few, until one would hold too much work", () => {
-    const dispatches = (T: number, H: number) => {
-      const recorder = new Recorder({ family: "software", subgroupSize: 0 });
-      const config = { hiddenSize: H };
-      const weights = Object.fromEntries(
-        s4dCell.parameters(config, [H]).map((spec) => [spec.name, recorder.tensor(spec.tensor)]),
-      );
-      const x = { tensor: recorder.tensor({ name: "x", shape: [T, 1, H] }), rows: T, columns: H };
-      const layer = s4dCell.record(recorder, { name: "l0", T, B: 1, config, weights, input: { parts: [x] } });
-      const dOutput = recorder.tensor({ name: "dOutput", shape: [T, 1, H] });
-      const back = layer.backward(recorder, { dOutput, weights, inputs: [x] });
-      for (const [pass, t] of [
-        [layer.forward, 0],
-        [back, T - 1],
-      ] as const) {
-        pass.begin();
-        pass.steps(t, T);
-        pass.end();
-      }
-      return recorder.commands.flatMap((each) => (each.kind === "dispatch" ? [each] : []));
-    };
-    expect(dispatches(64, 4)).toHaveLength(5);
-    expect(dispatches(4096, 4)).toHaveLength(5);
-    const [T, all] = [8192, dispatches(8192, 512)];
+    expect(dispatchesOf(s4dCell, 64, 4)).toHaveLength(5);
+    expect(dispatchesOf(s4dCell, 4096, 4)).toHaveLength(5);
+    const [T, all] = [8192, dispatchesOf(s4dCell, 8192, 512)];
     const stepsOf = (entry: string) =>
       all.filter((each) => each.entry.name === entry).map(({ params }) => [params.t!, params.count!] as const);
     const [forward, backward] = [stepsOf("forward"), stepsOf("backward")];
