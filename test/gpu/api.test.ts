@@ -440,7 +440,7 @@ const hidden = new Map(
     [...source.matchAll(/^export class (\w+)[^]*?^}/gm)].map(([body, name]): [string, Set<string>] => [
       name!,
       new Set(
-        [...body.matchAll(/(?:^ {2}private |@internal[^]*?\*\/\s+)(?:static |async |readonly |\*)*(\w+)\(/gm)].map(
+        [...body.matchAll(/(?:^ {2}private |@internal(?:(?!\*\/)[^])*\*\/\s+)(?:static |async |readonly |\*)*(\w+)\(/gm)].map(
           ([, method]) => method!,
         ),
       ),
