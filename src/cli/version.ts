@@ -1,9 +1,7 @@
 import { readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 
-/** The package's version; the built command line lies one folder below package.json. */
+/** The package's version. From src/cli/ and from dist/cli/ package.json lies two folders up. */
 export function version(): string {
-  const file = join(dirname(dirname(fileURLToPath(import.meta.url))), "package.json");
-  return (JSON.parse(readFileSync(file, "utf8")) as { version: string }).version;
+  return (JSON.parse(readFileSync(join(import.meta.dirname, "../../package.json"), "utf8")) as { version: string }).version;
 }
