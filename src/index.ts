@@ -38,6 +38,7 @@ export {
   type ResumeNotice,
   type TrainingProgress,
 } from "./training/checkpoint.ts";
+export { readSafetensors, writeSafetensors, type NamedTensor, type Safetensors } from "./training/safetensors.ts";
 export {
   BREAKAGES,
   checkGradients,

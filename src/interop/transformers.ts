@@ -7,7 +7,7 @@ import { insideOf } from "../kernels/block.ts";
 import { CELL_NAMES, cellOf, layerOf, type CellName } from "../models/cells.ts";
 import { languageModelConfig, parameterSpecs, modelNames, type LanguageModelConfig } from "../models/config.ts";
 import { checkDecoded, checkShapes, readableTokenizer, readTokenizer, type Checkpoint } from "../training/checkpoint.ts";
-import { ALL_DTYPES, copyTensors, encodeSafeTensors, parseJson, readHeader, type TensorPlace } from "../training/safetensors.ts";
+import { ALL_DTYPES, copyTensors, writeSafetensors, parseJson, readHeader, type TensorPlace } from "../training/safetensors.ts";
 
 /** A model's files by their names. */
 export interface TransformersFiles {
@@ -84,7 +84,7 @@ export function toTransformers(checkpoint: Checkpoint): TransformersFiles {
   const own = Object.fromEntries(parameterSpecs(config).map(({ name }) => [name, tensors[name]!]));
   return {
     "config.json": `${JSON.stringify(json, null, 2)}\n`,
-    "model.safetensors": encodeSafeTensors({ tensors: own, metadata: { format: "pt" } }),
+    "model.safetensors": writeSafetensors({ tensors: own, metadata: { format: "pt" } }),
     "tokenizer.json": `${tokenizer}\n`,
   };
 }

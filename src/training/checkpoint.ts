@@ -12,7 +12,7 @@ import type { Choices } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
 import { OPTIMIZERS, type Moment } from "./optimizers.ts";
 import { checkTrainerOptions, trainingOptions, type TrainingOptions } from "./options.ts";
-import { copyTensors, encodeSafeTensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
+import { copyTensors, writeSafetensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
 import { learningRateAt, reachedRate } from "./schedule.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 
@@ -148,7 +148,7 @@ const encode = (
   tensors: Named,
   run: Partial<Record<"training" | "tuning", string>> = {},
 ): Uint8Array =>
-  encodeSafeTensors({
+  writeSafetensors({
     tensors,
     metadata: {
       format: FORMAT,

@@ -1,16 +1,19 @@
 // The safetensors file format: 8 bytes of header length, a JSON header, then the tensors' bytes.
 // https://github.com/huggingface/safetensors describes it.
-import { shown } from "../checks.ts";
+import { checkBytes, checkObject, checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { fromHalf } from "../runtime/half.ts";
 import { sizeOf } from "../runtime/tensor.ts";
+import { otherKind } from "./file-kinds.ts";
 
+/** Numbers of a shape, the last axis innermost. */
 export interface NamedTensor {
   readonly shape: readonly number[];
   readonly data: Float32Array;
 }
 
-export interface SafeTensors {
+/** What a .safetensors file holds. */
+export interface Safetensors {
   readonly tensors: Readonly<Record<string, NamedTensor>>;
   /** The header's `__metadata__`: strings only, as the format demands. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -38,8 +41,16 @@ const HEADER_LENGTH_BYTES = 8;
 /** The format's own limit. */
 const MAX_HEADER = 100_000_000;
 
-/** Encodes float32 tensors, in the order given. The same tensors and metadata give the same bytes. */
-export function encodeSafeTensors({ tensors, metadata }: SafeTensors): Uint8Array {
+/**
+ * Encodes float32 tensors as a .safetensors file, in the order given. The same tensors and metadata give the same bytes.
+ *
+ * @example
+ * writeSafetensors({ tensors: { "head.bias": { shape: [2], data: Float32Array.of(1, 2) } }, metadata: { format: "pt" } });
+ * @throws GatewiseError E_CONFIG for fields that are unknown, metadata that is no text, or a name that the format keeps for
+ * itself; E_SHAPE for a tensor that has not the numbers of its shape
+ */
+export function writeSafetensors(file: Pick<Safetensors, "tensors"> & Partial<Safetensors>): Uint8Array {
+  const { tensors, metadata } = checkContent(file);
   const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
   for (const [name, { shape, data }] of Object.entries(tensors)) {
@@ -72,23 +83,25 @@ export interface TensorPlace {
   readonly to: number;
 }
 
-export interface SafeTensorsHeader {
+export interface SafetensorsHeader {
   readonly places: Readonly<Record<string, TensorPlace>>;
   readonly metadata: Readonly<Record<string, string>>;
 }
 
 /**
- * Decodes a file of float32 tensors.
+ * Decodes a .safetensors file. Numbers in F16, BF16 and F64 become the nearest float32.
  *
- * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong with the bytes.
+ * @param file the file's bytes: a Uint8Array or other view, or an ArrayBuffer
+ * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong with the bytes, E_DATA if these are none
  */
-export function decodeSafeTensors(bytes: Uint8Array): SafeTensors {
-  const { places, metadata } = readHeader(bytes);
+export function readSafetensors(file: ArrayBufferLike | ArrayBufferView): Safetensors {
+  const bytes = checkBytes("readSafetensors", file);
+  const { places, metadata } = readHeader(bytes, ALL_DTYPES);
   return { tensors: copyTensors(bytes, places), metadata };
 }
 
 /** Copies the tensors out of a file, because a Float32Array cannot start at any byte; to the nearest float32. */
-export function copyTensors(bytes: Uint8Array, places: SafeTensorsHeader["places"]): SafeTensors["tensors"] {
+export function copyTensors(bytes: Uint8Array, places: SafetensorsHeader["places"]): Safetensors["tensors"] {
   return Object.fromEntries(
     Object.entries(places).map(([name, { dtype, shape, from, to }]) => {
       const data = new Float32Array(sizeOf(shape));
@@ -103,6 +116,27 @@ export function copyTensors(bytes: Uint8Array, places: SafeTensorsHeader["places
   );
 }
 
+/** @throws GatewiseError E_CONFIG, E_SHAPE */
+function checkContent(file: unknown): Safetensors {
+  checkObject("writeSafetensors", file);
+  checkOptions("writeSafetensors", file, ["tensors", "metadata"]);
+  const { tensors, metadata = {} } = file as Partial<Safetensors>;
+  checkObject("writeSafetensors: tensors", tensors);
+  checkObject("writeSafetensors: metadata", metadata);
+  for (const [key, text] of Object.entries<unknown>(metadata))
+    if (typeof text !== "string")
+      throw new GatewiseError("E_CONFIG", `writeSafetensors: metadata must be strings, ${shown(key)} is ${shown(text)}`);
+  if (Object.hasOwn(tensors, "__metadata__"))
+    throw new GatewiseError("E_CONFIG", 'writeSafetensors: a tensor must not be called "__metadata__" in this format');
+  for (const [name, { shape, data }] of Object.entries<Partial<NamedTensor>>(tensors))
+    if (!isSizes(shape) || !(data instanceof Float32Array) || data.length !== sizeOf(shape))
+      throw new GatewiseError(
+        "E_SHAPE",
+        `writeSafetensors: ${shown(name)} must have a shape and a Float32Array of so many numbers, got ${shown(shape)} and ${shown(data)}`,
+      );
+  return { tensors, metadata };
+}
+
 const fail = (problem: string): never => {
   throw new GatewiseError("E_BAD_CHECKPOINT", `not a whole .safetensors file: ${problem}`);
 };
@@ -114,13 +148,16 @@ const fail = (problem: string): never => {
  * @param dtypes what its numbers may be
  * @throws GatewiseError E_BAD_CHECKPOINT
  */
-export function readHeader(bytes: Uint8Array, dtypes: readonly Dtype[] = ["F32"]): SafeTensorsHeader {
+export function readHeader(bytes: Uint8Array, dtypes: readonly Dtype[] = ["F32"]): SafetensorsHeader {
   if (bytes.length < HEADER_LENGTH_BYTES) fail(`${bytes.length} bytes, at least ${HEADER_LENGTH_BYTES} expected`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const headerLength = Number(view.getBigUint64(0, true));
-  if (headerLength > MAX_HEADER)
-    fail(otherKind(bytes) ?? `its header claims ${headerLength} bytes; this is some other kind of file`);
   const start = HEADER_LENGTH_BYTES + headerLength;
+  if (headerLength > MAX_HEADER || start > bytes.length) {
+    const other = otherKind(bytes);
+    if (other) fail(other);
+  }
+  if (headerLength > MAX_HEADER) fail(`its header claims ${headerLength} bytes; this is some other kind of file`);
   if (start > bytes.length) fail(`cut short: the header needs ${start} bytes, the file has ${bytes.length}`);
   const header = parseJson("not a .safetensors file: its header", textOf(bytes.subarray(HEADER_LENGTH_BYTES, start)));
   if (typeof header !== "object" || header === null || Array.isArray(header)) return fail("its header is no object");
@@ -168,17 +205,6 @@ const isSizes = (value: unknown): value is number[] =>
 /** "[20, 5]"; of a damaged file's endless shape only its rank. */
 export const shownShape = (shape: readonly number[]): string =>
   shape.length > 8 ? `of ${shape.length} axes` : `[${shape.join(", ")}]`;
-
-/** What a file is that is often taken for a .safetensors file, by its first bytes. */
-function otherKind(bytes: Uint8Array): string | undefined {
-  const begin = new TextDecoder("latin1").decode(bytes.subarray(0, 2048));
-  if (begin.startsWith("PK\x03\x04")) return "this is a ZIP archive, as PyTorch's .pt files are";
-  if (/^\s*\{/.test(begin) && begin.includes('"weight_map"'))
-    return "this is the index of a model in several files, and holds no tensors itself";
-  if (/^[\t\n\r\x20-\x7e]{8}/.test(begin))
-    return `it begins with the text ${shown(begin.slice(0, 24))}; this is some other kind of file`;
-  return undefined;
-}
 
 /** The text of UTF-8, or, of bytes that are none, one that is no JSON either. */
 function textOf(bytes: Uint8Array): string {

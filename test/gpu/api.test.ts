@@ -334,6 +334,28 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
       options({ logInterval: integer(1, 0), sampleInterval: integer(1, 0), checkpointInterval: integer(1, 0) }),
     ],
   },
+  readSafetensors: { inputs: [bytes] },
+  writeSafetensors: {
+    inputs: [
+      options({
+        tensors: {
+          valid: ({ checkpoint: { tensors } }) => tensors,
+          wrong: ({ checkpoint: { tensors } }) => {
+            const { "head.bias": bias } = tensors as { "head.bias": api.NamedTensor };
+            const changed = [
+              { ...bias, data: [...bias.data] },
+              { ...bias, data: bias.data.slice(1) },
+              { ...bias, shape: [-1] },
+              { ...bias, shape: "x" },
+              {},
+            ];
+            return [null, 7, "x", [], promised(tensors), { __metadata__: bias }, ...changed.map((bias) => ({ bias }))];
+          },
+        },
+        metadata: { valid: () => ({ format: "pt" }), wrong: () => [null, 7, "x", [], { format: 1 }, new Map()], optional: true },
+      }),
+    ],
+  },
   toTransformers: { inputs: [checkpointOf("mamba", "backbone.norm_f.weight")] },
   fromTransformers: {
     inputs: [

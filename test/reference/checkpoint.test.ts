@@ -10,7 +10,7 @@ import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, sameText, saveCheck
 import type { TrainingEvent } from "../../src/training/events.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { TRAINING_DEFAULTS } from "../../src/training/options.ts";
-import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from "../../src/training/safetensors.ts";
+import { readSafetensors, writeSafetensors, type NamedTensor } from "../../src/training/safetensors.ts";
 import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../../src/training/trainer.ts";
 
@@ -124,10 +124,10 @@ describe("a run that is stopped and resumed ends in the bytes of the unbroken ru
   it("and with two layers and dropout the parts of a run that matter are there to be lost", async () => {
     const model = { cell: "lstm", numLayers: 2, dropout: 0.4 } as const;
     const { bytes } = await run([7], model, {});
-    const file = decodeSafeTensors(await run([4], model, {}).then((r) => r.bytes));
+    const file = readSafetensors(await run([4], model, {}).then((r) => r.bytes));
     const resumed = async (tensors: Record<string, NamedTensor>, progress: object): Promise<Uint8Array> => {
       const training = JSON.stringify({ ...JSON.parse(file.metadata.training!), ...progress });
-      const checkpoint = loadCheckpoint(encodeSafeTensors({ tensors, metadata: { ...file.metadata, training } }));
+      const checkpoint = loadCheckpoint(writeSafetensors({ tensors, metadata: { ...file.metadata, training } }));
       const made = modelFromCheckpoint(device, checkpoint);
       const trainer = resumeTrainer(made, tokens, checkpoint);
       trainer.step = 4;
@@ -214,7 +214,7 @@ describe("a checkpoint", () => {
   it("says in its metadata what it is, and all that a resumed run needs", async () => {
     const model = { cell: "gru", dropout: 0.2, numLayers: 2 } as const;
     const { bytes, events } = await run([4], model, { seed: 9, evalInterval: 2 });
-    const { metadata } = decodeSafeTensors(bytes);
+    const { metadata } = readSafetensors(bytes);
     expect(Object.keys(metadata)).toEqual(["format", "version", "config", "tokenizer", "training", "device"]);
     expect(metadata.device).toBe("CPU float32");
     expect(metadata).toMatchObject({ format: "gatewise", version: "1" });
@@ -290,7 +290,7 @@ describe("a checkpoint", () => {
     const trainer = Trainer.create(model, tokens, trainerOptions({}));
     trainer.choices = new Map([["matmul.nn 3", "tiles"]]);
     const bytes = await saveCheckpoint(trainer);
-    expect(decodeSafeTensors(bytes).metadata.tuning).toBe('{"matmul.nn 3":"tiles"}');
+    expect(readSafetensors(bytes).metadata.tuning).toBe('{"matmul.nn 3":"tiles"}');
     const checkpoint = loadCheckpoint(bytes);
     expect(checkpoint.tuning).toEqual(trainer.choices);
     const choicesOn = (other: object) => {
@@ -311,7 +311,7 @@ describe("a checkpoint", () => {
     for (const due of [true, false]) {
       trainer.evaluationDue = due;
       const bytes = await saveCheckpoint(trainer);
-      expect(JSON.parse(decodeSafeTensors(bytes).metadata.training!).evaluationDue).toBe(due || undefined);
+      expect(JSON.parse(readSafetensors(bytes).metadata.training!).evaluationDue).toBe(due || undefined);
       const resumed = resumeTrainer(model, tokens, loadCheckpoint(bytes));
       expect(resumed.evaluationDue).toBe(due);
       resumed.dispose();
@@ -436,12 +436,12 @@ describe("a checkpoint", () => {
 
 describe("a file that is no whole checkpoint", async () => {
   const { bytes } = await run([3], { cell: "lstm", numLayers: 2 }, {});
-  const file = decodeSafeTensors(bytes);
+  const file = readSafetensors(bytes);
   const training = JSON.parse(file.metadata.training!);
   const changed = (metadata: Record<string, string | undefined>, tensors: Record<string, NamedTensor> = {}) => {
     const defined = Object.entries({ ...file.metadata, ...metadata }).filter(([, value]) => value !== undefined);
     const kept = Object.entries({ ...file.tensors, ...tensors }).filter(([, value]) => value !== undefined);
-    return encodeSafeTensors({
+    return writeSafetensors({
       tensors: Object.fromEntries(kept),
       metadata: Object.fromEntries(defined) as Record<string, string>,
     });

@@ -7,7 +7,7 @@ import * as filesOf from "../../src/cli/files.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
-import { decodeSafeTensors } from "../../src/training/safetensors.ts";
+import { readSafetensors } from "../../src/training/safetensors.ts";
 import { gatewise, lines } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
@@ -69,8 +69,8 @@ describe("export", () => {
     });
     expect(readdirSync("out/deeper").sort()).toEqual(FILES);
     expect(JSON.parse(readFileSync("out/deeper/config.json", "utf8"))).toMatchObject({ model_type: "mamba", hidden_size: 6 });
-    const { tensors } = decodeSafeTensors(readFileSync("mamba/checkpoint-2.safetensors"));
-    for (const [name, tensor] of Object.entries(decodeSafeTensors(readFileSync("out/deeper/model.safetensors")).tensors))
+    const { tensors } = readSafetensors(readFileSync("mamba/checkpoint-2.safetensors"));
+    for (const [name, tensor] of Object.entries(readSafetensors(readFileSync("out/deeper/model.safetensors")).tensors))
       expect(tensor, name).toEqual(tensors[name]);
   });
 

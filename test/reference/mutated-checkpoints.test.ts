@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/runtime/open.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
-import { decodeSafeTensors, encodeSafeTensors } from "../../src/training/safetensors.ts";
+import { readSafetensors, writeSafetensors } from "../../src/training/safetensors.ts";
 import { largestAsked, MUTATIONS, tryMutations, useCheckpoint, wholeCheckpoints } from "../fixtures/mutated-checkpoints.ts";
 
 const device = await openDevice({ prefer: "cpu" });
@@ -13,8 +13,8 @@ describe("a checkpoint", async () => {
 
   /** A whole file with fields of one entry of its metadata changed. */
   const claiming = (file: Uint8Array, key: "config" | "training", change: (value: any) => object): Uint8Array => {
-    const { tensors, metadata } = decodeSafeTensors(file);
-    return encodeSafeTensors({ tensors, metadata: { ...metadata, [key]: JSON.stringify(change(JSON.parse(metadata[key]!))) } });
+    const { tensors, metadata } = readSafetensors(file);
+    return writeSafetensors({ tensors, metadata: { ...metadata, [key]: JSON.stringify(change(JSON.parse(metadata[key]!))) } });
   };
 
   it("damaged in 2,000 ways gives only GatewiseErrors, each within 50 ms, and asks for at most twice its size", async () => {

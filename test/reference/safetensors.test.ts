@@ -3,12 +3,11 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
   ALL_DTYPES,
-  copyTensors,
-  decodeSafeTensors,
-  encodeSafeTensors,
+  readSafetensors,
+  writeSafetensors,
   readHeader,
   type NamedTensor,
-  type SafeTensors,
+  type Safetensors,
 } from "../../src/training/safetensors.ts";
 
 const isBad = expect.objectContaining({ name: "GatewiseError", code: "E_BAD_CHECKPOINT" });
@@ -18,7 +17,7 @@ const anyTensor = fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 3 }).cha
   return fc.float32Array({ minLength: size, maxLength: size }).map((data): NamedTensor => ({ shape, data }));
 });
 const anyName = fc.string({ unit: "grapheme" }).filter((name) => name !== "__metadata__" && name !== "__proto__");
-const anyFile: fc.Arbitrary<SafeTensors> = fc.record({
+const anyFile: fc.Arbitrary<Safetensors> = fc.record({
   tensors: fc.dictionary(anyName, anyTensor, { noNullPrototype: true, maxKeys: 5 }),
   metadata: fc.dictionary(anyName, fc.string({ unit: "grapheme" }), { noNullPrototype: true, maxKeys: 5 }),
 });
@@ -68,12 +67,12 @@ describe("an encoded file", () => {
   it("decodes to what was put in, bit for bit, wherever in memory its bytes lie", () => {
     fc.assert(
       fc.property(anyFile, fc.integer({ min: 0, max: 7 }), ({ tensors, metadata }, offset) => {
-        const bytes = encodeSafeTensors({ tensors, metadata });
+        const bytes = writeSafetensors({ tensors, metadata });
         const shifted = new Uint8Array(bytes.length + offset + 1);
         shifted.set(bytes, offset);
         // Node's readFile gives a Buffer, whose slice is a view of the same memory.
         for (const given of [bytes, shifted.subarray(offset, offset + bytes.length), Buffer.from(bytes)]) {
-          const decoded = decodeSafeTensors(given);
+          const decoded = readSafetensors(given);
           expect(decoded.metadata).toEqual(metadata);
           expect(Object.keys(decoded.tensors).sort()).toEqual(Object.keys(tensors).sort());
           for (const [name, { shape, data }] of Object.entries(tensors)) {
@@ -88,7 +87,7 @@ describe("an encoded file", () => {
   it("is one that a reader made from the specification alone reads the same", () => {
     fc.assert(
       fc.property(anyFile, ({ tensors, metadata }) => {
-        const read = readBySpecification(encodeSafeTensors({ tensors, metadata }));
+        const read = readBySpecification(writeSafetensors({ tensors, metadata }));
         expect(read.metadata).toEqual(metadata);
         expect(read.tensors).toEqual(
           Object.fromEntries(Object.entries(tensors).map(([name, { shape, data }]) => [name, { shape, bits: bitsOf(data) }])),
@@ -99,7 +98,7 @@ describe("an encoded file", () => {
 
   it("has its tensors at a multiple of eight bytes, behind a header of JSON and spaces", () => {
     for (let length = 0; length < 9; length++) {
-      const bytes = encodeSafeTensors({
+      const bytes = writeSafetensors({
         tensors: { a: { shape: [2], data: Float32Array.of(1, -2) } },
         metadata: { k: "x".repeat(length) },
       });
@@ -113,30 +112,30 @@ describe("an encoded file", () => {
 
   it("keeps NaN, infinities, negative zero and the smallest numbers", () => {
     const data = Float32Array.of(NaN, Infinity, -Infinity, -0, 1e-45, 3.4028234663852886e38);
-    const { a } = decodeSafeTensors(encodeSafeTensors({ tensors: { a: { shape: [6], data } }, metadata: {} })).tensors;
+    const { a } = readSafetensors(writeSafetensors({ tensors: { a: { shape: [6], data } }, metadata: {} })).tensors;
     expect(bitsOf(a!.data)).toEqual(bitsOf(data));
   });
 
   it("takes only its own part of the memory that a tensor's values share with others", () => {
     const whole = Float32Array.of(1, 2, 3, 4);
-    const bytes = encodeSafeTensors({ tensors: { a: { shape: [2], data: whole.subarray(1, 3) } }, metadata: {} });
-    expect([...decodeSafeTensors(bytes).tensors.a!.data]).toEqual([2, 3]);
+    const bytes = writeSafetensors({ tensors: { a: { shape: [2], data: whole.subarray(1, 3) } }, metadata: {} });
+    expect([...readSafetensors(bytes).tensors.a!.data]).toEqual([2, 3]);
     bytes.fill(0);
     expect([...whole]).toEqual([1, 2, 3, 4]);
   });
 
   it("is the same, byte for byte, for the same tensors and metadata", () => {
     const make = () =>
-      encodeSafeTensors({
+      writeSafetensors({
         tensors: { b: { shape: [1], data: Float32Array.of(1) }, a: { shape: [], data: Float32Array.of(2) } },
         metadata: { z: "1", y: "2" },
       });
     expect(make()).toEqual(make());
-    expect(Object.keys(decodeSafeTensors(make()).tensors)).toEqual(["b", "a"]);
+    expect(Object.keys(readSafetensors(make()).tensors)).toEqual(["b", "a"]);
   });
 });
 
-it("numbers in other formats become the nearest float32, where they are asked for", () => {
+it("numbers in other formats become the nearest float32", () => {
   const tensors: Record<string, { values: [bits: number | bigint, value: number][]; size: number }> = {
     F64: {
       size: 8,
@@ -187,7 +186,7 @@ it("numbers in other formats become the nearest float32, where they are asked fo
       else file.writeUIntLE(bits, at, size);
       at += size;
     }
-  const read = copyTensors(file, readHeader(file, ALL_DTYPES).places);
+  const read = readSafetensors(file).tensors;
   for (const [dtype, { values }] of Object.entries(tensors))
     expect([...read[dtype]!.data], dtype).toEqual(values.map(([, value]) => value));
   expect(() => readHeader(file, ["F32", "F16"])).toThrow('tensor "F64" is F64, only F32, F16 is read');
@@ -196,8 +195,43 @@ it("numbers in other formats become the nearest float32, where they are asked fo
   );
 });
 
+describe("a file of another kind is told by its first bytes, with what to do:", () => {
+  const latin = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const zip = (name: string): Uint8Array => latin(`PK\x03\x04${"\0".repeat(22)}${String.fromCharCode(name.length)}\0\0\0${name}`);
+  const inPython = "python3 -c 'import torch; ";
+  // As torch 2.13, NumPy 2.4, Keras 3, ONNX and TensorFlow.js begin their files.
+  const cases: [kind: string, file: Uint8Array, advice: string][] = [
+    ["a file of torch.save", zip("archive/data.pkl"), inPython],
+    ["a Python pickle", latin("\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."), inPython],
+    ["a Python pickle", latin("\x80\x04\x95\n\0\0\0\0\0\0\0}\x94\x8c\x01a\x94K\x01s."), inPython],
+    ["a Keras model", zip("metadata.json"), "it cannot be read yet"],
+    ["an HDF5 file, as Keras writes", latin("\x89HDF\r\n\x1a\n\0\0\0\0\0\x08\x08\0"), "it cannot be read yet"],
+    ["a NumPy archive", zip("weight_ih_l0.npy"), "safetensors.numpy"],
+    ["a NumPy array", latin("\x93NUMPY\x01\0v\0{'descr': '<f8'"), "safetensors.numpy"],
+    ["an ONNX model", latin("\x08\x08\x12\x07pytorch\x1a\x052.1.0:\xd1\x01"), "it cannot be read yet"],
+    ["a TensorFlow SavedModel", latin("\x08\x01\x12\xf4\xa5\x01\n\xbf\x16"), "it cannot be read yet"],
+    [
+      "a TensorFlow.js model",
+      latin('{"format": "layers-model", "modelTopology": {"class_name": "Sequential"}, "weightsManifest": []}'),
+      "it cannot be read yet",
+    ],
+    ["the index of a model in several files", latin('{"metadata": {}, "weight_map": {}}'), "gatewise import reads it"],
+  ];
+  it.each(cases)("%s", (kind, file, advice) => {
+    const message = expect.stringContaining(`not a whole .safetensors file: this is ${kind}`);
+    const error = expect.objectContaining({ code: "E_BAD_CHECKPOINT", message });
+    expect(() => readSafetensors(file)).toThrow(error);
+    expect(() => readSafetensors(file)).toThrow(advice);
+  });
+
+  it("and a file that was cut short is taken for none of them", () => {
+    for (const length of [0x0280, 0x120108, 0x1a0708, 0x20202020 % 100_000_000])
+      expect(() => readSafetensors(fileOf("{", 0, length)), String(length)).toThrow("cut short: the header needs");
+  });
+});
+
 describe("a damaged file", () => {
-  const bytes = encodeSafeTensors({
+  const bytes = writeSafetensors({
     tensors: {
       "rnn.weight": { shape: [2, 3], data: Float32Array.of(1, 2, 3, 4, 5, 6) },
       empty: { shape: [0, 3], data: new Float32Array(0) },
@@ -209,13 +243,13 @@ describe("a damaged file", () => {
 
   it("cut short at any byte is refused", () => {
     for (let length = 0; length < bytes.length; length++) {
-      expect(() => decodeSafeTensors(bytes.subarray(0, length)), `${length} bytes`).toThrow(isBad);
+      expect(() => readSafetensors(bytes.subarray(0, length)), `${length} bytes`).toThrow(isBad);
       // Bytes beyond the view's end must not count, nor a copy of it differ.
-      expect(() => decodeSafeTensors(bytes.slice(0, length)), `${length} bytes`).toThrow(isBad);
+      expect(() => readSafetensors(bytes.slice(0, length)), `${length} bytes`).toThrow(isBad);
     }
-    expect(() => decodeSafeTensors(bytes.subarray(0, 7))).toThrow("7 bytes, at least 8 expected");
-    expect(() => decodeSafeTensors(bytes.subarray(0, headerEnd - 1))).toThrow("cut short: the header needs");
-    expect(() => decodeSafeTensors(bytes.subarray(0, bytes.length - 1))).toThrow(
+    expect(() => readSafetensors(bytes.subarray(0, 7))).toThrow("7 bytes, at least 8 expected");
+    expect(() => readSafetensors(bytes.subarray(0, headerEnd - 1))).toThrow("cut short: the header needs");
+    expect(() => readSafetensors(bytes.subarray(0, bytes.length - 1))).toThrow(
       `cut short: tensor "scalar" ends at byte ${bytes.length}, the file at ${bytes.length - 1}`,
     );
   });
@@ -257,9 +291,9 @@ describe("a damaged file", () => {
   });
 
   function readOrRefuse(changed: Uint8Array): void {
-    let decoded: SafeTensors;
+    let decoded: Safetensors;
     try {
-      decoded = decodeSafeTensors(changed);
+      decoded = readSafetensors(changed);
     } catch (error) {
       expect(error).toEqual(isBad);
       return;
@@ -369,7 +403,7 @@ describe("a damaged file", () => {
   it("may use the names of JavaScript's own objects: they are names like others", () => {
     const header =
       '{"__proto__":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"__proto__":"x","constructor":"y"}}';
-    const { tensors, metadata } = decodeSafeTensors(fileOf(header, 4));
+    const { tensors, metadata } = readSafetensors(fileOf(header, 4));
     expect(Object.keys(tensors)).toEqual(["__proto__"]);
     expect(Object.entries(metadata)).toEqual([
       ["__proto__", "x"],
@@ -380,13 +414,13 @@ describe("a damaged file", () => {
   it("has a name twice only within one object", () => {
     const entry = '{"dtype":"F32","shape":[0],"data_offsets":[0,0]}';
     const header = `{"a":${entry},"b":${entry},"__metadata__":{"a":"{\\"a\\":1,\\"a\\":2}","b":"dtype"}}`;
-    expect(Object.keys(decodeSafeTensors(fileOf(header)).tensors)).toEqual(["a", "b"]);
+    expect(Object.keys(readSafetensors(fileOf(header)).tensors)).toEqual(["a", "b"]);
   });
 
   for (const [name, file, message] of cases) {
     it(`is refused for its reason: ${name}`, () => {
-      expect(() => decodeSafeTensors(file)).toThrow(isBad);
-      expect(() => decodeSafeTensors(file)).toThrow(message);
+      expect(() => readSafetensors(file)).toThrow(isBad);
+      expect(() => readHeader(file)).toThrow(message);
     });
   }
 });

@@ -11,7 +11,7 @@ import { CELL_NAMES } from "../../src/models/cells.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { loadCheckpoint, modelFromCheckpoint, saveCheckpoint, type Checkpoint } from "../../src/training/checkpoint.ts";
-import { decodeSafeTensors, encodeSafeTensors, type NamedTensor } from "../../src/training/safetensors.ts";
+import { readSafetensors, writeSafetensors, type NamedTensor } from "../../src/training/safetensors.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 
 const device = await openDevice({ prefer: "cpu" });
@@ -25,8 +25,8 @@ const saved: TransformersFiles = {
   "model.safetensors": new Uint8Array(readFileSync(`${FOLDER}/model.safetensors`)),
   "tokenizer.json": JSON.stringify(tokenizer),
 };
-const made = decodeSafeTensors(readFileSync(`${FOLDER}/logits.safetensors`));
-const weights = decodeSafeTensors(saved["model.safetensors"]);
+const made = readSafetensors(readFileSync(`${FOLDER}/logits.safetensors`));
+const weights = readSafetensors(saved["model.safetensors"]);
 const EMBEDDING = "backbone.embeddings.weight";
 
 const withConfig = (fields: object): TransformersFiles => ({
@@ -35,7 +35,7 @@ const withConfig = (fields: object): TransformersFiles => ({
 });
 const withTensors = (tensors: Record<string, NamedTensor | undefined>): TransformersFiles => ({
   ...saved,
-  "model.safetensors": encodeSafeTensors({
+  "model.safetensors": writeSafetensors({
     tensors: Object.fromEntries(
       Object.entries({ ...weights.tensors, ...tensors }).flatMap(([name, tensor]) => (tensor ? [[name, tensor]] : [])),
     ),
@@ -326,11 +326,11 @@ describe("a model for transformers", () => {
       kind: "char",
       codePoints: tokenizer.characters.map((c) => c.codePointAt(0)),
     });
-    expect(decodeSafeTensors(files["model.safetensors"]).metadata).toEqual({ format: "pt" });
+    expect(readSafetensors(files["model.safetensors"]).metadata).toEqual({ format: "pt" });
   });
 
   it("has the tensors that transformers gives such a model", () => {
-    const { tensors } = decodeSafeTensors(toTransformers(checkpoint)["model.safetensors"]);
+    const { tensors } = readSafetensors(toTransformers(checkpoint)["model.safetensors"]);
     expect(Object.keys(tensors).sort()).toEqual(Object.keys(weights.tensors).sort());
   });
 
