@@ -19,7 +19,10 @@ export {
 export type { CellName } from "./models/cells.ts";
 export type { StateDict } from "./models/parameters.ts";
 export type { SampleOptions, TextCodec } from "./models/sample.ts";
-export { CharTokenizer } from "./data/tokenizer.ts";
+export { CharTokenizer, type Tokenizer } from "./data/tokenizer.ts";
+export { ByteTokenizer } from "./data/byte-tokenizer.ts";
+export { WordTokenizer } from "./data/word-tokenizer.ts";
+export { BpeTokenizer } from "./data/bpe-tokenizer.ts";
 export { BOOKS, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
 export { Trainer, type RunOptions, type TrainerOptions } from "./training/trainer.ts";
 export type { TrainingOptions } from "./training/options.ts";
@@ -34,6 +37,7 @@ export {
   saveCheckpoint,
   type Checkpoint,
   type Intervals,
+  type LoadOptions,
   type ModelFileOptions,
   type ResumeNotice,
   type TrainingProgress,

@@ -13,7 +13,7 @@ import {
   stripGutenberg,
   type FetchProgress,
 } from "../data/books.ts";
-import type { CharTokenizer } from "../data/tokenizer.ts";
+import { CharTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { live, say } from "./progress.ts";
 
@@ -79,9 +79,15 @@ function showDownload(named: string | undefined): (progress: FetchProgress) => v
   };
 }
 
+/** What a tokenizer's tokens are called before people. */
+export const unitOf = (tokenizer: Tokenizer): string => (tokenizer instanceof CharTokenizer ? "character" : "token");
+
+export const vocabularyOf = (tokenizer: Tokenizer): string =>
+  `vocabulary of ${tokenizer.size}${tokenizer instanceof CharTokenizer ? "" : ` (${tokenizer.toJSON().kind})`}`;
+
 /** A prompt with its line ends as texts have them when they have been read, unless the model knows others. */
-export const readPrompt = (prompt: string, { characters }: CharTokenizer): string =>
-  characters.includes("\r") ? prompt : lineEnds(prompt);
+export const readPrompt = (prompt: string, tokenizer: Tokenizer): string =>
+  tokenizer instanceof CharTokenizer && tokenizer.characters.includes("\r") ? prompt : lineEnds(prompt);
 
 async function readText(path: string, shown: string): Promise<string> {
   let bytes: Uint8Array;

@@ -1,5 +1,7 @@
+import { CharTokenizer } from "../data/tokenizer.ts";
 import { CELL_OPTIONS, hasOption } from "../models/cells.ts";
 import { parameterCount } from "../models/config.ts";
+import { unitOf } from "./data.ts";
 import { findCheckpoint } from "./files.ts";
 import { count, print, printJson, shown, warn } from "./progress.ts";
 
@@ -16,13 +18,17 @@ export async function info(path: string, { json }: { readonly json?: boolean }):
       path: found.path,
       parameters,
       config,
-      characters: tokenizer.characters,
+      tokenizer: tokenizer.toJSON().kind,
+      vocabulary: tokenizer.size,
+      ...(tokenizer instanceof CharTokenizer && { characters: tokenizer.characters }),
       training,
       tensors: shapes,
     });
     return 0;
   }
-  const characters = tokenizer.characters.map((c) => (c === "\n" ? "\\n" : c === "\t" ? "\\t" : c)).join("");
+  const unit = unitOf(tokenizer);
+  const visible = (text: string): string => text.replaceAll("\n", "\\n").replaceAll("\t", "\\t");
+  const tokens = tokenizer instanceof CharTokenizer ? visible(tokenizer.characters.join("")) : tokenizer.toJSON().kind;
   const lines: [string, string][] = [
     ["checkpoint", shown(found.path)],
     [
@@ -33,20 +39,20 @@ export async function info(path: string, { json }: { readonly json?: boolean }):
         .join(" · "),
     ],
     ["parameters", count(parameters)],
-    ["vocabulary", `${tokenizer.size}: ${characters}`],
+    ["vocabulary", `${tokenizer.size}: ${tokens}`],
   ];
   if (training) {
     const { step, bestValLoss, options, data } = training;
     lines.push(["step", `${step} of ${options.totalSteps}`]);
     if (bestValLoss !== null)
-      lines.push(["best", `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/character`]);
+      lines.push(["best", `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/${unit}`]);
     lines.push([
       "training",
       Object.entries(options)
         .map(([key, value]) => `${key} ${String(value)}`)
         .join(" · "),
     ]);
-    lines.push(["text", `${count(data.tokens)} characters`]);
+    lines.push(["text", `${count(data.tokens)} ${unit}s`]);
   }
   const width = Math.max(...lines.map(([key]) => key.length));
   for (const [key, value] of lines) print(`${key.padEnd(width)}  ${value}\n`);

@@ -1,6 +1,6 @@
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
-import type { CharTokenizer } from "../data/tokenizer.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
 import type { Device } from "../runtime/device.ts";
@@ -27,7 +27,7 @@ import { programName, quote, shown, warn } from "./progress.ts";
 /** Everything about a run that is known before a device is opened. */
 export interface Run {
   readonly text: TextSource;
-  readonly tokenizer: CharTokenizer;
+  readonly tokenizer: Tokenizer;
   readonly tokens: Uint32Array;
   readonly config: LanguageModelConfig;
   readonly options: TrainingOptions;

@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { given } from "../checks.ts";
 import type { CellOption } from "../kernels/cell.ts";
+import { SIZED_KINDS, TOKENIZER_KINDS } from "../data/tokenizers.ts";
 import { CELL_NAMES, CELL_OPTIONS, inBlock, type CellOptions } from "../models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS, type LanguageModelConfig } from "../models/config.ts";
 import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
@@ -64,6 +65,11 @@ const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
   { field: "seed", flags: "--seed <n>", help: "of the weights, windows and dropout" },
 ];
 
+const VOCAB_SIZE: Flag<"vocabSize"> = {
+  field: "vocabSize",
+  flags: "--vocab-size <n>",
+  help: `tokens at the most: of ${SIZED_KINDS.join(" and ")}, by default 4096 and 1024`,
+};
 const ALL_FLAGS: readonly Flag<string>[] = [...MODEL_FLAGS, ...TRAINING_FLAGS];
 const DEFAULTS: Readonly<Record<string, unknown>> = { ...LANGUAGE_MODEL_DEFAULTS, ...TRAINING_DEFAULTS };
 
@@ -131,6 +137,11 @@ export function addTrainingFlags(
 
 export const dataOption = (): Option =>
   new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
+export const tokenizerOption = (): Option =>
+  new Option("--tokenizer <kind>", "what tokens are: characters, bytes, words, or pieces of words learned from the text")
+    .choices(TOKENIZER_KINDS)
+    .default("char");
+export const vocabSizeOption = (): Option => commanderOption(VOCAB_SIZE, undefined);
 export const DEVICE_CHOICES = ["auto", "webgpu", "cpu"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>
@@ -186,7 +197,8 @@ export function readTrainingFlags(
 }
 
 /** The flag that sets a field: "--hidden" for "hiddenSize". */
-export const flagOf = (field: string): string | undefined => ALL_FLAGS.find((flag) => flag.field === field)?.flags.split(" ")[0];
+export const flagOf = (field: string): string | undefined =>
+  [...ALL_FLAGS, VOCAB_SIZE].find((flag) => flag.field === field)?.flags.split(" ")[0];
 
 /** An error message of the library in the words of the command line: it begins with the flag, not the field. */
 export const inFlags = (message: string): string => message.replace(/^\w+(?= must be )/, (field) => flagOf(field) ?? field);

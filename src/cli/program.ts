@@ -28,6 +28,8 @@ import {
   presetsOption,
   rawOption,
   retuneOption,
+  tokenizerOption,
+  vocabSizeOption,
 } from "./options.ts";
 import { say, setRaw, visible } from "./progress.ts";
 import { sample } from "./sample.ts";
@@ -80,6 +82,8 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
 
   addTrainingFlags(command("train", "train a language model on a text"))
     .addOption(dataOption())
+    .addOption(tokenizerOption())
+    .addOption(vocabSizeOption())
     .addOption(presetOption())
     .addOption(deviceOption())
     .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")

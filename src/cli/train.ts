@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { join, resolve } from "node:path";
-import { CharTokenizer } from "../data/tokenizer.ts";
+import { makeTokenizer, type TokenizerKind } from "../data/tokenizers.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
 import { modelName } from "../models/presets.ts";
@@ -12,7 +13,7 @@ import type { EndEvent, StartEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { restartSchedule } from "../training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
-import { loadText, type TextSource } from "./data.ts";
+import { loadText, unitOf, vocabularyOf, type TextSource } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint } from "./files.ts";
 import { Keeper, type Run } from "./keeper.ts";
@@ -27,6 +28,8 @@ interface TrainFlags extends DeviceFlags {
   readonly resume?: string;
   readonly initFrom?: string;
   readonly scheduleFrom?: "reached" | "peak";
+  readonly tokenizer: TokenizerKind;
+  readonly vocabSize?: number;
   readonly json?: boolean;
 }
 
@@ -80,7 +83,8 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
 
   const remembered = resumes && !typedFlag("data");
   const text = remembered ? await loadKnownText(found!.folder, known.data!) : await loadText(flags.data);
-  const tokenizer = checkpoint?.tokenizer ?? CharTokenizer.fromText(text.text);
+  const tokenizer = checkpoint?.tokenizer ?? makeTokenizer(flags.tokenizer, text.text, flags.vocabSize);
+  if (checkpoint) checkTokenizer(tokenizer, typedFlag("tokenizer") ? flags.tokenizer : undefined, flags.vocabSize);
   const tokens = tokenizer.encode(text.text);
   if (resumes && !sameText(checkpoint!, tokens)) {
     warn(`${text.source} is not the text that this run was trained on; it goes on, but not as the unbroken run would have`);
@@ -103,6 +107,18 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     fromPath: found?.path,
     folder: await lockChosen(await chooseFolder(flags, resumes ? found : undefined, name), lock),
   };
+}
+
+/** @throws GatewiseError E_CONFIG unless a checkpoint's tokenizer is as it was asked for, if it was */
+function checkTokenizer(tokenizer: Tokenizer, kind: TokenizerKind | undefined, vocabSize: number | undefined): void {
+  const has = tokenizer.toJSON().kind;
+  const misfit =
+    kind !== undefined && kind !== has
+      ? `--tokenizer ${kind} does not fit the checkpoint's model (${has})`
+      : vocabSize !== undefined && vocabSize !== tokenizer.size
+        ? `--vocab-size ${vocabSize} does not fit the checkpoint's model (${tokenizer.size})`
+        : undefined;
+  if (misfit) throw new GatewiseError("E_CONFIG", `${misfit}; leave it out`);
 }
 
 /** The text that run.json names. */
@@ -218,11 +234,19 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         const folder = await keeper.open();
         const { parameters, device } = event;
         if (json)
-          printJson({ ...event, vocabulary: tokenizer.size, characters: tokens.length, data: text.source, out: folder, options });
+          printJson({
+            ...event,
+            tokenizer: tokenizer.toJSON().kind,
+            vocabulary: tokenizer.size,
+            characters: tokens.length,
+            data: text.source,
+            out: folder,
+            options,
+          });
         else {
           say(`device: ${device}`);
-          const model = `${modelName(run.config)} · ${count(parameters)} parameters · vocabulary of ${tokenizer.size}`;
-          say(`model:  ${model} · text: ${text.name}, ${count(tokens.length)} characters`);
+          const model = `${modelName(run.config)} · ${count(parameters)} parameters · ${vocabularyOf(tokenizer)}`;
+          say(`model:  ${model} · text: ${text.name}, ${count(tokens.length)} ${unitOf(tokenizer)}s`);
           say(`run:    ${shown(folder)}${event.step > 0 ? `, from step ${event.step}` : ""}`);
         }
         warnOfSilence(options, event);

@@ -4,6 +4,46 @@ import { GatewiseError } from "../errors.ts";
 /** Unknown characters that an error message lists. */
 const LISTED = 8;
 
+/** Text to tokens, 0 to size − 1, and back. */
+export interface Tokenizer {
+  /** V, the number of tokens. */
+  readonly size: number;
+  /**
+   * Bytes of UTF-8 that each token stands for, so that losses per token can be told per byte. Without it they are those of
+   * `decode([token])`, which is right unless a token may be a part of a character.
+   */
+  readonly byteLengths?: ArrayLike<number>;
+  /** @throws GatewiseError E_DATA for what it has no tokens for */
+  encode(text: string): Uint32Array;
+  decode(tokens: ArrayLike<number>): string;
+  /** What checkpoints keep: plain data, with the kind of tokenizer that reads it. */
+  toJSON(): { readonly kind: string };
+}
+
+/** Whether it has all that a checkpoint asks of a tokenizer. */
+export const isTokenizer = (value: unknown): value is Tokenizer =>
+  (["encode", "decode", "toJSON"] as const).every((name) => typeof (value as Tokenizer | undefined)?.[name] === "function");
+
+/** Bytes of UTF-8 of a text; a lone half of a surrogate pair counts three, as U+FFFD does. */
+export function byteLength(text: string): number {
+  let bytes = 0;
+  for (let i = 0; i < text.length; i++) {
+    const point = text.codePointAt(i)!;
+    bytes += point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4;
+    if (point > 0xffff) i++;
+  }
+  return bytes;
+}
+
+/** Bytes of each token of a tokenizer. */
+export const byteLengthsOf = (tokenizer: Pick<Tokenizer, "size" | "byteLengths" | "decode">): ArrayLike<number> =>
+  tokenizer.byteLengths ?? Uint32Array.from({ length: tokenizer.size }, (_, token) => byteLength(tokenizer.decode([token])));
+
+/** @throws GatewiseError E_DATA */
+export function outside(token: number | undefined, at: number, { size }: Pick<Tokenizer, "size">): never {
+  throw new GatewiseError("E_DATA", `token ${token} at ${at} is outside the vocabulary of ${size}`);
+}
+
 /**
  * A tokenizer with one token for every Unicode code point of a text, in code-point order.
  *
@@ -11,7 +51,7 @@ const LISTED = 8;
  * const tokenizer = CharTokenizer.fromText(text);
  * tokenizer.decode(tokenizer.encode("Alice")); // "Alice"
  */
-export class CharTokenizer {
+export class CharTokenizer implements Tokenizer {
   private readonly tokens: ReadonlyMap<number, number>;
 
   private constructor(readonly characters: readonly string[]) {
@@ -49,9 +89,12 @@ export class CharTokenizer {
     return { kind: "char", codePoints: this.characters.map((character) => character.codePointAt(0)!) };
   }
 
-  /** V, the number of tokens. */
   get size(): number {
     return this.characters.length;
+  }
+
+  get byteLengths(): Uint32Array {
+    return Uint32Array.from(this.characters, byteLength);
   }
 
   /**
@@ -85,8 +128,7 @@ export class CharTokenizer {
     const parts: string[] = [];
     for (let i = 0; i < tokens.length; i++) {
       const character = this.characters[tokens[i]!];
-      if (character === undefined)
-        throw new GatewiseError("E_DATA", `token ${tokens[i]} at ${i} is outside the vocabulary of ${this.size}`);
+      if (character === undefined) outside(tokens[i], i, this);
       parts.push(character);
     }
     return parts.join("");

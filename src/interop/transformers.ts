@@ -13,7 +13,7 @@ import { ALL_DTYPES, copyTensors, writeSafetensors, parseJson, readHeader, type 
 export interface TransformersFiles {
   readonly "config.json": string;
   readonly "model.safetensors": Uint8Array;
-  /** `JSON.stringify` of a CharTokenizer. */
+  /** `JSON.stringify` of a tokenizer. */
   readonly "tokenizer.json": string;
 }
 
@@ -146,7 +146,7 @@ function readConfig(json: string): LanguageModelConfig {
 
 /** @throws GatewiseError E_CONFIG */
 function checkTokenizer(json: unknown, { vocabSize }: LanguageModelConfig): Checkpoint["tokenizer"] {
-  const advice = `give a CharTokenizer of ${vocabSize} characters, JSON.stringify(tokenizer) (gatewise import: --tokenizer FILE, or --data TEXT)`;
+  const advice = `give a tokenizer of ${vocabSize} tokens, JSON.stringify(tokenizer) (gatewise import: --tokenizer FILE, or --data TEXT)`;
   if (json === undefined) return refuse(`tokenizer.json is missing: ${advice}`);
   checkText("fromTransformers: tokenizer.json", json);
   let tokenizer: Checkpoint["tokenizer"];
@@ -155,7 +155,7 @@ function checkTokenizer(json: unknown, { vocabSize }: LanguageModelConfig): Chec
   } catch (cause) {
     return refuse(`tokenizer.json must be a tokenizer of Gatewise's (${(cause as Error).message}): ${advice}`, cause);
   }
-  if (tokenizer.size !== vocabSize) refuse(`tokenizer.json has ${tokenizer.size} characters, the model ${vocabSize}: ${advice}`);
+  if (tokenizer.size !== vocabSize) refuse(`tokenizer.json has ${tokenizer.size} tokens, the model ${vocabSize}: ${advice}`);
   return tokenizer;
 }
 

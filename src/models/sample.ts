@@ -17,7 +17,7 @@ export interface TextCodec {
 export interface SampleOptions {
   /** Text to continue; by default the model begins on a new line. */
   readonly prompt?: string;
-  /** Characters to sample after the prompt; 300 by default. */
+  /** Tokens to sample after the prompt, characters of a model of characters; 300 by default. */
   readonly length?: number;
   /** 1 samples from the model's distribution, less sharpens it, 0 takes the most likely character; 0.8 by default. */
   readonly temperature?: number;
@@ -78,7 +78,7 @@ function checkCodec(codec: TextCodec, V: number): void {
   if (codec.size !== V)
     throw new GatewiseError(
       "E_CONFIG",
-      `sample: expected the model's own tokenizer, got tokenizer of ${shown(codec.size)} characters for a model of ${V}`,
+      `sample: expected the model's own tokenizer, got tokenizer of ${shown(codec.size)} tokens for a model of ${V}`,
     );
 }
 
@@ -108,6 +108,7 @@ async function drawTexts(
   signal?.throwIfAborted();
   const texts = Array.from({ length: count }, () => prompt);
   if (length === 0) return texts;
+  const untold: number[][] = texts.map(() => []);
   const lead = promptTokens.length > 0 ? promptTokens : Uint32Array.of(firstToken(codec));
 
   const plan = await recordSampling(model, count, signal);
@@ -135,7 +136,11 @@ async function drawTexts(
               `its parameters have grown too large or are not finite: take an earlier checkpoint, or train anew with a clip`,
           );
         }
-        const text = codec.decode(chosen);
+        untold[index]!.push(...chosen);
+        const text = codec.decode(untold[index]!);
+        // The rest of a last character may be among the next tokens.
+        if (text.endsWith("\uFFFD") && done + BLOCK < steps) continue;
+        untold[index] = [];
         texts[index] += text;
         if (text) onText?.(text, index);
       }

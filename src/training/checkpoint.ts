@@ -1,12 +1,12 @@
 // Checkpoints: one .safetensors file that PyTorch, the command line and the page all read. More than 400 lines: writing,
 // and checking what was written by whom, are two sides of one format.
 import { checkBytes, checkOptions, checkTokens, given, namesOf, shown } from "../checks.ts";
-import { CharTokenizer } from "../data/tokenizer.ts";
+import { isTokenizer, type Tokenizer } from "../data/tokenizer.ts";
+import { isKnownKind, tokenizerFromJSON } from "../data/tokenizers.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterSpecs, stateSpecs, type LanguageModelConfig } from "../models/config.ts";
 import { checkModel, LanguageModel } from "../models/language-model.ts";
 import type { ParameterSet } from "../models/parameters.ts";
-import type { TextCodec } from "../models/sample.ts";
 import { checkDevice, type Device } from "../runtime/device.ts";
 import type { Choices } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
@@ -41,7 +41,7 @@ export interface TrainingProgress {
 /** A decoded checkpoint. */
 export interface Checkpoint {
   readonly config: LanguageModelConfig;
-  readonly tokenizer: CharTokenizer;
+  readonly tokenizer: Tokenizer;
   readonly tensors: Readonly<Record<string, NamedTensor>>;
   /** Undefined in a file that holds a model only. */
   readonly training: TrainingProgress | undefined;
@@ -53,10 +53,17 @@ export interface Checkpoint {
 
 /** What a file that holds a model only needs besides the model. */
 export interface ModelFileOptions {
-  readonly tokenizer: TextCodec & { toJSON(): unknown };
+  readonly tokenizer: Tokenizer;
+}
+
+/** What a file needs to be read, if it has a tokenizer of another kind than Gatewise's own. */
+export interface LoadOptions {
+  /** The tokenizer that it was saved with, or what makes it of the JSON that was kept. */
+  readonly tokenizer?: Tokenizer | ((json: unknown) => Tokenizer);
 }
 
 const MODEL_FILE_NAMES = namesOf<ModelFileOptions>({ tokenizer: true });
+const LOAD_NAMES = namesOf<LoadOptions>({ tokenizer: true });
 const INTERVAL_NAMES = namesOf<Intervals>({ logInterval: true, sampleInterval: true, checkpointInterval: true });
 
 /**
@@ -107,13 +114,15 @@ export function readableTokenizer(
   if (!tokenizer) throw new GatewiseError("E_CONFIG", `${where}: give the tokenizer${to}, { tokenizer }`);
   try {
     const json = JSON.stringify(tokenizer.toJSON());
-    const { size } = CharTokenizer.fromJSON(JSON.parse(json));
+    const value = JSON.parse(json) as { kind?: unknown } | null;
+    if (typeof value?.kind !== "string") throw new Error(`its toJSON must give { kind: "…", … }, it gives ${json.slice(0, 60)}`);
+    const { size } = isKnownKind(value) ? tokenizerFromJSON(value) : tokenizer;
     if (size === config.vocabSize) return json;
-    throw new Error(`it has ${size} tokens, the model ${config.vocabSize}`);
+    throw new Error(`it has ${shown(size)} tokens, the model ${config.vocabSize}`);
   } catch (cause) {
     throw new GatewiseError(
       "E_CONFIG",
-      `${where}: loadCheckpoint could not read a checkpoint with this tokenizer, only with a CharTokenizer of the model's size (${(cause as Error).message}); keep model.stateDict() and the tokenizer in files of your own`,
+      `${where}: loadCheckpoint could not read a checkpoint with this tokenizer (${(cause as Error).message}); give one of the model's size, whose toJSON says its kind`,
       { cause },
     );
   }
@@ -194,10 +203,13 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
  * ask for, each of its shape, is known before a tensor is copied.
  *
  * @param file the file's bytes: a Uint8Array or other view, or an ArrayBuffer
- * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong, E_DATA if these are no bytes.
+ * @param options the tokenizer, if it is of a kind of the caller's own
+ * @throws GatewiseError E_BAD_CHECKPOINT that says what is wrong, E_DATA if these are no bytes, E_CONFIG for a tokenizer
+ * that is not the one that was saved.
  */
-export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpoint {
+export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView, options: LoadOptions = {}): Checkpoint {
   const bytes = checkBytes("loadCheckpoint", file);
+  checkOptions("loadCheckpoint", options, LOAD_NAMES);
   const { places, metadata } = readHeader(bytes);
   if (metadata.format !== FORMAT) {
     throw bad(`not a Gatewise checkpoint: its format is ${shown(metadata.format ?? "unknown")}, expected "${FORMAT}"`);
@@ -207,9 +219,11 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpo
     throw bad(`checkpoint of version ${version}, this Gatewise reads version ${VERSION}; use the newer Gatewise that wrote it`);
   }
   const config = readMetadata(metadata, "config", languageModelConfig);
-  const tokenizer = readMetadata(metadata, "tokenizer", (value) => CharTokenizer.fromJSON(value));
+  const tokenizer = readMetadata(metadata, "tokenizer", (json) =>
+    options.tokenizer === undefined ? tokenizerFromJSON(json) : ownTokenizer(options.tokenizer, json),
+  );
   if (tokenizer.size !== config.vocabSize)
-    throw bad(`the checkpoint's tokenizer has ${tokenizer.size} characters, its model ${config.vocabSize}`);
+    throw bad(`the checkpoint's tokenizer has ${tokenizer.size} tokens, its model ${config.vocabSize}`);
   const training = metadata.training === undefined ? undefined : readMetadata(metadata, "training", trainingProgress);
   const tuning = metadata.tuning === undefined ? new Map() : readMetadata(metadata, "tuning", tuningChoices);
   checkShapes(config, training, places);
@@ -222,7 +236,20 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView): Checkpo
  * @param where beginning of the error's message
  * @throws GatewiseError E_BAD_CHECKPOINT
  */
-export const readTokenizer = (where: string, json: string): CharTokenizer => CharTokenizer.fromJSON(parseJson(where, json));
+export const readTokenizer = (where: string, json: string): Tokenizer => tokenizerFromJSON(parseJson(where, json));
+
+/** The caller's tokenizer. @throws GatewiseError E_CONFIG unless it is the one that was saved as `json` */
+function ownTokenizer(given: NonNullable<LoadOptions["tokenizer"]>, json: unknown): Tokenizer {
+  const tokenizer = typeof given === "function" ? given(json) : given;
+  const saved = JSON.stringify(json);
+  const refuse = (problem: string): never => {
+    throw new GatewiseError("E_CONFIG", `loadCheckpoint: tokenizer must be the one that was saved, ${problem}`);
+  };
+  if (!isTokenizer(tokenizer)) return refuse(`got ${shown(tokenizer)}`);
+  const now = JSON.stringify(tokenizer.toJSON());
+  if (now !== saved) refuse(`${saved.slice(0, 60)}, got ${now?.slice(0, 60)}`);
+  return tokenizer;
+}
 
 const bad = (message: string, cause?: unknown): GatewiseError => new GatewiseError("E_BAD_CHECKPOINT", message, { cause });
 
@@ -236,7 +263,7 @@ function readEntry<T>(key: string, value: any, read: (value: any) => T): T {
   try {
     return read(value);
   } catch (cause) {
-    if (cause instanceof GatewiseError && cause.code === "E_BAD_CHECKPOINT") throw cause;
+    if (cause instanceof GatewiseError && (cause.code === "E_BAD_CHECKPOINT" || key === "tokenizer")) throw cause;
     throw bad(`the checkpoint's ${key} is damaged: ${(cause as Error).message}`, cause);
   }
 }

@@ -11,7 +11,8 @@ import {
   shown,
 } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import { sampleSettingsOf, type SampleOptions, type TextCodec } from "../models/sample.ts";
+import type { Tokenizer } from "../data/tokenizer.ts";
+import { sampleSettingsOf, type SampleOptions } from "../models/sample.ts";
 import { OPTIMIZER_NAMES, type OptimizerName } from "./optimizers.ts";
 import { checkSchedule, type ScheduleName } from "./schedule.ts";
 
@@ -101,7 +102,7 @@ export function trainingOptions(options: Partial<TrainingOptions>): TrainingOpti
 /** What a trainer is made with; `Trainer`: what it is. */
 export interface OptionsOf<Trainer> extends Partial<TrainingOptions> {
   /** The text's tokenizer: needed for samples while training and for checkpoints. */
-  readonly tokenizer?: TextCodec & { toJSON(): unknown };
+  readonly tokenizer?: Tokenizer;
   /** How to sample while training. */
   readonly sample?: Pick<SampleOptions, "prompt" | "length" | "temperature">;
   /**

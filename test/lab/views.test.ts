@@ -509,7 +509,7 @@ describe("what the views show of a trained race", () => {
         seed: 1,
         config: checkpoint.config,
         stateDict,
-        tokenizer: checkpoint.tokenizer.toJSON(),
+        tokenizer: checkpoint.tokenizer.toJSON() as ModelSnapshot["tokenizer"],
       };
     }
   });

@@ -342,7 +342,7 @@ describe("a checkpoint", () => {
       const model = LanguageModel.create(device, { cell, vocabSize: V, hiddenSize: 4, numLayers: 2, seed: 7 });
       const checkpoint = loadCheckpoint(await saveCheckpoint(model, { tokenizer }));
       expect(checkpoint).toMatchObject({ config: model.config, training: undefined, device: device.description });
-      expect(checkpoint.tokenizer.characters).toEqual(tokenizer.characters);
+      expect(checkpoint.tokenizer).toEqual(tokenizer);
       const weights = await model.stateDict();
       expect(Object.fromEntries(Object.entries(checkpoint.tensors).map(([name, { data }]) => [name, data]))).toEqual(weights);
       const again = modelFromCheckpoint(device, checkpoint);
@@ -365,7 +365,7 @@ describe("a checkpoint", () => {
     await refused({ tokeniser: tokenizer }, "E_CONFIG", 'unknown option "tokeniser"; did you mean "tokenizer"?');
     await refused({ tokenizer, logInterval: 1 }, "E_CONFIG", 'unknown option "logInterval"');
     await refused({ tokenizer: CharTokenizer.fromText("abc") }, "E_CONFIG", `it has 3 tokens, the model ${V}`);
-    await refused({ tokenizer: 7 }, "E_CONFIG", "only with a CharTokenizer of the model's size");
+    await refused({ tokenizer: 7 }, "E_CONFIG", "tokenizer.toJSON is not a function");
     const weights = await model.stateDict();
     weights["head.weight"]![3] = -Infinity;
     model.loadStateDict(weights);
@@ -379,12 +379,14 @@ describe("a checkpoint", () => {
       size: V,
       encode: (given: string) => tokenizer.encode(given),
       decode: (given: ArrayLike<number>) => tokenizer.decode(given),
-      toJSON: () => json,
+      toJSON: () => json as { kind: string },
     });
     for (const [json, why] of [
-      [{ kind: "bpe", merges: [] }, "the tokenizer is damaged"],
-      [null, "the tokenizer is damaged"],
-      [undefined, "not valid JSON"],
+      [{ kind: "bpe", merges: 7 }, "the tokenizer is damaged"],
+      [{ kind: "bpe", merges: [] }, `it has 256 tokens, the model ${V}`],
+      [null, 'its toJSON must give { kind: "…", … }, it gives null'],
+      [{ words: [] }, "its toJSON must give"],
+      [undefined, "is not valid JSON"],
       [{ kind: "char", codePoints: [97] }, `it has 1 tokens, the model ${V}`],
     ] as const) {
       const model = LanguageModel.create(device, { cell: "rnn", vocabSize: V, embeddingSize: 3, hiddenSize: 5 });
@@ -394,7 +396,9 @@ describe("a checkpoint", () => {
         code: "E_CONFIG",
         cause: expect.any(Error),
         message: expect.stringMatching(
-          new RegExp(`loadCheckpoint could not read a checkpoint with this tokenizer.*\\(.*${why}.*\\); keep model\\.stateDict`),
+          new RegExp(
+            `loadCheckpoint could not read a checkpoint with this tokenizer \\(.*${why.replace(/[{}]/g, "\\$&")}.*\\); give one of the model's size`,
+          ),
         ),
       });
       trainer.dispose();
@@ -713,7 +717,7 @@ describe("a file that is no whole checkpoint", async () => {
   it("is refused if its tokenizer is not its model's", () => {
     const tokenizer = JSON.stringify(CharTokenizer.fromText("abc").toJSON());
     expect(() => loadCheckpoint(changed({ tokenizer }, {}))).toThrow(isBad);
-    expect(() => loadCheckpoint(changed({ tokenizer }, {}))).toThrow(/tokenizer has 3 characters, its model \d+/);
+    expect(() => loadCheckpoint(changed({ tokenizer }, {}))).toThrow(/tokenizer has 3 tokens, its model \d+/);
   });
 
   it("is refused wherever it was cut short", () => {

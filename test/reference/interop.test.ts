@@ -195,10 +195,10 @@ describe("import", () => {
       expect(err).toContain(message);
       expect({ code, out, lines: err.split("\n").length }).toEqual({ code: 2, out: "", lines: 2 });
     };
-    await refused("saved: tokenizer.json is missing: give a CharTokenizer of 11 characters", theirs("saved"));
+    await refused("saved: tokenizer.json is missing: give a tokenizer of 11 tokens", theirs("saved"));
     await refused("--tokenizer FILE, or --data TEXT", "saved");
     await refused("foreign: tokenizer.json must be a tokenizer of Gatewise's", foreign);
-    await refused("tokenizer.json has 3 characters, the model 11", own, "--data", "short.txt");
+    await refused("tokenizer.json has 3 tokens, the model 11", own, "--data", "short.txt");
     await refused("could not read nowhere.json: ENOENT", own, "--tokenizer", "nowhere.json");
     await refused("cannot be used with option", own, "--tokenizer", "tokens.json", "--data", "text.txt");
     expect(existsSync("out")).toBe(false);

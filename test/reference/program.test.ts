@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Option } from "commander";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
 import { CELL_NAMES } from "../../src/models/cells.ts";
 import { languageModelConfig } from "../../src/models/config.ts";
 import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
@@ -121,6 +122,8 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--checkpoint-every": [["14"], "training", { checkpointInterval: 14 }],
     "--seed": [["15"], "training", { seed: 15 }],
     "--data": [["short.txt"], "training", { characters: 80 }],
+    "--tokenizer": [["byte"], "model", { vocabSize: 256 }],
+    "--vocab-size": [["260", "--tokenizer", "bpe"], "model", { vocabSize: 260 }],
     "--preset": [["one-hot-rnn"], "model", { cell: "rnn", input: "one-hot" }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
     "--no-tune": [[], "device", { tuning: "off" }],
@@ -334,6 +337,7 @@ describe("words", () => {
     "--optimizer": taken("optimizer", trainingOptions),
     "--schedule": taken("schedule", trainingOptions),
     "--preset": PRESET_NAMES,
+    "train --tokenizer": TOKENIZER_KINDS,
     "--device": ["auto", "webgpu", "cpu"],
     "--schedule-from": ["reached", "peak"],
     "check --cell": ["all", ...Object.keys(CHECKED_CELLS)],
@@ -402,6 +406,7 @@ describe("numbers", () => {
     "train --log-every": whole(0),
     "train --checkpoint-every": whole(0),
     "train --seed": whole(0, 2 ** 32 - 1),
+    "train --vocab-size": whole(256, 65536),
     "sample --length": whole(0),
     "sample --temperature": (x) => x >= 0 && x < Infinity,
     "sample --top-k": whole(1),

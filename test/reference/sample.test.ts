@@ -339,7 +339,7 @@ describe("sampling", async () => {
   it("refuses another model's tokenizer, and a prompt with characters that the model does not know", async () => {
     const other = model.sample(CharTokenizer.fromText("ab"));
     await expect(other).rejects.toMatchObject({ code: "E_CONFIG" });
-    await expect(other).rejects.toThrow(`got tokenizer of 2 characters for a model of ${V}`);
+    await expect(other).rejects.toThrow(`got tokenizer of 2 tokens for a model of ${V}`);
     const unknown = model.sample(tokenizer, { prompt: "aZ" });
     await expect(unknown).rejects.toMatchObject({ code: "E_DATA" });
     await expect(unknown).rejects.toThrow('unknown character "Z" (U+005A) at position 1');

@@ -57,7 +57,7 @@ it("a run that is aborted for any reason while it samples ends with an event", a
     const controller = new AbortController();
     const aborting = {
       size: tokenizer.size,
-      toJSON: () => null,
+      toJSON: () => null as never,
       encode: (t: string) => tokenizer.encode(t),
       decode: () => {
         controller.abort(reason);

@@ -1,4 +1,5 @@
 // One model of a run with its trainer and its log. A race has several, which train on the same batches.
+import { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { CellOption } from "../../kernels/cell.ts";
 import { cellOf, type CellOptions } from "../../models/cells.ts";
@@ -55,6 +56,11 @@ export class Lane {
   /** A model as a checkpoint left it, in f32 where the device has no f16. `text` must be in its vocabulary. */
   static restore(device: Device, preset: PresetName, bytes: Uint8Array, text: LoadedText, saved = loadCheckpoint(bytes)): Lane {
     const { tokenizer, training } = saved;
+    if (!(tokenizer instanceof CharTokenizer))
+      throw new GatewiseError(
+        "E_BAD_CHECKPOINT",
+        `the page shows models of characters, and this one's tokenizer is ${tokenizer.toJSON().kind}; use it on the command line: gatewise sample`,
+      );
     // The models of a race share one array of what may be a long text.
     const same = JSON.stringify(tokenizer) === JSON.stringify(text.tokenizer);
     const tokens = same ? text.tokens : tokenizer.encode(text.text);
