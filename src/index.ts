@@ -1,6 +1,9 @@
 export { GatewiseError, type ErrorCode } from "./errors.ts";
-export type { Device, KernelTime, Plan, Tuner } from "./runtime/device.ts";
-export { openDevice, type OpenDeviceOptions } from "./runtime/open.ts";
+export type { Device, KernelTime, Tuner } from "./runtime/device.ts";
+export type { Family, Target } from "./runtime/kernel.ts";
+export type { Choices } from "./runtime/recorder.ts";
+export type { Gpu, GpuDevice } from "./runtime/webgpu-types.ts";
+export { openDevice, type OpenDeviceOptions, type WebGpuOptions } from "./runtime/open.ts";
 export type { TuningProgress } from "./runtime/tuner.ts";
 export type { Tuned, TuningStore } from "./runtime/tuning-memory.ts";
 export { LanguageModel, sampleText, type LanguageModelOptions } from "./models/language-model.ts";
@@ -16,19 +19,27 @@ export {
   type RecurrentOptions,
   type StepState,
 } from "./models/recurrent.ts";
-export type { CellName } from "./models/cells.ts";
+export { CELLS, type CellName, type CellOptions, type FormName } from "./models/cells.ts";
+export type { BlockOptions } from "./kernels/block.ts";
+export type { Activation, Cell, CellOption } from "./kernels/cell.ts";
+export type { GruOptions } from "./kernels/gru.ts";
+export type { LstmOptions } from "./kernels/lstm.ts";
+export type { MambaOptions } from "./kernels/mamba.ts";
+export type { RnnOptions } from "./kernels/rnn.ts";
+export type { StateSizeOption } from "./kernels/state-size.ts";
 export type { StateDict } from "./models/parameters.ts";
 export type { SampleOptions, TextCodec } from "./models/sample.ts";
 export { CharTokenizer, type Tokenizer } from "./data/tokenizer.ts";
-export { ByteTokenizer } from "./data/byte-tokenizer.ts";
+export { ByteTokenizer, type PieceTokenizer } from "./data/byte-tokenizer.ts";
 export { WordTokenizer } from "./data/word-tokenizer.ts";
-export { BpeTokenizer } from "./data/bpe-tokenizer.ts";
-export { BOOKS, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
+export { BpeTokenizer, type Merge } from "./data/bpe-tokenizer.ts";
+export { BOOKS, type Book, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
 export { Trainer, type RunOptions, type TrainerOptions } from "./training/trainer.ts";
-export type { TrainingOptions } from "./training/options.ts";
-export { restartSchedule } from "./training/schedule.ts";
+export type { OptimizerName } from "./training/optimizers.ts";
+export type { TrainerSettings, TrainingOptions } from "./training/options.ts";
+export { restartSchedule, type Schedule, type ScheduleName } from "./training/schedule.ts";
 export type * from "./training/events.ts";
-export { makeEvaluator, type Evaluation, type Evaluator } from "./training/evaluate.ts";
+export { makeEvaluator, type Evaluation, type Evaluator, type EvaluatorOptions } from "./training/evaluate.ts";
 export {
   loadCheckpoint,
   modelFromCheckpoint,

@@ -11,7 +11,7 @@ import { byteLength } from "./tokenizer.ts";
 const PIECE = /'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+/gu;
 
 /** Two tokens that become one: merge number i makes token 256 + i. */
-type Merge = readonly [left: number, right: number];
+export type Merge = readonly [left: number, right: number];
 
 /** Bytes of a token at the most: a line of ten thousand dashes makes no better tokens than a word does. */
 const MOST_BYTES = 256;

@@ -183,7 +183,7 @@ export interface Cell<O = any, F extends string = string> {
   /** Whether f16 has nothing to stand for in it. */
   readonly onlyF32?: true;
   /**
-   * Given, language models put it in a block: what its parameters are called there, where they are called otherwise, and
+   * @internal Given, language models put it in a block: what its parameters are called there, where they are called otherwise, and
    * which model of Hugging Face's transformers that is, if it is one.
    */
   readonly block?: {
@@ -195,17 +195,19 @@ export interface Cell<O = any, F extends string = string> {
       readonly fields: (config: CellConfig & O) => Readonly<Record<string, number>>;
     };
   };
-  /** The gate, or else the state, that an activation makes of a sum and that can saturate, if there is one. */
+  /** @internal The gate, or else the state, that an activation makes of a sum and that can saturate, if there is one. */
   candidate?(config: CellConfig & O): { readonly name: string; readonly activation: Activation };
-  /** h comes first. */
+  /** @internal h comes first. */
   states(config: CellConfig & O): readonly StateSpec[];
-  /** Of one layer. `input` is the shape of an input row: [in], or [2, H] above two directions, whose halves are padded apart. */
+  /** @internal Of one layer. `input` is the shape of an input row: [in], or [2, H] above two directions, whose halves are padded apart. */
   parameters(config: CellConfig & O, input: readonly number[]): readonly ParameterSpec[];
+  /** @internal */
   costs(config: CellConfig & O, inputSize: number): CellCosts;
+  /** @internal */
   record(recorder: Recorder, site: LayerSite<O>): CellLayer;
-  /** One step of one row, plainly, from dense weights: by name the states after it, the gates [H], and `output`, if that is not h. */
+  /** @internal One step of one row, plainly, from dense weights: by name the states after it, the gates [H], and `output`, if that is not h. */
   step(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): Readonly<Record<string, Float64Array>>;
-  /** What flows through each unit in such a step, where its gates are sums of what comes from the input and from the state. */
+  /** @internal What flows through each unit in such a step, where its gates are sums of what comes from the input and from the state. */
   flow?(config: CellConfig & O, weights: Values, x: ArrayLike<number>, states: Values): readonly UnitFlow[];
 }
 

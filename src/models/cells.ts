@@ -12,7 +12,8 @@ import { minLstmCell } from "../kernels/min-lstm.ts";
 import { rnnCell } from "../kernels/rnn.ts";
 import { s4dCell } from "../kernels/s4d.ts";
 
-const TABLE = {
+/** The recurrent cells: their options, with defaults, and the forms in which they are checked. */
+export const CELLS = {
   rnn: rnnCell,
   gru: gruCell,
   lstm: lstmCell,
@@ -21,20 +22,22 @@ const TABLE = {
   s4d: s4dCell,
   mamba: mambaCell,
 } as const;
-export type CellName = keyof typeof TABLE;
-type OptionsOf<C> = C extends Cell<infer O> ? (options: O) => void : never;
-type All<F> = (F extends unknown ? F : never) extends (options: infer O) => void ? O : never;
+export type CellName = keyof typeof CELLS;
 /** The options that only some cells have, of all cells. */
-export type CellOptions = All<OptionsOf<(typeof TABLE)[CellName]>> & BlockOptions;
+export type CellOptions = ({
+  [C in CellName]: (typeof CELLS)[C] extends Cell<infer O> ? (options: O) => void : never;
+}[CellName] extends (options: infer All) => void
+  ? All
+  : never) &
+  BlockOptions;
 
-export const CELLS: Readonly<Record<CellName, Cell>> = TABLE;
-const names = Object.keys(TABLE) as CellName[];
+const names = Object.keys(CELLS) as CellName[];
 /** The cells that a configuration may name. */
 export const CELL_NAMES: readonly CellName[] = names;
 
 /** Adds a cell, and gives back what takes it out again: for tests of what every cell has by standing in the table. */
 export function addCell(name: string, cell: Cell): () => void {
-  const table: Record<string, Cell> = TABLE;
+  const table: Record<string, Cell> = CELLS;
   table[name] = cell;
   names.push(name as CellName);
   return () => {
@@ -73,9 +76,8 @@ export const CELL_DEFAULTS = Object.fromEntries(Object.entries(CELL_OPTIONS).map
   readonly [K in keyof CellOptions]-?: CellOptions[K];
 };
 
-type FormsOf<C> = C extends Cell<any, infer F> ? F : never;
 /** The names of all forms of all cells. */
-export type FormName = FormsOf<(typeof TABLE)[CellName]>;
+export type FormName = { [C in CellName]: (typeof CELLS)[C] extends Cell<any, infer F> ? F : never }[CellName];
 /** A form of a cell, as a configuration. */
 export type CellForm = { readonly cell: CellName } & Partial<CellOptions>;
 /** Every form of every cell, by its name. */

@@ -31,7 +31,7 @@ export class LanguageModel {
   private constructor(
     readonly device: Device,
     readonly config: LanguageModelConfig,
-    readonly parameters: ParameterSet,
+    /** @internal */ readonly parameters: ParameterSet,
   ) {}
 
   /** @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */

@@ -5,7 +5,8 @@ import type { CellOption, ParameterSpec } from "../kernels/cell.ts";
 import { CELL_NAMES, CELL_OPTIONS, cellOf, checkCellOptions, withOwnOptions, type CellName, type CellOptions } from "./cells.ts";
 import { stackParameters } from "./stack.ts";
 
-export interface RecurrentConfig extends BareOptions {
+/** Without the options of blocks, which only language models have. */
+export interface RecurrentConfig extends Omit<CellOptions, keyof BlockOptions> {
   readonly cell: CellName;
   /** Length of an input row. */
   readonly inputSize: number;
@@ -29,7 +30,7 @@ export type RecurrentOptions = Partial<RecurrentConfig> & {
 };
 
 /** The options of cells alone, without those of a block around them. */
-export type BareOptions = Omit<CellOptions, keyof BlockOptions>;
+type BareOptions = Omit<CellOptions, keyof BlockOptions>;
 
 const bare = Object.entries<CellOption>(CELL_OPTIONS).filter(([name]) => !(name in BLOCK_OPTIONS));
 export const BARE_NAMES = bare.map(([name]) => name as keyof BareOptions);

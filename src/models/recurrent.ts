@@ -49,7 +49,7 @@ export class Recurrent {
     readonly device: Device,
     readonly config: RecurrentConfig,
     readonly seed: number,
-    readonly parameters: ParameterSet,
+    /** @internal */ readonly parameters: ParameterSet,
     private readonly gradients: ParameterSet,
   ) {}
 

@@ -4,6 +4,7 @@ import type { Family, Target } from "./kernel.ts";
 import type { Choices, FlatTensors, Recorder } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
 import type { Tuned } from "./tuning-memory.ts";
+import type { GpuDevice } from "./webgpu-types.ts";
 
 /** Tensors, and the dense values in logical order to write to them. */
 export type Writes = readonly (readonly [Tensor, NumberArray])[];
@@ -55,18 +56,19 @@ export interface Tuner {
   readonly again: boolean;
   /** Milliseconds spent tuning since the device was opened. */
   readonly milliseconds: number;
-  /** The family of the adapter, remembered, or found by `find`. */
+  /** @internal The family of the adapter, remembered, or found by `find`. */
   family(find: () => Promise<Family>): Promise<Family>;
-  /** What to record with. */
+  /** @internal What to record with. */
   choices(): Promise<Choices>;
   /**
+   * @internal
    * Makes the choices that a plan meets and that are not made yet, as far as time allows; says whether anything
    * changed. Those in `settled` are the caller's.
    *
    * @throws the signal's reason, when it is aborted, as soon as what is being tried has ended
    */
   tune(recorder: Recorder, settled: Choices, signal?: AbortSignal): Promise<boolean>;
-  /** Resolves when no tuning is under way and what is to be kept of it is. */
+  /** @internal Resolves when no tuning is under way and what is to be kept of it is. */
   idle(): Promise<void>;
 }
 
@@ -81,7 +83,7 @@ export interface Device extends Target {
   /** Why this is not the device that was preferred: one line for people; undefined where it is. */
   readonly fallbackReason?: string | undefined;
   /** The underlying GPUDevice; undefined on the CPU device. */
-  readonly gpuDevice: GPUDevice | undefined;
+  readonly gpuDevice: GpuDevice | undefined;
   /** Bytes that one tensor may have at the most; Infinity where memory alone decides. */
   readonly maxTensorBytes: number;
   /** What was tuned; undefined where nothing is. */
@@ -89,24 +91,26 @@ export interface Device extends Target {
   /** Resolves with the reason when the device is lost; never on the CPU. */
   readonly lost: Promise<string>;
 
-  /** Makes tensors, all zero; throws E_LIMIT, before anything is allocated, if they do not fit. */
+  /** @internal Makes tensors, all zero; throws E_LIMIT, before anything is allocated, if they do not fit. */
   tensor(spec: TensorSpec): Tensor;
-  /** Makes tensors that lie one after another in one buffer, so that one dispatch can reach them all. */
+  /** @internal Makes tensors that lie one after another in one buffer, so that one dispatch can reach them all. */
   flatTensors(name: string, specs: readonly TensorSpec[]): FlatTensors;
+  /** @internal */
   free(...tensors: readonly Tensor[]): void;
-  /** Writes dense values in logical order. */
+  /** @internal Writes dense values in logical order. */
   write(tensor: Tensor, values: NumberArray): void;
-  /** Reads dense values in logical order, after everything enqueued before. */
+  /** @internal Reads dense values in logical order, after everything enqueued before. */
   read(tensor: Tensor): Promise<NumberArray>;
 
   /**
+   * @internal
    * Records a plan. `build` lists the commands and gives back what the plan is to keep as `made`; then the tensors are checked and allocated, and the pipelines
    * compiled in parallel. Where kernels are tuned, choices that are not made yet are made before.
    *
    * @throws GatewiseError E_LIMIT, E_SHADER, E_DEVICE_LOST, E_DISPOSED; the signal's reason when it is aborted
    */
   record<Made>(name: string, build: (recorder: Recorder) => Made, options?: RecordOptions): Promise<Plan<Made>>;
-  /** Resolves when everything enqueued is done. */
+  /** @internal Resolves when everything enqueued is done. */
   finish(): Promise<void>;
   /** Buffers and bytes now allocated by this device. */
   memory(): { readonly buffers: number; readonly bytes: number };

@@ -9,17 +9,18 @@ import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
+import type { Gpu, GpuDevice } from "./webgpu-types.ts";
 
 export interface WebGpuOptions {
   /**
    * A GPUDevice of the caller's own. Gatewise neither destroys it nor listens to its errors: what the caller does on it
    * is the caller's own affair, and what Gatewise does is not seen by the caller's handlers.
    */
-  readonly gpuDevice?: GPUDevice;
+  readonly gpuDevice?: GpuDevice;
   /** Where to ask for an adapter; by default `navigator.gpu`. */
-  readonly gpu?: GPU;
+  readonly gpu?: Gpu;
   /** "high-performance" by default. */
-  readonly powerPreference?: GPUPowerPreference;
+  readonly powerPreference?: "low-power" | "high-performance";
   /** Milliseconds that an adapter and its device may take to come; 15,000 by default. */
   readonly openMilliseconds?: number;
   /** Ends the wait for a device. */
@@ -44,22 +45,19 @@ export interface WebGpuOptions {
   readonly onTuning?: (progress: TuningProgress) => void;
 }
 
-const KINDS = ["auto", "webgpu", "cpu"] as const;
-const PRECISIONS = ["float32", "float64"] as const;
-
 export interface OpenDeviceOptions extends WebGpuOptions {
   /**
    * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software
    * adapter and then the CPU; the device's `fallbackReason` says why.
    */
-  readonly prefer?: (typeof KINDS)[number];
+  readonly prefer?: "auto" | "webgpu" | "cpu";
   /** Number format of the CPU device. */
-  readonly precision?: (typeof PRECISIONS)[number];
+  readonly precision?: "float32" | "float64";
 }
 
 const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
-  prefer: KINDS,
-  precision: PRECISIONS,
+  prefer: ["auto", "webgpu", "cpu"],
+  precision: ["float32", "float64"],
   powerPreference: ["low-power", "high-performance"],
   tuning: ["on", "off", "again"],
   tuningStore: undefined,

@@ -5,7 +5,7 @@ import { METRIC, reduce } from "../kernels/reduce.ts";
 import { checkModel, type LanguageModel } from "../models/language-model.ts";
 import { makeState, recordPass } from "../models/pass.ts";
 import type { Plan, RecordOptions } from "../runtime/device.ts";
-import type { Recorder } from "../runtime/recorder.ts";
+import type { Choices, Recorder } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
 import { abortable, Lifetime } from "../turns.ts";
 import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
@@ -29,6 +29,12 @@ export interface Evaluator {
 }
 
 /** A trainer's own options may be passed as they are. */
+export interface EvaluatorOptions extends Pick<TrainingOptions, "batchSize" | "seqLen"> {
+  readonly signal?: AbortSignal | undefined;
+  /** Which kernels it takes where there are several, as `Checkpoint.tuning` has them; tuned, if left out. */
+  readonly choices?: Choices | undefined;
+}
+
 const EVALUATOR_NAMES = [...Object.keys(TRAINING_DEFAULTS), "signal", "choices"];
 
 /** Characters that a stream should have at least, so that few of them are predicted without a past. */
@@ -45,7 +51,7 @@ const STREAM_LENGTH = 1024;
 export async function makeEvaluator(
   model: LanguageModel,
   tokens: ArrayLike<number>,
-  options: Pick<TrainingOptions, "batchSize" | "seqLen"> & RecordOptions,
+  options: EvaluatorOptions,
 ): Promise<Evaluator> {
   checkModel("makeEvaluator", model);
   checkOptions("makeEvaluator", options, EVALUATOR_NAMES);

@@ -34,8 +34,14 @@ export const CHECKED_CELLS: Readonly<Record<CheckedCell, Partial<LanguageModelCo
       .map((preset) => [`${cell}-${preset.input}`, preset] as const),
   ]),
 ) as Record<CheckedCell, Partial<LanguageModelConfig>>;
-type OneHot<P> = P extends { readonly cell: infer C extends string; readonly input: "one-hot" } ? `${C}-one-hot` : never;
-export type CheckedCell = FormName | OneHot<(typeof PRESETS)[PresetName]>;
+/** A form of a cell, or a cell read one-hot. */
+export type CheckedCell =
+  | FormName
+  | {
+      [P in PresetName]: (typeof PRESETS)[P] extends { readonly cell: infer C extends string; readonly input: "one-hot" }
+        ? `${C}-one-hot`
+        : never;
+    }[PresetName];
 
 export interface CheckOptions {
   /** All by default. */

@@ -66,12 +66,15 @@ const recordAdam =
       },
     );
 
-export const OPTIMIZERS = {
-  /** Kingma & Ba 2015. */
+/**
+ * The optimizers: Adam (Kingma & Ba 2015), AdamW, whose weight decay stands apart from the gradient (Loshchilov & Hutter
+ * 2019), RMSprop (Tieleman & Hinton 2012), and SGD with momentum.
+ */
+export type OptimizerName = "adam" | "adamw" | "rmsprop" | "sgd";
+
+export const OPTIMIZERS: Readonly<Record<OptimizerName, Optimizer>> = {
   adam: { moments: ["m", "v"], record: recordAdam(0) },
-  /** Loshchilov & Hutter 2019: weight decay apart from the gradient. */
   adamw: { moments: ["m", "v"], record: recordAdam(1) },
-  /** Tieleman & Hinton 2012. */
   rmsprop: {
     moments: ["v"],
     record: (recorder, t, options) =>
@@ -90,9 +93,8 @@ export const OPTIMIZERS = {
         { ...sizesOf(t, options), momentum: options.momentum, weightDecay: options.weightDecay },
       ),
   },
-} as const satisfies Record<string, Optimizer>;
+};
 
-export type OptimizerName = keyof typeof OPTIMIZERS;
 export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as readonly OptimizerName[];
 
 /**

@@ -99,8 +99,8 @@ export function trainingOptions(options: Partial<TrainingOptions>): TrainingOpti
   return all;
 }
 
-/** What a trainer is made with; `Trainer`: what it is. */
-export interface OptionsOf<Trainer> extends Partial<TrainingOptions> {
+/** What a trainer is given beside the training options; `Trainer`: what it is. */
+export interface TrainerSettings<Trainer> {
   /** The text's tokenizer: needed for samples while training and for checkpoints. */
   readonly tokenizer?: Tokenizer;
   /** How to sample while training. */
@@ -115,13 +115,11 @@ export interface OptionsOf<Trainer> extends Partial<TrainingOptions> {
   ) => Promise<string | undefined>;
 }
 
-/** What a trainer has beside the training options. */
-type TrainerSettings = Omit<OptionsOf<unknown>, keyof TrainingOptions>;
 const TRAINER_NAMES = [
   ...Object.keys(TRAINING_DEFAULTS),
-  ...namesOf<TrainerSettings>({ tokenizer: true, sample: true, onCheckpoint: true }),
+  ...namesOf<TrainerSettings<unknown>>({ tokenizer: true, sample: true, onCheckpoint: true }),
 ];
-const SAMPLE_NAMES = namesOf<NonNullable<OptionsOf<unknown>["sample"]>>({ prompt: true, length: true, temperature: true });
+const SAMPLE_NAMES = namesOf<NonNullable<TrainerSettings<unknown>["sample"]>>({ prompt: true, length: true, temperature: true });
 export interface RunOptions {
   /** Step to train up to, counted from the run's first; Infinity to train until the loop is left. */
   readonly maxSteps: number;
@@ -135,7 +133,7 @@ export interface RunOptions {
 const RUN_NAMES = namesOf<RunOptions>({ maxSteps: true, signal: true, exact: true });
 
 /** Checks what is no training option, and the names of all. @throws GatewiseError E_CONFIG */
-export function checkTrainerOptions(where: string, options: OptionsOf<never>): void {
+export function checkTrainerOptions(where: string, options: Partial<TrainingOptions> & TrainerSettings<never>): void {
   checkOptions(where, options, TRAINER_NAMES, OTHER_NAMES);
   const { tokenizer, sample, onCheckpoint } = options;
   checkOptions(`${where}: sample`, sample, SAMPLE_NAMES);

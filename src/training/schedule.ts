@@ -1,8 +1,8 @@
 import { checkInteger, checkNumber, checkObject, checkOneOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
-export const SCHEDULES = ["constant", "cosine", "step"] as const;
-export type ScheduleName = (typeof SCHEDULES)[number];
+export type ScheduleName = "constant" | "cosine" | "step";
+export const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
 
 /** Part of the peak that the cosine schedule ends at. */
 const COSINE_FLOOR = 0.1;

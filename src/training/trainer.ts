@@ -22,13 +22,15 @@ import {
   runOptions,
   trainingOptions,
   type RunOptions,
-  type OptionsOf,
+  type TrainerSettings,
   type TrainingOptions,
 } from "./options.ts";
 import { learningRateAt } from "./schedule.ts";
 
 export type { RunOptions } from "./options.ts";
-export type TrainerOptions = OptionsOf<Trainer>;
+
+/** What a trainer is made with. */
+export type TrainerOptions = Partial<TrainingOptions> & TrainerSettings<Trainer>;
 
 /** Logs in a row with a loss this many times that of a uniform guess, ln V, that end a run as exploded. */
 const EXPLODED_FACTOR = 4;
@@ -53,19 +55,19 @@ export class Trainer {
   /** Steps done since the run's first. */
   step = 0;
   bestValLoss = Infinity;
-  /** Step at which the moments began from zero: Adam's bias corrections count from it. */
+  /** @internal Step at which the moments began from zero: Adam's bias corrections count from it. */
   momentsSince = 0;
-  /** Whether the evaluation of the step just done was cut short, or is to come: the next run begins with it. */
+  /** @internal Whether the evaluation of the step just done was cut short, or is to come: the next run begins with it. */
   evaluationDue = false;
   /**
-   * The kernels that its passes take where there are several, which round in different ways: set by a resumed run before
+   * @internal The kernels that its passes take where there are several, which round in different ways: set by a resumed run before
    * its first step, else known after it.
    */
   choices: Choices = new Map();
   readonly options: TrainingOptions;
-  /** Optimizer moments, laid out as the parameters. */
+  /** @internal Optimizer moments, laid out as the parameters. */
   readonly moments: Readonly<Partial<Record<Moment, ParameterSet>>>;
-  /** The carried state; undefined where windows start from zero. */
+  /** @internal The carried state; undefined where windows start from zero. */
   readonly state: Tensors | undefined;
   private readonly gradients: ParameterSet;
   private readonly metrics: Tensor;

@@ -1,6 +1,6 @@
 // What npm users get: how much of the package an import brings along, and what the tarball holds.
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -89,3 +89,74 @@ test("the package holds what it needs, and no more than 600 KB", () => {
   );
   expect(paths.filter((path) => path.includes(".test.") || path.endsWith(".map"))).toEqual([]);
 });
+
+describe("the declarations", () => {
+  const read = (name: string): string => readFileSync(join(root, "dist", name), "utf8");
+
+  test.each(["index.d.ts", "node.d.ts"])("of %s name nothing that is not exported", (name) => {
+    const text = read(name);
+    const declared = [
+      ...text.matchAll(/^(?:export )?(?:declare )?(?:abstract )?(?:interface|type|class|const|function) (\w+)/gm),
+    ];
+    const exported = [...text.matchAll(/^export (?:type )?\{([^}]*)\}/gm)].flatMap(([, names]) => names!.split(/,\s*/));
+    expect(declared.length).toBeGreaterThan(3);
+    expect(declared.map(([, each]) => each).filter((each) => !exported.map((name) => name.trim()).includes(each!))).toEqual([]);
+    expect(text).not.toMatch(/@internal/);
+  });
+
+  // What a program of the library's users may be compiled with.
+  const programs = ["typescript-5.9", "typescript"].flatMap((compiler) => [
+    { compiler, lib: ["ES2022", "DOM"], types: ["node"], exactOptionalPropertyTypes: true },
+    { compiler, lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: false },
+  ]);
+  test.each(programs)("hold in $compiler with $lib", ({ compiler, ...options }) => {
+    const folder = mkdtempSync(join(tmpdir(), "gatewise-types-"));
+    try {
+      mkdirSync(join(folder, "node_modules"));
+      symlinkSync(root, join(folder, "node_modules/gatewise"), "dir");
+      symlinkSync(join(root, "node_modules/@types"), join(folder, "node_modules/@types"), "dir");
+      const compilerOptions = {
+        ...options,
+        strict: true,
+        skipLibCheck: false,
+        target: "ES2022",
+        module: "NodeNext",
+        noEmit: true,
+      };
+      writeFileSync(join(folder, "package.json"), `{ "type": "module" }`);
+      writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ compilerOptions, files: ["user.ts"] }));
+      writeFileSync(join(folder, "user.ts"), USER);
+      const tsc = join(root, "node_modules", compiler, "bin/tsc");
+      const { stdout, status } = spawnSync(process.execPath, [tsc, "-p", folder], { encoding: "utf8" });
+      expect([stdout, status]).toEqual(["", 0]);
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
+
+/** Where an error is expected, the compiler says so if there is none. */
+const USER = `
+import { CELLS, CharTokenizer, LanguageModel, openDevice, Recurrent, Trainer, type LanguageModelConfig } from "gatewise";
+import { openNodeDevice } from "gatewise/node";
+export async function main(text: string): Promise<void> {
+  using device = await openDevice({ prefer: "cpu" });
+  const tokenizer = CharTokenizer.fromText(text);
+  const config: Partial<LanguageModelConfig> = { cell: "lstm", forgetBias: 1 };
+  const model = LanguageModel.create(device, { ...config, vocabSize: tokenizer.size });
+  const trainer = Trainer.create(model, tokenizer.encode(text), {
+    optimizer: "adam",
+    onCheckpoint: async (saved, { best }) => (best ? String(saved.step) : undefined),
+  });
+  for await (const event of trainer.run({ maxSteps: 10 })) if (event.event === "step") event.loss satisfies number;
+  CELLS.gru.options.resetAfter.fallback satisfies boolean;
+  const layer = Recurrent.create(await openNodeDevice(), { cell: "gru", inputSize: 3, hiddenSize: 4, resetAfter: false });
+  layer.dispose();
+  // @ts-expect-error there is no such cell
+  LanguageModel.create(device, { cell: "nope", vocabSize: 3 });
+  // @ts-expect-error there is no such option
+  Recurrent.create(device, { cell: "gru", inputSize: 3, hiddenSize: 4, expand: 2 });
+  // @ts-expect-error that is internal
+  device.record;
+}
+`;

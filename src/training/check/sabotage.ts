@@ -2,7 +2,7 @@
 // which cell it is.
 import { IGNORE } from "../../data/batches.ts";
 import type { ParameterSpec, Values } from "../../kernels/cell.ts";
-import { CELLS } from "../../models/cells.ts";
+import { cellOf } from "../../models/cells.ts";
 import { modelLayers, type LanguageModelConfig } from "../../models/config.ts";
 import { stackParameters } from "../../models/stack.ts";
 
@@ -21,7 +21,7 @@ export type Breakage = (typeof BREAKAGES)[number];
 /** Some breakages are other forms of a cell: "gru-reset-before". */
 export const breakConfig = (config: LanguageModelConfig, breakage: Breakage | undefined): LanguageModelConfig => ({
   ...config,
-  ...CELLS[config.cell].forms[`${config.cell}-${breakage}`],
+  ...cellOf(config).forms[`${config.cell}-${breakage}`],
 });
 
 /** The parameters of the first layer. */
