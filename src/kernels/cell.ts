@@ -25,12 +25,15 @@ export interface CellOption<T = unknown> {
   readonly fallback: T;
   /** What it may be: one of these, or an integer from the first to the second; any number, if left out. */
   readonly values?: readonly T[];
+  /** The least and the most that it may be: integers. */
   readonly range?: readonly [least: number, most: number];
   /** Stands only in configurations of the cells that have it; others have the fallback too. */
   readonly own?: true;
   /** On the command line: the flag, what it says, and the values' words there if they are not themselves. */
   readonly flags: string;
+  /** What --help says. */
   readonly help: string;
+  /** What the command line calls the values, if not by themselves. */
   readonly words?: readonly string[];
   /** What the configurations of Hugging Face's transformers call it. */
   readonly transformers?: string;
@@ -171,10 +174,12 @@ export interface UnitFlow extends UnitSums {
   readonly parts: Readonly<Record<string, number>>;
 }
 
+/** What makes a state of a sum. */
 export type Activation = "tanh" | "relu";
 
 /** A recurrent cell; O: its own options, F: names of its forms. */
 export interface Cell<O = any, F extends string = string> {
+  /** Options that this cell has, by the names that configurations give them. */
   readonly options: { readonly [K in keyof O]-?: CellOption<O[K]> };
   /** The forms that are checked, each by the options that make it: the cell as it is, and what differs in kind. */
   readonly forms: Readonly<Record<F, Partial<O>>>;

@@ -125,6 +125,7 @@ const backward = entry({
 
 export const gru = defineKernel("gru", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);
 
+/** Of the GRU. */
 export interface GruOptions {
   /** GRU: whether the reset gate acts after the recurrent product (cuDNN, PyTorch) or before it (Cho et al. 2014). */
   readonly resetAfter: boolean;

@@ -114,6 +114,7 @@ const backward = entry({
 
 export const lstm = defineKernel("lstm", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);
 
+/** Of the LSTM. */
 export interface LstmOptions {
   /** LSTM: constant to start the forget gate's bias from; undefined leaves PyTorch's uniform values. */
   readonly forgetBias?: number | undefined;

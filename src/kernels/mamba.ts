@@ -22,6 +22,7 @@ import { reduce } from "./reduce.ts";
 import { KEPT, layerShape, partialsShape, selectiveScan, stateRows } from "./selective-scan.ts";
 import { STATE_SIZE, stateSizeOption, type StateSizeOption } from "./state-size.ts";
 
+/** Of Mamba's selective scan. */
 export interface MambaOptions extends StateSizeOption {
   /** R; a sixteenth of the width, that of the block if there is one, if left out. */
   readonly timeStepRank?: number | undefined;

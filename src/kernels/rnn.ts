@@ -86,6 +86,7 @@ const backward = entry({
 
 export const rnn = defineKernel("rnn", source, { forward, backward }, [...recurrentFiles, ...stepsFiles]);
 
+/** Of the vanilla RNN. */
 export interface RnnOptions {
   /** RNN: tanh, or relu. */
   readonly nonlinearity: Activation;

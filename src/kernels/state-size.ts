@@ -1,6 +1,7 @@
 // N, the numbers of a channel's state: an option of all state space cells.
 import type { CellOption } from "./cell.ts";
 
+/** Of cells with several states a channel. */
 export interface StateSizeOption {
   /** N of a channel; s4d keeps them as N/2 pairs. */
   readonly stateSize?: number | undefined;

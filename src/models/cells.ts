@@ -22,6 +22,7 @@ export const CELLS = {
   s4d: s4dCell,
   mamba: mambaCell,
 } as const;
+/** A name in `CELLS`. */
 export type CellName = keyof typeof CELLS;
 /** The options that only some cells have, of all cells. */
 export type CellOptions = ({

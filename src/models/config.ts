@@ -16,14 +16,19 @@ import {
 } from "./cells.ts";
 import { bareLayers, stackParameters, stackStates, type Layers } from "./stack.ts";
 
+/** What a language model is made of: input, L recurrent layers, a linear head over V. */
 export interface LanguageModelConfig extends CellOptions {
+  /** The recurrent cell of every layer. */
   readonly cell: CellName;
+  /** What the first layer reads: rows of a table that is learned, or one-hot vectors. */
   readonly input: "embedding" | "one-hot";
+  /** V, the number of tokens. */
   readonly vocabSize: number;
   /** E; unused with one-hot input. Of blocks it is their width. */
   readonly embeddingSize: number;
   /** H; of blocks their width, that of the residual stream. */
   readonly hiddenSize: number;
+  /** L, layers one above the other. */
   readonly numLayers: number;
   /** Probability of zeroing an output between layers while training. */
   readonly dropout: number;

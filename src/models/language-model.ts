@@ -29,12 +29,14 @@ export class LanguageModel {
   readonly life = new Lifetime("model");
 
   private constructor(
+    /** Where it lives. */
     readonly device: Device,
+    /** What it is made of, defaults filled in. */
     readonly config: LanguageModelConfig,
     /** @internal */ readonly parameters: ParameterSet,
   ) {}
 
-  /** @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
+  /** Makes a model with fresh weights. @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
   static create(device: Device, options: LanguageModelOptions): LanguageModel {
     checkDevice("LanguageModel.create", device);
     checkModelNames("LanguageModel.create", options, ["seed"]);
@@ -74,6 +76,7 @@ export class LanguageModel {
     return sampleText(this, codec, options).then((texts) => texts[0]!);
   }
 
+  /** Numbers that are trained. */
   get parameterCount(): number {
     return parameterCount(this.config);
   }

@@ -16,6 +16,7 @@ export interface ParameterSet {
   version: number;
 }
 
+/** Parameters by PyTorch's names, dense, in PyTorch's shapes. */
 export type StateDict = Record<string, Float32Array>;
 
 export function makeParameterSet(device: Device, label: string, specs: readonly ParameterSpec[]): ParameterSet {

@@ -2,6 +2,7 @@
 import { inBlock } from "./cells.ts";
 import type { LanguageModelConfig } from "./config.ts";
 
+/** Configurations by name, in the order in which the field found them. */
 export const PRESETS = {
   "one-hot-rnn": { cell: "rnn", input: "one-hot" },
   "embedding-rnn": { cell: "rnn", input: "embedding" },
@@ -13,6 +14,7 @@ export const PRESETS = {
   s4d: { cell: "s4d", input: "embedding", hiddenSize: 68, numLayers: 3 },
   mamba: { cell: "mamba", input: "embedding", hiddenSize: 64, numLayers: 3 },
 } as const satisfies Record<string, Partial<LanguageModelConfig>>;
+/** A name in `PRESETS`. */
 export type PresetName = keyof typeof PRESETS;
 export const PRESET_NAMES = Object.keys(PRESETS) as readonly PresetName[];
 /** The generations that are of one size, to be set side by side; the others stand in blocks and have sizes of their own. */

@@ -6,12 +6,15 @@ import { CELL_NAMES, CELLS, type CellName } from "./cells.ts";
 import type { RecurrentConfig } from "./recurrent-config.ts";
 import { directionsOf, stackStates } from "./stack.ts";
 
+/** What goes with the input of a forward pass. */
 export interface ForwardOptions {
   /** Time steps and rows of the batch. */
   readonly T: number;
+  /** Rows of the batch. */
   readonly B: number;
   /** Initial states [L·D, B, H]; zero by default. c0 for the LSTM only. */
   readonly h0?: ArrayLike<number> | undefined;
+  /** The LSTM's initial cell states [L·D, B, H]; zero by default. */
   readonly c0?: ArrayLike<number> | undefined;
   /** Time steps of each row, 0 to T; later outputs are zero and hN is that of the row's own last step. */
   readonly lengths?: ArrayLike<number> | undefined;
@@ -31,6 +34,7 @@ export interface ForwardResult {
   readonly cN: Float32Array | undefined;
 }
 
+/** Gradients of a loss with respect to all that went into `forward`. */
 export interface BackwardResult {
   /** [T, B, inputSize] */
   readonly dx: Float32Array;

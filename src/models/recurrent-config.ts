@@ -7,6 +7,7 @@ import { stackParameters } from "./stack.ts";
 
 /** Without the options of blocks, which only language models have. */
 export interface RecurrentConfig extends Omit<CellOptions, keyof BlockOptions> {
+  /** The recurrent cell of every layer. */
   readonly cell: CellName;
   /** Length of an input row. */
   readonly inputSize: number;
@@ -18,9 +19,11 @@ export interface RecurrentConfig extends Omit<CellOptions, keyof BlockOptions> {
   readonly dropout: number;
   /** D = 2: a second direction reads every row from its end. */
   readonly bidirectional: boolean;
+  /** Whether there are biases; true by default. */
   readonly bias: boolean;
 }
 
+/** A configuration, with defaults for what is left out, and the seed of the first weights. */
 export type RecurrentOptions = Partial<RecurrentConfig> & {
   readonly cell: CellName;
   readonly inputSize: number;

@@ -46,14 +46,17 @@ export class Recurrent {
   private seenTraining = 0;
 
   private constructor(
+    /** Where it lives. */
     readonly device: Device,
+    /** What it is made of, defaults filled in. */
     readonly config: RecurrentConfig,
+    /** What its first weights were drawn from. */
     readonly seed: number,
     /** @internal */ readonly parameters: ParameterSet,
     private readonly gradients: ParameterSet,
   ) {}
 
-  /** @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
+  /** Makes a layer with fresh weights. @throws GatewiseError E_CONFIG, E_LIMIT, E_DISPOSED */
   static create(device: Device, options: RecurrentOptions): Recurrent {
     checkDevice("Recurrent.create", device);
     const { config, seed } = recurrentConfig(options);
@@ -72,7 +75,7 @@ export class Recurrent {
     return new Recurrent(device, config, seed, parameters, gradients);
   }
 
-  /** @throws GatewiseError E_DISPOSED */
+  /** The parameters under PyTorch's names, dense, in PyTorch's shapes. @throws GatewiseError E_DISPOSED */
   stateDict(): Promise<StateDict> {
     return this.life.serve("Recurrent.stateDict", () => readStateDict(this.device, this.parameters));
   }

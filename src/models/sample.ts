@@ -14,6 +14,7 @@ export interface TextCodec {
   decode(tokens: ArrayLike<number>): string;
 }
 
+/** How text is sampled. */
 export interface SampleOptions {
   /** Text to continue; by default the model begins on a new line. */
   readonly prompt?: string;
@@ -25,9 +26,11 @@ export interface SampleOptions {
   readonly topK?: number;
   /** Keep the smallest set of most likely characters whose probabilities add up to P. */
   readonly topP?: number;
+  /** The same seed gives the same text on the same device. */
   readonly seed?: number;
   /** Samples to draw, side by side in one batch; 1 by default. */
   readonly count?: number;
+  /** Ends it with its reason. */
   readonly signal?: AbortSignal;
   /** Called with each new piece of text of sample `index`, for live output. */
   readonly onText?: (text: string, index: number) => void;

@@ -37,8 +37,11 @@ export interface Plan<Made = unknown> {
 
 /** Time that one entry point took in a profiled run. */
 export interface KernelTime {
+  /** Kernel and entry point: "lstm.forward". */
   readonly kernel: string;
+  /** Dispatches of it. */
   readonly count: number;
+  /** Time of all of them. */
   readonly milliseconds: number;
 }
 
@@ -77,6 +80,7 @@ export interface Tuner {
  * everything but `free` and `memory` answers E_DISPOSED, as does what is asked of a tensor that was freed.
  */
 export interface Device extends Target {
+  /** What computes. */
   readonly kind: "webgpu" | "cpu";
   /** For people: "llvmpipe (software) · WebGPU", "CPU float32". */
   readonly description: string;
@@ -114,6 +118,7 @@ export interface Device extends Target {
   finish(): Promise<void>;
   /** Buffers and bytes now allocated by this device. */
   memory(): { readonly buffers: number; readonly bytes: number };
+  /** Frees everything that was made on it. */
   dispose(): void;
   [Symbol.dispose](): void;
 }

@@ -21,6 +21,7 @@ export type Family = "software" | "gpu";
 
 /** What decides which variants an adapter can run and which suit it. */
 export interface Target {
+  /** Which of the kernels' variants suit it. */
   readonly family: Family;
   /** Invocations of a subgroup, where all subgroups are of one size and shaders may use them; else 0. */
   readonly subgroupSize: number;

@@ -11,6 +11,7 @@ import type { TuningStore } from "./tuning-memory.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
 import type { Gpu, GpuDevice } from "./webgpu-types.ts";
 
+/** How a WebGPU device is opened. */
 export interface WebGpuOptions {
   /**
    * A GPUDevice of the caller's own. Gatewise neither destroys it nor listens to its errors: what the caller does on it
@@ -33,6 +34,7 @@ export interface WebGpuOptions {
    * (in browsers and their workers IndexedDB), else "off", which takes what usually suits such adapters.
    */
   readonly tuning?: "on" | "off" | "again";
+  /** Where what was tuned is kept between sessions. */
   readonly tuningStore?: TuningStore;
   /**
    * Milliseconds that tuning may take in all while this device is open, compilation included; 5000 by default. What
@@ -45,6 +47,7 @@ export interface WebGpuOptions {
   readonly onTuning?: (progress: TuningProgress) => void;
 }
 
+/** Which device to open, and how. */
 export interface OpenDeviceOptions extends WebGpuOptions {
   /**
    * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software

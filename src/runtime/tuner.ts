@@ -17,6 +17,7 @@ export interface TuningProgress {
   readonly key: string;
   /** Choices made, of those that the plan needs. */
   readonly done: number;
+  /** Choices to be made in all, as far as is known. */
   readonly of: number;
   /** Milliseconds that tuning may still take on this device. */
   readonly left: number;

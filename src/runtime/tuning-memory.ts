@@ -3,7 +3,9 @@ import type { Family } from "./kernel.ts";
 
 /** Where results outlive the process: small texts by name. A text that cannot be read counts as none. */
 export interface TuningStore {
+  /** What was saved under a name, if anything was. */
   load(name: string): Promise<string | undefined> | string | undefined;
+  /** Keeps a text under a name. */
   save(name: string, text: string): Promise<void> | void;
   /** Replaces a text by what `change` makes of it, with nobody's writing in between; else it is loaded and saved. */
   update?(name: string, change: (text: string | undefined) => string): Promise<void> | void;
@@ -11,6 +13,7 @@ export interface TuningStore {
 
 /** What was chosen, and why. */
 export interface Tuned {
+  /** The name of the variant or form that is taken. */
   readonly chosen: string;
   /** What was taken without tuning. */
   readonly preferred: string;

@@ -24,11 +24,15 @@ export type Intervals = Partial<Pick<TrainingOptions, "logInterval" | "sampleInt
 
 /** Where a run stands. */
 export interface TrainingProgress {
+  /** Steps done. */
   readonly step: number;
+  /** How it was trained. */
   readonly options: TrainingOptions;
   /** Counter of the random numbers and cursor into the data: both follow from the step. */
   readonly rngCounter: number;
+  /** Where the next batch begins. */
   readonly dataCursor: number;
+  /** The lowest validation loss so far. */
   readonly bestValLoss: number | null;
   /** The step at which the optimizer's moments began from zero: above 0 where it replaced another. */
   readonly momentsSince: number;
@@ -40,8 +44,11 @@ export interface TrainingProgress {
 
 /** A decoded checkpoint. */
 export interface Checkpoint {
+  /** The model's configuration. */
   readonly config: LanguageModelConfig;
+  /** The text's tokenizer. */
   readonly tokenizer: Tokenizer;
+  /** Parameters, optimizer moments and carried state by name. */
   readonly tensors: Readonly<Record<string, NamedTensor>>;
   /** Undefined in a file that holds a model only. */
   readonly training: TrainingProgress | undefined;
@@ -53,6 +60,7 @@ export interface Checkpoint {
 
 /** What a file that holds a model only needs besides the model. */
 export interface ModelFileOptions {
+  /** The text's tokenizer. */
   readonly tokenizer: Tokenizer;
 }
 
@@ -428,7 +436,9 @@ export function checkPrecision({ config, device }: LanguageModel, { config: { pr
 
 /** What a resumed run does in another way than the unbroken one, for people. */
 export interface ResumeNotice {
+  /** What it is about. */
   readonly about: "optimizer" | "learningRate" | "batchSize" | "windows";
+  /** What to tell people. */
   readonly message: string;
 }
 

@@ -43,6 +43,7 @@ export type CheckedCell =
         : never;
     }[PresetName];
 
+/** What `checkGradients` checks. */
 export interface CheckOptions {
   /** All by default. */
   readonly cells?: readonly CheckedCell[];
@@ -50,7 +51,9 @@ export interface CheckOptions {
   readonly quick?: boolean;
   /** Also check this model's own gradients, at its own sizes and weights. */
   readonly model?: LanguageModel | Recurrent;
+  /** A fault to put in, to see that it is found. */
   readonly breakage?: Breakage;
+  /** Ends the check with its reason. */
   readonly signal?: AbortSignal;
   /** Called with each result as it comes. */
   readonly onResult?: (result: CheckResult) => void;
@@ -80,10 +83,15 @@ function checkCheckOptions(options: CheckOptions): void {
   checkFunction("checkGradients: onResult", onResult);
 }
 
+/** What `checkGradients` found. */
 export interface CheckReport {
+  /** Whether every check passed. */
   readonly passed: boolean;
+  /** The device's description. */
   readonly device: string;
+  /** Time that it took. */
   readonly seconds: number;
+  /** Each check, in the order in which it was made. */
   readonly results: readonly CheckResult[];
 }
 

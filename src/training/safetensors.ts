@@ -8,12 +8,15 @@ import { otherKind } from "./file-kinds.ts";
 
 /** Numbers of a shape, the last axis innermost. */
 export interface NamedTensor {
+  /** As PyTorch would print it. */
   readonly shape: readonly number[];
+  /** Its values, dense. */
   readonly data: Float32Array;
 }
 
 /** What a .safetensors file holds. */
 export interface Safetensors {
+  /** The tensors by name. */
   readonly tensors: Readonly<Record<string, NamedTensor>>;
   /** The header's `__metadata__`: strings only, as the format demands. */
   readonly metadata: Readonly<Record<string, string>>;

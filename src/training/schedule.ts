@@ -1,18 +1,24 @@
 import { checkInteger, checkNumber, checkObject, checkOneOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 
+/** How the learning rate goes after the warm-up: see `TrainingOptions.schedule`. */
 export type ScheduleName = "constant" | "cosine" | "step";
 export const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
 
 /** Part of the peak that the cosine schedule ends at. */
 const COSINE_FLOOR = 0.1;
 
+/** The learning rate over a run. */
 export interface Schedule {
+  /** The peak. */
   readonly learningRate: number;
+  /** How it goes after the warm-up. */
   readonly schedule: ScheduleName;
+  /** Steps over which it rises to the peak. */
   readonly warmupSteps: number;
   /** Step at which the schedule begins: above 0 where a resumed run was given a new one; 0 if left out. */
   readonly scheduleStart?: number;
+  /** Step at which it ends. */
   readonly totalSteps: number;
 }
 

@@ -8,6 +8,7 @@ import type { Device } from "../../runtime/device.ts";
 import { sizeOf } from "../../runtime/tensor.ts";
 import { makePassHarness, random, withHarnesses, type HarnessOptions, type PassHarness, type PassSizes } from "./harness.ts";
 
+/** One check. */
 export interface CheckResult {
   /**
    * "kernel": an entry point against its reference; "gradients": a model's against the float64 reference;
@@ -15,10 +16,13 @@ export interface CheckResult {
    * device alone; "probe": what drivers get wrong.
    */
   readonly part: "kernel" | "gradients" | "differences" | "direction" | "probe";
+  /** What was checked: "lstm.forward", "gru". */
   readonly name: string;
+  /** Whether its error is within the tolerance. */
   readonly passed: boolean;
   /** Relative L2 of the worst tensor, or the probe's own measure. */
   readonly error: number;
+  /** The most that the error may be. */
   readonly tolerance: number;
   /** The worst tensor. */
   readonly tensor?: string;

@@ -16,6 +16,7 @@ export const BREAKAGES = [
   "zero-gradient",
   "skip-last-row",
 ] as const;
+/** A fault that `checkGradients` can be told to put in. */
 export type Breakage = (typeof BREAKAGES)[number];
 
 /** Some breakages are other forms of a cell: "gru-reset-before". */
