@@ -104,13 +104,15 @@ export const parseInteger = (least: number, most = Infinity): ((text: string) =>
   );
 /** "128,512": sizes, one or more. */
 export const parseSizes = (text: string): readonly number[] => text.split(",").map(parseInteger(1));
-/** "gru,lstm": presets, one or more. */
-const parsePresets = (text: string): readonly PresetName[] =>
-  text.split(",").map((name) => {
-    const preset = PRESET_NAMES.find((known) => known === name.trim());
-    if (!preset) throw new InvalidArgumentError(`expected names of ${PRESET_NAMES.join(", ")}, separated by commas`);
-    return preset;
-  });
+/** "gru,lstm": names of a table, one or more. */
+const parseNames =
+  <Name extends string>(names: readonly Name[]): ((text: string) => readonly Name[]) =>
+  (text) =>
+    text.split(",").map((each) => {
+      const name = names.find((known) => known === each.trim());
+      if (!name) throw new InvalidArgumentError(`expected names of ${names.join(", ")}, separated by commas`);
+      return name;
+    });
 export const parseTemperature = parseChecked((value) => value >= 0 && value < Infinity, "a number of at least 0");
 export const parseProbability = parseChecked((value) => value > 0 && value <= 1, "a number above 0 and at most 1");
 
@@ -154,8 +156,13 @@ export const rawOption = (): Option =>
 export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
 export const presetsOption = (fallback: readonly PresetName[]): Option =>
   new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
-    .argParser(parsePresets)
+    .argParser(parseNames(PRESET_NAMES))
     .default(fallback, fallback.join(","));
+export const tokenizersOption = (): Option =>
+  new Option(
+    "--tokenizers <names>",
+    `which, separated by commas: of ${TOKENIZER_KINDS.join(", ")}; each with a model of about 300,000 parameters`,
+  ).argParser(parseNames(TOKENIZER_KINDS));
 export const presetOption = (): Option =>
   new Option("--preset <name>", "sets --cell, --input and, where the step says them, sizes: a step of the evolution")
     .choices(PRESET_NAMES)

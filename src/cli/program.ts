@@ -29,6 +29,7 @@ import {
   rawOption,
   retuneOption,
   tokenizerOption,
+  tokenizersOption,
   vocabSizeOption,
 } from "./options.ts";
 import { say, setRaw, visible } from "./progress.ts";
@@ -129,6 +130,8 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(deviceOption())
     .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
     .addOption(presetsOption(GENERATIONS))
+    .addOption(tokenizersOption())
+    .addOption(vocabSizeOption())
     .option("--markdown", "print the table as Markdown")
     .addOption(noTuneOption())
     .addOption(retuneOption())

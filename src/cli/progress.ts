@@ -90,6 +90,7 @@ export class Progress {
     private readonly totalSteps: number,
     private readonly charactersPerStep: number,
     private readonly label = "",
+    private readonly unit = "character",
   ) {}
 
   step({ step, loss, tokensPerSecond }: StepEvent): void {
@@ -103,21 +104,27 @@ export class Progress {
     this.shown = now;
     const line = [
       `${this.label}step ${String(step).padStart(String(this.totalSteps).length)}/${this.totalSteps}`,
-      losses(smoothLoss),
-      `${rate(tokensPerSecond)} characters/s`,
+      losses(smoothLoss, this.unit),
+      `${rate(tokensPerSecond)} ${this.unit}s/s`,
       `${duration((this.totalSteps - step) * stepTime)} left`,
     ].join(" · ");
     if (process.stderr.isTTY) live(line);
     else say(line);
   }
 
-  evaluated({ step, valLoss, valAccuracy, best }: EvalEvent): void {
-    const praise = best ? " · best so far" : "";
-    say(`${this.label}step ${step}: validation ${losses(valLoss)} · ${percent(valAccuracy)} of next characters right${praise}`);
+  evaluated({ step, valLoss, valBitsPerByte, valAccuracy, best }: EvalEvent): void {
+    const figures = [
+      losses(valLoss, this.unit),
+      ...(valBitsPerByte === undefined ? [] : [`${valBitsPerByte.toFixed(2)} bits/byte`]),
+      `${percent(valAccuracy)} of next ${this.unit}s right`,
+      ...(best ? ["best so far"] : []),
+    ];
+    say(`${this.label}step ${step}: validation ${figures.join(" · ")}`);
   }
 }
 
-const losses = (nats: number): string => `loss ${nats.toFixed(3)} · ${(nats / Math.LN2).toFixed(2)} bits/character`;
+const losses = (nats: number, unit: string): string => `loss ${nats.toFixed(3)} · ${(nats / Math.LN2).toFixed(2)} bits/${unit}`;
+
 /** Rows of a table, its headings first: names stand left, numbers right. */
 export function plainTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((line) => line[i]!.length)));

@@ -221,7 +221,7 @@ function tell({ about, message }: ResumeNotice, { options, from }: Run): void {
 /** Runs the training and reports it. Returns the exit code. */
 async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean): Promise<number> {
   const { options, text, tokens, tokenizer } = run;
-  const progress = new Progress(options.totalSteps, options.batchSize * options.seqLen);
+  const progress = new Progress(options.totalSteps, options.batchSize * options.seqLen, "", unitOf(tokenizer));
   const stop = listenForStop(() => say("stopping after this step and saving; once more to stop at once"));
   let valLoss: number | undefined;
   const from = trainer.step;
@@ -309,10 +309,10 @@ function warnOfSilence({ valFraction, evalInterval }: TrainingOptions, { trainTo
   );
 }
 
-async function evaluateText({ model, tokens, options, step }: Trainer): Promise<Evaluation> {
+async function evaluateText({ model, tokens, options, settings, step }: Trainer): Promise<Evaluation> {
   // Of a long text no more than was trained on: the figure must not take longer than the training did.
   const most = 1 + step * options.batchSize * options.seqLen;
-  const evaluator = await makeEvaluator(model, tokens.subarray(0, most), options);
+  const evaluator = await makeEvaluator(model, tokens.subarray(0, most), { ...options, tokenizer: settings.tokenizer });
   try {
     return await evaluator.evaluate();
   } finally {
@@ -341,7 +341,7 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
     Number.isFinite(event.loss) && `training loss ${event.loss.toFixed(3)}`,
     valLoss !== undefined &&
       `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
-    memory && `next-character accuracy on the text ${percent(memory.accuracy)}`,
+    memory && `next-${unitOf(run.tokenizer)} accuracy on the text ${percent(memory.accuracy)}`,
   ].filter(Boolean);
   say(`done: step ${event.step} after ${duration(event.seconds)} · ${figures.join(" · ")}`);
   say(`saved: ${shown(saved)}`);

@@ -9,8 +9,8 @@ export interface Tokenizer {
   /** V, the number of tokens. */
   readonly size: number;
   /**
-   * Bytes of UTF-8 that each token stands for, so that losses per token can be told per byte. Without it they are those of
-   * `decode([token])`, which is right unless a token may be a part of a character.
+   * Bytes of UTF-8 that each token stands for, so that what a token costs can be told per byte, whatever a token is. Without
+   * it, it is not.
    */
   readonly byteLengths?: ArrayLike<number>;
   /** @throws GatewiseError E_DATA for what it has no tokens for */
@@ -34,10 +34,6 @@ export function byteLength(text: string): number {
   }
   return bytes;
 }
-
-/** Bytes of each token of a tokenizer. */
-export const byteLengthsOf = (tokenizer: Pick<Tokenizer, "size" | "byteLengths" | "decode">): ArrayLike<number> =>
-  tokenizer.byteLengths ?? Uint32Array.from({ length: tokenizer.size }, (_, token) => byteLength(tokenizer.decode([token])));
 
 /** @throws GatewiseError E_DATA */
 export function outside(token: number | undefined, at: number, { size }: Pick<Tokenizer, "size">): never {

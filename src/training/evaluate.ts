@@ -1,5 +1,6 @@
 import { checkOptions, checkSignal, copyTokens } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
+import { CharTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC, reduce } from "../kernels/reduce.ts";
 import { checkModel, type LanguageModel } from "../models/language-model.ts";
@@ -13,7 +14,12 @@ import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./opti
 export interface Evaluation {
   /** Mean nats per token. */
   readonly loss: number;
-  readonly bitsPerCharacter: number;
+  /** loss / ln 2 */
+  readonly bitsPerToken: number;
+  /** The same of characters; where the tokenizer is known to have other tokens there is none. */
+  readonly bitsPerCharacter?: number;
+  /** Bits of all predicted tokens over the bytes that they stand for; undefined unless the tokenizer says these. */
+  readonly bitsPerByte?: number;
   readonly perplexity: number;
   /** Part of the tokens that were the model's first guess. */
   readonly accuracy: number;
@@ -33,9 +39,11 @@ export interface EvaluatorOptions extends Pick<TrainingOptions, "batchSize" | "s
   readonly signal?: AbortSignal | undefined;
   /** Which kernels it takes where there are several, as `Checkpoint.tuning` has them; tuned, if left out. */
   readonly choices?: Choices | undefined;
+  /** The text's, so that its loss can be told per byte. */
+  readonly tokenizer?: Tokenizer | undefined;
 }
 
-const EVALUATOR_NAMES = [...Object.keys(TRAINING_DEFAULTS), "signal", "choices"];
+const EVALUATOR_NAMES = [...Object.keys(TRAINING_DEFAULTS), "signal", "choices", "tokenizer"];
 
 /** Characters that a stream should have at least, so that few of them are predicted without a past. */
 const STREAM_LENGTH = 1024;
@@ -55,14 +63,14 @@ export async function makeEvaluator(
 ): Promise<Evaluator> {
   checkModel("makeEvaluator", model);
   checkOptions("makeEvaluator", options, EVALUATOR_NAMES);
-  const { signal, choices, ...sizes } = options ?? {};
+  const { signal, choices, tokenizer, ...sizes } = options ?? {};
   checkSignal("makeEvaluator", signal);
   const { batchSize, seqLen } = trainingOptions(sizes);
   const text = copyTokens("makeEvaluator: tokens", tokens, model.config.vocabSize);
   const life = new Lifetime("evaluator", model.life);
   const evaluation = await life.serve(
     "makeEvaluator",
-    () => recordEvaluation(model, text, { batchSize, seqLen, signal, choices }),
+    () => recordEvaluation(model, text, tokenizer, { batchSize, seqLen, signal, choices }),
     signal,
   );
   const dispose = (): void => life.dispose(() => evaluation.dispose());
@@ -83,6 +91,7 @@ export type RecordedEvaluation = Pick<Evaluator, "evaluate" | "dispose"> & Pick<
 export async function recordEvaluation(
   model: LanguageModel,
   tokens: Uint32Array,
+  tokenizer: Tokenizer | undefined,
   options: { readonly batchSize: number; readonly seqLen: number } & RecordOptions,
 ): Promise<RecordedEvaluation> {
   if (tokens.length < 2) {
@@ -105,6 +114,7 @@ export async function recordEvaluation(
   };
   const plan = await device.record("evaluate", record, options);
   const { metrics, state, pass } = plan.made;
+  const bytes = bytesIn(tokens.subarray(1), tokenizer?.byteLengths);
   const inputs = new Uint32Array(T * B);
   const targets = new Uint32Array(T * B);
   return {
@@ -123,7 +133,9 @@ export async function recordEvaluation(
       const loss = sums[METRIC.loss]! / windows.targets;
       return {
         loss,
-        bitsPerCharacter: loss / Math.LN2,
+        bitsPerToken: loss / Math.LN2,
+        ...((!tokenizer || tokenizer instanceof CharTokenizer) && { bitsPerCharacter: loss / Math.LN2 }),
+        ...(bytes && { bitsPerByte: sums[METRIC.loss]! / Math.LN2 / bytes }),
         perplexity: Math.exp(loss),
         accuracy: sums[METRIC.correct]! / windows.targets,
         tokens: windows.targets,
@@ -132,3 +144,7 @@ export async function recordEvaluation(
     dispose: () => plan.dispose(),
   };
 }
+
+/** The bytes that tokens stand for. */
+const bytesIn = (tokens: Uint32Array, lengths: ArrayLike<number> | undefined): number | undefined =>
+  lengths && tokens.reduce((sum, token) => sum + lengths[token]!, 0);

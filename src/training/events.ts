@@ -29,9 +29,13 @@ export interface EvalEvent {
   readonly step: number;
   /** Nats per token over the validation text. */
   readonly valLoss: number;
-  /** Bits per character: valLoss / ln 2. */
-  readonly valBpc: number;
-  /** Part of the next characters that the model's first guess gets right. */
+  /** valLoss / ln 2 */
+  readonly valBitsPerToken: number;
+  /** The same per byte of UTF-8, which can be compared whatever a token is; left out without a tokenizer that says. */
+  readonly valBitsPerByte?: number;
+  /** Bits per character, where tokens are characters. */
+  readonly valBpc?: number;
+  /** Part of the next tokens that the model's first guess gets right. */
   readonly valAccuracy: number;
   readonly best: boolean;
 }

@@ -364,7 +364,12 @@ export class Trainer {
     if (this.evaluation) return this.evaluation;
     const { batchSize, seqLen } = this.options;
     const { choices } = this;
-    this.evaluation = await recordEvaluation(this.model, this.valTokens, { batchSize, seqLen, signal, choices });
+    this.evaluation = await recordEvaluation(this.model, this.valTokens, this.settings.tokenizer, {
+      batchSize,
+      seqLen,
+      signal,
+      choices,
+    });
     this.choices = new Map([...choices, ...this.evaluation.choices]);
     return this.evaluation;
   }
@@ -373,11 +378,21 @@ export class Trainer {
   private async evaluateStep(signal: AbortSignal | undefined, begin: () => void): Promise<EvalEvent> {
     await this.readFinite();
     begin();
-    const { loss, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);
+    const { loss, bitsPerToken, bitsPerByte, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);
     this.evaluationDue = false;
     const best = loss < this.bestValLoss;
     if (best) this.bestValLoss = loss;
-    return { v: 1, event: "eval", step: this.step, valLoss: loss, valBpc: bitsPerCharacter, valAccuracy: accuracy, best };
+    return {
+      v: 1,
+      event: "eval",
+      step: this.step,
+      valLoss: loss,
+      valBitsPerToken: bitsPerToken,
+      ...(bitsPerByte !== undefined && { valBitsPerByte: bitsPerByte }),
+      ...(bitsPerCharacter !== undefined && { valBpc: bitsPerCharacter }),
+      valAccuracy: accuracy,
+      best,
+    };
   }
 
   private checkLog({ step, loss }: StepEvent): void {

@@ -66,9 +66,9 @@ describe("train", () => {
     ]);
     const loss = String.raw`loss \d\.\d{3} · \d\.\d\d bits\/character`;
     const patterns = [
-      String.raw`step 3: validation ${loss} · \d+\.\d % of next characters right · best so far`,
+      String.raw`step 3: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right · best so far`,
       String.raw`step 6/6 · ${loss} · [\d.]+[kM]? characters\/s · 0 s left`,
-      String.raw`step 6: validation ${loss} · \d+\.\d % of next characters right( · best so far)?`,
+      String.raw`step 6: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right( · best so far)?`,
       String.raw`step 6 writes:`,
       String.raw`done: step 6 after \d+ s · training loss \d\.\d{3} · validation loss \d\.\d{3}( \(best \d\.\d{3}\))?`,
       String.raw`saved: told\/checkpoint-6\.safetensors`,
@@ -455,7 +455,16 @@ describe("compare", () => {
   it("tells of the last validation what there are several of, and lets the seed write the samples", async () => {
     const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* () {
       for (const valLoss of [3, 1, 2])
-        yield { v: 1, event: "eval", step: 1, valLoss, valBpc: 2 * valLoss, valAccuracy: valLoss / 8, best: false };
+        yield {
+          v: 1,
+          event: "eval",
+          step: 1,
+          valLoss,
+          valBitsPerToken: 3 * valLoss,
+          valBpc: 2 * valLoss,
+          valAccuracy: valLoss / 8,
+          best: false,
+        };
     });
     const sample = vi.spyOn(LanguageModel.prototype, "sample");
     const { out } = await gatewise(...SHORT, "--seed", "7", "--json");

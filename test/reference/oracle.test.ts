@@ -54,8 +54,8 @@ const numbersOf = (events: readonly TrainingEvent[]): OracleEvent[] =>
       return [{ event: "step", step, loss, learningRate, gradNorm }];
     }
     if (event.event !== "eval") return [];
-    const { step, valLoss, valBpc, valAccuracy, best } = event;
-    return [{ event: "eval", step, valLoss, valBpc, valAccuracy, best }];
+    const { step, valLoss, valBitsPerToken, valBpc, valAccuracy, best } = event;
+    return [{ event: "eval", step, valLoss, valBitsPerToken, valBpc: valBpc!, valAccuracy, best }];
   });
 
 interface Run {

@@ -33,7 +33,15 @@ export type Values = Record<string, Float64Array>;
 
 export type OracleEvent =
   | { readonly event: "step"; step: number; loss: number; learningRate: number; gradNorm: number }
-  | { readonly event: "eval"; step: number; valLoss: number; valBpc: number; valAccuracy: number; best: boolean };
+  | {
+      readonly event: "eval";
+      step: number;
+      valLoss: number;
+      valBitsPerToken: number;
+      valBpc: number;
+      valAccuracy: number;
+      best: boolean;
+    };
 
 const GATES = { rnn: 1, gru: 3, lstm: 4 } as const;
 const zeros = (n: number): Float64Array => new Float64Array(n);
@@ -425,6 +433,7 @@ export function train(o: OracleOptions, p: Values, tokens: ArrayLike<number>, st
         event: "eval",
         step,
         valLoss,
+        valBitsPerToken: valLoss / Math.log(2),
         valBpc: valLoss / Math.log(2),
         valAccuracy: accuracy,
         best: valLoss < bestLoss,

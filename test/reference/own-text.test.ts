@@ -3,6 +3,11 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it, vi } from "vitest";
+import type { Tokenizer } from "../../src/data/tokenizer.ts";
+import { makeTokenizer, TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
+import { LanguageModel } from "../../src/models/language-model.ts";
+import { openDevice } from "../../src/runtime/open.ts";
+import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { gatewise, lines } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
@@ -60,5 +65,120 @@ describe("a tokenizer", () => {
     ]; // prettier-ignore
     for (const [args, message] of refused)
       expect(await gatewise("train", ...args)).toEqual({ code: 2, out: "", err: `gatewise: ${message}\n` });
+  });
+});
+
+describe("bits per byte", () => {
+  const ACCENTS = "Où était l’été naïf, où était l’hiver ? ".repeat(60);
+
+  it("are those of all predicted tokens over the bytes of their text, whatever a token is", async () => {
+    const device = await openDevice({ prefer: "cpu" });
+    for (const kind of TOKENIZER_KINDS) {
+      const tokenizer = makeTokenizer(kind, ACCENTS);
+      const tokens = tokenizer.encode(ACCENTS);
+      const model = LanguageModel.create(device, { vocabSize: tokenizer.size, embeddingSize: 2, hiddenSize: 3 });
+      const evaluation = async (given: object) =>
+        (await makeEvaluator(model, tokens, { batchSize: 2, seqLen: 16, ...given })).evaluate();
+      const told = await evaluation({ tokenizer });
+      // Every text here is of whole characters from its second token on, but for a token of a first byte.
+      const first = kind === "char" || kind === "byte" ? 1 : Buffer.byteLength(tokenizer.decode(tokens.subarray(0, 1)));
+      const bytes = Buffer.byteLength(ACCENTS) - first;
+      expect(told.bitsPerToken).toBeCloseTo(told.loss / Math.log(2), 12);
+      expect(told.bitsPerByte).toBeCloseTo((told.loss * (tokens.length - 1)) / Math.log(2) / bytes, 4);
+      expect(told.bitsPerCharacter).toBe(kind === "char" ? told.bitsPerToken : undefined);
+      // Of an unknown tokenizer, and of one that does not say, there are none.
+      expect(await evaluation({})).toMatchObject({ loss: told.loss, bitsPerCharacter: told.bitsPerToken });
+      const silent: Tokenizer = { size: tokenizer.size, encode: () => tokens, decode: () => "", toJSON: () => ({ kind: "own" }) };
+      for (const given of [{}, { tokenizer: silent }]) expect(await evaluation(given)).not.toHaveProperty("bitsPerByte");
+      expect(await evaluation({ tokenizer: silent })).not.toHaveProperty("bitsPerCharacter");
+    }
+    device.dispose();
+  });
+
+  it("stand in a run's validations, beside bits per token, for programs and for people", async () => {
+    writeFileSync("accents.txt", ACCENTS);
+    const args = ["--data", "accents.txt", ...SMALL, "--steps", "2", "--eval-every", "2", "--val", "0.5"];
+    const evaluated = async (...more: string[]) =>
+      lines((await train(...args, ...more, "--json")).out).find(({ event }) => event === "eval");
+    const char = await evaluated();
+    // Half of the text, of the same sentence again and again.
+    const [characters, bytes] = [[...ACCENTS].length / 60, Buffer.byteLength(ACCENTS) / 60];
+    expect([characters, bytes]).toEqual([40, 51]);
+    expect(char.valBitsPerToken).toBe(char.valLoss / Math.LN2);
+    expect(char.valBpc).toBe(char.valBitsPerToken);
+    expect(char.valBitsPerByte).toBeCloseTo((char.valBitsPerToken * (characters * 30 - 1)) / (bytes * 30 - 1), 6);
+    const byte = await evaluated("--tokenizer", "byte");
+    expect(byte).not.toHaveProperty("valBpc");
+    expect(byte.valBitsPerByte).toBeCloseTo(byte.valBitsPerToken, 6);
+    const { err } = await train(...args, "--tokenizer", "word");
+    expect(err).toMatch(
+      /step 2: validation loss \d\.\d{3} · \d\.\d\d bits\/token · \d\.\d\d bits\/byte · \d+\.\d % of next tokens right/,
+    );
+    expect(err).toMatch(/step 2\/2 · loss \d\.\d{3} · \d\.\d\d bits\/token · [\d.]+k? tokens\/s/);
+  });
+});
+
+describe("compare --tokenizers", () => {
+  const args = [
+    "compare",
+    "--data",
+    "text.txt",
+    "--device",
+    "cpu",
+    "--batch",
+    "1",
+    "--seq",
+    "4",
+    "--steps",
+    "1",
+    "--eval-every",
+    "1",
+  ];
+
+  it("trains a model of about 300,000 parameters with each, and validates them on the same text", async () => {
+    const validated = vi.spyOn(LanguageModel, "create");
+    const rows = lines((await gatewise(...args, "--val", "0.05", "--tokenizers", "char,byte,word,bpe", "--json")).out);
+    validated.mockRestore();
+    expect(rows.map(({ tokenizer, preset }) => `${preset} ${tokenizer}`)).toEqual([
+      "lstm char",
+      "lstm byte",
+      "lstm word",
+      "lstm bpe",
+    ]);
+    for (const { parameters, vocabulary: V, hiddenSize: H } of rows) {
+      expect(Math.abs(parameters - 300_000)).toBeLessThan(6000);
+      // An LSTM with embeddings half as wide: V·E + 4H·(E + H + 2) + V·(H + 1).
+      expect(parameters).toBe((V * H) / 2 + 4 * H * (1.5 * H + 2) + V * (H + 1));
+    }
+    for (const row of rows) expect(row).toHaveProperty(row.tokenizer === "char" ? "charactersPerSecond" : "tokensPerSecond");
+    // The last 106 of 2,120 bytes, which are two sentences and no more tokens than that.
+    const [char, byte, word] = rows;
+    expect(char.valBitsPerByte / char.valBitsPerToken).toBeCloseTo(1, 6);
+    expect(byte.valBitsPerByte / byte.valBitsPerToken).toBeCloseTo(1, 6);
+    expect(word.valBitsPerByte / word.valBitsPerToken).toBeCloseTo((2 * 26 - 1) / (106 - 2), 6);
+  });
+
+  it("prints them in one table, then a sample of each of about the same length", async () => {
+    const { out } = await gatewise(...args, "--tokenizers", "char,bpe", "--vocab-size", "300", "--hidden", "6");
+    const [table, ...samples] = out.split("\n--- ");
+    const rows = table!.trim().split("\n").map((line) => line.split(/ {2,}/)); // prettier-ignore
+    expect(rows[0]).toEqual(["tokenizer", "vocabulary", "hidden", "parameters", "val. loss", "bits/token", "bits/byte", "accuracy", "tokens/s"]); // prettier-ignore
+    expect(rows.slice(1).map((row) => row.slice(0, 3))).toEqual([["char", "16", "6"], ["bpe", rows[2]![1], "6"]]); // prettier-ignore
+    expect(samples.map((text) => text.split("\n")[0])).toEqual(["char", "bpe"]);
+    expect(samples[0]).toMatch(/^char\n[^]{240}\n$/);
+  });
+
+  it("names both where there are several presets too, and has a size for those only that have one", async () => {
+    const rows = (await gatewise(...args, "--tokenizers", "char,byte", "--presets", "gru,min-gru", "--hidden", "8")).out.split(
+      "\n",
+    );
+    expect(rows.slice(1, 5).map((row) => row.split(/ {2,}/)[0])).toEqual([
+      "gru, char",
+      "gru, byte",
+      "min-gru, char",
+      "min-gru, byte",
+    ]);
+    expect(await gatewise(...args, "--vocab-size", "300")).toMatchObject({ code: 2, err: "gatewise: --vocab-size is for --tokenizers word and bpe\n" }); // prettier-ignore
+    expect((await gatewise(...args, "--tokenizers", "char,words")).err).toContain("expected names of char, byte, word, bpe");
   });
 });

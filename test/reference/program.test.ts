@@ -151,6 +151,8 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
   },
   compare: {
     "--presets": [["lstm,gru"], "model", { cell: "lstm" }],
+    "--tokenizers": [["byte,char"], "model", { vocabSize: 256 }],
+    "--vocab-size": [["260", "--tokenizers", "bpe"], "model", { vocabSize: 260 }],
     "--hidden": [["7"], "model", { hiddenSize: 7 }],
     "--embedding": [["3"], "model", { embeddingSize: 3 }],
     "--layers": [["2"], "model", { numLayers: 2 }],
@@ -445,9 +447,9 @@ describe("numbers", () => {
   const none = ["1000k", "1_000", "", " ", "NaN", "12x", "1,5", "1.2.3", "five", "--5", "true", "null", "5n"];
   it("all options that take one are in the table", () => {
     const derived = Object.entries(commands).flatMap(([command, options]) =>
-      // --presets takes names, several.
+      // --presets and --tokenizers take names, several.
       options
-        .filter(({ parseArg, argChoices, long }) => parseArg && !argChoices && long !== "--presets")
+        .filter(({ parseArg, argChoices, long }) => parseArg && !argChoices && !["--presets", "--tokenizers"].includes(long!))
         .map(({ long }) => `${command} ${long}`),
     );
     expect(Object.keys(KINDS).sort()).toEqual(derived.sort());

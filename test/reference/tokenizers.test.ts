@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BpeTokenizer } from "../../src/data/bpe-tokenizer.ts";
 import { ByteTokenizer } from "../../src/data/byte-tokenizer.ts";
-import { byteLength, byteLengthsOf, CharTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts";
+import { byteLength, CharTokenizer, type Tokenizer } from "../../src/data/tokenizer.ts";
 import { makeTokenizer, TOKENIZER_KINDS, tokenizerFromJSON } from "../../src/data/tokenizers.ts";
 import { WordTokenizer } from "../../src/data/word-tokenizer.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
@@ -52,18 +52,13 @@ describe("a tokenizer of bytes, words or pieces", () => {
         expect(byteLength(text)).toBe(bytesOf(text).length);
         for (const tokenizer of [...fitted(text), CharTokenizer.fromText(text || "a")]) {
           if (text === "") continue;
-          const lengths = byteLengthsOf(tokenizer);
+          const lengths = tokenizer.byteLengths!;
           expect(lengths).toHaveLength(tokenizer.size);
           expect(tokenizer.encode(text).reduce((sum, token) => sum + lengths[token]!, 0)).toBe(bytesOf(text).length);
         }
       }),
     );
     expect([..."a\u00e9漢😀\ud800"].map(byteLength)).toEqual([1, 2, 3, 4, 3]);
-  });
-
-  it("of which nothing is said of bytes has those of each token's text", () => {
-    const own = { size: 3, decode: (tokens: ArrayLike<number>) => ["a", "é", "漢字"][tokens[0]!]! };
-    expect(Array.from(byteLengthsOf(own))).toEqual([1, 2, 6]);
   });
 
   it("stays the same through JSON", () => {
