@@ -1,4 +1,4 @@
-// The folder of a run: checkpoint-<step>.safetensors (the last three), best.safetensors, and run.json with what a
+// The folder of a run: checkpoint-<step>.safetensors (the last few), best.safetensors, and run.json with what a
 // checkpoint does not say. Every file appears whole or not at all, whatever kills the process.
 // A folder or a pipe that bears such a name is passed over.
 import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
@@ -8,8 +8,10 @@ import { GatewiseError } from "../errors.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
 import { lockFolder, type Lock } from "./lock.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "./options.ts";
+import { shown as shownPath } from "./progress.ts";
 
-const KEPT = 3;
+/** Checkpoints that stay of a run, unless it is told how many. */
+export const KEPT = 3;
 const BEST = "best.safetensors";
 const RUN = "run.json";
 const NAME = /^checkpoint-(\d+)\.safetensors$/;
@@ -27,6 +29,8 @@ export interface RunInfo {
   readonly device: DeviceChoice;
   /** The device's description: another one does not continue bit for bit. */
   readonly adapter: string;
+  /** As --keep was given, if it was: how many checkpoints stay, 0 for all. */
+  readonly keep?: number;
 }
 
 /** Replaces or makes a file in one move: the new bytes are on the disk before the name points to them. */
@@ -126,8 +130,8 @@ export async function readRunInfo(folder: string): Promise<Partial<RunInfo>> {
 
 function checkRunInfo(info: unknown): Partial<RunInfo> {
   if (info === null || info === undefined) throw new Error(`expected an object, got ${shown(info)}`);
-  checkOptions("it", info, ["format", "data", "device", "adapter"]);
-  const { format, data, device, adapter } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
+  checkOptions("it", info, ["format", "data", "device", "adapter", "keep"]);
+  const { format, data, device, adapter, keep } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
   const require = (ok: boolean, name: string, expected: string, value: unknown): void => {
     if (!ok) throw new Error(`${name} must be ${expected}, got ${shown(value)}`);
   };
@@ -137,6 +141,7 @@ function checkRunInfo(info: unknown): Partial<RunInfo> {
   const choices: readonly unknown[] = DEVICE_CHOICES;
   require(device === undefined || choices.includes(device), "device", `one of ${choices.join(", ")}`, device);
   require(adapter === undefined || isText(adapter), "adapter", "a device's description", adapter);
+  require(keep === undefined || (Number.isSafeInteger(keep) && (keep as number) >= 0), "keep", "an integer of at least 0", keep);
   return { ...(info as Partial<RunInfo>) };
 }
 
@@ -176,17 +181,23 @@ export async function checkpointsIn(folder: string): Promise<{ readonly path: st
 }
 
 /**
- * Saves a step's checkpoint and returns its path. The last three stay, and the newest from before step `proven`, the
- * last one at which the loss was seen to be sound.
+ * Saves a step's checkpoint and returns its path. The last `keep` stay, or all for 0, and the newest from before step
+ * `proven`, the last one at which the loss was seen to be sound.
  */
-export async function keepCheckpoint(folder: string, step: number, bytes: Uint8Array, proven: number): Promise<string> {
+export async function keepCheckpoint(
+  folder: string,
+  step: number,
+  bytes: Uint8Array,
+  proven: number,
+  keep = KEPT,
+): Promise<string> {
   const path = join(folder, `checkpoint-${step}.safetensors`);
   await writeSafely(path, bytes);
   // Those of later steps, left by a damaged or abandoned end of the run, do not count.
   const kept = (await checkpointsIn(folder)).filter((checkpoint) => checkpoint.step <= step);
   const sound = kept.find((checkpoint) => checkpoint.step < proven);
   // One that cannot be removed costs room, not the run.
-  for (const checkpoint of kept.slice(KEPT)) if (checkpoint !== sound) await rm(checkpoint.path).catch(() => {});
+  for (const checkpoint of kept.slice(keep || kept.length)) if (checkpoint !== sound) await rm(checkpoint.path).catch(() => {});
   return path;
 }
 
@@ -196,8 +207,11 @@ export async function soundCheckpoint(folder: string, proven: number): Promise<s
   return found?.path ?? ((await isFile(join(folder, BEST))) ? join(folder, BEST) : undefined);
 }
 
-export async function keepBest(folder: string, bytes: Uint8Array): Promise<void> {
-  await writeSafely(join(folder, BEST), bytes);
+/** Saves the best checkpoint so far and returns its path. */
+export async function keepBest(folder: string, bytes: Uint8Array): Promise<string> {
+  const path = join(folder, BEST);
+  await writeSafely(path, bytes);
+  return path;
 }
 
 /** Removes what a killed process left half written. */
@@ -221,13 +235,26 @@ export interface FoundCheckpoint {
   readonly folder: string;
 }
 
+/** "runs/alice-lstm-128/best.safetensors · step 400 · best validation loss 1.854 at step 400" */
+export function whichCheckpoint({ path, checkpoint: { training } }: FoundCheckpoint): string {
+  if (!training) return shownPath(path);
+  const { step, bestValLoss, bestStep } = training;
+  const at = bestStep === null ? "" : bestStep === step ? ", here" : `, at step ${bestStep}`;
+  const best = bestValLoss === null ? [] : [`best validation loss ${bestValLoss.toFixed(3)}${at}`];
+  return [shownPath(path), `step ${step}`, ...best].join(" · ");
+}
+
 /**
- * Reads a checkpoint file, or the newest whole checkpoint of a run's folder.
+ * Reads a checkpoint file, or the newest whole checkpoint of a run's folder, or the best one.
  *
  * @param warn told when a damaged file is passed over
  * @throws GatewiseError E_BAD_CHECKPOINT
  */
-export async function findCheckpoint(path: string, warn: (message: string) => void): Promise<FoundCheckpoint> {
+export async function findCheckpoint(
+  path: string,
+  warn: (message: string) => void,
+  { best: wantsBest = false }: { readonly best?: boolean } = {},
+): Promise<FoundCheckpoint> {
   const info = await stat(path).catch((cause: unknown) => {
     throw new GatewiseError("E_BAD_CHECKPOINT", `no such checkpoint or run folder: ${path}`, { cause });
   });
@@ -235,8 +262,17 @@ export async function findCheckpoint(path: string, warn: (message: string) => vo
     // A pipe that nobody writes to would be waited for for ever.
     throw new GatewiseError("E_BAD_CHECKPOINT", `${path} is neither a file nor a run's folder`);
   }
-  if (!info.isDirectory()) return { checkpoint: await read(path), path, folder: dirname(path) };
+  if (!info.isDirectory()) {
+    if (wantsBest && basename(path) !== BEST)
+      throw new GatewiseError("E_CONFIG", `--best is for a run's folder, and ${path} is a file; leave it out`);
+    return { checkpoint: await read(path), path, folder: dirname(path) };
+  }
   const best = join(path, BEST);
+  if (wantsBest) {
+    if (!(await isFile(best)))
+      throw new GatewiseError("E_BAD_CHECKPOINT", `${path} has no ${BEST}: its run made no validation; leave --best out`);
+    return { checkpoint: await read(best), path: best, folder: path };
+  }
   const candidates = (await checkpointsIn(path)).map((candidate) => candidate.path);
   if (await isFile(best)) candidates.push(best);
   if (candidates.length === 0) throw new GatewiseError("E_BAD_CHECKPOINT", `no checkpoint in the folder ${path}`);

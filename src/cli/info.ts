@@ -6,8 +6,8 @@ import { findCheckpoint } from "./files.ts";
 import { count, print, printJson, shown, warn } from "./progress.ts";
 
 /** `gatewise info`. Returns the exit code. */
-export async function info(path: string, { json }: { readonly json?: boolean }): Promise<number> {
-  const found = await findCheckpoint(path, warn);
+export async function info(path: string, { json, best }: { readonly json?: boolean; readonly best?: boolean }): Promise<number> {
+  const found = await findCheckpoint(path, warn, { best: best ?? false });
   const { config, tokenizer, training, tensors } = found.checkpoint;
   const parameters = parameterCount(config);
   if (json) {
@@ -42,10 +42,14 @@ export async function info(path: string, { json }: { readonly json?: boolean }):
     ["vocabulary", `${tokenizer.size}: ${tokens}`],
   ];
   if (training) {
-    const { step, bestValLoss, options, data } = training;
+    const { step, bestValLoss, bestStep, options, data } = training;
     lines.push(["step", `${step} of ${options.totalSteps}`]);
+    const at = bestStep === null ? "" : ` · at step ${bestStep}`;
     if (bestValLoss !== null)
-      lines.push(["best", `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/${unit}`]);
+      lines.push([
+        "best",
+        `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/${unit}${at}`,
+      ]);
     lines.push([
       "training",
       Object.entries(options)

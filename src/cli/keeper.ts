@@ -13,6 +13,7 @@ import { isExploded, type Trainer } from "../training/trainer.ts";
 import {
   claimFolder,
   isFile,
+  KEPT,
   keepBest,
   keepCheckpoint,
   releaseFolder,
@@ -32,6 +33,8 @@ export interface Run {
   readonly config: LanguageModelConfig;
   readonly options: TrainingOptions;
   readonly device: DeviceFlags["device"];
+  /** Checkpoints that stay, 0 for all. */
+  readonly keep: number;
   /** The checkpoint that the weights come from, and its file. */
   readonly from: Checkpoint | undefined;
   readonly fromPath: string | undefined;
@@ -75,7 +78,12 @@ export class Keeper {
     device: Device,
   ) {
     this.lock = run.folder.lock;
-    this.info = { data: run.text.source, device: run.device, adapter: device.description };
+    this.info = {
+      data: run.text.source,
+      device: run.device,
+      adapter: device.description,
+      ...(run.keep !== KEPT && { keep: run.keep }),
+    };
     // Without reports nothing can be told apart.
     this.proven = run.options.logInterval === 0 ? Infinity : run.resumes ? run.from!.training!.step + 1 : 0;
   }
@@ -123,10 +131,13 @@ export class Keeper {
     return this.saved!.path;
   }
 
-  /** Keeps this step as the best; where that fails, it is tried again with the next checkpoint. */
-  async keepBest(trainer: Trainer): Promise<void> {
+  /** Keeps this step as the best and returns where; where that fails, it is tried again with the next checkpoint. */
+  async keepBest(trainer: Trainer): Promise<string | undefined> {
     this.best = await this.encode(trainer);
-    await this.writeBest().catch((error: Error) => warn(`the best checkpoint so far is not saved: ${error.message}`));
+    return this.writeBest().catch((error: Error) => {
+      warn(`the best checkpoint so far is not saved: ${error.message}`);
+      return undefined;
+    });
   }
 
   /**
@@ -171,17 +182,18 @@ export class Keeper {
   }
 
   private async write(bytes: Uint8Array, step: number): Promise<string> {
-    const path = await this.inFolder(() => keepCheckpoint(this.folder, step, bytes, this.proven));
+    const path = await this.inFolder(() => keepCheckpoint(this.folder, step, bytes, this.proven, this.run.keep));
     this.saved = { step, path };
     await this.writeBest().catch(() => {});
     return path;
   }
 
-  private async writeBest(): Promise<void> {
+  private async writeBest(): Promise<string | undefined> {
     const { best } = this;
-    if (!best) return;
-    await this.inFolder(() => keepBest(this.folder, best));
+    if (!best) return undefined;
+    const path = await this.inFolder(() => keepBest(this.folder, best));
     this.best = undefined;
+    return path;
   }
 
   /** Writes into the folder. If that was moved away, removed, or taken by another process, the run gets a new one. */

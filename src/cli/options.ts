@@ -57,8 +57,11 @@ const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
   { field: "warmupSteps", flags: "--warmup <n>", help: "steps of linear warm-up" },
   { field: "clip", flags: "--clip <x>", help: "largest gradient norm; 0 for no clipping" },
   { field: "weightDecay", flags: "--weight-decay <x>", help: "weight decay" },
-  { field: "valFraction", flags: "--val <part>", help: "last part of the text, kept for validation" },
+  { field: "valFraction", flags: "--val <part>", help: "part of the text for validation, behind that for training" },
+  { field: "testFraction", flags: "--test <part>", help: 'last part of the text, for "gatewise eval --split test" alone' },
   { field: "evalInterval", flags: "--eval-every <n>", help: "steps between validations; 0 for none" },
+  { field: "evalTokens", flags: "--eval-chars <n>", help: "characters that a validation reads, evenly spread; 0 for all" },
+  { field: "patience", flags: "--patience <n>", help: "end after as many validations without a new best; 0: never" },
   { field: "sampleInterval", flags: "--sample-every <n>", help: "steps between samples; 0 for none" },
   { field: "logInterval", flags: "--log-every <n>", help: "steps between reports; 0 for none" },
   { field: "checkpointInterval", flags: "--checkpoint-every <n>", help: "steps between checkpoints; 0: only at the end" },
@@ -144,6 +147,7 @@ export const tokenizerOption = (): Option =>
     .choices(TOKENIZER_KINDS)
     .default("char");
 export const vocabSizeOption = (): Option => commanderOption(VOCAB_SIZE, undefined);
+export const bestOption = (): Option => new Option("--best", "the run's best checkpoint, not its newest");
 export const DEVICE_CHOICES = ["auto", "webgpu", "cpu"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>

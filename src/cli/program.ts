@@ -9,12 +9,14 @@ import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
 import { doctor } from "./doctor.ts";
+import { KEPT } from "./files.ts";
 import { EXPORTS, exportCheckpoint } from "./export.ts";
 import { importModel } from "./import.ts";
 import { info } from "./info.ts";
 import { memory } from "./memory.ts";
 import {
   addTrainingFlags,
+  bestOption,
   dataOption,
   deviceOption,
   inFlags,
@@ -88,6 +90,11 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(presetOption())
     .addOption(deviceOption())
     .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
+    .addOption(
+      integer("--keep <n>", 0, "newest checkpoints that stay, beside the best and one known to be sound; 0 for all").default(
+        KEPT,
+      ),
+    )
     .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
     .addOption(
       new Option(
@@ -104,6 +111,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
 
   command("sample", "write text with a trained model")
     .argument("<checkpoint>", "a checkpoint or a run's folder")
+    .addOption(bestOption())
     .option("--prompt <text>", "text to continue", "")
     .addOption(integer("--length <n>", 0, "characters to write").default(300))
     .addOption(
@@ -177,6 +185,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
 
   command("info", "say what a checkpoint holds")
     .argument("<checkpoint>", "a checkpoint or a run's folder")
+    .addOption(bestOption())
     .addOption(jsonOption())
     .action((path: string, flags) => run(info(path, flags)));
 

@@ -112,12 +112,13 @@ export class Progress {
     else say(line);
   }
 
-  evaluated({ step, valLoss, valBitsPerByte, valAccuracy, best }: EvalEvent): void {
+  /** @param kept where the best checkpoint is, if it is this one */
+  evaluated({ step, valLoss, valBitsPerByte, valAccuracy, best }: EvalEvent, kept?: string): void {
     const figures = [
       losses(valLoss, this.unit),
       ...(valBitsPerByte === undefined ? [] : [`${valBitsPerByte.toFixed(2)} bits/byte`]),
       `${percent(valAccuracy)} of next ${this.unit}s right`,
-      ...(best ? ["best so far"] : []),
+      ...(best ? [`best so far${kept === undefined ? "" : `: ${shown(kept)}`}`] : []),
     ];
     say(`${this.label}step ${step}: validation ${figures.join(" · ")}`);
   }

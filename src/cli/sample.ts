@@ -3,7 +3,7 @@ import type { SampleOptions } from "../models/sample.ts";
 import { modelFromCheckpoint } from "../training/checkpoint.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { readPrompt } from "./data.ts";
-import { findCheckpoint } from "./files.ts";
+import { findCheckpoint, whichCheckpoint } from "./files.ts";
 import { print, printJson, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
@@ -15,12 +15,14 @@ export interface SampleFlags extends DeviceFlags {
   readonly topP?: number;
   readonly seed?: number;
   readonly count: number;
+  readonly best?: boolean;
   readonly json?: boolean;
 }
 
 /** `gatewise sample`. Returns the exit code. */
 export async function sample(path: string, flags: SampleFlags): Promise<number> {
-  const { checkpoint } = await findCheckpoint(path, warn);
+  const found = await findCheckpoint(path, warn, flags);
+  const { checkpoint } = found;
   const { tokenizer } = checkpoint;
   const prompt = readPrompt(flags.prompt, tokenizer);
   // Refused before a device is opened.
@@ -42,11 +44,15 @@ export async function sample(path: string, flags: SampleFlags): Promise<number> 
       ...(streams && { onText: print }),
     };
     try {
-      if (!flags.json) say(`device: ${device.description} · seed ${seed}`);
+      if (!flags.json) {
+        say(`model:  ${whichCheckpoint(found)}`);
+        say(`device: ${device.description} · seed ${seed}`);
+      }
       if (streams) print(prompt);
       const texts = await sampleText(model, tokenizer, options);
       texts.forEach((text, index) => {
-        if (flags.json) printJson({ v: 1, event: "sample", index, seed, prompt, text });
+        if (flags.json)
+          printJson({ v: 1, event: "sample", path: found.path, step: checkpoint.training?.step, index, seed, prompt, text });
         else if (!streams) print(`${index > 0 ? "\n" : ""}--- ${index + 1}\n${text}\n`);
       });
       if (streams) print("\n");

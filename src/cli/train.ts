@@ -30,6 +30,7 @@ interface TrainFlags extends DeviceFlags {
   readonly scheduleFrom?: "reached" | "peak";
   readonly tokenizer: TokenizerKind;
   readonly vocabSize?: number;
+  readonly keep: number;
   readonly json?: boolean;
 }
 
@@ -103,6 +104,7 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     resumes,
     known,
     device: resumes && !typedFlag("device") ? (known.device ?? flags.device) : flags.device,
+    keep: resumes && !typedFlag("keep") ? (known.keep ?? flags.keep) : flags.keep,
     from: checkpoint && { ...checkpoint, config },
     fromPath: found?.path,
     folder: await lockChosen(await chooseFolder(flags, resumes ? found : undefined, name), lock),
@@ -261,12 +263,16 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         if (json) printJson(event);
         else progress.step(event);
         break;
-      case "eval":
+      case "eval": {
         valLoss = event.valLoss;
-        if (event.best) await keeper.keepBest(trainer);
-        if (json) printJson(event);
-        else progress.evaluated(event);
+        const best = event.best ? await keeper.keepBest(trainer) : undefined;
+        if (!json) progress.evaluated(event, best);
+        else {
+          printJson(event);
+          if (best !== undefined) printJson({ v: 1, event: "checkpoint", step: event.step, path: best, best: true });
+        }
         break;
+      }
       case "sample":
         if (json) printJson(event);
         else {
@@ -331,7 +337,7 @@ interface Ending {
 function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: Ending): void {
   const program = programName();
   const target = quote(shown(folder));
-  const { totalSteps, schedule } = run.options;
+  const { totalSteps, schedule, patience } = run.options;
   if (event.reason === "aborted") {
     say(`stopped at step ${event.step} of ${totalSteps}; saved ${shown(saved)}; to go on:`);
     say(`  ${program} train --resume ${target}`);
@@ -343,13 +349,15 @@ function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: End
       `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
     memory && `next-${unitOf(run.tokenizer)} accuracy on the text ${percent(memory.accuracy)}`,
   ].filter(Boolean);
+  if (event.reason === "patience") say(`no new best in ${patience} validations: stopped at step ${event.step} of ${totalSteps}`);
   say(`done: step ${event.step} after ${duration(event.seconds)} · ${figures.join(" · ")}`);
   say(`saved: ${shown(saved)}`);
   const prompt = run.text.source === "alice" ? ` --prompt "Alice "` : "";
   say("next:");
-  say(`  ${program} sample ${target}${prompt}`);
+  const hasBetter = valLoss !== undefined && event.bestValLoss! < valLoss;
+  say(`  ${program} sample ${target}${prompt}${hasBetter ? " --best" : ""}`);
   // Over more steps a schedule that has come to its end would raise the rate again.
   const from = schedule === "constant" ? "" : " --schedule-from reached";
   say(`  ${program} train --resume ${target} --steps ${2 * totalSteps}${from}`);
-  say(`  ${program} info ${target}`);
+  say(`  ${program} info ${target}${hasBetter ? " --best" : ""}`);
 }

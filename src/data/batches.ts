@@ -91,13 +91,25 @@ function copyWindows(
   }
 }
 
-/** Splits a text into its first part, for training, and its last, for validation. @throws GatewiseError E_CONFIG */
-export function splitTokens(tokens: Uint32Array, valFraction: number): { train: Uint32Array; val: Uint32Array } {
+/** The parts of a text, in their order: for training, for validation, and for a test of what came of it. */
+export interface TextParts {
+  readonly train: Uint32Array;
+  readonly val: Uint32Array;
+  readonly test: Uint32Array;
+}
+
+/** @throws GatewiseError E_CONFIG */
+export function splitTokens(tokens: Uint32Array, valFraction: number, testFraction = 0): TextParts {
   if (!(valFraction >= 0 && valFraction < 1)) {
     throw new GatewiseError("E_CONFIG", `valFraction must be at least 0 and less than 1, got ${valFraction}`);
   }
-  const cut = tokens.length - Math.floor(tokens.length * valFraction);
-  return { train: tokens.subarray(0, cut), val: tokens.subarray(cut) };
+  const testBegin = tokens.length - Math.floor(tokens.length * testFraction);
+  const valBegin = testBegin - Math.floor(tokens.length * valFraction);
+  return {
+    train: tokens.subarray(0, valBegin),
+    val: tokens.subarray(valBegin, testBegin),
+    test: tokens.subarray(testBegin),
+  };
 }
 
 export interface EvaluationWindows {
@@ -108,18 +120,40 @@ export interface EvaluationWindows {
   fill(window: number, inputs: Uint32Array, targets: Uint32Array): void;
 }
 
-/** Windows over B contiguous streams in which every next token of the text is a target exactly once. */
-export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen: number): EvaluationWindows {
+/** Tokens that are read in one piece where not all are, so that few are predicted from the state of another place. */
+const PIECE = 1024;
+
+/**
+ * Windows over B contiguous streams in which every next token of the text is a target exactly once. Of a text of more than
+ * `most` tokens about as many are: pieces evenly spread over each stream, the state carried from one to the next.
+ */
+export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen: number, most = Infinity): EvaluationWindows {
   const targetCount = Math.max(0, tokens.length - 1);
   const streamLength = Math.ceil(targetCount / batchSize);
+  const pieceWindows = Math.ceil(PIECE / seqLen);
+  const pieceLength = pieceWindows * seqLen;
+  const pieces = Math.max(1, Math.floor(most / batchSize / pieceLength));
+  const whole = most >= targetCount || pieces * pieceLength >= streamLength;
+  const begin = (window: number): number => {
+    if (whole) return window * seqLen;
+    const piece = Math.floor(window / pieceWindows);
+    return Math.floor((piece * streamLength) / pieces) + (window % pieceWindows) * seqLen;
+  };
+  const count = whole ? Math.ceil(streamLength / seqLen) : pieces * pieceWindows;
+  const ends = Array.from({ length: batchSize }, (_, b) => Math.min((b + 1) * streamLength, targetCount));
+  let targetsRead = targetCount;
+  if (!whole) {
+    targetsRead = 0;
+    for (let window = 0; window < count; window++)
+      for (const [b, end] of ends.entries()) targetsRead += Math.max(0, Math.min(seqLen, end - b * streamLength - begin(window)));
+  }
   return {
-    count: Math.ceil(streamLength / seqLen),
-    targets: targetCount,
+    count,
+    targets: targetsRead,
     fill(window, inputs, targets) {
-      for (let b = 0; b < batchSize; b++) {
-        const end = Math.min((b + 1) * streamLength, targetCount);
+      for (const [b, end] of ends.entries()) {
         for (let t = 0; t < seqLen; t++) {
-          const within = window * seqLen + t;
+          const within = begin(window) + t;
           const at = b * streamLength + within;
           const real = within < streamLength && at < end;
           inputs[t * batchSize + b] = real ? tokens[at]! : 0;

@@ -34,6 +34,8 @@ export interface TrainingProgress {
   readonly dataCursor: number;
   /** The lowest validation loss so far. */
   readonly bestValLoss: number | null;
+  /** The step that had it; null where there is none, or an older version did not note it. */
+  readonly bestStep: number | null;
   /** The step at which the optimizer's moments began from zero: above 0 where it replaced another. */
   readonly momentsSince: number;
   /** Whether the step's evaluation is still to be made. */
@@ -179,7 +181,7 @@ const encode = (
   });
 
 async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: string): Promise<Uint8Array> {
-  const { model, step, bestValLoss, momentsSince, evaluationDue } = trainer;
+  const { model, step, bestValLoss, bestStep, momentsSince, evaluationDue } = trainer;
   const { device } = model;
   await trainer.readFinite();
   // A last step that was too long leaves them not finite, before any gradient is.
@@ -190,8 +192,12 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
     tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
   }
   // Left out where they say nothing, as by the versions before there were such fields.
-  const rare = { ...(momentsSince > 0 && { momentsSince }), ...(evaluationDue && { evaluationDue }) };
-  const training: Omit<TrainingProgress, "momentsSince" | "evaluationDue"> = {
+  const rare = {
+    ...(bestStep > 0 && { bestStep }),
+    ...(momentsSince > 0 && { momentsSince }),
+    ...(evaluationDue && { evaluationDue }),
+  };
+  const training: Omit<TrainingProgress, "bestStep" | "momentsSince" | "evaluationDue"> = {
     step,
     options,
     rngCounter: step,
@@ -288,7 +294,8 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
     if (!valid) throw new Error(`${name} is ${shown(given)}`);
   };
   check("it", value, typeof value === "object" && value !== null);
-  const { step, options, rngCounter, dataCursor, bestValLoss, momentsSince = 0, evaluationDue = false, data, ...others } = value;
+  const { step, options, rngCounter, dataCursor, bestValLoss, bestStep = null, data, ...rest } = value;
+  const { momentsSince = 0, evaluationDue = false, ...others } = rest;
   const integer = (name: string, given: unknown, most = Number.MAX_SAFE_INTEGER): void =>
     check(name, given, Number.isInteger(given) && (given as number) >= 0 && (given as number) <= most);
   for (const [name, given] of Object.entries(others)) check(`the unknown field ${shown(name)}`, given, false);
@@ -298,6 +305,7 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
   integer("momentsSince", momentsSince, step);
   check("evaluationDue", evaluationDue, typeof evaluationDue === "boolean");
   check("bestValLoss", bestValLoss, bestValLoss === null || Number.isFinite(bestValLoss));
+  if (bestStep !== null) integer("bestStep", bestStep, step);
   check("data", data, Number.isInteger(data?.tokens) && Number.isInteger(data.hash));
   check("options", options, typeof options === "object" && options !== null);
   const { tokens, hash } = data;
@@ -307,6 +315,7 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
     rngCounter,
     dataCursor,
     bestValLoss,
+    bestStep,
     momentsSince,
     evaluationDue,
     data: { tokens, hash },
@@ -471,6 +480,8 @@ export function resumeTrainer(
     const { options } = trainer;
     trainer.step = step;
     trainer.bestValLoss = training.bestValLoss ?? Infinity;
+    trainer.bestStep = training.bestStep ?? 0;
+    trainer.sinceBest = evaluationsSince(training);
     trainer.evaluationDue = training.evaluationDue;
     // Kernels that add in another order would round in another way.
     if (checkpoint.device === device.description && !device.tuner?.again) trainer.choices = tuning;
@@ -493,6 +504,13 @@ export function resumeTrainer(
     throw error;
   }
   return trainer;
+}
+
+/** Evaluations that a run made since its best one. */
+function evaluationsSince({ step, bestStep, evaluationDue, options: { evalInterval } }: TrainingProgress): number {
+  if (evalInterval === 0) return 0;
+  const evaluations = (steps: number): number => Math.floor(steps / evalInterval);
+  return evaluations(evaluationDue ? step - 1 : step) - evaluations(bestStep ?? step);
 }
 
 /**

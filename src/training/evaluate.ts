@@ -1,4 +1,4 @@
-import { checkOptions, checkSignal, copyTokens } from "../checks.ts";
+import { checkFunction, checkOptions, checkSignal, copyTokens } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
 import { CharTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
@@ -28,14 +28,19 @@ export interface Evaluation {
 }
 
 export interface Evaluator {
-  /** @throws GatewiseError E_DISPOSED */
-  evaluate(signal?: AbortSignal): Promise<Evaluation>;
+  /**
+   * @param onProgress told, as it goes on, how many windows of how many are done
+   * @throws GatewiseError E_DISPOSED
+   */
+  evaluate(signal?: AbortSignal, onProgress?: (done: number, of: number) => void): Promise<Evaluation>;
   dispose(): void;
   [Symbol.dispose](): void;
 }
 
 /** A trainer's own options may be passed as they are. */
 export interface EvaluatorOptions extends Pick<TrainingOptions, "batchSize" | "seqLen"> {
+  /** Tokens that are read at most, about, evenly spread over the text; 0, the default, for all. */
+  readonly evalTokens?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Which kernels it takes where there are several, as `Checkpoint.tuning` has them; tuned, if left out. */
   readonly choices?: Choices | undefined;
@@ -49,11 +54,12 @@ const EVALUATOR_NAMES = [...Object.keys(TRAINING_DEFAULTS), "signal", "choices",
 const STREAM_LENGTH = 1024;
 
 /**
- * Records an evaluation of a model over a text: every token once, from a zero state that is carried along. It has
+ * Records an evaluation of a model over a text: every token once, from a zero state that is carried along, or an even
+ * selection. It has
  * tensors of its own and leaves the training's alone; an evaluation during a run is of the weights between two steps.
  *
  * @param tokens any array of integers; it is copied
- * @param options batchSize and seqLen, as a trainer's
+ * @param options batchSize, seqLen and evalTokens, as a trainer's
  * @throws GatewiseError E_DATA if there are less than two tokens or one is not in the vocabulary, E_CONFIG, E_DISPOSED
  */
 export async function makeEvaluator(
@@ -65,19 +71,20 @@ export async function makeEvaluator(
   checkOptions("makeEvaluator", options, EVALUATOR_NAMES);
   const { signal, choices, tokenizer, ...sizes } = options ?? {};
   checkSignal("makeEvaluator", signal);
-  const { batchSize, seqLen } = trainingOptions(sizes);
+  const { batchSize, seqLen, evalTokens } = trainingOptions({ ...sizes, evalTokens: sizes.evalTokens ?? 0 });
   const text = copyTokens("makeEvaluator: tokens", tokens, model.config.vocabSize);
   const life = new Lifetime("evaluator", model.life);
   const evaluation = await life.serve(
     "makeEvaluator",
-    () => recordEvaluation(model, text, tokenizer, { batchSize, seqLen, signal, choices }),
+    () => recordEvaluation(model, text, tokenizer, { batchSize, seqLen, evalTokens, signal, choices }),
     signal,
   );
   const dispose = (): void => life.dispose(() => evaluation.dispose());
   return {
-    async evaluate(signal) {
+    async evaluate(signal, onProgress) {
       checkSignal("evaluate", signal);
-      return life.serve("Evaluator.evaluate", () => evaluation.evaluate(signal), signal);
+      checkFunction("evaluate: onProgress", onProgress);
+      return life.serve("Evaluator.evaluate", () => evaluation.evaluate(signal, onProgress), signal);
     },
     dispose,
     [Symbol.dispose]: dispose,
@@ -92,7 +99,7 @@ export async function recordEvaluation(
   model: LanguageModel,
   tokens: Uint32Array,
   tokenizer: Tokenizer | undefined,
-  options: { readonly batchSize: number; readonly seqLen: number } & RecordOptions,
+  options: Pick<TrainingOptions, "batchSize" | "seqLen" | "evalTokens"> & RecordOptions,
 ): Promise<RecordedEvaluation> {
   if (tokens.length < 2) {
     throw new GatewiseError(
@@ -101,9 +108,10 @@ export async function recordEvaluation(
     );
   }
   const { device } = model;
-  const B = Math.max(1, Math.min(options.batchSize, Math.floor(tokens.length / STREAM_LENGTH)));
+  const most = options.evalTokens || Infinity;
+  const B = Math.max(1, Math.min(options.batchSize, Math.floor(Math.min(tokens.length, most) / STREAM_LENGTH)));
   const T = Math.min(options.seqLen, tokens.length - 1);
-  const windows = evaluationWindows(tokens, B, T);
+  const windows = evaluationWindows(tokens, B, T, most);
   const record = (recorder: Recorder) => {
     const metrics = recorder.tensor({ name: "metrics", shape: [METRIC.count] });
     const state = makeState((spec) => recorder.tensor(spec), model.config, B);
@@ -114,20 +122,23 @@ export async function recordEvaluation(
   };
   const plan = await device.record("evaluate", record, options);
   const { metrics, state, pass } = plan.made;
-  const bytes = bytesIn(tokens.subarray(1), tokenizer?.byteLengths);
+  const lengths = tokenizer?.byteLengths;
   const inputs = new Uint32Array(T * B);
   const targets = new Uint32Array(T * B);
   return {
     choices: plan.choices,
-    async evaluate(signal) {
+    async evaluate(signal, onProgress) {
       device.write(metrics, new Float32Array(METRIC.count));
       for (const tensor of Object.values(state)) device.write(tensor, new Float32Array(sizeOf(tensor.shape)));
+      let bytes = 0;
       for (let window = 0; window < windows.count; window++) {
         signal?.throwIfAborted();
         windows.fill(window, inputs, targets);
+        if (lengths) for (const target of targets) bytes += lengths[target] ?? 0;
         device.write(pass.inputs, inputs);
         device.write(pass.targets, targets);
         await plan.run([], signal);
+        onProgress?.(window + 1, windows.count);
       }
       const sums = await abortable(signal, device.read(metrics));
       const loss = sums[METRIC.loss]! / windows.targets;
@@ -135,7 +146,7 @@ export async function recordEvaluation(
         loss,
         bitsPerToken: loss / Math.LN2,
         ...((!tokenizer || tokenizer instanceof CharTokenizer) && { bitsPerCharacter: loss / Math.LN2 }),
-        ...(bytes && { bitsPerByte: sums[METRIC.loss]! / Math.LN2 / bytes }),
+        ...(bytes > 0 && { bitsPerByte: sums[METRIC.loss]! / Math.LN2 / bytes }),
         perplexity: Math.exp(loss),
         accuracy: sums[METRIC.correct]! / windows.targets,
         tokens: windows.targets,
@@ -144,7 +155,3 @@ export async function recordEvaluation(
     dispose: () => plan.dispose(),
   };
 }
-
-/** The bytes that tokens stand for. */
-const bytesIn = (tokens: Uint32Array, lengths: ArrayLike<number> | undefined): number | undefined =>
-  lengths && tokens.reduce((sum, token) => sum + lengths[token]!, 0);

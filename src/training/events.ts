@@ -50,12 +50,15 @@ export interface CheckpointEvent {
   readonly event: "checkpoint";
   readonly step: number;
   readonly path: string;
+  /** True of the best checkpoint so far, which is kept beside the newest. */
+  readonly best?: true;
 }
 export interface EndEvent {
   readonly v: 1;
   readonly event: "end";
   readonly step: number;
-  readonly reason: "done" | "aborted";
+  /** Why it ended: all steps are done, its signal was aborted, or too many evaluations in a row were no new best. */
+  readonly reason: "done" | "aborted" | "patience";
   readonly seconds: number;
   /** Of the last log, nats per token. */
   readonly loss: number;

@@ -39,8 +39,14 @@ export interface TrainingOptions {
   readonly loss: "all" | "last";
   /** "carry": consecutive windows, the state carried and detached; "zero": random windows from a zero state. */
   readonly state: "carry" | "zero";
-  /** Last part of the tokens, kept for validation. */
+  /** Part of the tokens, behind those for training, kept for validation. */
   readonly valFraction: number;
+  /** Last part of the tokens, behind those for validation, that a run never looks at. */
+  readonly testFraction: number;
+  /** Tokens of the validation part that an evaluation reads at most, about, evenly spread; 0 for all. */
+  readonly evalTokens: number;
+  /** Evaluations in a row without a new best after which a run ends; 0 for no such end. */
+  readonly patience: number;
   /** Of the windows (state "zero") and of dropout. */
   readonly seed: number;
   /** Steps between two events of a kind; 0 for none. */
@@ -65,6 +71,9 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   loss: "all",
   state: "carry",
   valFraction: 0.05,
+  testFraction: 0,
+  evalTokens: 200_000,
+  patience: 0,
   seed: 1,
   logInterval: 10,
   evalInterval: 250,
@@ -72,7 +81,7 @@ export const TRAINING_DEFAULTS: TrainingOptions = {
   checkpointInterval: 250,
 };
 
-const COUNTS = ["logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const;
+const COUNTS = ["evalTokens", "patience", "logInterval", "evalInterval", "sampleInterval", "checkpointInterval"] as const;
 /** What the command line and other libraries call them. */
 const OTHER_NAMES = { lr: "learningRate", batch: "batchSize", seq: "seqLen", steps: "totalSteps" };
 
@@ -92,7 +101,12 @@ export function trainingOptions(options: Partial<TrainingOptions>): TrainingOpti
   checkSeed("seed", all.seed);
   for (const name of ["weightDecay", "clip", "momentum"] as const) number(name, (x) => x >= 0, "a number of at least 0");
   number("momentum", (x) => x < 1, "less than 1");
-  number("valFraction", (x) => x >= 0 && x < 1, "at least 0 and less than 1");
+  for (const name of ["valFraction", "testFraction"] as const) number(name, (x) => x >= 0 && x < 1, "at least 0 and less than 1");
+  if (all.valFraction + all.testFraction >= 1)
+    throw new GatewiseError(
+      "E_CONFIG",
+      `testFraction must be less than 1 - valFraction, which is ${all.valFraction}, got ${all.testFraction}`,
+    );
   checkOneOf("optimizer", all.optimizer, OPTIMIZER_NAMES);
   checkOneOf("loss", all.loss, ["all", "last"]);
   checkOneOf("state", all.state, ["carry", "zero"]);
@@ -105,6 +119,8 @@ export interface TrainerSettings<Trainer> {
   readonly tokenizer?: Tokenizer;
   /** How to sample while training. */
   readonly sample?: Pick<SampleOptions, "prompt" | "length" | "temperature">;
+  /** Told of an evaluation while it goes on: windows done, of how many. */
+  readonly onEvaluation?: ((done: number, of: number) => void) | undefined;
   /**
    * Called every `checkpointInterval` steps; keeps the checkpoint and returns where, for the event, or undefined if it
    * could not be kept but the run shall go on.
@@ -117,7 +133,7 @@ export interface TrainerSettings<Trainer> {
 
 const TRAINER_NAMES = [
   ...Object.keys(TRAINING_DEFAULTS),
-  ...namesOf<TrainerSettings<unknown>>({ tokenizer: true, sample: true, onCheckpoint: true }),
+  ...namesOf<TrainerSettings<unknown>>({ tokenizer: true, sample: true, onEvaluation: true, onCheckpoint: true }),
 ];
 const SAMPLE_NAMES = namesOf<NonNullable<TrainerSettings<unknown>["sample"]>>({ prompt: true, length: true, temperature: true });
 export interface RunOptions {
@@ -135,11 +151,12 @@ const RUN_NAMES = namesOf<RunOptions>({ maxSteps: true, signal: true, exact: tru
 /** Checks what is no training option, and the names of all. @throws GatewiseError E_CONFIG */
 export function checkTrainerOptions(where: string, options: Partial<TrainingOptions> & TrainerSettings<never>): void {
   checkOptions(where, options, TRAINER_NAMES, OTHER_NAMES);
-  const { tokenizer, sample, onCheckpoint } = options;
+  const { tokenizer, sample, onEvaluation, onCheckpoint } = options;
   checkOptions(`${where}: sample`, sample, SAMPLE_NAMES);
   if (sample) sampleSettingsOf(sample);
   if (tokenizer !== undefined && typeof tokenizer?.encode !== "function")
     throw new GatewiseError("E_CONFIG", `${where}: tokenizer must be a tokenizer, got ${shown(tokenizer)}`);
+  checkFunction(`${where}: onEvaluation`, onEvaluation);
   checkFunction(`${where}: onCheckpoint`, onCheckpoint);
 }
 

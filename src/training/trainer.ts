@@ -55,6 +55,10 @@ export class Trainer {
   /** Steps done since the run's first. */
   step = 0;
   bestValLoss = Infinity;
+  /** Step of the best validation loss; 0 where there is none. */
+  bestStep = 0;
+  /** @internal Evaluations since the best one. */
+  sinceBest = 0;
   /** @internal Step at which the moments began from zero: Adam's bias corrections count from it. */
   momentsSince = 0;
   /** @internal Whether the evaluation of the step just done was cut short, or is to come: the next run begins with it. */
@@ -89,10 +93,10 @@ export class Trainer {
   ) {
     const { device, config } = model;
     this.life = new Lifetime("trainer", model.life);
-    const { tokenizer: _, sample: __, onCheckpoint: ___, ...training } = settings;
+    const { tokenizer: _, sample: __, onEvaluation: ___, onCheckpoint: ____, ...training } = settings;
     this.options = trainingOptions(training);
-    const { batchSize: B, seqLen: T, state, valFraction } = this.options;
-    const { train, val } = splitTokens(tokens, valFraction);
+    const { batchSize: B, seqLen: T, state, valFraction, testFraction } = this.options;
+    const { train, val } = splitTokens(tokens, valFraction, testFraction);
     this.batches = batches ?? createBatches(train, this.options);
     if (B * T > MAX_BATCH_TOKENS) throw tooLarge(B, T);
     this.valTokens = val;
@@ -252,6 +256,8 @@ export class Trainer {
   ): AsyncGenerator<TrainingEvent, void, void> {
     const { options, model, settings } = this;
     const begun = performance.now();
+    let patient = true;
+    if (this.sinceBest >= options.patience) this.sinceBest = 0;
     const plan = await unlessAborted(
       signal,
       this.life.serve("Trainer.run", () => this.prepare(signal), signal),
@@ -260,7 +266,7 @@ export class Trainer {
       v: 1,
       event: "end",
       step: this.step,
-      reason: this.step >= maxSteps ? "done" : "aborted",
+      reason: this.step >= maxSteps ? "done" : patient ? "aborted" : "patience",
       seconds: (performance.now() - begun) / 1000,
       loss,
       ...(Number.isFinite(this.bestValLoss) && { bestValLoss: this.bestValLoss }),
@@ -291,7 +297,7 @@ export class Trainer {
         signal,
         model.device.finish().then(() => true as const),
       );
-    while (this.step < maxSteps && !stopped()) {
+    while (this.step < maxSteps && patient && !stopped()) {
       const next = this.step + 1;
       const due = (interval: number): boolean => interval > 0 && (next % interval === 0 || next === maxSteps);
       const evaluates = due(options.evalInterval) && this.valTokens.length > 1;
@@ -321,6 +327,7 @@ export class Trainer {
         paused = Math.min(paused, evaluationBegun);
         best = event?.best ?? false;
         if (event) yield event;
+        patient = options.patience === 0 || this.sinceBest < options.patience;
       } else await this.checkFinite();
       if (samples) {
         const text = await unlessAborted(
@@ -357,19 +364,15 @@ export class Trainer {
   }
 
   private async evaluateNow(signal?: AbortSignal): Promise<Evaluation> {
-    return (await this.recordedEvaluation(signal)).evaluate(signal);
+    return (await this.recordedEvaluation(signal)).evaluate(signal, this.settings.onEvaluation);
   }
 
   private async recordedEvaluation(signal: AbortSignal | undefined): Promise<RecordedEvaluation> {
     if (this.evaluation) return this.evaluation;
-    const { batchSize, seqLen } = this.options;
+    const { batchSize, seqLen, evalTokens } = this.options;
     const { choices } = this;
-    this.evaluation = await recordEvaluation(this.model, this.valTokens, this.settings.tokenizer, {
-      batchSize,
-      seqLen,
-      signal,
-      choices,
-    });
+    const sizes = { batchSize, seqLen, evalTokens };
+    this.evaluation = await recordEvaluation(this.model, this.valTokens, this.settings.tokenizer, { ...sizes, signal, choices });
     this.choices = new Map([...choices, ...this.evaluation.choices]);
     return this.evaluation;
   }
@@ -381,7 +384,8 @@ export class Trainer {
     const { loss, bitsPerToken, bitsPerByte, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);
     this.evaluationDue = false;
     const best = loss < this.bestValLoss;
-    if (best) this.bestValLoss = loss;
+    this.sinceBest = best ? 0 : this.sinceBest + 1;
+    if (best) [this.bestValLoss, this.bestStep] = [loss, this.step];
     return {
       v: 1,
       event: "eval",

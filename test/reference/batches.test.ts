@@ -183,7 +183,20 @@ describe("a text split for validation", () => {
         expect(val.length).toBeGreaterThan(length * fraction - 1);
       }),
     );
-    expect(splitTokens(sequence(10), 0.25)).toEqual({ train: sequence(8), val: Uint32Array.of(8, 9) });
+    expect(splitTokens(sequence(10), 0.25)).toEqual({
+      train: sequence(8),
+      val: Uint32Array.of(8, 9),
+      test: new Uint32Array(0),
+    });
+  });
+
+  it("and for a test has the parts in that order, validation as large as without one", () => {
+    const { train, val, test } = splitTokens(sequence(10), 0.2, 0.3);
+    expect([[...train], [...val], [...test]]).toEqual([
+      [0, 1, 2, 3, 4],
+      [5, 6],
+      [7, 8, 9],
+    ]);
   });
 
   it("must leave something to train on", () => {
@@ -225,6 +238,29 @@ describe("evaluation windows", () => {
           expect(fill(windows, window, T * B).targets.some((target) => target !== IGNORE)).toBe(true);
         }
       }),
+    );
+  });
+
+  it("of more tokens than are to be read are about as many, no token twice, from every tenth of the text", () => {
+    fc.assert(
+      fc.property(from(30_000, 60_000), from(1, 8), from(1, 70), from(16_000, 70_000), (length, B, T, most) => {
+        const windows = evaluationWindows(sequence(length), B, T, most);
+        const seen: number[] = [];
+        for (let window = 0; window < windows.count; window++) {
+          const { inputs, targets } = fill(windows, window, T * B);
+          targets.forEach((target, i) => {
+            if (target === IGNORE) return;
+            if (inputs[i] !== target - 1) expect.fail(`${inputs[i]} before ${target}`);
+            seen.push(target);
+          });
+        }
+        expect(seen.length).toBe(windows.targets);
+        expect(new Set(seen).size).toBe(seen.length);
+        expect(seen.length).toBeLessThanOrEqual(most >= length ? length - 1 : most);
+        expect(seen.length).toBeGreaterThan(Math.min(length - 2, most - B * (1024 + T)));
+        expect(new Set(seen.map((target) => Math.floor((10 * target) / length))).size).toBe(10);
+      }),
+      { numRuns: 20 },
     );
   });
 

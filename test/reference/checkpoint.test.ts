@@ -236,6 +236,7 @@ describe("a checkpoint", () => {
       options: { ...TRAINING_DEFAULTS, ...options },
       rngCounter: 4,
       dataCursor: 4,
+      bestStep: 4,
       bestValLoss: Math.min(...events.flatMap((e) => (e.event === "eval" ? [e.valLoss] : []))),
       data: { tokens: tokens.length, hash: expect.any(Number) },
     });

@@ -120,9 +120,11 @@ describe("train", () => {
       "start0",
       "step2",
       "eval3",
+      "checkpoint3",
       "step4",
       "step6",
       "eval6",
+      "checkpoint6",
       "sample6",
       "checkpoint6",
       "end6",
@@ -130,6 +132,7 @@ describe("train", () => {
     expect(events.every((e) => e.v === 1)).toBe(true);
     expect(events[0]).toMatchObject({ device: "CPU float32", parameters: expect.any(Number) });
     expect(events[1]).toMatchObject({ loss: expect.any(Number), tokensPerSecond: expect.any(Number) });
+    expect(events[3]).toMatchObject({ best: true });
     expect(events[2]).toMatchObject({ valLoss: expect.any(Number), valBpc: expect.any(Number) });
     expect(events[2].valBpc).toBeCloseTo(events[2].valLoss / Math.LN2, 9);
     expect(events.at(-1)).toMatchObject({ reason: "done" });

@@ -66,9 +66,9 @@ describe("train", () => {
     ]);
     const loss = String.raw`loss \d\.\d{3} · \d\.\d\d bits\/character`;
     const patterns = [
-      String.raw`step 3: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right · best so far`,
+      String.raw`step 3: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right · best so far: told/best\.safetensors`,
       String.raw`step 6/6 · ${loss} · [\d.]+[kM]? characters\/s · 0 s left`,
-      String.raw`step 6: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right( · best so far)?`,
+      String.raw`step 6: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right( · best so far: told/best\.safetensors)?`,
       String.raw`step 6 writes:`,
       String.raw`done: step 6 after \d+ s · training loss \d\.\d{3} · validation loss \d\.\d{3}( \(best \d\.\d{3}\))?`,
       String.raw`saved: told\/checkpoint-6\.safetensors`,
@@ -358,14 +358,23 @@ describe("sample and info", () => {
     expect(`${first}\n`).toBe(one);
     expect(second).not.toBe(first);
     expect(lines(await sample("--prompt", "It ", "--count", "2", "--json"))).toEqual(
-      [first, second].map((text, index) => ({ v: 1, event: "sample", index, seed: 3, prompt: "It ", text })),
+      [first, second].map((text, index) => ({
+        v: 1,
+        event: "sample",
+        path: "s/checkpoint-30.safetensors",
+        step: 30,
+        index,
+        seed: 3,
+        prompt: "It ",
+        text,
+      })),
     );
     expect(lines(await sample("--json"))[0].text).toHaveLength(20);
   });
 
   it("the seed is said, so that it can be had again", async () => {
     const { err, out } = await gatewise("sample", "s", "--length", "20");
-    const [, seed] = /^device: CPU float32 · seed (\d+)\n$/.exec(err)!;
+    const [, seed] = /^model: .*\ndevice: CPU float32 · seed (\d+)\n$/.exec(err)!;
     expect((await gatewise("sample", "s", "--length", "20", "--seed", seed!)).out).toBe(out);
   });
 
@@ -389,7 +398,7 @@ describe("sample and info", () => {
     expect(said.model).toMatch(/^cell lstm · input embedding · /);
     expect(said.model).not.toMatch(/resetAfter|nonlinearity/);
     expect(said.training).toMatch(/batchSize 4 · seqLen 8 · optimizer adam/);
-    const [, nats, bits] = /^validation loss (\d\.\d{4}) · (\d\.\d{3}) bits\/character$/.exec(said.best!)!;
+    const [, nats, bits] = /^validation loss (\d\.\d{4}) · (\d\.\d{3}) bits\/character · at step [12]$/.exec(said.best!)!;
     expect(Number(bits)).toBeCloseTo(Number(nats) / Math.LN2, 2);
     expect(out).toMatch(/\ntensors\n {2}embedding\.weight +\[16, 4\]\n/);
     const [json] = lines((await gatewise("info", "i", "--json")).out);
@@ -835,7 +844,7 @@ describe("a command that is told to stop", () => {
     const { code, out, err } = await writing;
     expect(code).toBe(130);
     expect(out).toMatch(/^It was[^]+\n$/);
-    expect(err).toMatch(/^device: .*\n$/);
+    expect(err).toMatch(/^model: .*\ndevice: .*\n$/);
   });
 
   it("leaves out of the comparison the model that it interrupts and those after it", async () => {

@@ -33,6 +33,9 @@ describe("the options of a training", () => {
       loss: "all",
       state: "carry",
       valFraction: 0.05,
+      testFraction: 0,
+      evalTokens: 200_000,
+      patience: 0,
       seed: 1,
       logInterval: 10,
       evalInterval: 250,
@@ -59,6 +62,9 @@ describe("the options of a training", () => {
     loss: [["all", "last"], ["", "mean", true], "one of all, last"],
     state: [["carry", "zero"], ["", "keep", 0], "one of carry, zero"],
     valFraction: [[0, 0.999], [-0.01, 1, 1.5, NaN], "at least 0 and less than 1"],
+    testFraction: [[0, 0.94], [-0.01, 1, NaN], "at least 0 and less than 1"],
+    evalTokens: [[0, 7], [-1, 0.5], "an integer of at least 0"],
+    patience: [[0, 7], [-1, 0.5], "an integer of at least 0"],
     seed: [[0, 2 ** 32 - 1], [-1, 2 ** 32, 0.5], "an integer from 0 to 4294967295"],
     logInterval: [[0, 7], [-1, 0.5], "an integer of at least 0"],
     evalInterval: [[0, 7], [-1, 0.5], "an integer of at least 0"],
@@ -73,6 +79,12 @@ describe("the options of a training", () => {
         expect(() => trainingOptions({ [name]: value }), String(value)).toThrow(isConfig(`${name} must be ${expected}, got `));
     });
   }
+
+  it("validation and test together leave something to train on", () => {
+    expect(() => trainingOptions({ valFraction: 0.5, testFraction: 0.5 })).toThrow(
+      isConfig("testFraction must be less than 1 - valFraction, which is 0.5, got 0.5"),
+    );
+  });
 
   it("momentum is less than one", () => {
     for (const momentum of [1, 2])
@@ -202,6 +214,30 @@ describe("an evaluator", () => {
       expect(accuracy).toBeCloseTo([...text.subarray(1)].filter((token) => token === 0).length / 4999, 6);
       evaluator.dispose();
     }
+    ignorant.dispose();
+  });
+
+  it("of a long text reads as many tokens as it may, tells how far it is, and costs a guess where the model knows nothing", async () => {
+    const ignorant = LanguageModel.create(device, { cell: "rnn", vocabSize: 3, embeddingSize: 2, hiddenSize: 2 });
+    const zeros = Object.entries(await ignorant.stateDict()).map(([name, { length }]) => [name, new Float32Array(length)]);
+    ignorant.loadStateDict(Object.fromEntries(zeros));
+    const text = new Uint32Array(50_000);
+    const evaluator = await makeEvaluator(ignorant, text, {
+      batchSize: 4,
+      seqLen: 100,
+      evalTokens: 9000,
+      tokenizer: CharTokenizer.fromText("éab"),
+    });
+    const told: number[][] = [];
+    const { loss, bitsPerByte, tokens: count } = await evaluator.evaluate(undefined, (done, of) => told.push([done, of]));
+    expect(loss).toBeCloseTo(Math.log(3), 5);
+    // The text is all "a".
+    expect(bitsPerByte).toBeCloseTo(Math.log2(3), 5);
+    // Four streams, a piece of 1,100 in each is what fits twice into 9,000 / 4.
+    expect(count).toBe(4 * 2 * 1100);
+    expect(told).toEqual(Array.from({ length: 22 }, (_, i) => [i + 1, 22]));
+    await expect(evaluator.evaluate(undefined, 1 as never)).rejects.toMatchObject({ code: "E_CONFIG" });
+    evaluator.dispose();
     ignorant.dispose();
   });
 

@@ -304,6 +304,36 @@ describe("a trainer", () => {
     trainer.dispose();
   });
 
+  it("ends when as many evaluations in a row as it has patience for were no best, and has its patience again when it goes on", async () => {
+    const still = { valFraction: 0.2, evalInterval: 2, optimizer: "sgd", learningRate: 1e-30, patience: 3 } as const;
+    const trainer = makeTrainer(still);
+    const steps = async (): Promise<number[]> => {
+      const seen: number[] = [];
+      for await (const event of trainer.run({ maxSteps: 20 })) {
+        if (event.event === "eval") seen.push(event.step);
+        if (event.event === "end") expect(event).toMatchObject({ reason: seen.at(-1) === 20 ? "done" : "patience" });
+      }
+      return seen;
+    };
+    expect(await steps()).toEqual([2, 4, 6, 8]);
+    expect([trainer.bestStep, trainer.step]).toEqual([2, 8]);
+    expect(await steps()).toEqual([10, 12, 14]);
+    expect(await steps()).toEqual([16, 18, 20]);
+    trainer.dispose();
+  });
+
+  it("keeps the part for a test out of training and validation", async () => {
+    const tokens = tokenizer.encode(text);
+    const trainer = makeTrainer({ valFraction: 0.25, testFraction: 0.125 });
+    for await (const event of trainer.run({ maxSteps: 0 }))
+      if (event.event === "start")
+        expect([event.trainTokens, event.valTokens]).toEqual([
+          tokens.length - Math.floor(tokens.length / 4) - Math.floor(tokens.length / 8),
+          Math.floor(tokens.length / 4),
+        ]);
+    trainer.dispose();
+  });
+
   it("tells what keeps its checkpoints the step, and whether it has just been found the best", async () => {
     const kept: object[] = [];
     const trainer = makeTrainer({
