@@ -100,9 +100,18 @@ function isAlive({ pid, host }: Holder): boolean {
   if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);
-    return true;
+    return !isDefunct(pid);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** Whether a process has ended and is only listed until its parent notices: where that is a container's first one, perhaps never. */
+function isDefunct(pid: number): boolean {
+  try {
+    return /\) [ZX] [^)]*$/.test(readFileSync(`/proc/${pid}/stat`, "latin1"));
+  } catch {
+    return false; // Linux alone says so there.
   }
 }
 

@@ -1,6 +1,7 @@
 // The parts of the command line by themselves: figures, words and names for people, the live line, a run's files.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
@@ -313,6 +314,24 @@ describe("a lock", () => {
       expect(readdirSync(at("theirs"))).toEqual(["run.lock"]);
       lock.release();
       expect(readdirSync(at("theirs"))).toEqual([]);
+    }
+  });
+
+  it("of a process that has ended, and whose parent has not noticed, is taken where the system tells", async () => {
+    make("unnoticed");
+    // The shell begins a process and becomes another program, which knows nothing of it.
+    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "inherit"] });
+    try {
+      const [said] = (await once(parent.stdout!, "data")) as [Buffer];
+      const pid = Number(said);
+      const stat = `/proc/${pid}/stat`;
+      if (existsSync("/proc/self/stat")) await vi.waitFor(() => expect(readFileSync(stat, "latin1")).toContain(") Z "));
+      writeFileSync(path("unnoticed"), JSON.stringify({ pid, host: hostname() }));
+      const lock = await lockFolder(at("unnoticed"));
+      expect(lock.heldBy === undefined).toBe(existsSync("/proc/self/stat"));
+      lock.release();
+    } finally {
+      parent.kill();
     }
   });
 

@@ -456,6 +456,21 @@ describe("compare", () => {
     for (const text of await samples("text.txt")) expect(text).toHaveLength(240);
   });
 
+  it("refuses before it opens a device a prompt that the models cannot read, and a validation part of one character", async () => {
+    vi.mocked(openNodeDevice).mockClear();
+    for (const [flag, value, message] of [
+      ["--prompt", "é", /é/],
+      ["--val", "0.0005", /^gatewise: compare needs a validation part: /],
+    ] as const) {
+      const { code, err } = await gatewise(...SHORT, flag, value);
+      expect(code).toBe(2);
+      expect(err).toMatch(message);
+    }
+    expect(openNodeDevice).not.toHaveBeenCalled();
+    // Of two characters one is predicted.
+    expect((await gatewise(...SHORT, "--presets", "gru", "--val", "0.001")).code).toBe(0);
+  });
+
   it("keeps apart the last validation loss and the lowest", async () => {
     const { out } = await gatewise(...SHORT, "--lr", "2", "--steps", "8", "--eval-every", "1", "--json");
     expect(lines(out).some(({ valLoss, bestValLoss }) => bestValLoss < valLoss)).toBe(true);
@@ -612,7 +627,9 @@ describe("bench", () => {
     expect(about.engine).toMatch(/^Node v\d+\.\d+\.\d+ · npm webgpu \d.* \(Dawn\)$/);
     expect(about.cores).toBeGreaterThan(0);
     vi.mocked(runBenchmarks).mockResolvedValueOnce(report);
-    expect(await gatewise("bench", "--json")).toEqual({ code: 0, out: `${JSON.stringify(report)}\n`, err: "" });
+    const json = { code: 0, out: `${JSON.stringify(report)}\n`, err: "" };
+    expect(await gatewise("bench", "--json", "--markdown", "beside-json.md")).toEqual(json);
+    expect(readFileSync("beside-json.md", "utf8")).toBe(out);
   });
 
   it("prints what was measured before a failure, which its exit code tells of", async () => {
@@ -833,6 +850,22 @@ describe("a command that is told to stop", () => {
     ]).finally(() => (saved(), run.mockRestore()));
     expect(code).toBe(143);
     expect(err).toContain("stopped before the first step was done; nothing to save, the run is as it was\n");
+  });
+
+  it("leaves tuning the time to note what it was trying, but waits for nothing that does not end", async () => {
+    for (const ends of [true, false]) {
+      let noted = false;
+      const idle = (): Promise<void> => new Promise((done) => setTimeout(() => ((noted = ends), ends && done()), 50));
+      const dispose = vi.fn();
+      const cpu = await openDevice({ prefer: "cpu" });
+      vi.mocked(openNodeDevice).mockResolvedValueOnce(
+        Object.assign(Object.create(cpu) as typeof cpu, { tuner: { idle }, dispose }),
+      );
+      vi.mocked(runBenchmarks).mockImplementationOnce(async () => (process.emit("SIGINT"), {} as Report));
+      expect((await gatewise("bench", "--json")).code).toBe(130);
+      expect(noted).toBe(ends);
+      expect(dispose).not.toHaveBeenCalled();
+    }
   });
 
   it("leaves off in the midst of a text, and says so by its exit code alone", async () => {

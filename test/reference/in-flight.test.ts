@@ -101,13 +101,18 @@ describe("submits in flight", () => {
     }
   });
 
-  it("that were lost, or were small and quick, teach nothing", async () => {
+  it("that were lost, or held no work, or were small and quick, teach nothing", async () => {
     const { queue, complete } = makeQueue();
     const pacer = new SubmitPacer(queue, "gpu", TARGET);
     const before = pacer.budget;
     pacer.submitted(before);
     vi.advanceTimersByTime(100 * TARGET);
     await complete(true);
+    // Copies alone, behind somebody else's work.
+    pacer.submitted(0);
+    vi.advanceTimersByTime(100 * TARGET);
+    await complete();
+    expect(pacer.budget).toBe(before);
     pacer.submitted(before / 3);
     vi.advanceTimersByTime(1);
     await complete();

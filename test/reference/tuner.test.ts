@@ -179,6 +179,21 @@ describe("the tuner takes", () => {
     expect([...device.tuner!.results.keys()]).toEqual([KEY, "other.forward 128"]);
   });
 
+  it("what a choice contains before the choice itself, so that its candidates race at their best", async () => {
+    const { device, told } = await open(memory());
+    const inner = racing([taking("slow", 100), taking("fast", 10)]);
+    await device.record("plan", (r) => {
+      const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+      const once = (recorder: Recorder): void => recorder.dispatch(inner, { x, y }, { count: COUNT });
+      const thrice = (recorder: Recorder): void => [1, 2, 3].forEach(() => once(recorder));
+      r.choose("outer", [COUNT], { once: { record: once }, thrice: { record: thrice } }, () => "thrice");
+    });
+    expect(told.map(({ key }) => key)).toEqual([KEY, "outer 128", ""]);
+    const { chosen, milliseconds } = device.tuner!.results.get("outer 128")!;
+    expect(chosen).toBe("once");
+    expect(milliseconds.once! * 1000).toBeCloseTo(10, -0.5);
+  });
+
   it("what is asked for, though there is no store to remember it", async () => {
     const { run } = await open(undefined);
     expect((await run(racing([taking("slow", 100), taking("fast", 10)]))).get(KEY)).toBe("fast");
@@ -299,6 +314,23 @@ describe("the tuner rejects", () => {
     expect(other.device.memory()).toEqual({ buffers: 0, bytes: 0 });
   });
 
+  it("what there is no room to try, and leaves nothing of it", async () => {
+    const { device, fake, run } = await open(memory());
+    const group = fake.createBindGroup.bind(fake);
+    let trials = 0;
+    fake.createBindGroup = (each: Parameters<typeof group>[0] & { label?: string }) => {
+      // The preferred one has two plans, one to be compared and one to be timed.
+      if (each.label!.startsWith("tuning ") && ++trials > 2) throw new RangeError("nothing left");
+      return group(each);
+    };
+    await run(racing([taking("slow", 100), taking("fast", 50)]));
+    expect(device.tuner!.results.get(KEY)).toMatchObject({
+      chosen: "slow",
+      rejected: { fast: expect.stringContaining("out of GPU memory") },
+    });
+    expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
   it("a variant that the device was lost with, from then on, and says so", async () => {
     const store = memory();
     const dying: FakeOptions = {
@@ -371,6 +403,21 @@ describe("the tuner remembers", () => {
     };
     expect((await device.record("plan", build)).choices.get(KEY)).toBe("fast");
     expect((await device.record("plan", build, { choices: new Map([[KEY, "slow"]]) })).choices.get(KEY)).toBe("slow");
+  });
+
+  it("nothing that cannot run: sizes that round up to the same may differ in what they allow", async () => {
+    const { device, fake } = await open(memory(), { tuning: "off" });
+    const some = racing([...variants, taking("faster", 10, { supports: ({ count }) => count! <= COUNT })]);
+    const choices = new Map([[KEY, "faster"]]);
+    const build = (r: Recorder): void => {
+      const [x, y] = [r.tensor({ name: "x", shape: [128] }), r.tensor({ name: "y", shape: [128] })];
+      for (const count of [COUNT, 120]) r.dispatch(some, { x, y }, { count });
+    };
+    await (await device.record("plan", build, { choices })).run();
+    expect(fake.dispatched.map(({ code, params }) => [params.count, costOf(code)])).toEqual([
+      [COUNT, 10],
+      [120, 100],
+    ]);
   });
 
   it("what it found last where the store has another", async () => {
@@ -466,6 +513,21 @@ describe("the tuner's time", () => {
     await race.device.tuner!.idle();
     expect(race.device.tuner!.results.size).toBe(0);
     expect(race.device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("begins with a question that an adapter may fail at: its device is let go of then, and a caller's own left to the caller", async () => {
+    for (const own of [true, false]) {
+      const { gpuDevice, fake } = makeFakeDevice({
+        info: { description: "Fast 9000" },
+        after: () => void fake.require(false, "no barrier"),
+      });
+      const { limits, features, adapterInfo: info } = fake;
+      const gpu = { requestAdapter: async () => ({ limits, features, info, requestDevice: async () => gpuDevice }) };
+      const options = own ? { gpu: gpu as unknown as GPU } : { gpuDevice };
+      await expect(openDevice({ ...options, tuningStore: memory() })).rejects.toThrow(/no barrier/);
+      expect(fake.gone).toBe(own);
+      expect(fake.buffers.filter(({ state }) => state !== "destroyed")).toEqual([]);
+    }
   });
 
   it("begins with what kind of adapter it is: one whose barriers are dear is a software one, whatever its name", async () => {

@@ -72,6 +72,23 @@ describe("what was found on one adapter is remembered", () => {
     expect(store.texts.size).toBe(1);
   });
 
+  it("also where nothing is said of it, but not where it is to be found again", async () => {
+    for (const [options, times] of [
+      [{}, 0],
+      [{ tuning: "on" }, 0],
+      [{ tuning: "again" }, 1],
+    ] as const) {
+      const store = memory();
+      await remembered(store);
+      const gpuDevice = makeGpuDevice({}, {}, ["subgroups"]);
+      const device = await openDevice({ gpuDevice, tuningStore: store, ...options });
+      const find = vi.fn(async () => "software" as const);
+      await device.tuner!.family(find);
+      expect(find).toHaveBeenCalledTimes(times);
+      device.dispose();
+    }
+  });
+
   for (const [what, info, limits, features] of [
     ["vendor", { vendor: "other" }],
     ["architecture", { architecture: "a2" }],

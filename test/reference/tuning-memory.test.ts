@@ -237,6 +237,14 @@ describe("what the tuner remembers", () => {
     expect(JSON.parse(store.text!).trying).toEqual([]);
   });
 
+  it("one that took the device with it is tried no longer, by anybody", async () => {
+    const store = texts();
+    const memory = memoryOf(store);
+    await memory.trying("k", "tiled");
+    await memory.tookTheDevice("k", "tiled");
+    expect(JSON.parse(store.text!)).toMatchObject({ lost: { k: ["tiled"] }, trying: [] });
+  });
+
   it("does without a store, and with one that fails at everything", async () => {
     const fails = (): never => {
       throw new DOMException("forbidden", "SecurityError");
@@ -246,6 +254,27 @@ describe("what the tuner remembers", () => {
       await memory.load();
       await memory.remember("k", tuned("fast"));
       expect(memory.choices.get("k")!.chosen).toBe("fast");
+    }
+  });
+
+  it("does without a store that does not answer in four seconds, from then on, but not without one that has answered", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      for (const answers of [true, false]) {
+        const store = texts();
+        const load = vi.fn(() => (answers ? undefined : new Promise<undefined>(() => {})));
+        const memory = memoryOf({ load, save: (name, text) => store.save(name, text) });
+        const loading = memory.load();
+        await vi.advanceTimersByTimeAsync(4000);
+        await loading;
+        await memory.remember("k", tuned("fast"));
+        expect(memory.choices.get("k")!.chosen).toBe("fast");
+        expect(load).toHaveBeenCalledTimes(answers ? 2 : 1);
+        expect(store.text !== undefined).toBe(answers);
+        expect(vi.getTimerCount()).toBe(0);
+      }
+    } finally {
+      vi.useRealTimers();
     }
   });
 

@@ -116,8 +116,8 @@ describe("a plan", () => {
       for (let i = 0; i < 6; i++) r.dispatch(one, { x, y }, PARAMS);
     });
     const { pacer } = device as WebGpuDevice;
-    // What the time of these submits would teach is no matter here.
-    vi.spyOn(pacer, "submitted").mockImplementation(() => {});
+    // What the time of these submits would teach is no matter here, what they say of their work is.
+    const submitted = vi.spyOn(pacer, "submitted").mockImplementation(() => {});
     for (const [budget, submits] of [
       [100_000, 3],
       [149_000, 3],
@@ -129,8 +129,10 @@ describe("a plan", () => {
     ] as const) {
       pacer.budget = budget;
       fake.calls.submit = 0;
+      submitted.mockClear();
       await plan.run();
       expect(fake.calls.submit, `${budget}`).toBe(submits);
+      expect(submitted.mock.calls).toEqual(Array.from({ length: submits }, () => [300_000 / submits]));
     }
   });
 
@@ -332,6 +334,21 @@ describe("what the device says of its adapter", () => {
     expect(device).toMatchObject({ description, family, kind: "webgpu" });
   });
 
+  it("older adapters say beside what they are that they are a fallback", async () => {
+    for (const isFallbackAdapter of [true, false]) {
+      const older = {
+        info: undefined,
+        requestAdapterInfo: async () => ({ vendor: "acme", architecture: "one" }),
+        isFallbackAdapter,
+      };
+      const gpu = { requestAdapter: async () => Object.assign(makeFakeAdapter(), older) } as unknown as GPU;
+      const device = await openDevice({ gpu, tuning: "off" });
+      expect(device.description).toBe(`acme one${isFallbackAdapter ? " (software)" : ""} · WebGPU`);
+      expect(device.family).toBe(isFallbackAdapter ? "software" : "gpu");
+      device.dispose();
+    }
+  });
+
   it("subgroups count where all are of one size and shaders may use them", async () => {
     for (const [subgroupMinSize, subgroupMaxSize, features, size] of [
       [8, 8, ["subgroups"], 8],
@@ -383,6 +400,38 @@ it("the CPU device computes in float32, unless it is told otherwise", async () =
     device.write(x, values);
     expect(await device.read(x)).toEqual(expected);
   }
+});
+
+it("a plan that does not fit in memory leaves nothing behind on the CPU device", async () => {
+  const device = new CpuDevice();
+  const huge = { name: "h", shape: [2 ** 40] };
+  const refused = { code: "E_LIMIT", message: expect.stringMatching(/^h: \d+ bytes do not fit in memory/) as string };
+  const record = device.record("plan", (r) => [r.tensor({ name: "small", shape: [4] }), r.tensor(huge)]);
+  await expect(record).rejects.toMatchObject(refused);
+  expect(() => device.tensor(huge)).toThrow(expect.objectContaining(refused));
+  expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
+});
+
+it("the wait for an adapter leaves no timer behind, however it ends", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  try {
+    for (const adapter of [makeFakeAdapter(), null]) {
+      const gpu = { requestAdapter: async () => adapter } as unknown as GPU;
+      const device = await openDevice({ gpu, tuning: "off" }).catch((error: Error) => error);
+      expect(device).toMatchObject(adapter ? { kind: "webgpu" } : { code: "E_NO_WEBGPU" });
+      expect(vi.getTimerCount()).toBe(0);
+    }
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+it("what stands in says why the first choice is not there, not why the second is not either", async () => {
+  const requestAdapter = async ({ forceFallbackAdapter }: GPURequestAdapterOptions): Promise<never> => {
+    throw new Error(forceFallbackAdapter ? "no software either" : "the driver starts again");
+  };
+  const device = await openDevice({ prefer: "auto", gpu: { requestAdapter } as unknown as GPU });
+  expect(device).toMatchObject({ kind: "cpu", fallbackReason: expect.stringContaining("(the driver starts again)") as string });
 });
 
 it("an adapter that does not answer is not asked again", async () => {
