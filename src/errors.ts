@@ -16,7 +16,8 @@ export type ErrorCode =
  * to do; `code` says which kind it is.
  *
  * @example
- * try { await openDevice(); } catch (e) { if (e instanceof GatewiseError && e.code === "E_NO_WEBGPU") … }
+ * const why = (error: unknown) => (error instanceof GatewiseError ? error.code : undefined);
+ * await openDevice().catch((error) => console.warn(why(error))); // "E_NO_WEBGPU", say
  */
 export class GatewiseError extends Error {
   /** Always "GatewiseError". */

@@ -118,6 +118,7 @@ export class BpeTokenizer extends PieceTokenizer {
    * The same tokenizer as Hugging Face's libraries read it: a tokenizer.json, with the same tokens.
    *
    * @example
+   * const tokenizer = BpeTokenizer.fromText(text);
    * writeFileSync("tokenizer.json", JSON.stringify(tokenizer.toHuggingFace()));
    */
   toHuggingFace(): object {
