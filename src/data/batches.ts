@@ -120,8 +120,12 @@ export interface EvaluationWindows {
   fill(window: number, inputs: Uint32Array, targets: Uint32Array): void;
 }
 
-/** Tokens that are read in one piece where not all are, so that few are predicted from the state of another place. */
+/**
+ * Tokens that are read in one piece where not all are, so that few are predicted from the state of another place; fewer
+ * where a stream would have fewer than PIECES.
+ */
 const PIECE = 1024;
+const PIECES = 4;
 
 /**
  * Windows over B contiguous streams in which every next token of the text is a target exactly once. Of a text of more than
@@ -130,7 +134,7 @@ const PIECE = 1024;
 export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen: number, most = Infinity): EvaluationWindows {
   const targetCount = Math.max(0, tokens.length - 1);
   const streamLength = Math.ceil(targetCount / batchSize);
-  const pieceWindows = Math.ceil(PIECE / seqLen);
+  const pieceWindows = Math.ceil(Math.min(PIECE, most / batchSize / PIECES) / seqLen);
   const pieceLength = pieceWindows * seqLen;
   const pieces = Math.max(1, Math.floor(most / batchSize / pieceLength));
   const whole = most >= targetCount || pieces * pieceLength >= streamLength;
