@@ -233,9 +233,9 @@ describe("an evaluator", () => {
     expect(loss).toBeCloseTo(Math.log(3), 5);
     // The text is all "a".
     expect(bitsPerByte).toBeCloseTo(Math.log2(3), 5);
-    // Four streams, a piece of 1,100 in each is what fits twice into 9,000 / 4.
-    expect(count).toBe(4 * 2 * 1100);
-    expect(told).toEqual(Array.from({ length: 22 }, (_, i) => [i + 1, 22]));
+    // Four streams: a quarter of 9,000 / 4 is six windows, a piece that fits three times.
+    expect(count).toBe(4 * 3 * 600);
+    expect(told).toEqual(Array.from({ length: 18 }, (_, i) => [i + 1, 18]));
     await expect(evaluator.evaluate(undefined, 1 as never)).rejects.toMatchObject({ code: "E_CONFIG" });
     evaluator.dispose();
     ignorant.dispose();
