@@ -21,6 +21,8 @@ import { lockFolder } from "../../src/cli/lock.ts";
 import { count, duration, percent, programName, Progress, quote, rate, shown } from "../../src/cli/progress.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 
+vi.mock("../../src/cli/lock.ts", { spy: true });
+
 const folder = mkdtempSync(join(tmpdir(), "gatewise-parts-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const at = (...names: string[]): string => join(folder, ...names);
@@ -262,6 +264,18 @@ describe("a run's files", () => {
   });
 });
 
+it("a folder whose last run saves and ends while another waits for its lock is that run's", async () => {
+  const locks = await vi.importActual<typeof import("../../src/cli/lock.ts")>("../../src/cli/lock.ts");
+  vi.mocked(lockFolder).mockImplementationOnce(async (wanted) => {
+    writeFileSync(join(wanted, "checkpoint-1.safetensors"), "just saved");
+    return locks.lockFolder(wanted);
+  });
+  const { folder: given, lock } = await claimFolder(at("popular"));
+  expect(given).toBe(at("popular-2"));
+  expect(readdirSync(at("popular"))).toEqual(["checkpoint-1.safetensors"]);
+  lock.release();
+});
+
 describe("a lock", () => {
   const path = (name: string): string => at(name, "run.lock");
   const own = JSON.stringify({ pid: process.pid, host: hostname() });
@@ -333,6 +347,19 @@ describe("a lock", () => {
     } finally {
       parent.kill();
     }
+  });
+
+  it("that a living process makes in a dead one's place stands, also where that happens as the dead one's is taken away", async () => {
+    make("swift");
+    const text = JSON.stringify({ pid: process.ppid, host: hostname() });
+    writeFileSync(path("swift"), JSON.stringify({ pid: 2 ** 30, host: hostname() }));
+    vi.spyOn(process, "kill").mockImplementationOnce(() => {
+      writeFileSync(path("swift"), text);
+      throw Object.assign(new Error("no such process"), { code: "ESRCH" });
+    });
+    expect((await lockFolder(at("swift"))).heldBy).toBeDefined();
+    expect(readdirSync(at("swift"))).toEqual(["run.lock"]);
+    expect(readFileSync(path("swift"), "utf8")).toBe(text);
   });
 
   it("without a name is waited for a second, in which its process may write it", async () => {

@@ -142,6 +142,36 @@ describe("train", () => {
     expect(readdirSync("gone").sort()).toEqual(["checkpoint-2.safetensors", "run.json"]);
   });
 
+  it("names the last checkpoint where neither its folder nor the one for temporary files takes the last step", async () => {
+    const files = await vi.importActual<typeof import("../../src/cli/files.ts")>("../../src/cli/files.ts");
+    const keep = vi.mocked(keepCheckpoint).mockImplementation(async (...saved) => {
+      if (saved[1] === 4) throw new Error("no space left");
+      return files.keepCheckpoint(...saved);
+    });
+    const { code, err } = await gatewise(
+      "train",
+      ...TINY,
+      ...QUIET,
+      "--steps",
+      "4",
+      "--checkpoint-every",
+      "2",
+      "--out",
+      "nowhere",
+    );
+    keep.mockImplementation(files.keepCheckpoint);
+    expect(code).toBe(1);
+    expect(err).toMatch(/^gatewise: step 4 could not be saved: no space left; nor elsewhere: no space left; the last good/m);
+    expect(err).toContain("the last good checkpoint is nowhere/checkpoint-2.safetensors; to go on: ");
+  });
+
+  it("refuses a size of embeddings that a cell in blocks cannot have", async () => {
+    const other = await gatewise("train", ...TINY, "--cell", "mamba", "--out", "wide");
+    expect(other.code).toBe(2);
+    expect(other.err).toMatch(/^gatewise: --embedding must be /);
+    expect(existsSync("wide")).toBe(false);
+  });
+
   it("begins from the weights of its seed", async () => {
     await train(...TINY, ...QUIET, "--steps", "1", "--lr", "1e-9", "--seed", "7", "--out", "seeded");
     const { tensors } = loadCheckpoint(readFileSync("seeded/checkpoint-1.safetensors"));

@@ -194,6 +194,18 @@ describe("the tuner takes", () => {
     expect(milliseconds.once! * 1000).toBeCloseTo(10, -0.5);
   });
 
+  it("a choice for as much of the plan as its largest candidate is of it", async () => {
+    const { device, told } = await open(memory());
+    const inner = racing([taking("only", 10)]);
+    await device.record("plan", (r) => {
+      const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+      const little = racing([taking("only", 10)], 1);
+      const by = (each: Entry) => ({ record: (of: Recorder) => of.dispatch(each, { x, y }, { count: COUNT }) });
+      r.choose("outer", [COUNT], { large: by(inner), little: by(little) }, () => "large");
+    });
+    expect(told.map(({ key }) => key)).toEqual(["outer 128", ""]);
+  });
+
   it("what is asked for, though there is no store to remember it", async () => {
     const { run } = await open(undefined);
     expect((await run(racing([taking("slow", 100), taking("fast", 10)]))).get(KEY)).toBe("fast");
@@ -482,6 +494,15 @@ describe("the tuner's time", () => {
     await race.run(racing(variants, 1e9, "other"));
     expect(race.told).toHaveLength(length);
     expect(race.device.memory()).toEqual({ buffers: 0, bytes: 0 });
+  });
+
+  it("is counted over all plans", async () => {
+    const { device, run } = await open(memory());
+    await run(racing(variants));
+    const first = device.tuner!.milliseconds;
+    await run(racing([taking("slow", 10), taking("fast", 5)], 1e9, "other"));
+    expect(first).toBeGreaterThan(0);
+    expect(device.tuner!.milliseconds).toBeGreaterThan(first);
   });
 
   it("does not suffice by a clock that ticks too rarely", async () => {

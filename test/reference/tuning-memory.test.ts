@@ -237,6 +237,15 @@ describe("what the tuner remembers", () => {
     expect(JSON.parse(store.text!).trying).toEqual([]);
   });
 
+  it("every candidate that took a device with it, in whichever process", async () => {
+    const store = texts();
+    const [one, two] = [memoryOf(store), memoryOf(store)];
+    await one.tookTheDevice("k", "tiled");
+    await two.tookTheDevice("k", "sliced");
+    await one.tookTheDevice("k", "tiled");
+    expect([...(await loaded(store.text!)).lostOf("k")].sort()).toEqual(["sliced", "tiled"]);
+  });
+
   it("one that took the device with it is tried no longer, by anybody", async () => {
     const store = texts();
     const memory = memoryOf(store);
