@@ -353,6 +353,7 @@ const SIZES: readonly CaseSizes[] = [
 const LAYERS = [
   [1, 1],
   [3, 4],
+  [64, 16], // with D a workgroup more than without
   [65, 16],
   [130, 3],
 ] as const;
