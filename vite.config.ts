@@ -18,7 +18,12 @@ const environment = readEnvironment();
 const patience = (timeout: number) => ({ testTimeout: timeout, hookTimeout: timeout });
 
 // The examples import the package by its name, as its users do.
-const resolve = { alias: [{ find: /^gatewise$/, replacement: at("src/index.ts") }] };
+const resolve = {
+  alias: [
+    { find: /^gatewise$/, replacement: at("src/index.ts") },
+    { find: /^gatewise\/interop$/, replacement: at("src/interop/index.ts") },
+  ],
+};
 
 /** What takes seconds in Node, where npm test runs it, and minutes in Chromium, where npm run test:long does. */
 const IN_FULL = "test/gpu/**/*.full.test.ts";
@@ -71,7 +76,7 @@ const library: UserConfig = {
     outDir: "dist",
     minify: false,
     lib: {
-      entry: { index: "src/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" },
+      entry: { index: "src/index.ts", interop: "src/interop/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" },
       formats: ["es"],
     },
     rolldownOptions: {
@@ -269,7 +274,9 @@ function wholePackage(): Plugin {
     generateBundle(_options, bundle) {
       const leak = nodeImport(bundle);
       if (leak)
-        this.error(`dist/index.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`);
+        this.error(
+          `dist/index.js and dist/interop.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`,
+        );
     },
     // Not closeBundle, which runs after a failed build too and would hide why it failed.
     async writeBundle() {
@@ -290,13 +297,14 @@ function wholePackage(): Plugin {
 
 /** One file of declarations an entry point, without what is marked internal; the others take what they need from the first. */
 async function rollUpTypes(): Promise<void> {
-  const fromIndex = {
+  const fromIndex = (theirs: RegExp) => ({
     name: "gatewise:from-index",
-    resolveId: (_: string, importer?: string) => importer && { id: "./index.js", external: true },
-  };
+    resolveId: (path: string, importer?: string) => (importer && theirs.test(path) ? { id: "./index.js", external: true } : null),
+  });
   for (const [name, path, plugins] of [
     ["index", "index", []],
-    ["node", "runtime/node", [fromIndex]],
+    ["interop", "interop/index", [fromIndex(/^\.\.\//)]],
+    ["node", "runtime/node", [fromIndex(/^\./)]],
   ] as const) {
     const bundle = await rollup({
       input: { [name]: at(`dist/types/${path}.d.ts`) },
@@ -308,10 +316,10 @@ async function rollUpTypes(): Promise<void> {
   }
 }
 
-/** The first import of a Node module among the chunks that index.js loads at once. */
+/** The first import of a Node module among the chunks that index.js and interop.js load at once. */
 function nodeImport(bundle: Rolldown.OutputBundle): string | undefined {
   const seen = new Set<string>();
-  const queue = ["index.js"];
+  const queue = ["index.js", "interop.js"];
   for (let name = queue.pop(); name; name = queue.pop()) {
     const chunk = bundle[name];
     if (seen.has(name) || chunk?.type !== "chunk") continue;

@@ -64,4 +64,3 @@ export {
   type CheckReport,
   type CheckResult,
 } from "./training/gradient-check.ts";
-export { fromTransformers, toTransformers, type TransformersFiles, type TransformersSource } from "./interop/transformers.ts";

@@ -1,13 +1,17 @@
 import { lstat, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { GatewiseError } from "../errors.ts";
+import { exportPyTorch } from "../interop/pytorch.ts";
 import { toTransformers } from "../interop/transformers.ts";
 import type { Checkpoint } from "../training/checkpoint.ts";
 import { findCheckpoint, writeSafely } from "./files.ts";
 import { printJson, say, shown, warn } from "./progress.ts";
 
-/** The files that a checkpoint's model becomes, by name, for each who reads them. */
-export const EXPORTS: Readonly<Record<string, (checkpoint: Checkpoint) => object>> = { transformers: toTransformers };
+/** The files that a checkpoint becomes, by name, for each who reads them. */
+export const EXPORTS: Readonly<Record<string, (checkpoint: Checkpoint) => object>> = {
+  pytorch: exportPyTorch,
+  transformers: toTransformers,
+};
 
 export interface ExportFlags {
   readonly to: string;

@@ -140,6 +140,12 @@ export function addTrainingFlags(
   return command;
 }
 
+/** Adds the flags that say what a model is, without defaults: whoever does not type them says nothing. */
+export function addModelFlags(command: Command, fields: readonly string[]): Command {
+  for (const flag of MODEL_FLAGS) if (fields.includes(flag.field)) command.addOption(commanderOption(flag, undefined));
+  return command;
+}
+
 export const dataOption = (): Option =>
   new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
 export const tokenizerOption = (): Option =>

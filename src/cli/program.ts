@@ -11,10 +11,11 @@ import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
 import { doctor } from "./doctor.ts";
 import { KEPT } from "./files.ts";
 import { EXPORTS, exportCheckpoint } from "./export.ts";
-import { importModel } from "./import.ts";
+import { DESCRIBED, importModel } from "./import.ts";
 import { info } from "./info.ts";
 import { memory } from "./memory.ts";
 import {
+  addModelFlags,
   addTrainingFlags,
   bestOption,
   dataOption,
@@ -189,27 +190,27 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(jsonOption())
     .action((path: string, flags) => run(info(path, flags)));
 
-  command("export", "write a checkpoint's model as files that others read")
+  command("export", "write a checkpoint as files that others read")
     .argument("<checkpoint>", "a checkpoint or a run's folder")
     .argument("<folder>", "where the files go; none is overwritten")
     .addOption(new Option("--to <format>", "who reads them").choices(Object.keys(EXPORTS)).makeOptionMandatory())
     .addOption(jsonOption())
     .action((path: string, folder: string, flags) => run(exportCheckpoint(path, folder, flags)));
 
-  command("import", "make a checkpoint of a model that transformers saved")
-    .argument("<folder>", "what save_pretrained wrote")
-    .option("--out <folder>", "where the checkpoint goes; by default runs/ and the folder's name")
-    .option(
-      "--tokenizer <file>",
-      "which character each token is: JSON of a CharTokenizer, by default the folder's tokenizer.json",
-    )
-    .addOption(
-      new Option("--data <text>", "the text whose characters the tokens are: a file, an address, or a book's name").conflicts([
-        "tokenizer",
-      ]),
-    )
+  addModelFlags(
+    command("import", "make a checkpoint of a model that PyTorch or transformers saved")
+      .argument("<path>", "a folder of export --to pytorch or of save_pretrained, or a .safetensors file")
+      .option("--out <folder>", "where the checkpoint goes; by default runs/ and the folder's name")
+      .option("--tokenizer <file>", "which character each token is: JSON of a tokenizer, by default the folder's tokenizer.json")
+      .addOption(
+        new Option("--data <text>", "the text whose characters the tokens are: a file, an address, or a book's name").conflicts([
+          "tokenizer",
+        ]),
+      ),
+    DESCRIBED,
+  )
     .addOption(jsonOption())
-    .action((path: string, flags) => run(importModel(path, flags)));
+    .action((path: string, flags, self: Command) => run(importModel(path, flags, self)));
 
   command("doctor", "say what this machine can do, and what is missing")
     .addOption(jsonOption())

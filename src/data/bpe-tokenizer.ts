@@ -63,6 +63,22 @@ export class BpeTokenizer extends PieceTokenizer {
     );
   }
 
+  /**
+   * Reads what `toHuggingFace` wrote.
+   *
+   * @throws GatewiseError E_BAD_CHECKPOINT for another tokenizer, whose tokens would not be the same
+   */
+  static fromHuggingFace(json: unknown): BpeTokenizer {
+    const { vocab, merges } = ((json as { model?: unknown } | null)?.model ?? {}) as { vocab?: unknown; merges?: unknown };
+    if (typeof vocab === "object" && vocab !== null && Array.isArray(merges)) {
+      const tokens = new Map(Object.entries(vocab));
+      const pairs = merges.map((merge) => (Array.isArray(merge) ? merge.map((name) => tokens.get(name as string)) : merge));
+      const read = BpeTokenizer.fromJSON({ kind: "bpe", merges: pairs });
+      if (JSON.stringify(read.toHuggingFace()) === JSON.stringify(json)) return read;
+    }
+    throw new GatewiseError("E_BAD_CHECKPOINT", "expected a byte-level BPE tokenizer as BpeTokenizer.toHuggingFace gives it");
+  }
+
   toJSON(): { kind: "bpe"; merges: readonly Merge[] } {
     return { kind: "bpe", merges: this.merges };
   }

@@ -2,12 +2,15 @@
 // from_pretrained reads and save_pretrained writes, and beside them tokenizer.json as Gatewise keeps it, since transformers
 // has no tokenizer of characters. Tensors have the same names and shapes on both sides.
 import { checkBytes, checkObject, checkOptions, checkText, namesOf, shown } from "../checks.ts";
+import { BpeTokenizer } from "../data/bpe-tokenizer.ts";
+import { tokenizerFromJSON } from "../data/tokenizers.ts";
 import { GatewiseError } from "../errors.ts";
 import { insideOf } from "../kernels/block.ts";
 import { CELL_NAMES, cellOf, layerOf, type CellName } from "../models/cells.ts";
 import { languageModelConfig, parameterSpecs, modelNames, type LanguageModelConfig } from "../models/config.ts";
-import { checkDecoded, checkShapes, readableTokenizer, readTokenizer, type Checkpoint } from "../training/checkpoint.ts";
-import { ALL_DTYPES, copyTensors, writeSafetensors, parseJson, readHeader, type TensorPlace } from "../training/safetensors.ts";
+import { checkDecoded, checkShapes, readableTokenizer, type Checkpoint } from "../training/checkpoint.ts";
+import { parseJson, writeSafetensors } from "../training/safetensors.ts";
+import { copyStored, objectOf, readStored, sameTensor, type StoredTensors } from "./stored.ts";
 
 /** A model's files by their names. */
 export interface TransformersFiles {
@@ -105,29 +108,46 @@ export function fromTransformers(files: TransformersSource): Checkpoint {
   checkOptions("fromTransformers", files, NAMES);
   const { "config.json": json, "model.safetensors": file, "tokenizer.json": tokens } = files;
   checkText("fromTransformers: config.json", json);
-  const config = readConfig(json);
   const bytes = checkBytes("fromTransformers: model.safetensors", file);
-  const { [HEAD]: head, ...places } = readHeader(bytes, ALL_DTYPES).places;
-  checkShapes(config, undefined, places, "model.safetensors does not hold the model that config.json describes");
-  const embedding = modelNames(config).embedding;
-  if (head && !sameBytes(bytes, head, places[embedding]!))
-    refuse(`model.safetensors: ${HEAD} must be left out, or the same as ${embedding}; the two are one tensor here`);
-  return {
-    config,
-    tokenizer: checkTokenizer(tokens, config),
-    tensors: copyTensors(bytes, places),
-    training: undefined,
-    device: undefined,
-    tuning: new Map(),
-  };
+  if (tokens !== undefined) checkText("fromTransformers: tokenizer.json", tokens);
+  const own = { "config.json": json, "model.safetensors": bytes };
+  return ofModel(readTransformersFolder(objectOf(own, "config.json")!, readStored(own).tensors), tokens);
 }
 
+/**
+ * The model of such a folder: what its config.json says, and its tensors, none copied yet.
+ *
+ * @throws GatewiseError E_CONFIG, E_BAD_CHECKPOINT
+ */
+export function readTransformersFolder(
+  json: Readonly<Record<string, unknown>>,
+  { [HEAD]: head, ...tensors }: StoredTensors,
+): Pick<Checkpoint, "config" | "tensors"> {
+  const config = readConfig(json);
+  checkShapes(config, undefined, tensors, "model.safetensors does not hold the model that config.json describes");
+  const { embedding } = modelNames(config);
+  if (head && !sameTensor(head, tensors[embedding]!))
+    refuse(`model.safetensors: ${HEAD} must be left out, or the same as ${embedding}; the two are one tensor here`);
+  return { config, tensors: Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name, copyStored(tensor)])) };
+}
+
+/**
+ * A checkpoint without a run.
+ *
+ * @param tokens the text of a tokenizer.json
+ * @throws GatewiseError E_CONFIG
+ */
+export const ofModel = ({ config, tensors }: Pick<Checkpoint, "config" | "tensors">, tokens: string | undefined): Checkpoint => ({
+  config,
+  tokenizer: checkTokenizer(tokens, config),
+  tensors,
+  training: undefined,
+  device: undefined,
+  tuning: new Map(),
+});
+
 /** @throws GatewiseError E_CONFIG, E_BAD_CHECKPOINT */
-function readConfig(json: string): LanguageModelConfig {
-  const theirs = parseJson("config.json is damaged: it", json);
-  if (typeof theirs !== "object" || theirs === null || Array.isArray(theirs))
-    throw new GatewiseError("E_BAD_CHECKPOINT", `config.json must be an object, got ${shown(theirs)}`);
-  const own = theirs as Readonly<Record<string, unknown>>;
+function readConfig(own: Readonly<Record<string, unknown>>): LanguageModelConfig {
   const cell = cells().find((name) => typeOf(name)!.modelType === own.model_type);
   const types = cells().map((name) => typeOf(name)!.modelType);
   if (!cell) return refuse(`config.json: model_type must be ${types.join(" or ")}, got ${shown(own.model_type)}`);
@@ -150,21 +170,17 @@ function readConfig(json: string): LanguageModelConfig {
 }
 
 /** @throws GatewiseError E_CONFIG */
-function checkTokenizer(json: unknown, { vocabSize }: LanguageModelConfig): Checkpoint["tokenizer"] {
+export function checkTokenizer(json: string | undefined, { vocabSize }: LanguageModelConfig): Checkpoint["tokenizer"] {
   const advice = `give a tokenizer of ${vocabSize} tokens, JSON.stringify(tokenizer) (gatewise import: --tokenizer FILE, or --data TEXT)`;
   if (json === undefined) return refuse(`tokenizer.json is missing: ${advice}`);
-  checkText("fromTransformers: tokenizer.json", json);
   let tokenizer: Checkpoint["tokenizer"];
   try {
-    tokenizer = readTokenizer("it", json);
+    const own = parseJson("it", json);
+    const isTheirs = typeof own === "object" && own !== null && "model" in own;
+    tokenizer = isTheirs ? BpeTokenizer.fromHuggingFace(own) : tokenizerFromJSON(own);
   } catch (cause) {
     return refuse(`tokenizer.json must be a tokenizer of Gatewise's (${(cause as Error).message}): ${advice}`, cause);
   }
   if (tokenizer.size !== vocabSize) refuse(`tokenizer.json has ${tokenizer.size} tokens, the model ${vocabSize}: ${advice}`);
   return tokenizer;
 }
-
-const sameBytes = (file: Uint8Array, a: TensorPlace, b: TensorPlace): boolean =>
-  a.dtype === b.dtype &&
-  a.shape.join() === b.shape.join() &&
-  file.subarray(a.from, a.to).every((byte, i) => byte === file[b.from + i]);

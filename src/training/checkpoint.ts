@@ -162,7 +162,7 @@ async function readParameters({ device, parameters }: LanguageModel): Promise<Na
 
 /** A file of a model, and of the run that metadata says more of. */
 const encode = (
-  { config, device }: LanguageModel,
+  { config, device }: Pick<LanguageModel, "config"> & { readonly device: Pick<Device, "description"> | undefined },
   tokenizer: string,
   tensors: Named,
   run: Partial<Record<"training" | "tuning", string>> = {},
@@ -175,10 +175,36 @@ const encode = (
       config: JSON.stringify(config),
       tokenizer,
       ...(run.training && { training: run.training }),
-      device: device.description,
+      ...(device && { device: device.description }),
       ...(run.tuning && { tuning: run.tuning }),
     },
   });
+
+/**
+ * Encodes what was decoded, or made of other programs' files.
+ *
+ * @throws GatewiseError E_BAD_CHECKPOINT if tensors are not those of the configuration and the run, or not finite; E_CONFIG
+ */
+export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array {
+  const { config, tensors, training, tuning } = checkDecoded("encodeCheckpoint", checkpoint);
+  const { device: description } = checkpoint;
+  const tokenizer = readableTokenizer("encodeCheckpoint", checkpoint.tokenizer, { config });
+  checkShapes(config, training, tensors);
+  checkFinite(tensors, Object.keys(tensors));
+  return encode({ config, device: description === undefined ? undefined : { description } }, tokenizer, tensors, {
+    ...(training && { training: JSON.stringify(writtenProgress(training)) }),
+    ...(tuning.size > 0 && { tuning: JSON.stringify(Object.fromEntries(tuning)) }),
+  });
+}
+
+/** Fields left out where they say nothing, as by the versions before there were such fields. */
+const writtenProgress = ({ bestStep, momentsSince, evaluationDue, data, ...training }: TrainingProgress): object => ({
+  ...training,
+  ...(bestStep && { bestStep }),
+  ...(momentsSince > 0 && { momentsSince }),
+  ...(evaluationDue && { evaluationDue }),
+  data,
+});
 
 async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: string): Promise<Uint8Array> {
   const { model, step, bestValLoss, bestStep, momentsSince, evaluationDue } = trainer;
@@ -191,21 +217,17 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
   for (const tensor of Object.values(trainer.state ?? {})) {
     tensors[tensor.name] = { shape: tensor.shape, data: Float32Array.from(await device.read(tensor)) };
   }
-  // Left out where they say nothing, as by the versions before there were such fields.
-  const rare = {
-    ...(bestStep > 0 && { bestStep }),
-    ...(momentsSince > 0 && { momentsSince }),
-    ...(evaluationDue && { evaluationDue }),
-  };
-  const training: Omit<TrainingProgress, "bestStep" | "momentsSince" | "evaluationDue"> = {
+  const training = writtenProgress({
     step,
     options,
     rngCounter: step,
     dataCursor: step,
     bestValLoss: Number.isFinite(bestValLoss) ? bestValLoss : null,
-    ...rare,
+    bestStep,
+    momentsSince,
+    evaluationDue,
     data: fingerprint(trainer.tokens),
-  };
+  });
   return encode(model, tokenizer, tensors, {
     training: JSON.stringify(training),
     ...(trainer.choices.size > 0 && { tuning: JSON.stringify(Object.fromEntries(trainer.choices)) }),
@@ -244,14 +266,6 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView, options:
   return { config, tokenizer, tensors: copyTensors(bytes, places), training, device: metadata.device, tuning };
 }
 
-/**
- * The tokenizer of a text that `JSON.stringify` made of one.
- *
- * @param where beginning of the error's message
- * @throws GatewiseError E_BAD_CHECKPOINT
- */
-export const readTokenizer = (where: string, json: string): Tokenizer => tokenizerFromJSON(parseJson(where, json));
-
 /** The caller's tokenizer. @throws GatewiseError E_CONFIG unless it is the one that was saved as `json` */
 function ownTokenizer(given: NonNullable<LoadOptions["tokenizer"]>, json: unknown): Tokenizer {
   const tokenizer = typeof given === "function" ? given(json) : given;
@@ -273,7 +287,7 @@ function readMetadata<T>(metadata: Readonly<Record<string, string>>, key: string
 }
 
 /** Reads one entry of the metadata's value. `read` may throw whatever it likes at one that it does not expect. */
-function readEntry<T>(key: string, value: any, read: (value: any) => T): T {
+export function readEntry<T>(key: string, value: any, read: (value: any) => T): T {
   try {
     return read(value);
   } catch (cause) {
@@ -282,14 +296,14 @@ function readEntry<T>(key: string, value: any, read: (value: any) => T): T {
   }
 }
 
-function tuningChoices(value: Record<string, string>): Choices {
+export function tuningChoices(value: Record<string, string>): Choices {
   const choices = Object.entries(value);
   const named = typeof value === "object" && !Array.isArray(value) && choices.every(([, name]) => typeof name === "string");
   if (!named) throw new Error("it does not name a kernel for each choice");
   return new Map(choices);
 }
 
-function trainingProgress(value: TrainingProgress): TrainingProgress {
+export function trainingProgress(value: TrainingProgress): TrainingProgress {
   const check = (name: string, given: unknown, valid: boolean): void => {
     if (!valid) throw new Error(`${name} is ${shown(given)}`);
   };
@@ -322,10 +336,10 @@ function trainingProgress(value: TrainingProgress): TrainingProgress {
   };
 }
 
-const momentPrefix = (moment: Moment): string => `optimizer.${moment}.`;
+export const momentPrefix = (moment: Moment): string => `optimizer.${moment}.`;
 
 /** The tensors of a model's file, and of its run's, with their shapes: they follow from the configuration. */
-function expectedShapes(
+export function expectedShapes(
   config: LanguageModelConfig,
   training: TrainingProgress | undefined,
 ): ReadonlyMap<string, readonly number[]> {

@@ -39,9 +39,9 @@ interface Optimizer {
 
 export const BETA1 = 0.9;
 export const BETA2 = 0.999;
-const EPSILON = 1e-8;
+export const EPSILON = 1e-8;
 /** PyTorch's smoothing constant of RMSprop. */
-const ALPHA = 0.99;
+export const ALPHA = 0.99;
 
 const recordAdam =
   (decoupled: 0 | 1): Optimizer["record"] =>

@@ -103,21 +103,20 @@ export function readSafetensors(file: ArrayBufferLike | ArrayBufferView): Safete
   return { tensors: copyTensors(bytes, places), metadata };
 }
 
-/** Copies the tensors out of a file, because a Float32Array cannot start at any byte; to the nearest float32. */
-export function copyTensors(bytes: Uint8Array, places: SafetensorsHeader["places"]): Safetensors["tensors"] {
-  return Object.fromEntries(
-    Object.entries(places).map(([name, { dtype, shape, from, to }]) => {
-      const data = new Float32Array(sizeOf(shape));
-      if (dtype === "F32") new Uint8Array(data.buffer).set(bytes.subarray(from, to));
-      else {
-        const view = new DataView(bytes.buffer, bytes.byteOffset + from, to - from);
-        const { bytes: size, read } = DTYPES[dtype];
-        for (let i = 0; i < data.length; i++) data[i] = read(view, i * size);
-      }
-      return [name, { shape, data }];
-    }),
-  );
+/** Copies a tensor out of a file, because a Float32Array cannot start at any byte; to the nearest float32. */
+export function copyTensor(bytes: Uint8Array, { dtype, shape, from, to }: TensorPlace): NamedTensor {
+  const data = new Float32Array(sizeOf(shape));
+  if (dtype === "F32") new Uint8Array(data.buffer).set(bytes.subarray(from, to));
+  else {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + from, to - from);
+    const { bytes: size, read } = DTYPES[dtype];
+    for (let i = 0; i < data.length; i++) data[i] = read(view, i * size);
+  }
+  return { shape, data };
 }
+
+export const copyTensors = (bytes: Uint8Array, places: SafetensorsHeader["places"]): Safetensors["tensors"] =>
+  Object.fromEntries(Object.entries(places).map(([name, place]) => [name, copyTensor(bytes, place)]));
 
 /** @throws GatewiseError E_CONFIG, E_SHAPE */
 function checkContent(file: unknown): Safetensors {

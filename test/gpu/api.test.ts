@@ -1,7 +1,8 @@
-// Every public function, as src/index.ts exports it: what it is given wrongly, in overlapping calls, and after dispose.
+// Every public function, as src/index.ts and src/interop/index.ts export it: what it is given wrongly, in overlapping calls, and after dispose.
 // A function or an option without a description of its inputs fails the first tests of each part.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import * as api from "../../src/index.ts";
+import * as interop from "../../src/interop/index.ts";
 import { testDevice } from "./device.ts";
 
 const TEXT = "abcab bca; ".repeat(14);
@@ -251,8 +252,8 @@ const checkpointOf = (of: "checkpoint" | "mamba", name: string): Kind => ({
 });
 const checkpoint = checkpointOf("checkpoint", "head.bias");
 /** A file of those that transformers writes. */
-const fileOf = (name: keyof api.TransformersFiles): Kind => ({
-  valid: ({ mamba }) => api.toTransformers(mamba)[name],
+const fileOf = (name: keyof interop.TransformersFiles): Kind => ({
+  valid: ({ mamba }) => interop.toTransformers(mamba)[name],
   wrong: (world) => [null, 7, "x", {}, [], ...(name === "model.safetensors" ? bytes : text("x")).wrong(world)],
 });
 const sampling = options({
@@ -366,6 +367,31 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
       }),
     ],
   },
+  exportPyTorch: { inputs: [checkpoint] },
+  importTensors: {
+    inputs: [
+      {
+        valid: ({ checkpoint }) => ({ ...interop.exportPyTorch(checkpoint) }),
+        wrong: ({ checkpoint, file }) => {
+          const files = interop.exportPyTorch(checkpoint);
+          const changed = ["model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"].flatMap((name) =>
+            [null, 7, {}, [], "x", file.slice(9)].map((wrong) => ({ ...files, [name]: wrong })),
+          );
+          return [null, 7, "x", [], promised({}), new Map(), { "model.safetensors": undefined }, ...changed];
+        },
+      },
+      options(
+        {
+          cell: word("gru"),
+          input: word("embedding"),
+          nonlinearity: word("tanh"),
+          resetAfter: flag(true),
+          tokenizer: optional({ valid: () => tokenizer, wrong: () => [null, 7, "x", {}, []] }),
+        },
+        { valid: () => ({}) },
+      ),
+    ],
+  },
   checkGradients: {
     on: "model",
     inputs: [
@@ -470,11 +496,12 @@ const hidden = new Map(
   ),
 );
 
-/** The names of all that src/index.ts exports and that can be called. */
+const exported: Readonly<Record<string, unknown>> = { ...api, ...interop };
+/** The names of all that is exported and that can be called. */
 function publicFunctions(): string[] {
   const methodsOf = (of: object): string[] =>
     Object.getOwnPropertyNames(of).filter((name) => typeof Object.getOwnPropertyDescriptor(of, name)!.value === "function");
-  return Object.entries(api as Record<string, unknown>).flatMap(([name, exported]) => {
+  return Object.entries(exported).flatMap(([name, exported]) => {
     if (typeof exported !== "function") return [];
     if (!/^class\b/.test(Function.prototype.toString.call(exported))) return [name];
     const shown = (method: string): boolean => method !== "constructor" && !hidden.get(name)?.has(method);
@@ -502,7 +529,7 @@ async function call(name: string, world: World, inputs: readonly unknown[]): Pro
   const [owner, ...path] = name.split(".");
   const method = path.at(-1);
   const instance = path.length === 2 || owner === "Evaluator";
-  const target = instance ? OBJECTS[owner!]!(world) : (api as Record<string, any>)[owner!];
+  const target = instance ? OBJECTS[owner!]!(world) : (exported as Record<string, any>)[owner!];
   const answer = method === undefined ? target(...inputs) : (target as any)[method](...inputs);
   if (typeof answer?.next === "function") {
     const events = [];

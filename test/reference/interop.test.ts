@@ -7,7 +7,8 @@ import * as filesOf from "../../src/cli/files.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
-import { readSafetensors } from "../../src/training/safetensors.ts";
+import { loadCheckpoint } from "../../src/training/checkpoint.ts";
+import { readSafetensors, writeSafetensors } from "../../src/training/safetensors.ts";
 import { gatewise, lines } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
@@ -126,7 +127,7 @@ describe("export", () => {
     expect(existsSync("out")).toBe(false);
     expect(await gatewise("export", "mamba", "out", "--to", "onnx")).toMatchObject({
       code: 2,
-      err: expect.stringContaining("Allowed choices are transformers"),
+      err: expect.stringContaining("Allowed choices are pytorch, transformers"),
     });
     expect(await gatewise("export", "mamba", "out")).toMatchObject({
       code: 2,
@@ -211,22 +212,29 @@ describe("import", () => {
 
   it("says what is wrong with a folder, and makes none then", async () => {
     const cases: [string, string][] = [
-      ["nowhere: there is no such folder", "nowhere"],
-      ["text.txt: expected a folder, with config.json and model.safetensors in it", "text.txt"],
-      ["it has no config.json", theirs("without-config", (at) => rmSync(at("config.json")))],
+      ["nowhere: there is no such file or folder", "nowhere"],
+      ['text.txt: model.safetensors: not a whole .safetensors file: it begins with the text "hello', "text.txt"],
       ["it has no model.safetensors", theirs("without-model", (at) => rmSync(at("model.safetensors")))],
       [
-        "its tensors lie in several files, which is not read yet",
+        "model.safetensors.index.json: weight_map must say which .safetensors file each tensor is in",
         theirs("shards", (at) => {
           rmSync(at("model.safetensors"));
           writeFileSync(at("model.safetensors.index.json"), '{"weight_map":{}}');
         }),
       ],
       [
-        "its tensors lie in pytorch_model.bin",
+        "it has no model.safetensors; of pytorch_model.bin, this is a Python pickle",
         theirs("pickled", (at) => {
           rmSync(at("model.safetensors"));
-          writeFileSync(at("pytorch_model.bin"), "");
+          writeFileSync(at("pytorch_model.bin"), Buffer.from("80028a0a6cfc9c46f9206aa850192e", "hex"));
+        }),
+      ],
+      [
+        "it has several .safetensors files and no index",
+        theirs("several", (at) => {
+          cpSync(at("model.safetensors"), at("b.safetensors"));
+          cpSync(at("model.safetensors"), at("a.safetensors"));
+          rmSync(at("model.safetensors"));
         }),
       ],
       ["config.json is damaged: it is not JSON", theirs("damaged", (at) => writeFileSync(at("config.json"), "{"))],
@@ -240,6 +248,35 @@ describe("import", () => {
     }
   });
 
+  it("reads a model without its configuration, and one in several files, by their index", async () => {
+    const whole = lines((await gatewise("import", theirs("saved"), "--data", "text.txt", "--out", "out", "--json")).out)[0];
+    const bare = theirs("bare", (at) => rmSync(at("config.json")));
+    const { tensors, metadata } = readSafetensors(readFileSync(join(FIXTURE, "model.safetensors")));
+    const half = (name: string): string => `model-0000${name.includes("layers.1") ? 2 : 1}-of-00002.safetensors`;
+    const shards = theirs("in-shards", (at) => {
+      rmSync(at("model.safetensors"));
+      for (const file of new Set(Object.keys(tensors).map(half)))
+        writeFileSync(
+          at(file),
+          writeSafetensors({
+            tensors: Object.fromEntries(Object.entries(tensors).filter(([name]) => half(name) === file)),
+            metadata,
+          }),
+        );
+      const weight_map = Object.fromEntries(Object.keys(tensors).map((name) => [name, half(name)]));
+      writeFileSync(at("model.safetensors.index.json"), JSON.stringify({ metadata: {}, weight_map }));
+    });
+    const ways = [bare, join(bare, "model.safetensors"), shards, join(shards, "model.safetensors.index.json")];
+    for (const [i, path] of ways.entries()) {
+      const { code, out, err } = await gatewise("import", path, "--data", "text.txt", "--out", `way${i}`, "--json");
+      expect({ code, err }, path).toEqual({ code: 0, err: "" });
+      expect(lines(out)[0]).toMatchObject({ from: i === 2 ? "transformers" : "tensors", parameters: whole.parameters });
+      expect(loadCheckpoint(readFileSync(`way${i}/checkpoint-0.safetensors`)).tensors, path).toEqual(
+        loadCheckpoint(readFileSync("out/checkpoint-0.safetensors")).tensors,
+      );
+    }
+  });
+
   it("leaves no folder behind where it cannot write", async () => {
     vi.mocked(filesOf.keepCheckpoint).mockRejectedValueOnce(new Error("the disk is full"));
     expect(await gatewise("import", theirs("saved"), "--data", "text.txt", "--out", "out")).toEqual({
@@ -248,6 +285,84 @@ describe("import", () => {
       err: "gatewise: the disk is full\n",
     });
     expect(existsSync("out")).toBe(false);
+  });
+});
+
+describe("a folder for PyTorch", () => {
+  const FILES = ["config.json", "model.py", "model.safetensors", "optimizer.safetensors", "tokenizer.json", "train_ddp.py"];
+
+  it("comes back as the run it was, byte for byte, and goes on where that goes on", async () => {
+    const { code, out } = await gatewise("export", "gru", "out", "--to", "pytorch", "--json");
+    expect(code).toBe(0);
+    expect(lines(out)[0]).toMatchObject({ event: "export", to: "pytorch", checkpoint: "gru/checkpoint-2.safetensors" });
+    expect(readdirSync("out").sort()).toEqual(FILES);
+    const back = await gatewise("import", "out", "--out", "back-run", "--data", "text.txt");
+    expect(back.err.split("\n")).toEqual([
+      expect.stringMatching(/^model: {2}gru · [\d,]+ parameters · vocabulary of 11 · step 2$/),
+      "saved:  back-run/checkpoint-2.safetensors",
+      "next:",
+      "  npx gatewise sample back-run",
+      "  npx gatewise train --resume back-run --steps 1002",
+      "",
+    ]);
+    expect(readFileSync("back-run/checkpoint-2.safetensors")).toEqual(readFileSync("gru/checkpoint-2.safetensors"));
+    const on = ["--steps", "5", "--device", "cpu"];
+    for (const run of ["gru", "back-run"]) expect(await gatewise("train", "--resume", run, ...on)).toMatchObject({ code: 0 });
+    expect(readFileSync("back-run/checkpoint-5.safetensors")).toEqual(readFileSync("gru/checkpoint-5.safetensors"));
+  });
+
+  it("without a text asks for one, and says the step with --json", async () => {
+    await gatewise("export", "mamba", "out", "--to", "pytorch");
+    const { out } = await gatewise("import", "out", "--out", "no-text", "--json");
+    expect(lines(out)[0]).toMatchObject({ event: "import", from: "pytorch", step: 2, config: { cell: "mamba" } });
+    expect(await gatewise("train", "--resume", "no-text", "--steps", "3", "--device", "cpu")).toMatchObject({
+      code: 2,
+      err: expect.stringContaining("there is no run.json beside"),
+    });
+  });
+
+  it("may have its tensors taken alone, where flags say the rest", async () => {
+    await gatewise("export", "gru", "out", "--to", "pytorch");
+    const file = join("out", "model.safetensors");
+    expect(await gatewise("import", file, "--out", "alone")).toEqual({
+      code: 2,
+      out: "",
+      err:
+        "gatewise: out/model.safetensors: the file cannot tell resetAfter: true or false (--gru-reset after|before); " +
+        "nor which character each token is (--tokenizer FILE or --data TEXT)\n",
+    });
+    expect(existsSync("alone")).toBe(false);
+    const wrong = await gatewise("import", file, "--out", "alone", "--cell", "lstm", "--data", "text.txt");
+    expect(wrong).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('cell must be gru, got "lstm": "rnn.weight_hh_l0" [18, 6] has 3 gates'),
+    });
+    const { code, out } = await gatewise(
+      "import",
+      file,
+      "--out",
+      "alone",
+      "--gru-reset",
+      "before",
+      "--data",
+      "text.txt",
+      "--json",
+    );
+    expect(code).toBe(0);
+    expect(lines(out)[0]).toMatchObject({ from: "tensors", config: { cell: "gru", resetAfter: false, hiddenSize: 6 } });
+    const again = await gatewise(
+      "train",
+      "--init-from",
+      "alone",
+      ...TINY,
+      "--gru-reset",
+      "before",
+      "--steps",
+      "1",
+      "--out",
+      "alone-on",
+    );
+    expect(again.err).toContain("done: step 1");
   });
 });
 

@@ -93,7 +93,7 @@ test("the package holds what it needs, and no more than 600 KB", () => {
 describe("the declarations", () => {
   const read = (name: string): string => readFileSync(join(root, "dist", name), "utf8");
 
-  test.each(["index.d.ts", "node.d.ts"])("of %s name nothing that is not exported", (name) => {
+  test.each(["index.d.ts", "interop.d.ts", "node.d.ts"])("of %s name nothing that is not exported", (name) => {
     const text = read(name);
     const declared = [
       ...text.matchAll(/^(?:export )?(?:declare )?(?:abstract )?(?:interface|type|class|const|function) (\w+)/gm),
@@ -138,6 +138,7 @@ describe("the declarations", () => {
 /** Where an error is expected, the compiler says so if there is none. */
 const USER = `
 import { CELLS, CharTokenizer, LanguageModel, openDevice, Recurrent, Trainer, type LanguageModelConfig } from "gatewise";
+import { exportPyTorch, importTensors, type PyTorchFiles } from "gatewise/interop";
 import { openNodeDevice } from "gatewise/node";
 export async function main(text: string): Promise<void> {
   using device = await openDevice({ prefer: "cpu" });
@@ -149,6 +150,8 @@ export async function main(text: string): Promise<void> {
     onCheckpoint: async (saved, { best }) => (best ? String(saved.step) : undefined),
   });
   for await (const event of trainer.run({ maxSteps: 10 })) if (event.event === "step") event.loss satisfies number;
+  const files: PyTorchFiles = exportPyTorch(importTensors({ "model.safetensors": new Uint8Array(8) }, { resetAfter: true, tokenizer }));
+  files["model.py"] satisfies string;
   CELLS.gru.options.resetAfter.fallback satisfies boolean;
   const layer = Recurrent.create(await openNodeDevice(), { cell: "gru", inputSize: 3, hiddenSize: 4, resetAfter: false });
   layer.dispose();
