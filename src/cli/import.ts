@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { CharTokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
 import { importTensors, originOf } from "../interop/import.ts";
-import type { ImportOptions } from "../interop/place.ts";
+import { UNTOLD, type ImportOptions } from "../interop/place.ts";
 import { indexedFiles, OPTIMIZER, type ModelFiles } from "../interop/stored.ts";
 import { parameterCount } from "../models/config.ts";
 import { modelName } from "../models/presets.ts";
@@ -23,7 +23,7 @@ export interface ImportFlags {
 }
 
 /** What flags may say of tensors that nothing else describes. */
-export const DESCRIBED: readonly (keyof ImportOptions)[] = ["cell", "input", "nonlinearity", "resetAfter"];
+export const DESCRIBED: readonly string[] = ["cell", "input", ...Object.keys(UNTOLD)];
 
 /** `gatewise import`. Returns the exit code. */
 export async function importModel(path: string, flags: ImportFlags, command: Command): Promise<number> {

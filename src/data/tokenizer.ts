@@ -18,6 +18,8 @@ export interface Tokenizer {
   decode(tokens: ArrayLike<number>): string;
   /** What checkpoints keep: plain data, with the kind of tokenizer that reads it. */
   toJSON(): { readonly kind: string };
+  /** The same tokenizer as Hugging Face's libraries read it, a tokenizer.json, if it is one that they have. */
+  toHuggingFace?(): object;
 }
 
 /** Whether it has all that a checkpoint asks of a tokenizer. */

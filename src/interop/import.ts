@@ -1,15 +1,15 @@
 // A checkpoint of files that PyTorch or transformers wrote: a folder that says what it is, or tensors alone.
-import { checkObject, checkOneOf, checkOptions, namesOf, shown } from "../checks.ts";
+import { checkObject, checkOneOf, checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { CELL_NAMES } from "../models/cells.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
-import { placeTensors, type Described, type ImportOptions } from "./place.ts";
+import { placeTensors, UNTOLD, type Described, type ImportOptions } from "./place.ts";
 import { isPyTorchFolder, readPyTorchFolder } from "./pytorch.ts";
 import { objectOf, OPTIMIZER, readStored, textOf, type ModelFiles } from "./stored.ts";
 import { checkTokenizer, ofModel, readTransformersFolder } from "./transformers.ts";
 
-const NAMES = namesOf<ImportOptions>({ cell: true, nonlinearity: true, resetAfter: true, input: true, tokenizer: true });
+const NAMES = ["cell", "input", "tokenizer", ...Object.keys(UNTOLD)];
 
 /**
  * The checkpoint of a model's files, by their names: those of a folder that `exportPyTorch` made, with its run; those that
@@ -29,8 +29,8 @@ export function importTensors(files: ModelFiles, options: ImportOptions = {}): C
   checkOptions("importTensors", options, NAMES);
   checkOneOf("importTensors: cell", options.cell, [undefined, ...CELL_NAMES]);
   checkOneOf("importTensors: input", options.input, [undefined, "embedding", "one-hot"]);
-  checkOneOf("importTensors: nonlinearity", options.nonlinearity, [undefined, "tanh", "relu"]);
-  checkOneOf("importTensors: resetAfter", options.resetAfter, [undefined, true, false]);
+  for (const [name, { values }] of Object.entries(UNTOLD))
+    checkOneOf(`importTensors: ${name}`, options[name as keyof ImportOptions], [undefined, ...values!]);
   const { tokenizer, ...described } = options;
   const tokens = tokenizer === undefined ? textOf(files, "tokenizer.json") : JSON.stringify(tokenizer);
   const { tensors, metadata } = readStored(files);

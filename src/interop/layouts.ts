@@ -1,5 +1,4 @@
 // How other engines keep what Gatewise keeps: one table for each. Whatever reads or writes their files reads it here.
-import type { FormName } from "../models/cells.ts";
 import { ALPHA, BETA1, BETA2, EPSILON, type Moment, type OptimizerName } from "../training/optimizers.ts";
 
 /** A form of a cell as an engine has it. */
@@ -26,7 +25,8 @@ export interface Layouts {
   readonly matrices: "outputs × inputs" | "inputs × outputs";
   /** Whether a gate has a bias with its input and one with its state, as here, or one alone. */
   readonly biases: 1 | 2;
-  readonly cells: Readonly<Record<FormName, CellLayout>>;
+  /** By form. */
+  readonly cells: Readonly<Partial<Record<string, CellLayout>>>;
   readonly optimizers: Readonly<Record<OptimizerName, OptimizerLayout>>;
 }
 
@@ -44,7 +44,7 @@ export const PYTORCH: Layouts = {
   biases: 2,
   cells: {
     rnn: { module: "nn.RNN", gates: ["a"] },
-    "rnn-relu": { module: 'nn.RNN(nonlinearity="relu")', gates: ["a"] },
+    "rnn-relu": { module: "nn.RNN", gates: ["a"] },
     // n = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn)), h′ = (1 − z) ⊙ n + z ⊙ h.
     gru: { module: "nn.GRU", gates: ["r", "z", "n"] },
     "gru-reset-before": { module: "ResetBeforeGRU", gates: ["r", "z", "n"] },

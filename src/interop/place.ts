@@ -1,30 +1,31 @@
 // Which of a model's tensors those of a file are whose model nobody describes: by their names as far as torch.nn gives
 // them, by their shapes where people do.
-import { given, shown } from "../checks.ts";
-import type { Tokenizer } from "../data/tokenizer.ts";
+import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { CellOption } from "../kernels/cell.ts";
-import { CELL_NAMES, CELLS, inBlock, type CellName, type CellOptions } from "../models/cells.ts";
+import { CELL_NAMES, CELL_OPTIONS, cellForms, CELLS, inBlock, type CellName, type CellOptions } from "../models/cells.ts";
 import { languageModelConfig, modelLayers, modelNames, parameterSpecs, type LanguageModelConfig } from "../models/config.ts";
-import { checkShapes } from "../training/checkpoint.ts";
+import { checkShapes, type Checkpoint } from "../training/checkpoint.ts";
 import { shownShape, type NamedTensor } from "../training/safetensors.ts";
+import { PYTORCH } from "./layouts.ts";
 import { copyStored, sameTensor, type StoredTensor, type StoredTensors } from "./stored.ts";
 
-/** What files of tensors alone cannot tell; where they can, it must agree. */
-export interface ImportOptions {
+/** What files of tensors alone cannot tell, a cell's options among it; where they can, it must agree. */
+export interface ImportOptions extends Partial<CellOptions> {
   /** Which cell it is. */
   readonly cell?: CellName | undefined;
   /** How tokens enter. */
   readonly input?: LanguageModelConfig["input"] | undefined;
-  /** RNN: tanh or relu. */
-  readonly nonlinearity?: CellOptions["nonlinearity"] | undefined;
-  /** GRU: whether the reset gate comes after the product, as in torch.nn.GRU. */
-  readonly resetAfter?: CellOptions["resetAfter"] | undefined;
   /** What each token is; by default the tokenizer.json among the files. */
-  readonly tokenizer?: Tokenizer | undefined;
+  readonly tokenizer?: Checkpoint["tokenizer"] | undefined;
 }
 
 export type Described = Omit<ImportOptions, "tokenizer">;
+
+/** Options of cells that no tensor tells: which of two functions it is. */
+export const UNTOLD: Readonly<Record<string, CellOption>> = Object.fromEntries(
+  Object.entries<CellOption>(CELL_OPTIONS).filter(([, { values }]) => values),
+);
 
 export interface Placed {
   readonly config: LanguageModelConfig;
@@ -77,7 +78,7 @@ export function placeTensors(tensors: StoredTensors, described: Described, missi
   const zeros = specs.filter(({ name }) => Object.hasOwn(places, name) && !places[name]);
   const shapes = { ...(present as StoredTensors), ...Object.fromEntries(zeros.map(({ name, shape }) => [name, { shape }])) };
   checkShapes(config, undefined, shapes, `the tensors are not those of a model of the cell ${config.cell}`);
-  const unknown = [...optionsToSay(config.cell, described), ...missing];
+  const unknown = [...unsaid(config.cell, described), ...missing];
   if (unknown.length > 0) refuse(`the file cannot tell ${unknown.join("; nor ")}`);
   return {
     config,
@@ -88,11 +89,11 @@ export function placeTensors(tensors: StoredTensors, described: Described, missi
 const copyOrZeros = (tensor: StoredTensor | undefined, shape: readonly number[]): NamedTensor =>
   tensor ? copyStored(tensor) : { shape, data: new Float32Array(shape.reduce((product, n) => product * n, 1)) };
 
-/** What no tensor tells of a cell: which of two functions it is. */
-const optionsToSay = (cell: CellName, described: Described): readonly string[] =>
-  Object.entries(CELLS[cell].options as Readonly<Record<string, CellOption>>).flatMap(([name, { values, words, flags }]) =>
-    values && described[name as keyof Described] === undefined
-      ? [`${name}: ${values.map(String).join(" or ")} (${flags.split(" ")[0]} ${(words ?? values).join("|")})`]
+/** What is to be said of a cell and was not. */
+const unsaid = (cell: CellName, described: Described): readonly string[] =>
+  Object.entries(UNTOLD).flatMap(([name, { values, words, flags }]) =>
+    name in CELLS[cell].options && described[name as keyof Described] === undefined
+      ? [`${name}: ${values!.map(String).join(" or ")} (${flags.split(" ")[0]} ${(words ?? values!).join("|")})`]
       : [],
   );
 
@@ -105,19 +106,6 @@ function checkCell({ cell }: Described, found: CellName, why: string): void {
 
 const BACKBONE = "backbone.";
 const HEADS = ["lm_head.weight", "head.weight"];
-
-/** The sizes of a model of blocks, by tensors of its first layer; a cell has some of them. */
-const SIZES: readonly (readonly [
-  option: keyof LanguageModelConfig,
-  tensor: string,
-  size: (shape: readonly number[], width: number) => number,
-])[] = [
-  ["expand", "mixer.in_proj.weight", ([rows], width) => rows! / 2 / width],
-  ["convSize", "mixer.conv1d.weight", ([, , K]) => K!],
-  ["stateSize", "mixer.A_imag", ([, pairs]) => 2 * pairs!],
-  ["stateSize", "mixer.A_log", ([, states]) => states!],
-  ["timeStepRank", "mixer.dt_proj.weight", ([, rank]) => rank!],
-];
 
 function placeBlocks(tensors: StoredTensors, described: Described): { config: LanguageModelConfig; places: Places } | undefined {
   const places: Places = Object.fromEntries(
@@ -142,12 +130,14 @@ function placeBlocks(tensors: StoredTensors, described: Described): { config: La
       refuse(`${name} must be left out, or the same as ${embedding}; the two are one tensor here`);
     delete places[name];
   }
-  const sizes = SIZES.flatMap(([option, name, size]) => {
-    const tensor = places[`${BACKBONE}layers.0.${name}`];
-    return tensor ? [[option, size(tensor.shape, hiddenSize)] as const] : [];
-  });
+  const { cell: layer, nameOf } = modelLayers({ cell });
+  const shapeOf = (name: string): readonly number[] =>
+    places[nameOf(name, 0, 0)]?.shape ?? bad(`${shown(nameOf(name, 0, 0))} is missing`);
+  const sizes = Object.entries<CellOption>(layer.options).flatMap(([name, { fromShapes }]) =>
+    fromShapes ? [[name, fromShapes(shapeOf, hiddenSize)] as const] : [],
+  );
   const layers = Object.keys(places).flatMap((name) => Number(/^backbone\.layers\.(\d+)\./.exec(name)?.[1] ?? []));
-  const config = { cell, vocabSize, hiddenSize, numLayers: 1 + Math.max(...layers), ...Object.fromEntries(sizes) };
+  const config = { ...described, cell, vocabSize, hiddenSize, numLayers: 1 + Math.max(...layers), ...Object.fromEntries(sizes) };
   return { config: languageModelConfig(config), places };
 }
 
@@ -183,7 +173,9 @@ function placeRecurrent(tensors: StoredTensors, described: Described): { config:
   };
   const [[, inputs], [rows, H]] = [matrixOf("rnn.weight_ih_l0"), matrixOf("rnn.weight_hh_l0")];
   const found = `"rnn.weight_hh_l0" [${rows}, ${H}] has ${rows / H} gates`;
-  const cell = CELL_NAMES.find((name) => !inBlock({ cell: name }) && CELLS[name].gates.length === rows / H);
+  const cell = Object.entries(cellForms()).find(
+    ([form, { cell }]) => !inBlock({ cell }) && PYTORCH.cells[form]?.gates.length === rows / H,
+  )?.[1].cell;
   if (!cell) return bad(`${found}, as no cell of torch.nn`);
   checkCell(described, cell, found);
 
@@ -194,12 +186,8 @@ function placeRecurrent(tensors: StoredTensors, described: Described): { config:
   if (biasless)
     for (let l = 0; l < numLayers; l++) for (const name of ["bias_ih", "bias_hh"]) places[`rnn.${name}_l${l}`] = undefined;
   const sizes = { hiddenSize: H, numLayers, vocabSize: ends.vocabSize, input: ends.input };
-  const { nonlinearity, resetAfter } = described;
-  const own = given({
-    nonlinearity: cell === "rnn" ? nonlinearity : undefined,
-    resetAfter: cell === "gru" ? resetAfter : undefined,
-  });
-  const config = languageModelConfig({ cell, ...sizes, ...(ends.input === "embedding" && { embeddingSize: inputs }), ...own });
+  const width = ends.input === "embedding" ? { embeddingSize: inputs } : {};
+  const config = languageModelConfig({ ...described, cell, ...sizes, ...width });
   return { config, places: { ...places, ...ends.places } };
 }
 

@@ -1,7 +1,6 @@
 // A checkpoint as a folder that PyTorch opens without Gatewise, trains on by itself or by torchrun, and gives back: tensors,
 // a description, and readable Python (pytorch/*.py), which goes as it stands.
 import { shown } from "../checks.ts";
-import { BpeTokenizer } from "../data/bpe-tokenizer.ts";
 import { languageModelConfig, parameterSpecs, stateSpecs, type LanguageModelConfig } from "../models/config.ts";
 import {
   checkDecoded,
@@ -66,7 +65,8 @@ export function exportPyTorch(checkpoint: Checkpoint): PyTorchFiles {
   const { config, tensors, training, tuning } = checkDecoded("exportPyTorch", checkpoint);
   checkShapes(config, training, tensors);
   const own = readableTokenizer("exportPyTorch", checkpoint.tokenizer, { config });
-  const tokenizer = checkpoint.tokenizer instanceof BpeTokenizer ? JSON.stringify(checkpoint.tokenizer.toHuggingFace()) : own;
+  const theirs = checkpoint.tokenizer.toHuggingFace?.();
+  const tokenizer = theirs ? JSON.stringify(theirs) : own;
   // What a first run would begin with, which no text has been read for yet.
   const progress = training ?? {
     step: 0,

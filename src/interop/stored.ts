@@ -62,7 +62,9 @@ export function readStored(files: ModelFiles): {
   readonly metadata: Readonly<Record<string, string>>;
 } {
   const indexed = indexedFiles(files);
-  const names = indexed ? [...new Set(indexed.values())] : Object.keys(files).filter(isWeights);
+  const names = indexed
+    ? [...new Set(indexed.values())]
+    : Object.keys(files).filter((name) => isWeights(name) && files[name] !== undefined);
   if (names.length === 0) throw bad("there is no .safetensors file");
   // A name may be "__proto__".
   const tensors = Object.create(null) as Record<string, StoredTensor>;

@@ -2,14 +2,12 @@
 // from_pretrained reads and save_pretrained writes, and beside them tokenizer.json as Gatewise keeps it, since transformers
 // has no tokenizer of characters. Tensors have the same names and shapes on both sides.
 import { checkBytes, checkObject, checkOptions, checkText, namesOf, shown } from "../checks.ts";
-import { BpeTokenizer } from "../data/bpe-tokenizer.ts";
-import { tokenizerFromJSON } from "../data/tokenizers.ts";
 import { GatewiseError } from "../errors.ts";
 import { insideOf } from "../kernels/block.ts";
 import { CELL_NAMES, cellOf, layerOf, type CellName } from "../models/cells.ts";
 import { languageModelConfig, parameterSpecs, modelNames, type LanguageModelConfig } from "../models/config.ts";
-import { checkDecoded, checkShapes, readableTokenizer, type Checkpoint } from "../training/checkpoint.ts";
-import { parseJson, writeSafetensors } from "../training/safetensors.ts";
+import { checkDecoded, checkShapes, readableTokenizer, readTokenizer, type Checkpoint } from "../training/checkpoint.ts";
+import { writeSafetensors } from "../training/safetensors.ts";
 import { copyStored, objectOf, readStored, sameTensor, type StoredTensors } from "./stored.ts";
 
 /** A model's files by their names. */
@@ -175,9 +173,7 @@ export function checkTokenizer(json: string | undefined, { vocabSize }: Language
   if (json === undefined) return refuse(`tokenizer.json is missing: ${advice}`);
   let tokenizer: Checkpoint["tokenizer"];
   try {
-    const own = parseJson("it", json);
-    const isTheirs = typeof own === "object" && own !== null && "model" in own;
-    tokenizer = isTheirs ? BpeTokenizer.fromHuggingFace(own) : tokenizerFromJSON(own);
+    tokenizer = readTokenizer("it", json);
   } catch (cause) {
     return refuse(`tokenizer.json must be a tokenizer of Gatewise's (${(cause as Error).message}): ${advice}`, cause);
   }

@@ -27,6 +27,8 @@ import { rowsOfTokens } from "./rows.ts";
 import { siluGate } from "./silu-gate.ts";
 
 /** Of cells that language models put in a block of Mamba's kind (Gu & Dao 2023). */
+const MIXER = "mixer.";
+
 export interface BlockOptions {
   /** Units of the cell inside for each of the block's width. */
   readonly expand?: number | undefined;
@@ -39,6 +41,7 @@ export const BLOCK_OPTIONS: { readonly [K in keyof BlockOptions]-?: CellOption<B
     fallback: 2,
     range: [1, 16],
     own: true,
+    fromShapes: (shapeOf, D) => shapeOf(`${MIXER}in_proj.weight`)[0]! / 2 / D,
     transformers: "expand",
     flags: "--expand <n>",
     help: "scan cells: units of the cell in a block for each of its width",
@@ -47,6 +50,7 @@ export const BLOCK_OPTIONS: { readonly [K in keyof BlockOptions]-?: CellOption<B
     fallback: 4,
     range: [2, 16],
     own: true,
+    fromShapes: (shapeOf) => shapeOf(`${MIXER}conv1d.weight`)[2]!,
     transformers: "conv_kernel",
     flags: "--conv <n>",
     help: "scan cells: steps that a block's convolution over time spans",
@@ -64,8 +68,6 @@ export const insideOf = <O>(config: BlockConfig<O>): CellConfig & O => ({
   blockSize: config.hiddenSize,
 });
 
-const MIXER = "mixer.";
-
 /** A block around a cell. */
 export function blockOf<O extends object>(cell: Cell<O>): Cell<O & BlockOptions> {
   const nameOf = (own: string): string => MIXER + (cell.block?.names[own] ?? own);
@@ -75,7 +77,7 @@ export function blockOf<O extends object>(cell: Cell<O>): Cell<O & BlockOptions>
     Object.fromEntries(inside(config).map(({ name }) => [name, all[nameOf(name)]!]));
   return {
     ...cell,
-    options: { ...cell.options, ...BLOCK_OPTIONS } as unknown as Cell<O & BlockOptions>["options"],
+    options: { ...optionsInBlock(cell.options, nameOf), ...BLOCK_OPTIONS } as unknown as Cell<O & BlockOptions>["options"],
     states(config) {
       const { Di, K } = sizesOf(config);
       return [...cell.states(insideOf(config)), { name: "conv", ...convState(Di, K) }];
@@ -108,6 +110,18 @@ export function blockOf<O extends object>(cell: Cell<O>): Cell<O & BlockOptions>
     flow: undefined,
   };
 }
+
+/** A cell's options, which read shapes by the names that a block gives its parameters. */
+const optionsInBlock = (options: Readonly<Record<string, CellOption>>, nameOf: (own: string) => string) =>
+  Object.fromEntries(
+    Object.entries(options).map(([name, { fromShapes, ...option }]) => [
+      name,
+      {
+        ...option,
+        ...(fromShapes && { fromShapes: (shapeOf, D) => fromShapes((own) => shapeOf(nameOf(own)), D) }),
+      } satisfies CellOption,
+    ]),
+  );
 
 function recordBlock<O extends object>(
   recorder: Recorder,

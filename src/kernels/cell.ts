@@ -37,6 +37,8 @@ export interface CellOption<T = unknown> {
   readonly words?: readonly string[];
   /** What the configurations of Hugging Face's transformers call it. */
   readonly transformers?: string;
+  /** What it is by the shapes of a layer's parameters, under the cell's names for them, where nobody says it; D: the block's width. */
+  readonly fromShapes?: (shapeOf: (parameter: string) => readonly number[], D: number) => number;
   /** A value that lets the cell remember for longer from the start, where what it begins from by itself does not. */
   readonly longMemory?: T;
 }

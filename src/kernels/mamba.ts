@@ -41,11 +41,12 @@ const DISPATCH_WORK = { software: 1e9, gpu: 4e9 } as const;
 
 export const mambaCell: Cell<MambaOptions, "mamba"> = {
   options: {
-    stateSize: stateSizeOption,
+    stateSize: { ...stateSizeOption, fromShapes: (shapeOf) => shapeOf("A_log")[1]! },
     timeStepRank: {
       fallback: undefined,
       range: [1, 65536],
       own: true,
+      fromShapes: (shapeOf) => shapeOf("dt_proj.weight")[1]!,
       transformers: "time_step_rank",
       flags: "--time-step-rank <n>",
       help: "mamba: numbers of which the steps Δ of all channels are made",

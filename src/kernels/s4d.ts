@@ -201,7 +201,7 @@ function stateOf(config: CellConfig & StateSizeOption): StateSpec {
 }
 
 export const s4dCell: Cell<StateSizeOption, "s4d"> = {
-  options: { stateSize: stateSizeOption },
+  options: { stateSize: { ...stateSizeOption, fromShapes: (shapeOf) => 2 * shapeOf("A_imag")[1]! } },
   forms: { s4d: {} },
   gates: [],
   onlyF32: true,

@@ -1,6 +1,7 @@
 // Checkpoints: one .safetensors file that PyTorch, the command line and the page all read. More than 400 lines: writing,
 // and checking what was written by whom, are two sides of one format.
 import { checkBytes, checkOptions, checkTokens, given, namesOf, shown } from "../checks.ts";
+import { BpeTokenizer } from "../data/bpe-tokenizer.ts";
 import { isTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { isKnownKind, tokenizerFromJSON } from "../data/tokenizers.ts";
 import { GatewiseError } from "../errors.ts";
@@ -264,6 +265,18 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView, options:
   const tuning = metadata.tuning === undefined ? new Map() : readMetadata(metadata, "tuning", tuningChoices);
   checkShapes(config, training, places);
   return { config, tokenizer, tensors: copyTensors(bytes, places), training, device: metadata.device, tuning };
+}
+
+/**
+ * The tokenizer of a text that `JSON.stringify` made of one, or of the form that it has for Hugging Face.
+ *
+ * @param where beginning of the error's message
+ * @throws GatewiseError E_BAD_CHECKPOINT
+ */
+export function readTokenizer(where: string, json: string): Tokenizer {
+  const value = parseJson(where, json);
+  const isTheirs = typeof value === "object" && value !== null && "model" in value;
+  return isTheirs ? BpeTokenizer.fromHuggingFace(value) : tokenizerFromJSON(value);
 }
 
 /** The caller's tokenizer. @throws GatewiseError E_CONFIG unless it is the one that was saved as `json` */

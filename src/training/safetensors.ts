@@ -54,12 +54,14 @@ const MAX_HEADER = 100_000_000;
  */
 export function writeSafetensors(file: Pick<Safetensors, "tensors"> & Partial<Safetensors>): Uint8Array {
   const { tensors, metadata } = checkContent(file);
-  const header: Record<string, unknown> = { __metadata__: metadata };
   let offset = 0;
-  for (const [name, { shape, data }] of Object.entries(tensors)) {
-    header[name] = { dtype: "F32", shape, data_offsets: [offset, offset + data.byteLength] };
+  const entries = Object.entries(tensors).map(([name, { shape, data }]) => {
+    const from = offset;
     offset += data.byteLength;
-  }
+    return [name, { dtype: "F32", shape, data_offsets: [from, offset] }] as const;
+  });
+  // Whatever a name is: setting a field "__proto__" would make none.
+  const header = Object.fromEntries<unknown>([["__metadata__", metadata], ...entries]);
   const json = new TextEncoder().encode(JSON.stringify(header));
   // Tensors start at a multiple of 8, the header padded with spaces.
   const headerLength = Math.ceil(json.length / 8) * 8;

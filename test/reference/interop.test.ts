@@ -364,6 +364,21 @@ describe("a folder for PyTorch", () => {
     );
     expect(again.err).toContain("done: step 1");
   });
+
+  it("of as many units as characters may be told how characters enter", async () => {
+    const wide = TINY.map((word, i) => (TINY[i - 1] === "--hidden" ? "11" : word));
+    await gatewise("train", ...wide, "--cell", "rnn", "--input", "one-hot", "--steps", "1", "--out", "square");
+    await gatewise("export", "square", "out", "--to", "pytorch");
+    const take = (...flags: string[]) =>
+      gatewise("import", "out/model.safetensors", "--data", "text.txt", "--out", "square-back", "--json", ...flags);
+    const { code, err } = await take("--nonlinearity", "tanh");
+    expect({ code, err }).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('give input, "embedding" or "one-hot" (--input)'),
+    });
+    const { out } = await take("--nonlinearity", "relu", "--input", "one-hot");
+    expect(lines(out)[0].config).toMatchObject({ cell: "rnn", input: "one-hot", nonlinearity: "relu", hiddenSize: 11 });
+  });
 });
 
 it("what was exported and imported again writes the same text", async () => {

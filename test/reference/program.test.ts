@@ -225,6 +225,10 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
   export: { "--to": "interop.test.ts", "--json": "interop.test.ts", "--raw": "terminal.test.ts" },
   import: {
     "--out": "interop.test.ts",
+    "--cell": "interop.test.ts",
+    "--input": "interop.test.ts",
+    "--nonlinearity": "interop.test.ts",
+    "--gru-reset": "interop.test.ts",
     "--tokenizer": "interop.test.ts",
     "--data": "interop.test.ts",
     "--json": "interop.test.ts",
@@ -349,7 +353,7 @@ describe("words", () => {
     "--schedule-from": ["reached", "peak"],
     "check --cell": ["all", ...Object.keys(CHECKED_CELLS)],
     "--break": BREAKAGES,
-    "--to": ["transformers"],
+    "--to": ["pytorch", "transformers"],
     "--task": ["delay", "latch", "copy", "parity", "recall", "adding", "all"],
   };
   it("are those of the library's tables, no fewer and no more", () => {

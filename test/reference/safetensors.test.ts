@@ -401,6 +401,8 @@ describe("a damaged file", () => {
     ["a place past the end", fileOf(tensor({ data_offsets: [4, 12] }), 8), 'cut short: tensor "a" ends at byte'],
   ];
   it("may use the names of JavaScript's own objects: they are names like others", () => {
+    const tensor = Object.fromEntries([["__proto__", { shape: [1], data: Float32Array.of(7) }]]);
+    expect(Object.entries(readSafetensors(writeSafetensors({ tensors: tensor })).tensors)).toEqual(Object.entries(tensor));
     const header =
       '{"__proto__":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"__metadata__":{"__proto__":"x","constructor":"y"}}';
     const { tensors, metadata } = readSafetensors(fileOf(header, 4));
