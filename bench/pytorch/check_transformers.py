@@ -20,7 +20,7 @@ def main():
     model, info = MambaForCausalLM.from_pretrained(folder, output_loading_info=True)
     wrong = {name: sorted(map(str, found)) for name, found in info.items() if found}
     assert not wrong, f"not opened strictly: {wrong}"
-    command = ["node", str(Path(__file__).with_name("logits.mjs")), run]
+    command = ["node", str(Path(__file__).with_name("run.mjs")), "logits", run]
     own = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     T, B, V = own["T"], own["B"], own["V"]
     tokens = torch.tensor(own["tokens"]).reshape(T, B)

@@ -34,16 +34,16 @@ export function importTensors(files: ModelFiles, options: ImportOptions = {}): C
   const { tokenizer, ...described } = options;
   const tokens = tokenizer === undefined ? textOf(files, "tokenizer.json") : JSON.stringify(tokenizer);
   const { tensors, metadata } = readStored(files);
-  if (metadata.format === "gatewise") return loadCheckpoint(Object.values(tensors)[0]!.file);
-  const origin = originOf(files);
-  const json = objectOf(files, "config.json")!;
-  if (origin === "pytorch") {
+  const [first] = Object.values(tensors);
+  if (metadata.format === "gatewise" && first) return loadCheckpoint(first.file);
+  const json = objectOf(files, "config.json");
+  if (json && isPyTorchFolder(json)) {
     const optimizer = files[OPTIMIZER] === undefined ? undefined : readStored({ "model.safetensors": files[OPTIMIZER] }).tensors;
     const read = readPyTorchFolder(json, tensors, optimizer);
     checkAgrees(read.config, described);
     return { ...read, tokenizer: checkTokenizer(tokens, read.config) };
   }
-  if (origin === "transformers") {
+  if (json && isTransformersFolder(json)) {
     const read = readTransformersFolder(json, tensors);
     checkAgrees(read.config, described);
     return ofModel(read, tokens);
@@ -51,11 +51,13 @@ export function importTensors(files: ModelFiles, options: ImportOptions = {}): C
   return ofModel(placeTensors(tensors, described, tokens === undefined ? [TOKENIZER] : []), tokens);
 }
 
+const isTransformersFolder = (json: Readonly<Record<string, unknown>>): boolean => json.model_type !== undefined;
+
 /** Who wrote a model's files. */
 export function originOf(files: ModelFiles): "pytorch" | "transformers" | "tensors" {
   const json = objectOf(files, "config.json");
   if (!json) return "tensors";
-  return isPyTorchFolder(json) ? "pytorch" : json.model_type === undefined ? "tensors" : "transformers";
+  return isPyTorchFolder(json) ? "pytorch" : isTransformersFolder(json) ? "transformers" : "tensors";
 }
 
 const TOKENIZER = "which character each token is (--tokenizer FILE or --data TEXT)";

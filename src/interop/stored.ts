@@ -42,7 +42,7 @@ const INDEX = /\.safetensors\.index\.json$/;
 
 /** The files that an index of several names; undefined where there is no index. @throws GatewiseError E_BAD_CHECKPOINT */
 export function indexedFiles(files: ModelFiles): ReadonlyMap<string, string> | undefined {
-  const index = Object.keys(files).find((name) => INDEX.test(name));
+  const index = Object.keys(files).find((name) => INDEX.test(name) && files[name] !== undefined);
   if (index === undefined) return undefined;
   const map = objectOf(files, index)!.weight_map;
   const entries = typeof map === "object" && map !== null && !Array.isArray(map) ? Object.entries(map as object) : [];

@@ -320,7 +320,7 @@ export function trainingProgress(value: TrainingProgress): TrainingProgress {
   const check = (name: string, given: unknown, valid: boolean): void => {
     if (!valid) throw new Error(`${name} is ${shown(given)}`);
   };
-  check("it", value, typeof value === "object" && value !== null);
+  check("it", value, typeof value === "object" && value !== null && !Array.isArray(value));
   const { step, options, rngCounter, dataCursor, bestValLoss, bestStep = null, data, ...rest } = value;
   const { momentsSince = 0, evaluationDue = false, ...others } = rest;
   const integer = (name: string, given: unknown, most = Number.MAX_SAFE_INTEGER): void =>

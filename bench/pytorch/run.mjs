@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-// node bench/pytorch/logits.mjs CHECKPOINT: what check_transformers.py compares with.
+// node bench/pytorch/run.mjs logits CHECKPOINT, or exchange …: what the checks in Python compare with.
 import { createServer } from "vite";
 import { root } from "../../scripts/environment.mjs";
 
+const [name, ...args] = process.argv.slice(2);
 const vite = await createServer({
   root,
   configFile: false,
@@ -11,6 +12,6 @@ const vite = await createServer({
   server: { middlewareMode: true, hmr: false, ws: false, watch: null },
   optimizeDeps: { noDiscovery: true },
 });
-const { main } = await vite.ssrLoadModule("/bench/pytorch/logits.ts");
-await main(process.argv[2]);
+const { main } = await vite.ssrLoadModule(`/bench/pytorch/${name}.ts`);
+await main(...args);
 await vite.close();
