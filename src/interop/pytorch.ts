@@ -27,7 +27,7 @@ const FORMAT = "gatewise-pytorch";
 const VERSION = 1;
 
 /** A folder's files by their names. */
-export interface PyTorchFiles {
+export type PyTorchFiles = {
   /** The parameters, under their names. */
   readonly "model.safetensors": Uint8Array;
   /** The optimizer's moments, `exp_avg.<name>` and so on, and the carried state; not there without a run. */
@@ -40,7 +40,7 @@ export interface PyTorchFiles {
   readonly "model.py": string;
   /** Trains it on, on one process or many. */
   readonly "train_ddp.py": string;
-}
+};
 
 /** What a checkpoint's tensors beside its parameters are called here and there. */
 function besides(config: LanguageModelConfig, { options }: Pick<TrainingProgress, "options">): ReadonlyMap<string, string> {

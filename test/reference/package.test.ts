@@ -151,7 +151,7 @@ export async function main(text: string): Promise<void> {
   });
   for await (const event of trainer.run({ maxSteps: 10 })) if (event.event === "step") event.loss satisfies number;
   const files: PyTorchFiles = exportPyTorch(importTensors({ "model.safetensors": new Uint8Array(8) }, { resetAfter: true, tokenizer }));
-  files["model.py"] satisfies string;
+  importTensors(files).config.cell satisfies string;
   CELLS.gru.options.resetAfter.fallback satisfies boolean;
   const layer = Recurrent.create(await openNodeDevice(), { cell: "gru", inputSize: 3, hiddenSize: 4, resetAfter: false });
   layer.dispose();
