@@ -233,14 +233,17 @@ class Training:
 
 def start():
     """Rank, number of processes and this process's device."""
-    if "RANK" not in os.environ:
-        dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    elif torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl")
+    cuda = torch.cuda.is_available()
+    if "RANK" in os.environ:
+        store, rank, world = next(dist.rendezvous("env://"))
+        # torchrun may give the store of before to processes that it starts again, with the addresses of those that are gone.
+        store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
     else:
-        dist.init_process_group("gloo")
-    return dist.get_rank(), dist.get_world_size(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        store, rank, world = dist.HashStore(), 0, 1
+    if cuda:
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=world)
+    return rank, world, torch.device("cuda" if cuda else "cpu")
 
 
 def read(folder, device):
