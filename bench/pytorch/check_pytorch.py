@@ -9,7 +9,7 @@ GRU and LSTM, of one to three layers on embeddings and on one-hot input, and for
 - what PyTorch has trained comes back: the same logits, and the same losses of twenty steps more.
 
 Then of one of them, on two processes and gloo: they end with equal parameters, a lower loss than at their start, and with
-what one process with the whole batch ends with; and they do so too where one of them was killed half-way.
+what one process with the whole batch ends with; they do so too where one of them was killed half-way; and that comes back.
 """
 import argparse
 import importlib.util
@@ -83,7 +83,7 @@ def check_forms(work, text):
         middle = told["step"] + STEPS
         losses = train(work / case, text, middle, work / f"{case}-back")
         there[case] = compare(work / case, told, losses)
-    node("back", work)
+    node("back", work, *(f"{case}-back" for case in cases))
     worst = [0.0] * 4
     for case in cases:
         told = json.loads((work / f"{case}-back.json").read_text())
@@ -121,8 +121,13 @@ def check_ranks(work, text, case):
     one = train(folder, text, steps, work / "one", *exact)
     two = train(folder, text, steps, work / "two", *exact, processes=2)
     starts = killed(folder, text, steps, work / "killed", *exact)
+    node("back", work, "killed")
+    told = json.loads((work / "killed.json").read_text())
+    logits, losses = compare(work / "killed", told, train(work / "killed", text, steps + STEPS, work / "further"))
     found = {
         "case": case,
+        "logitsBack": logits,
+        "lossesBack": losses,
         "lossBefore": two[0],
         "lossAfter": two[-1],
         "oneAndTwoRanks": apart(work / "one", work / "two"),
@@ -130,7 +135,8 @@ def check_ranks(work, text, case):
         "killedStarts": starts,
     }
     print(json.dumps(found))
-    return two[-1] < two[0] and max(found["oneAndTwoRanks"], found["unbrokenAndKilled"]) <= RANKS and len(one) == len(two)
+    same = max(found["oneAndTwoRanks"], found["unbrokenAndKilled"]) <= RANKS and len(one) == len(two)
+    return two[-1] < two[0] and same and logits <= LOGITS and losses <= LOSSES
 
 
 def main():

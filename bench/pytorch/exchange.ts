@@ -84,18 +84,17 @@ async function make(device: Device, folder: string, text: string): Promise<void>
   }
 }
 
-/** Reads FOLDER/CASE-back of each case, which PyTorch trained, into FOLDER/CASE-back.json. */
-async function back(device: Device, folder: string, text: string): Promise<void> {
-  for (const name of Object.keys(cases()))
-    writeFileSync(
-      join(folder, `${name}-back.json`),
-      JSON.stringify(await told(device, importTensors(filesIn(join(folder, `${name}-back`))), text)),
-    );
+/** Reads FOLDER/NAME of each name, which PyTorch trained, and writes FOLDER/NAME.json of what it computes here. */
+async function back(device: Device, folder: string, text: string, names: readonly string[]): Promise<void> {
+  for (const name of names) {
+    const checkpoint = importTensors(filesIn(join(folder, name)));
+    writeFileSync(join(folder, `${name}.json`), JSON.stringify(await told(device, checkpoint, text)));
+  }
 }
 
-export async function main(what: "make" | "back", folder: string): Promise<void> {
+export async function main(what: "make" | "back", folder: string, ...names: readonly string[]): Promise<void> {
   const device = await openDevice({ prefer: "cpu" });
   const text = readFileSync(join(folder, "text.txt"), "utf8");
-  await (what === "make" ? make : back)(device, folder, text);
+  await (what === "make" ? make(device, folder, text) : back(device, folder, text, names));
   device.dispose();
 }
