@@ -58,7 +58,7 @@ function besides(config: LanguageModelConfig, { options }: Pick<TrainingProgress
  *
  * @example
  * const files = exportPyTorch(loadCheckpoint(bytes));
- * for (const [name, content] of Object.entries(files)) await writeFile(join(folder, name), content);
+ * for (const [name, content] of Object.entries(files)) writeFileSync(name, content);
  * @throws GatewiseError E_CONFIG, E_BAD_CHECKPOINT
  */
 export function exportPyTorch(checkpoint: Checkpoint): PyTorchFiles {

@@ -5,6 +5,7 @@ import { transform } from "esbuild";
 import { describe, expect, it, vi } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import * as gatewise from "../../src/index.ts";
+import * as interop from "../../src/interop/index.ts";
 
 const text = 'Alice saw the hat, and the hat saw Alice: "Alice!" '.repeat(120);
 const [T, B] = [3, 2];
@@ -17,6 +18,7 @@ async function surroundings() {
   const trainer = gatewise.Trainer.create(model, tokenizer.encode(text), { tokenizer, batchSize: 2, seqLen: 8 });
   return {
     ...gatewise,
+    ...interop,
     // No reader's device is meant, and the first steps show whether the others would run.
     openDevice: (options = {}) => gatewise.openDevice({ ...options, prefer: "cpu" }),
     openNodeDevice: () => gatewise.openDevice({ prefer: "cpu" }),
@@ -63,7 +65,7 @@ const ofPages = pages.flatMap((page) =>
     ([, code], i) => [`${page} ${i + 1}`, code!] as const,
   ),
 );
-const ofComments = ["index", "node"].flatMap((name) =>
+const ofComments = ["index", "interop", "node"].flatMap((name) =>
   [...readFileSync(join(root, `dist/${name}.d.ts`), "utf8").matchAll(/@example\n(.*?)\*\/\n(.*?)$/gms)].map(
     ([, code, declared]) => [declared!.trim(), code!.replace(/^\s*\* ?/gm, "").replace(/^@.*/ms, "")] as const,
   ),

@@ -86,7 +86,7 @@ def evaluate(model, tokens, options, rank, world, device):
     targets, most = len(tokens) - 1, options.get("evalTokens") or math.inf
     streams = max(1, min(options["batchSize"], int(min(len(tokens), most)) // 1024))
     T, length = min(options["seqLen"], targets), math.ceil(targets / streams)
-    windows = math.ceil(1024 / T)
+    windows = math.ceil(min(1024, most / streams / 4) / T)
     pieces = int(max(1, min(length, most / streams / (windows * T))))
     if most >= targets or pieces * windows * T >= length:
         begins = range(0, length, T)
