@@ -91,7 +91,7 @@ const library: UserConfig = {
     },
   },
   // What dist/ leaves to whoever runs it. commander is CommonJS: the plugin makes its require("node:…") an import.
-  plugins: [shaderText(), esmExternalRequirePlugin({ external: ["webgpu", /^node:/] }), wholePackage()],
+  plugins: [shaderText(), esmExternalRequirePlugin({ external: ["webgpu", "fs", /^node:/] }), wholePackage()],
 };
 
 export default defineConfig(({ mode }) => ({

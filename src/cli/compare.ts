@@ -12,7 +12,7 @@ import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { Trainer } from "../training/trainer.ts";
-import { loadText, readPrompt, unitOf } from "./data.ts";
+import { loadText, readPrompt, unitOf, type DataNames, type ReadingOptions } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { idleFlags, readTrainingFlags } from "./options.ts";
 import { count, duration, live, percent, plainTable, print, printJson, Progress, rate, say, warn } from "./progress.ts";
@@ -49,11 +49,11 @@ export const COMPARE_FLAGS = [
   "seed",
 ];
 
-export interface CompareFlags extends DeviceFlags {
+export interface CompareFlags extends DeviceFlags, ReadingOptions {
   readonly presets: readonly PresetName[];
   readonly tokenizers?: readonly TokenizerKind[];
   readonly vocabSize?: number;
-  readonly data: string;
+  readonly data: DataNames;
   readonly prompt?: string;
   readonly markdown?: boolean;
   readonly json?: boolean;
@@ -94,7 +94,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const presets = one ? (["lstm"] as const) : flags.presets;
   if (vocabSize !== undefined && !tokenizers.some((kind) => SIZED_KINDS.includes(kind)))
     throw new GatewiseError("E_CONFIG", `--vocab-size is for --tokenizers ${SIZED_KINDS.join(" and ")}`);
-  const text = await loadText(flags.data);
+  const text = await loadText(flags.data, { pattern: flags.pattern, encoding: flags.encoding });
   const texts = tokenizers.map((kind) => {
     const tokenizer = makeTokenizer(kind, text.text, SIZED_KINDS.includes(kind) ? vocabSize : undefined);
     const tokens = tokenizer.encode(text.text);

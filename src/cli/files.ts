@@ -6,6 +6,7 @@ import { basename, dirname, join } from "node:path";
 import { checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
+import type { DataNames } from "./data.ts";
 import { lockFolder, type Lock } from "./lock.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "./options.ts";
 import { shown as shownPath } from "./progress.ts";
@@ -24,7 +25,10 @@ const MOST_RUN_INFO = 2 ** 16;
 /** What resuming needs besides the checkpoint. */
 export interface RunInfo {
   /** As TextSource.source. */
-  readonly data: string;
+  readonly data: DataNames;
+  /** As --pattern and --encoding were given. */
+  readonly pattern?: string | undefined;
+  readonly encoding?: string | undefined;
   /** As --device was given. */
   readonly device: DeviceChoice;
   /** The device's description: another one does not continue bit for bit. */
@@ -130,14 +134,17 @@ export async function readRunInfo(folder: string): Promise<Partial<RunInfo>> {
 
 function checkRunInfo(info: unknown): Partial<RunInfo> {
   if (info === null || info === undefined) throw new Error(`expected an object, got ${shown(info)}`);
-  checkOptions("it", info, ["format", "data", "device", "adapter", "keep"]);
-  const { format, data, device, adapter, keep } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
+  checkOptions("it", info, ["format", "data", "pattern", "encoding", "device", "adapter", "keep"]);
+  const { format, data, pattern, encoding, device, adapter, keep } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
   const require = (ok: boolean, name: string, expected: string, value: unknown): void => {
     if (!ok) throw new Error(`${name} must be ${expected}, got ${shown(value)}`);
   };
   const isText = (value: unknown): boolean => typeof value === "string" && value !== "" && !value.includes("\0");
   require(format === "gatewise-run", "format", '"gatewise-run"', format);
-  require(data === undefined || isText(data), "data", "a file, an address or a book's name", data);
+  const isData = isText(data) || (Array.isArray(data) && data.length > 0 && data.every(isText));
+  require(data === undefined || isData, "data", "a file, an address or a book's name", data);
+  require(pattern === undefined || isText(pattern), "pattern", "a pattern of files", pattern);
+  require(encoding === undefined || isText(encoding), "encoding", "an encoding's name", encoding);
   const choices: readonly unknown[] = DEVICE_CHOICES;
   require(device === undefined || choices.includes(device), "device", `one of ${choices.join(", ")}`, device);
   require(adapter === undefined || isText(adapter), "adapter", "a device's description", adapter);

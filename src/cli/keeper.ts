@@ -1,6 +1,7 @@
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { given } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
 import type { Device } from "../runtime/device.ts";
@@ -78,12 +79,9 @@ export class Keeper {
     device: Device,
   ) {
     this.lock = run.folder.lock;
-    this.info = {
-      data: run.text.source,
-      device: run.device,
-      adapter: device.description,
-      ...(run.keep !== KEPT && { keep: run.keep }),
-    };
+    const { source: data, reading } = run.text;
+    const keep = run.keep === KEPT ? undefined : run.keep;
+    this.info = given({ data, ...reading, device: run.device, adapter: device.description, keep });
     // Without reports nothing can be told apart.
     this.proven = run.options.logInterval === 0 ? Infinity : run.resumes ? run.from!.training!.step + 1 : 0;
   }

@@ -3,6 +3,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { given } from "../checks.ts";
 import type { CellOption } from "../kernels/cell.ts";
+import { DEFAULT_PATTERN } from "./data.ts";
 import { SIZED_KINDS, TOKENIZER_KINDS } from "../data/tokenizers.ts";
 import { CELL_NAMES, CELL_OPTIONS, inBlock, type CellOptions } from "../models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS, type LanguageModelConfig } from "../models/config.ts";
@@ -72,6 +73,11 @@ const VOCAB_SIZE: Flag<"vocabSize"> = {
   field: "vocabSize",
   flags: "--vocab-size <n>",
   help: `tokens at the most: of ${SIZED_KINDS.join(" and ")}, by default 4096 and 1024`,
+};
+const ENCODING: Flag<"encoding"> = {
+  field: "encoding",
+  flags: "--encoding <name>",
+  help: "of the text, such as GB18030 or KOI8-R; by default it is found out, and said",
 };
 const ALL_FLAGS: readonly Flag<string>[] = [...MODEL_FLAGS, ...TRAINING_FLAGS];
 const DEFAULTS: Readonly<Record<string, unknown>> = { ...LANGUAGE_MODEL_DEFAULTS, ...TRAINING_DEFAULTS };
@@ -146,8 +152,14 @@ export function addModelFlags(command: Command, fields: readonly string[]): Comm
   return command;
 }
 
-export const dataOption = (): Option =>
-  new Option("--data <text>", "a file, an http(s) address, or the name of a bundled book").default("alice");
+/** What a text is, in help. */
+const TEXTS = "a file, a folder, an http(s) address, the name of a bundled book, or - for standard input; .gz too";
+/** The text's flags. Several texts are arguments. */
+export const dataOptions = (): readonly Option[] => [
+  new Option("--data <text>", TEXTS).default("alice"),
+  new Option("--pattern <files>", `which files of a folder; by default ${DEFAULT_PATTERN}`),
+  new Option(ENCODING.flags, ENCODING.help),
+];
 export const tokenizerOption = (): Option =>
   new Option("--tokenizer <kind>", "what tokens are: characters, bytes, words, or pieces of words learned from the text")
     .choices(TOKENIZER_KINDS)
@@ -215,7 +227,7 @@ export function readTrainingFlags(
 
 /** The flag that sets a field: "--hidden" for "hiddenSize". */
 export const flagOf = (field: string): string | undefined =>
-  [...ALL_FLAGS, VOCAB_SIZE].find((flag) => flag.field === field)?.flags.split(" ")[0];
+  [...ALL_FLAGS, VOCAB_SIZE, ENCODING].find((flag) => flag.field === field)?.flags.split(" ")[0];
 
 /** An error message of the library in the words of the command line: it begins with the flag, not the field. */
 export const inFlags = (message: string): string => message.replace(/^\w+(?= must be )/, (field) => flagOf(field) ?? field);

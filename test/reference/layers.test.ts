@@ -38,6 +38,7 @@ const utilities = ["errors", "random", "checks", "turns"];
 const packages: Readonly<Record<string, RegExp>> = {
   webgpu: /^src\/runtime\/node\.ts$/,
   commander: /^src\/cli\//,
+  chardet: /^src\/data\/detect-encoding\.ts$/,
 };
 
 type Sources = Readonly<Record<string, string>>;

@@ -1,10 +1,14 @@
 // A text of one's own, from its bytes to a run that goes on: what the command line reads, and as which tokens.
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, closeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
+import { gzipSync } from "node:zlib";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { Tokenizer } from "../../src/data/tokenizer.ts";
 import { makeTokenizer, TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
+import { loadText } from "../../src/cli/data.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
@@ -180,5 +184,154 @@ describe("compare --tokenizers", () => {
     ]);
     expect(await gatewise(...args, "--vocab-size", "300")).toMatchObject({ code: 2, err: "gatewise: --vocab-size is for --tokenizers word and bpe\n" }); // prettier-ignore
     expect((await gatewise(...args, "--tokenizers", "char,words")).err).toContain("expected names of char, byte, word, bpe");
+  });
+});
+
+const loaded = async (...args: Parameters<typeof loadText>): Promise<string> => {
+  const said = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+  return loadText(...args).then(({ text }) => text).finally(() => said.mockRestore()); // prettier-ignore
+};
+const refusedText = (data: string | string[], message: string, how: object = {}) =>
+  expect(loadText(data, how)).rejects.toMatchObject({
+    name: "GatewiseError",
+    code: "E_DATA",
+    message: expect.stringContaining(message),
+  });
+
+describe("a text", () => {
+  mkdirSync("library/deep/.hidden", { recursive: true });
+  const files = {
+    "b.txt": "two\n",
+    "a.txt": "one",
+    "deep/c.txt.gz": gzipSync("three\n"),
+    "deep/d.md": "four",
+    ".e.txt": "no",
+    "deep/.hidden/f.txt": "no",
+  };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join("library", name), content);
+
+  it("is several files, one after another, each from a new line on", async () => {
+    expect(await loaded(["library/b.txt", "library/a.txt", "library/b.txt"])).toBe("two\none\ntwo\n");
+    expect(await loadText(["library/b.txt", "alice"])).toMatchObject({
+      source: [join(process.cwd(), "library/b.txt"), "alice"],
+      name: "b-and-1-more",
+    });
+  });
+
+  it("is a folder's files that fit a pattern, those of folders within too, in the order of their paths", async () => {
+    expect(await loaded("library")).toBe("one\ntwo\nthree\n");
+    const patterns = {
+      "*.md": "four",
+      "[ab].txt": undefined,
+      "?.txt": "one\ntwo\nthree\n",
+      "{a,d}.*": "one\nfour",
+      "deep/*": "three\nfour",
+      "**/c.txt": "three\n",
+      "*": "one\ntwo\nthree\nfour",
+      "a.t": undefined,
+    };
+    for (const [pattern, text] of Object.entries(patterns))
+      if (text === undefined)
+        await refusedText("library", `library is a folder without a file ${pattern}; say with --pattern which files to read`, {
+          pattern,
+        });
+      else expect(await loaded("library", { pattern }), pattern).toBe(text);
+  });
+
+  it("is unpacked where gzip packed it, whatever its name, and refused where that is damaged", async () => {
+    writeFileSync("packed", gzipSync("a text"));
+    expect(await loaded("packed")).toBe("a text");
+    writeFileSync("damaged.gz", gzipSync("a text").subarray(0, 15));
+    await refusedText("damaged.gz", "damaged.gz is no whole .gz file: unexpected end of file");
+  });
+
+  it("that is longer than a string can be is refused before it is read", async () => {
+    closeSync(openSync("long.txt", "w"));
+    truncateSync("long.txt", 6e8);
+    const begun = performance.now();
+    await refusedText(
+      "long.txt",
+      "long.txt has 600 MB, and a text may have 537 MB at the most; give a part of it (head -c 500M long.txt > part.txt)",
+    );
+    expect(performance.now() - begun).toBeLessThan(500);
+    rmSync("long.txt");
+  });
+
+  it("is an argument of train too, several or one, but not beside --data", async () => {
+    expect(await startOf("text.txt", ...TINY, "--steps", "1", "--out", "one")).toMatchObject({
+      characters: 2120,
+      data: join(process.cwd(), "text.txt"),
+      encoding: "UTF-8",
+    });
+    expect(await startOf(...TINY, "--steps", "1", "--out", "two", "text.txt", "text.txt")).toMatchObject({ characters: 4241 });
+    expect(await gatewise("train", "text.txt", "--data", "text.txt")).toMatchObject({
+      code: 2,
+      err: "gatewise: --data and text.txt both name a text; leave --data out, and name all texts\n",
+    });
+    const { out } = await gatewise(
+      "compare",
+      "text.txt",
+      "--device",
+      "cpu",
+      "--hidden",
+      "4",
+      "--batch",
+      "2",
+      "--seq",
+      "4",
+      "--steps",
+      "1",
+      "--presets",
+      "gru",
+      "--json",
+    );
+    expect(lines(out)[0]).toMatchObject({ event: "compare", preset: "gru" });
+  });
+
+  it("of several files, a folder, a pattern and an encoding is found again by a run that goes on, and its first bits are the same", async () => {
+    const args = ["library", "text.txt", "--pattern", "*.{md,txt}", "--encoding", "latin1", ...TINY];
+    await train(...args, "--steps", "2", "--out", "again");
+    expect(JSON.parse(readFileSync("again/run.json", "utf8"))).toMatchObject({
+      data: [join(process.cwd(), "library"), join(process.cwd(), "text.txt")],
+      pattern: "*.{md,txt}",
+      encoding: "latin1",
+    });
+    const { err } = await train("--resume", "again", "--steps", "3");
+    expect(err).not.toContain("warning");
+    await train(...args, "--steps", "3", "--out", "unbroken");
+    expect(readFileSync("again/checkpoint-3.safetensors").equals(readFileSync("unbroken/checkpoint-3.safetensors"))).toBe(true);
+  });
+
+  it("is read from standard input, which a run that goes on cannot do again, and says so", async () => {
+    const stdin = Object.getOwnPropertyDescriptor(process, "stdin")!;
+    const give = (): void =>
+      void Object.defineProperty(process, "stdin", {
+        value: Readable.from([Buffer.from(TEXT.slice(0, 1000)), Buffer.from(TEXT.slice(1000))]),
+        configurable: true,
+      });
+    try {
+      give();
+      const { err } = await train("-", ...TINY, "--steps", "2", "--out", "piped");
+      expect(err).toContain(
+        "text: stdin, 2,120 characters\nthe text came through a pipe: to resume this run, give it again with --data\n",
+      );
+      expect(await gatewise("train", "--resume", "piped", "--steps", "3")).toMatchObject({
+        code: 2,
+        err: "gatewise: this run's text came through a pipe, which cannot be read again; give the text with --data\n",
+      });
+      give();
+      expect((await train("--resume", "piped", "--steps", "3", "--data", "-")).err).not.toContain("warning");
+      expect((await train("--resume", "piped", "--steps", "4", "--data", "text.txt")).err).not.toContain("warning");
+      expect((await train("--resume", "piped", "--steps", "5")).code).toBe(0);
+    } finally {
+      Object.defineProperty(process, "stdin", stdin);
+    }
+  });
+
+  it("is read from a pipe that has a name, too", async () => {
+    execFileSync("mkfifo", ["fifo"]);
+    const writing = import("node:fs/promises").then(({ writeFile }) => writeFile("fifo", "through a pipe"));
+    expect(await loadText("fifo")).toMatchObject({ text: "through a pipe", source: "-", name: "fifo" });
+    await writing;
   });
 });

@@ -125,6 +125,8 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--checkpoint-every": [["14"], "training", { checkpointInterval: 14 }],
     "--seed": [["15"], "training", { seed: 15 }],
     "--data": [["short.txt"], "training", { characters: 80 }],
+    "--pattern": "own-text.test.ts",
+    "--encoding": "own-text.test.ts",
     "--tokenizer": [["byte"], "model", { vocabSize: 256 }],
     "--vocab-size": [["260", "--tokenizer", "bpe"], "model", { vocabSize: 260 }],
     "--preset": [["one-hot-rnn"], "model", { cell: "rnn", input: "one-hot" }],
@@ -156,6 +158,8 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
   },
   compare: {
     "--presets": [["lstm,gru"], "model", { cell: "lstm" }],
+    "--pattern": "own-text.test.ts",
+    "--encoding": "own-text.test.ts",
     "--tokenizers": [["byte,char"], "model", { vocabSize: 256 }],
     "--vocab-size": [["260", "--tokenizers", "bpe"], "model", { vocabSize: 260 }],
     "--hidden": [["7"], "model", { hiddenSize: 7 }],
@@ -462,7 +466,9 @@ describe("numbers", () => {
     const derived = Object.entries(commands).flatMap(([command, options]) =>
       // --presets and --tokenizers take names, several.
       options
-        .filter(({ parseArg, argChoices, long }) => parseArg && !argChoices && !["--presets", "--tokenizers"].includes(long!))
+        .filter(
+          ({ parseArg, argChoices, long }) => parseArg && !argChoices && !["--presets", "--tokenizers"].includes(long!),
+        )
         .map(({ long }) => `${command} ${long}`),
     );
     expect(Object.keys(KINDS).sort()).toEqual(derived.sort());

@@ -143,7 +143,7 @@ function TextFacts() {
         {count(info.characters)} characters · {info.vocabulary.length} different · {info.encoding}
         {info.stripped > 0 && ` · Project Gutenberg’s header and footer left out`}
       </p>
-      <details class="opening">
+      <details class="opening" open={info.data === "own"}>
         <summary>Its characters and beginning</summary>
         <p class="vocabulary">{info.vocabulary.map(visible).join(" ")}</p>
         <blockquote>{info.opening}</blockquote>

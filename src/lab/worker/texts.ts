@@ -1,6 +1,8 @@
 // The text that a run reads: a bundled book, or bytes that the visitor gave.
 import { CharTokenizer } from "../../data/tokenizer.ts";
-import { decodeText, findBook, stripGutenberg } from "../../data/books.ts";
+import { findBook, stripGutenberg } from "../../data/books.ts";
+import { detectEncoding } from "../../data/detect-encoding.ts";
+import { decodeText } from "../../data/encodings.ts";
 import { GatewiseError } from "../../errors.ts";
 import { Turns } from "../../turns.ts";
 import { MOST_BYTES, type TextInfo, type TextSource } from "../protocol.ts";
@@ -36,7 +38,8 @@ export async function loadText(source: TextSource, base: string): Promise<Loaded
   const { bytes, title, name, data } = "book" in source ? await fetchBook(source.book, base) : ownText(source);
   if (bytes.length > MOST_BYTES)
     throw new GatewiseError("E_DATA", `${title} has ${bytes.length} bytes; the lab takes texts up to ${MOST_BYTES}`);
-  const whole = decodeText(bytes, title);
+  const encoding = detectEncoding(bytes);
+  const whole = decodeText(bytes, title, encoding);
   const text = stripGutenberg(whole);
   if (text.length < 200)
     throw new GatewiseError("E_DATA", `${title} has ${text.length} characters; give a text of at least a few hundred`);
@@ -50,7 +53,7 @@ export async function loadText(source: TextSource, base: string): Promise<Loaded
       data,
       title,
       name,
-      encoding: encodingOf(bytes),
+      encoding,
       characters: tokens.length,
       vocabulary: tokenizer.characters,
       opening: text.trimStart().slice(0, 400),
@@ -78,15 +81,3 @@ const ownText = ({ bytes, name }: { bytes: Uint8Array; name: string }) => ({
   name: name.replace(/[^\w.-]+/g, "-").slice(0, 60) || "text.txt",
   data: "own",
 });
-
-function encodingOf(bytes: Uint8Array): string {
-  if (bytes[0] === 0xff && bytes[1] === 0xfe) return "UTF-16, little-endian";
-  if (bytes[0] === 0xfe && bytes[1] === 0xff) return "UTF-16, big-endian";
-  if (bytes.every((byte) => byte < 0x80)) return "ASCII";
-  try {
-    new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-    return "UTF-8";
-  } catch {
-    return "Windows-1252";
-  }
-}
