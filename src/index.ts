@@ -54,6 +54,7 @@ export {
   type TrainingProgress,
 } from "./training/checkpoint.ts";
 export { readSafetensors, writeSafetensors, type NamedTensor, type Safetensors } from "./training/safetensors.ts";
+export { extendVocabulary } from "./training/vocabulary.ts";
 export {
   BREAKAGES,
   checkGradients,

@@ -115,6 +115,17 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       ).choices(["reached", "peak"]),
     )
     .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
+    .addOption(
+      new Option("--extend-vocabulary", "with --init-from: the model gets rows for characters that it does not know").conflicts([
+        "unknown",
+      ]),
+    )
+    .addOption(
+      new Option(
+        "--unknown <how>",
+        "with --init-from: characters that the model does not know are left out, or another stands for them",
+      ).choices(["drop", "replace"]),
+    )
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())

@@ -16,6 +16,7 @@ import { restartSchedule } from "../training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, PIPE, unitOf, vocabularyOf, type DataNames, type ReadingOptions, type TextSource } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
+import { fitVocabulary, type UnknownFlags } from "./fine-tune.ts";
 import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint, type RunInfo } from "./files.ts";
 import { Keeper, type Run } from "./keeper.ts";
 import { lockFolder, type Lock } from "./lock.ts";
@@ -23,7 +24,7 @@ import { flagOf, flagValue, idleFlags, readTrainingFlags, type ModelOptions } fr
 import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
-interface TrainFlags extends DeviceFlags, ReadingOptions {
+interface TrainFlags extends DeviceFlags, ReadingOptions, UnknownFlags {
   readonly data: DataNames;
   readonly out?: string;
   readonly resume?: string;
@@ -56,8 +57,8 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   // Before anything is read that another process may be about to change.
   const lock = resumes ? await lockRun(flags.resume!) : undefined;
   const found = path === undefined ? undefined : await findCheckpoint(path, warn);
-  const checkpoint = found?.checkpoint;
-  if (resumes && !checkpoint!.training) {
+  const saved = found?.checkpoint;
+  if (resumes && !saved!.training) {
     throw new GatewiseError("E_BAD_CHECKPOINT", `${path} holds a model but no run; start a new run from it with --init-from`);
   }
 
@@ -72,8 +73,8 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     throw new GatewiseError("E_CONFIG", "--schedule-from is for a run that goes on; give it with --resume");
   if (flags.scheduleFrom === "reached" && typed.training.learningRate !== undefined)
     throw new GatewiseError("E_CONFIG", "--schedule-from reached begins at the rate that the run had come to; leave --lr out");
-  const done = resumes ? checkpoint!.training!.step : 0;
-  const before = checkpoint?.training?.options;
+  const done = resumes ? saved!.training!.step : 0;
+  const before = saved?.training?.options;
   const options = trainingOptions(
     resumes
       ? { ...before!, ...(flags.scheduleFrom && restartSchedule(done, before!, flags.scheduleFrom)), ...typed.training }
@@ -84,10 +85,11 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   }
 
   const remembered = resumes && !typedFlag("data");
-  const binary = checkpoint ? checkpoint.tokenizer instanceof ByteTokenizer : flags.tokenizer === "byte";
-  const text = remembered
+  const binary = saved ? saved.tokenizer instanceof ByteTokenizer : flags.tokenizer === "byte";
+  const given = remembered
     ? await loadKnownText(found!.folder, known, binary)
     : await loadText(flags.data, { pattern: flags.pattern, encoding: flags.encoding, binary });
+  const { checkpoint, text } = fitVocabulary(saved, given, flags, options.seed);
   const tokenizer = checkpoint?.tokenizer ?? makeTokenizer(flags.tokenizer, text.text, flags.vocabSize);
   if (checkpoint) checkTokenizer(tokenizer, typedFlag("tokenizer") ? flags.tokenizer : undefined, flags.vocabSize);
   const tokens = text.bytes && tokenizer instanceof ByteTokenizer ? tokenizer.encode(text.bytes) : tokenizer.encode(text.text);

@@ -54,8 +54,9 @@ export class BpeTokenizer extends PieceTokenizer {
       merge.length === 2 &&
       merge.every((token) => Number.isInteger(token) && token >= 0 && token < BYTES + i);
     if (kind === "bpe" && Array.isArray(merges) && merges.length <= SIDES - BYTES && merges.every(isMerge)) {
-      const names = spell(merges as Merge[]);
-      if (names.length === merges.length && new Set(names).size === names.length) return new BpeTokenizer(merges as Merge[]);
+      const given = merges as Merge[];
+      const different = new Set(given.map(([left, right]) => pairOf(left, right))).size === given.length;
+      if (different && spell(given).length === given.length) return new BpeTokenizer(given);
     }
     throw new GatewiseError(
       "E_BAD_CHECKPOINT",
@@ -227,7 +228,6 @@ function learnMerges(counts: ReadonlyMap<string, number>, most: number): readonl
   settle();
   const merges: Merge[] = [];
   const names = [...SINGLE];
-  const taken = new Set<string>();
   for (let best = waiting.pop(); best && merges.length < most; best = waiting.pop()) {
     const { key, count } = best;
     const pair = pairs.get(key)!;
@@ -235,10 +235,8 @@ function learnMerges(counts: ReadonlyMap<string, number>, most: number): readonl
     if (pair.count !== count) continue;
     const [left, right] = [Math.floor(key / SIDES), key % SIDES];
     const name = names[left]! + names[right]!;
-    // Another pair has come to the same bytes.
-    if (name.length > MOST_BYTES || taken.has(name)) continue;
+    if (name.length > MOST_BYTES) continue;
     merges.push([left, right]);
-    taken.add(name);
     const token = names.push(name) - 1;
     for (const piece of new Set(pair.places)) merge(piece, left, right, token);
     pairs.delete(key);

@@ -60,13 +60,24 @@ export class CharTokenizer implements Tokenizer {
   static fromText(text: string): CharTokenizer {
     checkText("CharTokenizer.fromText: the text", text);
     if (text.length === 0) throw new GatewiseError("E_DATA", "the text is empty; a tokenizer needs at least one character");
-    const seen = new Set<number>();
+    return new CharTokenizer([]).extended(text);
+  }
+
+  /** The same with tokens for a text's new characters behind its own, in code-point order. */
+  extended(text: string): CharTokenizer {
+    return new CharTokenizer([...this.characters, ...this.unknownIn(text).keys()]);
+  }
+
+  /** The characters of a text that it does not know, in code-point order, and how often each comes. */
+  unknownIn(text: string): ReadonlyMap<string, number> {
+    checkText("CharTokenizer.unknownIn: the text", text);
+    const counts = new Map<number, number>();
     for (let i = 0; i < text.length; i++) {
       const point = text.codePointAt(i)!;
-      seen.add(point);
+      if (!this.tokens.has(point)) counts.set(point, (counts.get(point) ?? 0) + 1);
       if (point > 0xffff) i++;
     }
-    return new CharTokenizer([...seen].sort((a, b) => a - b).map((point) => String.fromCodePoint(point)));
+    return new Map([...counts].sort(([a], [b]) => a - b).map(([point, count]) => [String.fromCodePoint(point), count]));
   }
 
   /** Reads what `toJSON` wrote. @throws GatewiseError E_BAD_CHECKPOINT */

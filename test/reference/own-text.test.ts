@@ -5,12 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
-import { afterAll, describe, expect, it, vi } from "vitest";
-import type { Tokenizer } from "../../src/data/tokenizer.ts";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import type { CharTokenizer, Tokenizer } from "../../src/data/tokenizer.ts";
 import { makeTokenizer, TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
 import { loadText } from "../../src/cli/data.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/open.ts";
+import { loadCheckpoint } from "../../src/training/checkpoint.ts";
+import { extendVocabulary } from "../../src/training/vocabulary.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { gatewise, lines } from "./command-line.ts";
 
@@ -333,5 +335,124 @@ describe("a text", () => {
     const writing = import("node:fs/promises").then(({ writeFile }) => writeFile("fifo", "through a pipe"));
     expect(await loadText("fifo")).toMatchObject({ text: "through a pipe", source: "-", name: "fifo" });
     await writing;
+  });
+});
+
+describe("fine-tuning on a text with unknown characters", () => {
+  const OTHER = "Été 1799 ".repeat(60);
+  const args = [
+    "--data",
+    "other.txt",
+    "--device",
+    "cpu",
+    "--batch",
+    "2",
+    "--seq",
+    "4",
+    "--steps",
+    "1",
+    "--val",
+    "0",
+    "--sample-every",
+    "0",
+  ];
+  const NEW = '5 characters that the model does not know ("1" "7" "9" "É" "é"; 360 of 540 in the text)';
+
+  beforeAll(async () => {
+    writeFileSync("other.txt", OTHER);
+    for (const cell of ["lstm", "min-gru"])
+      await train(
+        "--data",
+        "text.txt",
+        ...SMALL,
+        ...(cell === "min-gru" ? ["--embedding", "6"] : []),
+        "--cell",
+        cell,
+        "--eval-every",
+        "0",
+        "--steps",
+        "2",
+        "--out",
+        `know-${cell}`,
+      );
+    await train("--data", "text.txt", ...TINY, "--preset", "one-hot-rnn", "--steps", "2", "--out", "know-rnn");
+  });
+
+  it("is refused by a sentence that names both ways out", async () => {
+    expect(await gatewise("train", "--init-from", "know-lstm", ...args)).toEqual({
+      code: 2,
+      out: "",
+      err: `gatewise: other has ${NEW}; give the model rows for them with --extend-vocabulary, or leave them out with --unknown drop, or put another in their place with --unknown replace\n`,
+    });
+  });
+
+  it.each(["lstm", "min-gru", "rnn"])("gives a model of %s rows for them, and leaves the old ones as they are", async (cell) => {
+    const before = loadCheckpoint(readFileSync(`know-${cell}/checkpoint-2.safetensors`));
+    const after = extendVocabulary(before, OTHER, 7);
+    expect((after.tokenizer as CharTokenizer).characters).toEqual([
+      ...(before.tokenizer as CharTokenizer).characters,
+      "1",
+      "7",
+      "9",
+      "É",
+      "é",
+    ]);
+    expect(after.config).toEqual({ ...before.config, vocabSize: 16 + 5 });
+    const device = await openDevice({ prefer: "cpu" });
+    const fresh = await LanguageModel.create(device, { ...after.config, seed: 7 }).stateDict();
+    expect(Object.keys(after.tensors)).toEqual(Object.keys(fresh));
+    let grown = 0;
+    for (const [name, { shape, data }] of Object.entries(after.tensors)) {
+      const old = before.tensors[name]!;
+      const [rows, columns] = [shape[0]!, shape[1] ?? 1];
+      const [oldRows, oldColumns] = [old.shape[0]!, old.shape[1] ?? 1];
+      grown += data.length - old.data.length;
+      for (let i = 0; i < rows; i++)
+        for (let j = 0; j < columns; j++)
+          expect(data[i * columns + j]).toBe(
+            i < oldRows && j < oldColumns ? old.data[i * oldColumns + j] : fresh[name]![i * columns + j],
+          );
+    }
+    // Five rows of each: embeddings of 4 and head of 6 with a bias; of 6 both at once; 6 columns, and the head.
+    expect(grown).toBe(5 * { lstm: 4 + 6 + 1, "min-gru": 6, rnn: 6 + 6 + 1 }[cell]!);
+    const { out, err } = await train(
+      "--init-from",
+      `know-${cell}`,
+      ...args,
+      "--extend-vocabulary",
+      "--out",
+      `knows-${cell}`,
+      "--json",
+    );
+    expect(lines(out)[0]).toMatchObject({ vocabulary: 21, characters: 540, step: 0 });
+    expect(err).toContain(`${NEW}: it has rows for them now\n`);
+    expect((await gatewise("sample", `knows-${cell}`, "--prompt", "Été 1799", "--device", "cpu", "--length", "9")).code).toBe(0);
+    device.dispose();
+  });
+
+  it("leaves them out, or puts a character in their place that the model knows", async () => {
+    const begun = async (how: string) => {
+      const { out, err } = await train("--init-from", "know-lstm", ...args, "--unknown", how, "--out", how, "--json");
+      return [lines(out)[0].vocabulary, lines(out)[0].characters, err];
+    };
+    expect(await begun("drop")).toEqual([16, 180, `${NEW}: left out\n`]);
+    expect(await begun("replace")).toEqual([16, 540, `${NEW}: " " stands for them\n`]);
+  });
+
+  it("is all that these flags are for, one at a time", async () => {
+    for (const flags of [["--extend-vocabulary"], ["--unknown", "drop"]]) {
+      const message = `gatewise: ${flags[0]} is for a model that learns another text; give it with --init-from\n`;
+      expect(await gatewise("train", ...args, ...flags)).toEqual({ code: 2, out: "", err: message });
+      expect(await gatewise("train", "--resume", "know-lstm", "--steps", "3", ...flags)).toEqual({
+        code: 2,
+        out: "",
+        err: message,
+      });
+    }
+    expect(
+      (await gatewise("train", "--init-from", "know-lstm", ...args, "--extend-vocabulary", "--unknown", "drop")).err,
+    ).toContain("cannot be used with option");
+    const bytes = loadCheckpoint(readFileSync("byte/checkpoint-3.safetensors"));
+    expect(extendVocabulary(bytes, OTHER)).toBe(bytes);
   });
 });
