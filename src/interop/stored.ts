@@ -65,7 +65,7 @@ export function readStored(files: ModelFiles): {
   const names = indexed
     ? [...new Set(indexed.values())]
     : Object.keys(files).filter((name) => isWeights(name) && files[name] !== undefined);
-  if (names.length === 0) throw bad("there is no .safetensors file");
+  if (names.length === 0) throw bad("there is no .safetensors file; expected one, such as model.safetensors");
   // A name may be "__proto__".
   const tensors = Object.create(null) as Record<string, StoredTensor>;
   let metadata: Readonly<Record<string, string>> = {};
