@@ -5,8 +5,8 @@ import { byteLength, CharTokenizer, type Tokenizer } from "../data/tokenizer.ts"
 import { makeTokenizer, SIZED_KINDS, type TokenizerKind } from "../data/tokenizers.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterCount, type LanguageModelConfig } from "../models/config.ts";
-import type { PresetName } from "../models/presets.ts";
-import { inBlock } from "../models/cells.ts";
+import { PRESETS, type PresetName } from "../models/presets.ts";
+import { CELL_NUMBERS, inBlock, usedBy } from "../models/cells.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
@@ -41,6 +41,7 @@ export const COMPARE_FLAGS = [
   ...Object.keys(COMPARE_DEFAULTS),
   "numLayers",
   "dropout",
+  ...CELL_NUMBERS.map(({ name }) => name),
   "optimizer",
   "schedule",
   "warmupSteps",
@@ -111,7 +112,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
   const sized = flags.tokenizers !== undefined && command.getOptionValueSource("hidden") !== "cli";
   const contenders = presets.flatMap((preset) =>
     texts.map(({ kind, ...own }): Contender => {
-      const { model } = readTrainingFlags(command, preset).all;
+      const model = usedBy(PRESETS[preset], readTrainingFlags(command, preset).all.model);
       const given = { ...model, vocabSize: own.tokenizer.size };
       const typed = command.getOptionValueSource("embedding") === "cli" ? model.embeddingSize : undefined;
       const name = !flags.tokenizers ? preset : presets.length > 1 ? `${preset}, ${kind}` : kind;

@@ -68,9 +68,12 @@ export const insideOf = <O>(config: BlockConfig<O>): CellConfig & O => ({
   blockSize: config.hiddenSize,
 });
 
+/** What a block calls a parameter of its cell. */
+export const nameInBlock = (cell: Cell, own: string): string => MIXER + (cell.block?.names[own] ?? own);
+
 /** A block around a cell. */
 export function blockOf<O extends object>(cell: Cell<O>): Cell<O & BlockOptions> {
-  const nameOf = (own: string): string => MIXER + (cell.block?.names[own] ?? own);
+  const nameOf = (own: string): string => nameInBlock(cell, own);
   const inside = (config: BlockConfig<O>): readonly ParameterSpec[] => cell.parameters(insideOf(config), [sizesOf(config).Di]);
   /** What a block has by its own names, by those that its cell gives them. */
   const ofCell = <T>(config: BlockConfig<O>, all: Readonly<Record<string, T>>): Readonly<Record<string, T>> =>
@@ -171,7 +174,7 @@ function recordBlock<O extends object>(
 
   return {
     output,
-    tensors: { ...inside.tensors, output: output.tensor },
+    tensors: { ...inside.tensors, u: conv.y.tensor, xz: xz.tensor, output: output.tensor },
     forward: {
       begin() {
         conv.begin();
@@ -229,6 +232,17 @@ function recordBlock<O extends object>(
 const mixerOf = (tensors: Tensors): Tensors =>
   Object.fromEntries(Object.entries(tensors).map(([name, tensor]) => [name.replace(MIXER, ""), tensor]));
 
+const times = (matrix: ArrayLike<number>, by: ArrayLike<number>): Float64Array =>
+  Float64Array.from({ length: matrix.length / by.length }, (_, row) => rowSum(matrix, row, by));
+export const silu = (value: number): number => value * sigmoid(value);
+
+/** x and z of a row of the block's input, from dense weights. */
+export function plainProjection(weights: Values, r: Float64Array): Float64Array {
+  const scale = 1 / Math.sqrt(r.reduce((sum, value) => sum + value * value, 0) / r.length + EPSILON);
+  const normed = r.map((value, i) => value * scale * weights["norm.weight"]![i]!);
+  return times(weights[`${MIXER}in_proj.weight`]!, normed);
+}
+
 /** One step of one row, from dense weights. */
 function plainStep<O extends object>(
   cell: Cell<O>,
@@ -238,14 +252,9 @@ function plainStep<O extends object>(
   x: ArrayLike<number>,
   states: Values,
 ): Readonly<Record<string, Float64Array>> {
-  const { D, Di, K } = sizesOf(config);
-  const times = (matrix: ArrayLike<number>, rows: number, by: ArrayLike<number>): Float64Array =>
-    Float64Array.from({ length: rows }, (_, row) => rowSum(matrix, row, by));
-  const silu = (value: number): number => value * sigmoid(value);
+  const { Di, K } = sizesOf(config);
   const r = Float64Array.from(x);
-  const scale = 1 / Math.sqrt(r.reduce((sum, value) => sum + value * value, 0) / D + EPSILON);
-  const normed = r.map((value, i) => value * scale * weights["norm.weight"]![i]!);
-  const xz = times(weights[`${MIXER}in_proj.weight`]!, 2 * Di, normed);
+  const xz = plainProjection(weights, r);
   const window = Float64Array.from({ length: Di * K }, (_, i) =>
     i % K === K - 1 ? xz[Math.floor(i / K)]! : states.conv![Math.floor(i / K) * (K - 1) + (i % K)]!,
   );
@@ -255,7 +264,7 @@ function plainStep<O extends object>(
   });
   const inside = cell.step(insideOf(config), ofCell, u, states);
   const gated = (inside.output ?? inside.h!).map((value, c) => value * silu(xz[Di + c]!));
-  const out = times(weights[`${MIXER}out_proj.weight`]!, D, gated);
+  const out = times(weights[`${MIXER}out_proj.weight`]!, gated);
   const conv = window.filter((_, i) => i % K > 0);
   return { ...inside, conv, output: out.map((value, i) => value + r[i]!) };
 }

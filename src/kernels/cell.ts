@@ -156,7 +156,11 @@ export interface Pass {
 export interface CellLayer {
   /** h after each step, [T·B, H]. */
   readonly output: Matrix;
-  /** What it keeps, for who looks inside: each state's history [T + 1, B, …] by its name, and `gates` [T, B, n, H], if it has any. */
+  /**
+   * What it keeps, for who looks inside: `gates` [T, B, n, H], if it has any, and each state's history [T + 1, B, H] by its
+   * name; of states that are more than a number a unit, what the cell makes of them, `y` [T, B, H]. In a block also what the
+   * cell reads, `u` [T, B, H], and `xz` [T, B, 2, H].
+   */
   readonly tensors: Tensors;
   readonly forward: Pass;
   /** Backward, on a recorder that need not be the one of forward. */

@@ -15,6 +15,7 @@ import {
   type CellLayer,
   type LayerSite,
   type ParameterSpec,
+  type UnitFlow,
   type Values,
 } from "./cell.ts";
 import { recordMatmul, type Matrix } from "./matmul.ts";
@@ -81,7 +82,8 @@ export const mambaCell: Cell<MambaOptions, "mamba"> = {
     };
   },
   record: recordLayer,
-  step,
+  step: (config, weights, x, before) => plainStep(config, weights, x, before).after,
+  flow: (config, weights, x, before) => plainStep(config, weights, x, before).flow,
 };
 
 function parameters(config: MambaConfig, input: readonly number[]): readonly ParameterSpec[] {
@@ -141,7 +143,7 @@ function recordLayer(recorder: Recorder, site: LayerSite<MambaOptions>): CellLay
 
   return {
     output: y,
-    tensors: { gates: delta },
+    tensors: { gates: delta, y: y.tensor },
     forward: {
       begin() {
         recorder.dispatch(selectiveScan.prepare, { aLog: weights.A_log!, d: weights.D!, prepared: layer }, { H, N });
@@ -214,23 +216,28 @@ function recordLayer(recorder: Recorder, site: LayerSite<MambaOptions>): CellLay
   };
 }
 
-function step(config: MambaConfig, weights: Values, x: ArrayLike<number>, { h }: Values) {
+/** One step of one row, from dense weights. */
+function plainStep(config: MambaConfig, weights: Values, x: ArrayLike<number>, { h }: Values) {
   const { H, N, R } = sizesOf(config);
   const xDbl = Array.from({ length: R + 2 * N }, (_, row) => rowSum(weights["x_proj.weight"]!, row, x));
   const dt = xDbl.slice(0, R);
-  const delta = Float64Array.from({ length: H }, (_, j) => {
+  const after = { output: new Float64Array(H), h: new Float64Array(H * N), Δ: new Float64Array(H) };
+  const flow = Array.from({ length: H }, (_, j): UnitFlow => {
     const sum = rowSum(weights["dt_proj.weight"]!, j, dt) + (weights["dt_proj.bias"]?.[j] ?? 0);
-    return Math.max(sum, 0) + Math.log1p(Math.exp(-Math.abs(sum)));
+    const delta = Math.max(sum, 0) + Math.log1p(Math.exp(-Math.abs(sum)));
+    let [kept, written] = [0, 0];
+    for (let n = 0; n < N; n++) {
+      const i = j * N + n;
+      const old = Math.exp(-Math.exp(weights.A_log![i]!) * delta) * h![i]!;
+      const put = delta * xDbl[R + n]! * x[j]!;
+      after.h[i] = old + put;
+      kept += xDbl[R + N + n]! * old;
+      written += xDbl[R + N + n]! * put;
+    }
+    const past = weights.D![j]! * x[j]!;
+    after.Δ[j] = delta;
+    after.output[j] = past + kept + written;
+    return { input: [sum], state: [0], before: {}, parts: { "C·e^(ΔA) h": kept, "C·ΔB x": written, "D x": past } };
   });
-  const after = Float64Array.from({ length: H * N }, (_, i) => {
-    const j = Math.floor(i / N);
-    const decay = Math.exp(-Math.exp(weights.A_log![i]!) * delta[j]!);
-    return decay * h![i]! + delta[j]! * xDbl[R + (i % N)]! * x[j]!;
-  });
-  const output = Float64Array.from({ length: H }, (_, j) => {
-    let sum = weights.D![j]! * x[j]!;
-    for (let n = 0; n < N; n++) sum += xDbl[R + N + n]! * after[j * N + n]!;
-    return sum;
-  });
-  return { output, h: after, Δ: delta };
+  return { after, flow };
 }

@@ -19,6 +19,7 @@ import {
   type Pass,
   type StateSpec,
   type Tensors,
+  type UnitFlow,
   type Values,
 } from "./cell.ts";
 import { at, conj, over, plus, put, scaled, times, ZERO, type Complex } from "./complex.ts";
@@ -215,7 +216,8 @@ export const s4dCell: Cell<StateSizeOption, "s4d"> = {
     backwardValues: config.hiddenSize,
   }),
   record: recordLayer,
-  step,
+  step: (config, weights, x, before) => plainStep(config, weights, x, before).after,
+  flow: (config, weights, x, before) => plainStep(config, weights, x, before).flow,
 };
 
 /**
@@ -297,7 +299,7 @@ function recordLayer(recorder: Recorder, site: LayerSite<StateSizeOption>) {
   };
   return {
     output: { tensor: y, rows: T * B, columns: H },
-    tensors: {},
+    tensors: { y },
     forward,
     backward(back: Recorder, { dOutput, weights: dWeights, inputs, states: dStates }: LayerGradients): Pass {
       const [dx] = inputs as readonly [Matrix];
@@ -372,20 +374,25 @@ function recordLayer(recorder: Recorder, site: LayerSite<StateSizeOption>) {
 const strideOf = ({ stride, columns }: Matrix): number => stride ?? pad4(columns);
 const offsetOf = (m: Matrix): number => (m.firstRow ?? 0) * strideOf(m) + (m.firstColumn ?? 0);
 
-function step(config: CellConfig & StateSizeOption, weights: Values, x: ArrayLike<number>, { h }: Values) {
+/** One step of one row, from dense weights. */
+function plainStep(config: CellConfig & StateSizeOption, weights: Values, x: ArrayLike<number>, { h }: Values) {
   const H = config.hiddenSize;
   const P = pairsOf(config);
   const { log_dt, log_A_real, A_imag, C, D } = weights as Readonly<Record<string, ArrayLike<number>>>;
-  const after = new Float64Array(2 * H * P);
-  const output = Float64Array.from({ length: H }, (_, j) => {
-    let sum = D![j]! * x[j]!;
+  const after = { output: new Float64Array(H), h: new Float64Array(2 * H * P) };
+  const flow = Array.from({ length: H }, (_, j): UnitFlow => {
+    let [kept, written] = [0, 0];
     for (let i = j * P; i < (j + 1) * P; i++) {
       const { a, b } = coefficientsOf(log_dt![j]!, log_A_real![i]!, A_imag![i]!);
-      const next = plus(times(a, at(h!, 2 * i)), scaled(x[j]!, b));
-      put(after, 2 * i, next);
-      sum += 2 * times(at(C!, 2 * i), next)[0];
+      const [old, fresh] = [times(a, at(h!, 2 * i)), scaled(x[j]!, b)];
+      const c = at(C!, 2 * i);
+      put(after.h, 2 * i, plus(old, fresh));
+      kept += 2 * times(c, old)[0];
+      written += 2 * times(c, fresh)[0];
     }
-    return sum;
+    const past = D![j]! * x[j]!;
+    after.output[j] = past + kept + written;
+    return { input: [], state: [], before: {}, parts: { "C·a h": kept, "C·b x": written, "D x": past } };
   });
-  return { output, h: after };
+  return { after, flow };
 }

@@ -1,12 +1,15 @@
 // What a visitor can set: one table of fields makes the form, the checks of what comes from outside (address, storage,
 // files), the address itself and the command line that does the same.
 import * as v from "valibot";
-import { nearest, shown } from "../checks.ts";
+import { given, nearest, shown } from "../checks.ts";
 import { BOOKS } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
-import { CHOICES, RACE, type Choice } from "./kinds.ts";
+import { CELL_DEFAULTS, CELL_NUMBERS, usedBy, type CellNumber } from "../models/cells.ts";
+import type { LanguageModelConfig } from "../models/config.ts";
+import { PRESETS } from "../models/presets.ts";
+import { CHOICES, isRace, presetsOf, RACE, RACERS, type Choice } from "./kinds.ts";
 
 const OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd"] as const satisfies readonly OptimizerName[];
 const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
@@ -31,12 +34,19 @@ const field =
   });
 const [whole, real] = [field(true), field(false)];
 
+/** "--state-size <n>" is the field "State size", which the command line calls state-size. */
+function cellField({ range: [least, most], flags, help }: (typeof CELL_NUMBERS)[number]): NumberField {
+  const flag = /[a-z-]+/.exec(flags.slice(2))![0];
+  return whole(flag, flag[0]!.toUpperCase() + flag.slice(1).replaceAll("-", " "), least, most, help);
+}
+
 /** Flags as the command line's. */
 export const NUMBERS = {
-  hiddenSize: whole("hidden", "Hidden units", 1, 1024, "how much the state can hold"),
+  hiddenSize: whole("hidden", "Hidden units", 1, 1024, "how much the state can hold; of scan cells the width of their block"),
   embeddingSize: whole("embedding", "Embedding size", 1, 512, "length of a character's vector"),
   numLayers: whole("layers", "Layers", 1, 4, "recurrent layers"),
   dropout: real("dropout", "Dropout", 0, 0.9, "between layers"),
+  ...(Object.fromEntries(CELL_NUMBERS.map((option) => [option.name, cellField(option)])) as Record<CellNumber, NumberField>),
   batchSize: whole("batch", "Batch", 1, 256, "places in the text read side by side"),
   seqLen: whole("seq", "Sequence", 2, 256, "characters that gradients flow back through"),
   totalSteps: whole("steps", "Steps", 1, 1_000_000, "training steps"),
@@ -61,6 +71,8 @@ export type Settings = Readonly<Record<NumberName, number>> & {
   /** A bundled book's name, or "own" for a text that was dropped or pasted. */
   readonly data: string;
   readonly preset: Choice;
+  /** Those of a race. */
+  readonly presets: string;
   readonly optimizer: OptimizerName;
   readonly schedule: ScheduleName;
 };
@@ -85,17 +97,25 @@ const NUMBER_SCHEMAS = Object.fromEntries(NUMBER_NAMES.map((name) => [name, numb
 const PICKED = {
   data: v.picklist(["own", ...BOOKS.map(({ name }) => name)]),
   preset: v.picklist(CHOICES),
+  presets: v.pipe(v.string(), v.check(isRace)),
   optimizer: v.picklist(OPTIMIZERS),
   schedule: v.picklist(SCHEDULES),
 };
 export const SettingsSchema = v.object({ ...PICKED, ...NUMBER_SCHEMAS });
-/** Settings of a run that exists: a checkpoint may have brought sizes that the form does not offer. */
+/**
+ * Settings of a run that exists: a checkpoint may have brought sizes that the form does not offer, and it may be from a time
+ * when there was less to choose.
+ */
 export const StoredSettingsSchema = v.object({
   ...PICKED,
+  presets: v.optional(PICKED.presets, RACERS),
   ...(Object.fromEntries(
     NUMBER_NAMES.map((name) => [name, number({ ...NUMBERS[name], least: 0, most: Number.MAX_SAFE_INTEGER })]),
   ) as typeof NUMBER_SCHEMAS),
   seed: NUMBER_SCHEMAS.seed,
+  ...(Object.fromEntries(
+    CELL_NUMBERS.map(({ name }) => [name, v.optional(NUMBER_SCHEMAS[name], CELL_DEFAULTS[name])]),
+  ) as unknown as Pick<typeof NUMBER_SCHEMAS, CellNumber>),
 });
 
 /** Settings that the form could have given. @throws GatewiseError E_CONFIG that names the field that it could not */
@@ -124,15 +144,32 @@ const ENOUGH_VALIDATION = 20_000;
 export const valFractionFor = (characters: number): number =>
   characters * VAL_FRACTION <= ENOUGH_VALIDATION ? VAL_FRACTION : Number((ENOUGH_VALIDATION / characters).toPrecision(2));
 
+export type DeviceFamily = "gpu" | "software" | "cpu";
+
+/** What is left of a preset's own width and of its layers. */
+const SHARES = { gpu: { width: 1, layers: 3 }, software: { width: 1 / 2, layers: 2 }, cpu: { width: 1 / 4, layers: 1 } } as const;
+
+/** Where a preset has sizes of its own, those that an adapter handles well. */
+function ownSizes(family: DeviceFamily, preset: Choice): Partial<Settings> {
+  const { hiddenSize, numLayers }: Partial<LanguageModelConfig> = preset === RACE ? {} : PRESETS[preset];
+  const { width, layers } = SHARES[family];
+  return given({
+    hiddenSize: hiddenSize && 2 * Math.round((hiddenSize * width) / 2),
+    numLayers: numLayers && Math.min(numLayers, layers),
+  });
+}
+
 /** The sizes that an adapter handles well: each learns to write words within a minute or two. */
-export function defaultsFor(family: "gpu" | "software" | "cpu"): Settings {
+export function defaultsFor(family: DeviceFamily, preset: Choice = "lstm"): Settings {
   const shared = {
     data: "alice",
-    preset: "lstm",
+    preset,
+    presets: RACERS,
     optimizer: "adam",
     schedule: "constant",
     numLayers: 1,
     dropout: 0,
+    ...(Object.fromEntries(CELL_NUMBERS.map(({ name }) => [name, CELL_DEFAULTS[name]])) as Record<CellNumber, number>),
     warmupSteps: 0,
     clip: 1,
     weightDecay: 0,
@@ -142,14 +179,19 @@ export function defaultsFor(family: "gpu" | "software" | "cpu"): Settings {
   const gpu = { hiddenSize: 128, embeddingSize: 64, batchSize: 32, seqLen: 64, totalSteps: 2000, learningRate: 2e-3 };
   const software = { hiddenSize: 64, embeddingSize: 32, batchSize: 16, seqLen: 32, totalSteps: 1000, learningRate: 1e-2 };
   const cpu = { hiddenSize: 32, embeddingSize: 16, batchSize: 8, seqLen: 24, totalSteps: 600, learningRate: 1e-2 };
-  switch (family) {
-    case "gpu":
-      return { ...shared, ...gpu, evalInterval: 200 };
-    case "software":
-      return { ...shared, ...software, evalInterval: 100 };
-    case "cpu":
-      return { ...shared, ...cpu, evalInterval: 100 };
-  }
+  const sizes = {
+    gpu: { ...gpu, evalInterval: 200 },
+    software: { ...software, evalInterval: 100 },
+    cpu: { ...cpu, evalInterval: 100 },
+  };
+  return { ...shared, ...sizes[family], ...ownSizes(family, preset) };
+}
+
+/** Another model, with its own sizes where those of the one before were as they are by default. */
+export function withPreset(settings: Settings, preset: Choice, family: DeviceFamily): Settings {
+  const [before, after] = [defaultsFor(family, settings.preset), defaultsFor(family, preset)];
+  const untouched = NUMBER_NAMES.filter((name) => settings[name] === before[name]);
+  return { ...settings, preset, ...Object.fromEntries(untouched.map((name) => [name, after[name]])) };
 }
 
 /** What the address says, field by field, and what of it was not understood. */
@@ -159,7 +201,7 @@ export interface FromAddress {
   readonly ignored: readonly string[];
 }
 
-const WORD_FIELDS = ["data", "preset", "optimizer", "schedule"] as const;
+const WORD_FIELDS = ["data", "preset", "presets", "optimizer", "schedule"] as const;
 const { entries: SETTINGS } = SettingsSchema;
 const { entries: DRAWN } = SamplingSchema;
 /** All that an address holds, by its name there: a field of the settings or of the sampling. */
@@ -208,9 +250,11 @@ export function commandLine(settings: Settings, textName: string, flags: readonl
   const race = settings.preset === RACE;
   const data = dataArgument(settings, textName);
   const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
-  if (!race) words.push("--preset", settings.preset);
+  words.push(...(race ? ["--presets", settings.presets] : ["--preset", settings.preset]));
   words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
-  for (const field of NUMBER_NAMES) words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
+  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], NUMBERS));
+  for (const field of NUMBER_NAMES)
+    if (used.some((fields) => field in fields)) words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
   return [...words, ...flags].join(" ");
 }
 

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { StoredRun } from "./protocol.ts";
-import { GENERATIONS, type PresetName } from "../models/presets.ts";
+import { PRESET_NAMES, type PresetName } from "../models/presets.ts";
 import { presetsOf } from "./kinds.ts";
 import { SamplingSchema, StoredSettingsSchema, type Settings } from "./settings.ts";
 
@@ -13,7 +13,7 @@ const StoredRunSchema = v.object({
   id: IdSchema,
   settings: StoredSettingsSchema,
   sampling: SamplingSchema,
-  presets: v.pipe(v.array(v.picklist(GENERATIONS)), v.minLength(1), v.maxLength(GENERATIONS.length)),
+  presets: v.pipe(v.array(v.picklist(PRESET_NAMES)), v.minLength(1), v.maxLength(PRESET_NAMES.length)),
   title: v.pipe(v.string(), v.maxLength(200)),
 });
 
@@ -67,14 +67,14 @@ const RunSummarySchema = v.object({
   models: v.pipe(
     v.array(
       v.object({
-        preset: v.picklist(GENERATIONS),
+        preset: v.picklist(PRESET_NAMES),
         step: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
         best: v.nullable(finite),
         rate: v.nullable(finite),
       }),
     ),
     v.minLength(1),
-    v.maxLength(GENERATIONS.length),
+    v.maxLength(PRESET_NAMES.length),
   ),
 });
 
@@ -84,7 +84,10 @@ export const MOST_RUNS = 40;
 /** The lines of a stored table that are as they are written here, each run once. */
 export function validRuns(stored: unknown): readonly RunSummary[] {
   if (!Array.isArray(stored)) return [];
-  const lines = stored.slice(0, 2 * MOST_RUNS).filter((line): line is RunSummary => v.is(RunSummarySchema, line));
+  const lines = stored.slice(0, 2 * MOST_RUNS).flatMap((line): RunSummary[] => {
+    const { success, output } = v.safeParse(RunSummarySchema, line);
+    return success ? [output as RunSummary] : [];
+  });
   return lines.filter(({ id }, i) => lines.findIndex((line) => line.id === id) === i);
 }
 

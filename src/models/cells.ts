@@ -2,8 +2,8 @@
 // and the benches follow by themselves.
 import { checkInteger, checkNumber, checkOneOf, given, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import { blockOf, type BlockOptions } from "../kernels/block.ts";
-import type { Cell, CellOption } from "../kernels/cell.ts";
+import { blockOf, insideOf, type BlockOptions } from "../kernels/block.ts";
+import type { Cell, CellConfig, CellOption } from "../kernels/cell.ts";
 import { gruCell } from "../kernels/gru.ts";
 import { lstmCell } from "../kernels/lstm.ts";
 import { mambaCell } from "../kernels/mamba.ts";
@@ -11,6 +11,7 @@ import { minGruCell } from "../kernels/min-gru.ts";
 import { minLstmCell } from "../kernels/min-lstm.ts";
 import { rnnCell } from "../kernels/rnn.ts";
 import { s4dCell } from "../kernels/s4d.ts";
+import type { StateSizeOption } from "../kernels/state-size.ts";
 
 /** The recurrent cells: their options, with defaults, and the forms in which they are checked. */
 export const CELLS = {
@@ -58,6 +59,10 @@ export function layerOf(config: { readonly cell: CellName }): Cell {
 
 export const inBlock = (config: { readonly cell: CellName }): boolean => cellOf(config).block !== undefined;
 
+/** The configuration of a model's cell by itself: inside its block, if it stands in one. */
+export const insideConfig = <C extends CellConfig & { readonly cell: CellName }>(config: C): C =>
+  inBlock(config) ? (insideOf<C>(config) as C) : config;
+
 /** The size of a model's embeddings, where it can be chosen: a block's are as wide as the block. */
 export const embedded = (config: { readonly cell: CellName }, embeddingSize: number): { readonly embeddingSize?: number } =>
   inBlock(config) ? {} : { embeddingSize };
@@ -71,6 +76,20 @@ export const CELL_OPTIONS = Object.fromEntries(
     .flatMap(({ options }): [string, CellOption][] => Object.entries(options))
     .sort(([a], [b]) => (a < b ? 1 : -1)),
 ) as { readonly [K in keyof CellOptions]-?: CellOption<CellOptions[K]> };
+
+/** The options that are numbers, and have a default. */
+export const CELL_NUMBERS = Object.entries<CellOption>(CELL_OPTIONS).flatMap(([name, { own, range, fallback, flags, help }]) =>
+  own && range && typeof fallback === "number" ? [{ name: name as CellNumber, range, flags, help }] : [],
+);
+export type CellNumber = keyof BlockOptions | keyof StateSizeOption;
+
+/** Of sizes and options that are meant for several models those that a layer of this one has. */
+export const usedBy = <O extends object>(config: { readonly cell: CellName }, options: O): Partial<O> =>
+  Object.fromEntries(
+    Object.entries(options).filter(([name]) =>
+      name in CELL_OPTIONS ? hasOption(config.cell, name) : name !== "embeddingSize" || !inBlock(config),
+    ),
+  ) as Partial<O>;
 
 /** What each is where nothing is given. */
 export const CELL_DEFAULTS = Object.fromEntries(Object.entries(CELL_OPTIONS).map(([name, { fallback }]) => [name, fallback])) as {

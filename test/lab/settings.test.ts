@@ -12,23 +12,24 @@ import {
   type LanguageModelOptions,
   type PresetName,
 } from "../../src/index.ts";
-import { CELLS } from "../../src/models/cells.ts";
+import { CELL_NUMBERS, CELLS } from "../../src/models/cells.ts";
 import { GENERATIONS, PRESET_NAMES } from "../../src/models/presets.ts";
 import {
   checkForm,
+  commandLine,
   defaultsFor,
   NUMBER_NAMES,
   NUMBERS,
   readAddress,
   SAMPLING,
   SettingsSchema,
+  withPreset,
   writeAddress,
 } from "../../src/lab/settings.ts";
-import { inWords } from "../../src/lab/format.ts";
-import { noteOf, presetOf } from "../../src/lab/kinds.ts";
+import { presetOf, RACERS } from "../../src/lab/kinds.ts";
 import type { TextInfo } from "../../src/lab/protocol.ts";
 import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
-import { Lane } from "../../src/lab/worker/lane.ts";
+import { Lane, laneConfig } from "../../src/lab/worker/lane.ts";
 
 const settings = { ...defaultsFor("software"), preset: "race" } as const;
 const RUN = {
@@ -139,18 +140,17 @@ it("shows, races and stores a preset that the library has more, and goes on with
   const stored = await import("../../src/lab/stored.ts");
   vi.doUnmock("../../src/models/presets.ts");
   const more = [...GENERATIONS, "mgu"];
-  expect(kinds.CHOICES).toEqual([...more, "race"]);
-  expect([kinds.noteOf("race"), noteOf("race")]).toEqual(
-    [more, GENERATIONS].map(({ length }) => `all ${inWords(length)} on the same batches`),
-  );
-  const titles = more.map((name) => kinds.titleOf(name as "lstm"));
-  expect(titles.slice(0, 4)).toEqual(["One-hot RNN", "Embedding RNN", "GRU", "LSTM"]);
-  expect(titles.at(-1)).toBe("MGU");
-  expect(new Set(titles).size).toBe(more.length);
+  const all = [...PRESET_NAMES, "mgu"];
+  expect(kinds.CHOICES).toEqual([...all, "race"]);
+  expect([kinds.RACERS, RACERS]).toEqual([more.join(), GENERATIONS.join()]);
+  const titles = all.map((name) => kinds.titleOf(name as "lstm"));
+  expect(titles).toEqual(["One-hot RNN", "Embedding RNN", "GRU", "LSTM", "minGRU", "minLSTM", "S4D", "Mamba", "MGU"]);
   const looks = Object.values(kinds.KINDS).flatMap(({ colour, dash }) => [...colour, dash.join(" ")]);
   expect(new Set(looks).size).toBe(3 * (PRESET_NAMES.length + 1));
   expect(kinds.presetOf({ cell: "mgu", input: "one-hot" } as never)).toBe("mgu");
-  expect(stored.parseRun(JSON.stringify({ ...RUN, presets: more })).presets).toEqual(more);
+  const raced = { ...RUN, settings: { ...settings, presets: more.join() } };
+  expect(stored.parseRun(JSON.stringify({ ...raced, presets: more })).presets).toEqual(more);
+  expect(stored.parseRun(JSON.stringify(raced)).presets).toEqual(GENERATIONS);
   expect(stored.parseRun(JSON.stringify(RUN)).presets).toEqual(GENERATIONS);
   expect(() => stored.parseRun(JSON.stringify({ ...RUN, presets: ["gru", "one-hot-rnn"] }))).toThrow(
     /presets: expected one-hot-rnn/,
@@ -158,6 +158,59 @@ it("shows, races and stores a preset that the library has more, and goes on with
   expect(stored.validRuns([{ ...LINE, models: more.map((preset) => ({ ...LINE.models[0], preset })) }])).toHaveLength(1);
   expect(() => parseRun(JSON.stringify({ ...RUN, presets: more }))).toThrow(/presets\.4/);
   expect(() => presetOf({ cell: "mgu", input: "embedding" } as never)).toThrow(/no model with the cell mgu/);
+});
+
+it("gives each model of a race what it has a use for, and the command line the same", () => {
+  const race = { ...defaultsFor("software", "race"), presets: "lstm,mamba", stateSize: 8 };
+  expect(laneConfig(race, "lstm", 73)).toMatchObject({ hiddenSize: 64, embeddingSize: 32, numLayers: 1 });
+  expect(laneConfig(race, "lstm", 73)).not.toHaveProperty("stateSize");
+  expect(laneConfig(race, "mamba", 73)).toMatchObject({
+    hiddenSize: 64,
+    embeddingSize: 64,
+    numLayers: 1,
+    expand: 2,
+    stateSize: 8,
+  });
+  const flags = (of: typeof race): string[] => commandLine(of, "alice.txt").split(" --");
+  expect(flags(race)).toEqual(
+    expect.arrayContaining(["npx gatewise compare", "presets lstm,mamba", "embedding 32", "state-size 8"]),
+  );
+  expect(flags({ ...race, preset: "lstm" }).some((flag) => /^(expand|state-size|conv|presets)/.test(flag))).toBe(false);
+  expect(flags({ ...race, preset: "mamba" })).toEqual(
+    expect.arrayContaining(["hidden 64", "expand 2", "state-size 8", "conv 4"]),
+  );
+  expect(flags({ ...race, preset: "mamba" }).some((flag) => flag.startsWith("embedding"))).toBe(false);
+  expect(flags({ ...race, preset: "min-gru" }).some((flag) => flag.startsWith("state-size"))).toBe(false);
+});
+
+it("takes over the sizes of a preset that has its own, smaller on slow devices, where nobody has set others", () => {
+  const sizes = ({ hiddenSize, numLayers }: typeof settings | ReturnType<typeof defaultsFor>) => [hiddenSize, numLayers];
+  expect((["gpu", "software", "cpu"] as const).map((family) => sizes(defaultsFor(family, "mamba")))).toEqual([
+    [64, 3],
+    [32, 2],
+    [16, 1],
+  ]);
+  const lstm = defaultsFor("software");
+  const mamba = withPreset(lstm, "mamba", "software");
+  expect(sizes(mamba)).toEqual([32, 2]);
+  expect(withPreset(mamba, "lstm", "software")).toEqual(lstm);
+  expect(sizes(withPreset({ ...lstm, hiddenSize: 100 }, "mamba", "software"))).toEqual([100, 2]);
+});
+
+it("goes on with runs from before there was a race to choose and a block to set", () => {
+  const { presets: _, ...before } = settings;
+  const old = Object.fromEntries(Object.entries(before).filter(([name]) => !CELL_NUMBERS.some((option) => option.name === name)));
+  expect(Object.keys(old)).toHaveLength(Object.keys(settings).length - 4);
+  expect(parseRun(JSON.stringify({ ...RUN, settings: old }))).toEqual(RUN);
+  expect(validRuns([{ ...LINE, settings: old }])).toEqual([LINE]);
+});
+
+it("refuses a race without names, with a name twice or with one that no preset has", () => {
+  for (const presets of ["", "lstm,", "lstm,lstm", "lstm,gpt"]) {
+    expect(readAddress(`?presets=${presets}`)).toMatchObject({ settings: {}, ignored: ["presets"] });
+    expect(() => parseRun(JSON.stringify({ ...RUN, settings: { ...settings, presets } }))).toThrow(/settings\.presets/);
+  }
+  expect(readAddress("?presets=mamba,lstm").settings).toEqual({ presets: "mamba,lstm" });
 });
 
 it("names in the command of an opened checkpoint its cell's own options that are not the usual ones, and no other", async () => {
@@ -175,6 +228,9 @@ it("names in the command of an opened checkpoint its cell's own options that are
   expect(await flagsOf("one-hot-rnn", { cell: "rnn", nonlinearity: "relu" })).toEqual([
     "--input embedding",
     "--nonlinearity relu",
+  ]);
+  expect(await flagsOf("mamba", { cell: "mamba", embeddingSize: 4, stateSize: 2, timeStepRank: 3 })).toEqual([
+    "--time-step-rank 3",
   ]);
   // An option that stands in the configurations of other cells only, and has none of their values here.
   const option = CELLS.lstm.options.forgetBias as { fallback: unknown };
@@ -194,7 +250,7 @@ it("gives nothing but its own errors for 1,000 mutated descriptions of runs, eac
       if (result instanceof GatewiseError) return void refused++;
       taken++;
       expectSound(result.settings);
-      expect(result.presets.length).toBeLessThanOrEqual(GENERATIONS.length);
+      expect(result.presets.length).toBeLessThanOrEqual(PRESET_NAMES.length);
     }),
     runs(1000),
   );

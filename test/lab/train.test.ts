@@ -113,7 +113,7 @@ it("races all presets on the same batches", async () => {
   for (const { steps } of race.models) expect(steps.map(({ step }) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
   // A model of the race is the model of a run of its own, loss by loss: it saw the same batches.
   await button(page, "New run").click();
-  await page.getByRole("radio", { name: /GRU/ }).check();
+  await page.getByRole("radio", { name: /^GRU/ }).check();
   await button(page, "Train").click();
   await untilPhase(page, "done");
   const alone = await curvesOf(page);

@@ -69,7 +69,7 @@ export async function openAddress(page: Page, url: string, seed: number): Promis
   const { settings } = readAddress(new URL(page.url()).search);
   for (const name of NUMBER_NAMES)
     expect(await page.locator(`#field-${NUMBERS[name].flag}`).inputValue(), page.url()).toBe(
-      String(settings[name] ?? defaultsFor("software")[name]),
+      String(settings[name] ?? defaultsFor("software", settings.preset)[name]),
     );
 }
 

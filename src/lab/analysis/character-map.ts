@@ -1,7 +1,10 @@
 // Where characters lie: their vectors in a model, the plane through them, and which are near each other. Letters: V
 // characters on the map, D numbers each.
+import { plainProjection } from "../../kernels/block.ts";
+import { inBlock } from "../../models/cells.ts";
 import { modelNames } from "../../models/config.ts";
 import type { ModelSnapshot } from "../protocol.ts";
+import { layerWeights } from "./reference.ts";
 
 /** Groups of characters; each is of the first that it fits. й and ў are written as vowels with a mark, and are none. */
 const GROUP_TESTS = {
@@ -78,12 +81,15 @@ export function characterMap(snapshot: ModelSnapshot, space: SpaceName, { tokens
   };
 }
 
-function vectorOf({ config, stateDict }: ModelSnapshot, space: SpaceName, token: number): Float64Array {
+function vectorOf(snapshot: ModelSnapshot, space: SpaceName, token: number): Float64Array {
+  const { config, stateDict } = snapshot;
   const { embeddingSize: E, hiddenSize: H } = config;
   if (space === "expected") return Float64Array.from(stateDict[modelNames(config).head]!.subarray(token * H, (token + 1) * H));
-  const weight = stateDict["rnn.weight_ih_l0"]!;
   const own = stateDict[modelNames(config).embedding]!.subarray(token * E, (token + 1) * E);
   if (space === "own") return Float64Array.from(own);
+  const weights = layerWeights(snapshot, 0);
+  if (inBlock(config)) return plainProjection(weights, Float64Array.from(own));
+  const weight = weights.weight_ih!;
   return Float64Array.from({ length: weight.length / E }, (_, j) => own.reduce((sum, x, e) => sum + weight[j * E + e]! * x, 0));
 }
 

@@ -1,15 +1,18 @@
 // How far back gradients reach, by the library's own steps backward.
 import { GatewiseError } from "../../errors.ts";
+import type { Values } from "../../kernels/cell.ts";
+import { inBlock, layerOf } from "../../models/cells.ts";
 import { modelNames } from "../../models/config.ts";
 import type { BackwardInputs } from "../../models/recurrent-calls.ts";
 import type { NumberArray } from "../../runtime/tensor.ts";
 import type { ModelSnapshot } from "../protocol.ts";
-import { inputSizeOf, layersOf, onReference } from "./reference.ts";
-import { readModel, topInputs } from "./trace.ts";
+import { gradientOfLogits, layerWeights, onReference, topLayerOf } from "./reference.ts";
+import { readModel, statesBefore, topInputs, type Trace } from "./trace.ts";
 
 /**
  * ‖∂L/∂h(t − k)‖ of the top layer, k from 0 to `lags`, where L is the loss of predicting token t + 1 alone: how much of
- * what the model gets wrong now reaches what it held k characters ago. The mean over many t, evenly spaced.
+ * what the model gets wrong now reaches what it held k characters ago. The mean over many t, evenly spaced. Of a block, what
+ * it read k characters ago, the residual stream.
  */
 export async function gradientByLag(
   snapshot: ModelSnapshot,
@@ -20,24 +23,49 @@ export async function gradientByLag(
   if (tokens.length < lags + 3)
     throw new GatewiseError("E_DATA", `a text of ${tokens.length} characters: a lag of ${lags} needs at least ${lags + 3}`);
   const trace = await readModel(snapshot, tokens);
-  const { values, states, units: H } = trace;
-  const top = snapshot.config.numLayers - 1;
-  const x = topInputs(snapshot, tokens, trace);
   // The first characters only bring the state to what it is in the middle of a text.
   const [first, last] = [lags + 1, trace.steps - 2];
   const ends = Array.from({ length: count }, (_, i) => Math.round(first + ((last - first) * i) / Math.max(1, count - 1)));
-  /** Of all ends, side by side: rows of [T, …] so many steps before. */
-  const before = (rows: Float32Array, width: number, back: number): Float32Array =>
-    Float32Array.from({ length: count * width }, (_, i) => rows[(ends[Math.floor(i / width)]! - back) * width + (i % width)]!);
+  const at: Places = {
+    trace,
+    ends,
+    lags,
+    x: topInputs(snapshot, tokens, trace),
+    dLogits: lossGradients(snapshot, tokens, trace, ends),
+  };
+  return inBlock(snapshot.config) ? ofStream(snapshot, at) : ofStates(snapshot, at);
+}
+
+interface Places {
+  readonly trace: Trace;
+  readonly ends: readonly number[];
+  readonly lags: number;
+  /** What the top layer reads, [T, in]. */
+  readonly x: Float32Array;
+  /** Of the loss at each end, [ends, V]. */
+  readonly dLogits: Float32Array;
+}
+
+/** Rows of [T, …] so many steps before each of the ends, side by side. */
+const before = (rows: Float32Array, width: number, ends: readonly number[], back: number): Float32Array =>
+  Float32Array.from(
+    { length: ends.length * width },
+    (_, i) => rows[(ends[Math.floor(i / width)]! - back) * width + (i % width)]!,
+  );
+
+/** Of h, one step back after another. */
+async function ofStates(snapshot: ModelSnapshot, { trace, ends, lags, x, dLogits }: Places): Promise<Float64Array> {
+  const { values, states, units: H } = trace;
   const means = new Float64Array(lags + 1);
   await onReference(async (device) => {
-    const layer = await layersOf(device, snapshot, 1, count, top);
-    const dOutput = new Float32Array(count * H);
-    let d: BackwardInputs["states"] = { h: lossGradients(snapshot, tokens, trace.probabilities, ends) };
+    const layer = await topLayerOf(device, snapshot, 1, ends.length);
+    const dOutput = new Float32Array(ends.length * H);
+    let d: BackwardInputs["states"] = { h: throughHead(snapshot, dLogits, ends.length) };
     means[0] = meanNorm(d.h!, H);
     for (let lag = 1; lag <= lags; lag++) {
-      const initial = states.map((name) => [name, before(values[name]!, H, lag)]);
-      await layer.forward({ x: before(x, inputSizeOf(snapshot, top), lag - 1), states: Object.fromEntries(initial) }, 0);
+      const initial = states.map((name) => [name, before(values[name]!, H, ends, lag)]);
+      const read = before(x, x.length / trace.steps, ends, lag - 1);
+      await layer.forward({ x: read, states: Object.fromEntries(initial) }, 0);
       ({ states: d } = await layer.backward({ dOutput, states: d }));
       means[lag] = meanNorm(d.h!, H);
     }
@@ -45,22 +73,60 @@ export async function gradientByLag(
   return means;
 }
 
-/** [B, H]: of the loss of predicting what comes after each of the ends, with respect to the state there. */
+/** Of what the top layer reads, all steps at once. */
+async function ofStream(snapshot: ModelSnapshot, { trace, ends, lags, x, dLogits }: Places): Promise<Float64Array> {
+  const { config } = snapshot;
+  const top = config.numLayers - 1;
+  const [T, B, width] = [lags + 1, ends.length, x.length / trace.steps];
+  const starts = ends.map((end) => end - lags);
+  // What is carried to each start.
+  const cell = layerOf(config);
+  const carried: Values[] = [];
+  let t = 0;
+  for (const states of statesBefore(cell, config, layerWeights(snapshot, top), x, width)) {
+    for (const start of starts) if (start === t) carried.push(states);
+    if (carried.length === B) break;
+    t++;
+  }
+  const states = cell
+    .states(config)
+    .map(({ name }) => [name, Float64Array.from(carried.flatMap((state) => Array.from(state[name]!)))]);
+  const read = Array.from({ length: T }, (_, i) => before(x, width, ends, lags - i));
+  const dx = await gradientOfLogits(snapshot, {
+    T,
+    B,
+    first: top,
+    x: Float32Array.from(read.flatMap((rows) => Array.from(rows))),
+    states: Object.fromEntries(states),
+    dLogits,
+  });
+  return Float64Array.from({ length: T }, (_, lag) =>
+    meanNorm(dx.subarray((lags - lag) * B * width, (lags - lag + 1) * B * width), width),
+  );
+}
+
+/** [B, V]: of the loss of predicting what comes after each of the ends, with respect to the logits there. */
 function lossGradients(
-  { config, stateDict }: ModelSnapshot,
+  { config }: ModelSnapshot,
   tokens: ArrayLike<number>,
-  probabilities: Float32Array,
+  { probabilities }: Trace,
   ends: readonly number[],
 ): Float32Array {
+  const { vocabSize: V } = config;
+  return Float32Array.from({ length: ends.length * V }, (_, i) => {
+    const [end, v] = [ends[Math.floor(i / V)]!, i % V];
+    return probabilities[end * V + v]! - Number(v === tokens[end + 1]);
+  });
+}
+
+/** [B, H]: with respect to the state, where nothing stands between it and the head. */
+function throughHead({ config, stateDict }: ModelSnapshot, dLogits: Float32Array, B: number): Float32Array {
   const { vocabSize: V, hiddenSize: H } = config;
   const head = stateDict[modelNames(config).head]!;
-  const dh = new Float64Array(ends.length * H);
-  ends.forEach((end, b) => {
-    for (let v = 0; v < V; v++) {
-      const dLogit = probabilities[end * V + v]! - Number(v === tokens[end + 1]);
-      for (let j = 0; j < H; j++) dh[b * H + j] = dh[b * H + j]! + head[v * H + j]! * dLogit;
-    }
-  });
+  const dh = new Float64Array(B * H);
+  for (let b = 0; b < B; b++)
+    for (let v = 0; v < V; v++)
+      for (let j = 0; j < H; j++) dh[b * H + j] = dh[b * H + j]! + head[v * H + j]! * dLogits[b * V + v]!;
   return Float32Array.from(dh);
 }
 

@@ -1,20 +1,30 @@
 // A model read character by character by the library's kernels: what every gate and state holds.
 import { GatewiseError } from "../../errors.ts";
-import { cellOf } from "../../models/cells.ts";
-import { LanguageModel } from "../../models/language-model.ts";
+import { silu } from "../../kernels/block.ts";
+import type { Cell, CellConfig, Values } from "../../kernels/cell.ts";
+import type { Matrix } from "../../kernels/matmul.ts";
+import { cellOf, insideConfig } from "../../models/cells.ts";
+import type { LanguageModel } from "../../models/language-model.ts";
 import { makeHead, modelStack, tokenInput } from "../../models/pass.ts";
-import { inputRows, inputSizeOf, layerWeights, onReference, type Readable } from "./reference.ts";
+import type { Device } from "../../runtime/device.ts";
+import { sizeOf, type Tensor } from "../../runtime/tensor.ts";
+import { cellWeights, inputRows, modelOn, onReference, type Readable } from "./reference.ts";
 
 export interface Trace {
-  /** T, characters read; H, units of the top layer. */
+  /** T, characters read; H, units of the top layer, in a block the channels of its cell. */
   readonly steps: number;
   readonly units: number;
-  /** By name, [T, H]: the top layer's gates, and its states after each character, h the last. */
+  /**
+   * By name, [T, H]: the top layer's gates, and its states after each character, h the last; where h is more than a number a
+   * unit, what the cell makes of it, y.
+   */
   readonly values: Readonly<Record<string, Float32Array>>;
-  /** Which of them are states: h, and what else is carried on. */
+  /** Which of them are no gates; h or y comes first. */
   readonly states: readonly string[];
-  /** [T, H], of the layer below the top one, if there is one. */
+  /** What the layer below the top one gives, [T, …], if there is one. */
   readonly below: Float32Array | undefined;
+  /** In a block: what the cell reads, and what its output is multiplied by, [T, H] each. */
+  readonly block: { readonly u: Float32Array; readonly gate: Float32Array } | undefined;
   /** [T, V]: the probability of each character after each step. */
   readonly probabilities: Float32Array;
   /** Where it was asked for, and the cell has such. */
@@ -33,7 +43,9 @@ export interface Flow {
 /** Reads tokens from a zero state, on the model's own device. */
 export async function readTokens(model: LanguageModel, tokens: ArrayLike<number>): Promise<Trace> {
   const { device, config } = model;
-  const { hiddenSize: H, vocabSize: V } = config;
+  const { vocabSize: V } = config;
+  const inside = insideConfig(config);
+  const H = inside.hiddenSize;
   const T = tokens.length;
   const plan = await device.record("reading", (recorder) => {
     const read = recorder.tensor({ name: "tokens", shape: [T, 1], dtype: "u32" });
@@ -43,38 +55,46 @@ export async function readTokens(model: LanguageModel, tokens: ArrayLike<number>
     stack.steps(0, T);
     makeHead(recorder, model, T).forward(stack.outputs[0]!, logits);
     stack.end();
-    return { read, logits, layers: stack.layers.map(({ tensors }) => tensors) };
+    return { read, logits, layers: stack.layers };
   });
   try {
     const { read, logits, layers } = plan.made;
     await plan.run([[read, Uint32Array.from(tokens)]]);
-    const history = async (l: number, state: string): Promise<Float32Array> =>
-      Float32Array.from((await device.read(layers.at(l)![state]!)).subarray(H));
-    const { gates, ...cell } = cellOf(config);
-    const states = cell.states(config).map(({ name }) => name);
-    const values: Record<string, Float32Array> = {};
-    if (layers.at(-1)!.gates) {
-      const saved = await device.read(layers.at(-1)!.gates!);
+    const { tensors } = layers.at(-1)!;
+    /** Row `part` of the [n, H] that a tensor has of each step. */
+    const ofEach = async (tensor: Tensor, part = 0): Promise<Float32Array> => {
+      const saved = await device.read(tensor);
       const width = saved.length / T;
-      gates.forEach((name, gate) => {
-        values[name] = Float32Array.from({ length: T * H }, (_, i) => saved[Math.floor(i / H) * width + gate * H + (i % H)]!);
-      });
+      return Float32Array.from({ length: T * H }, (_, i) => saved[Math.floor(i / H) * width + part * H + (i % H)]!);
+    };
+    const { gates, ...cell } = cellOf(config);
+    const values: Record<string, Float32Array> = {};
+    if (tensors.gates) for (const [gate, name] of gates.entries()) values[name] = await ofEach(tensors.gates, gate);
+    const [h, ...others] = cell.states(inside).map(({ name }) => name);
+    const states = tensors[h!] ? [h!, ...others] : ["y"];
+    for (const name of [...states.slice(1), states[0]!]) {
+      const kept = Float32Array.from(await device.read(tensors[name]!));
+      // A history begins with what was there before.
+      values[name] = kept.subarray(kept.length - T * H);
     }
-    for (const name of [...states.slice(1), states[0]!]) values[name] = await history(-1, name);
-    const below = layers.length > 1 ? await history(-2, "h") : undefined;
-    return { steps: T, units: H, values, states, below, probabilities: softmax(await device.read(logits), V) };
+    const block = tensors.u && {
+      u: await ofEach(tensors.u),
+      gate: (await ofEach(tensors.xz!, 1)).map(silu),
+    };
+    const below = layers.length > 1 ? await rowsOf(device, layers.at(-2)!.output) : undefined;
+    return { steps: T, units: H, values, states, below, block, probabilities: softmax(await device.read(logits), V) };
   } finally {
     plan.dispose();
   }
 }
 
+async function rowsOf(device: Device, { tensor, rows, firstRow = 0, columns }: Matrix): Promise<Float32Array> {
+  return Float32Array.from((await device.read(tensor)).subarray(firstRow * columns, (firstRow + rows) * columns));
+}
+
 /** The same in float64. */
-export const traceModel = ({ config, stateDict }: Readable, tokens: ArrayLike<number>): Promise<Trace> =>
-  onReference((device) => {
-    const model = LanguageModel.create(device, { ...config, precision: "f32" });
-    model.loadStateDict(stateDict);
-    return readTokens(model, tokens);
-  });
+export const traceModel = (model: Readable, tokens: ArrayLike<number>): Promise<Trace> =>
+  onReference((device) => readTokens(modelOn(device, model), tokens));
 
 /** Reads as traceModel does. @throws GatewiseError E_DATA if the model has outgrown all numbers, as nothing could be shown. */
 export async function readModel(snapshot: Readable, tokens: ArrayLike<number>): Promise<Trace> {
@@ -88,28 +108,43 @@ export async function readModel(snapshot: Readable, tokens: ArrayLike<number>): 
 export const topInputs = (model: Readable, tokens: ArrayLike<number>, { below }: Trace): Float32Array =>
   below ?? inputRows(model, tokens);
 
-/** Undefined for a cell whose gates are no sums of what comes from the input and from the state. */
+/** What is carried to each of the rows [in] that a layer reads, the first of which finds zero. */
+export function* statesBefore(
+  cell: Cell,
+  config: CellConfig,
+  weights: Values,
+  x: Float32Array,
+  width: number,
+): Generator<Values, void, void> {
+  const specs = cell.states(config);
+  let states: Values = Object.fromEntries(specs.map(({ name, shape }) => [name, new Float64Array(sizeOf(shape))]));
+  for (let at = 0; at < x.length; at += width) {
+    yield states;
+    const after = cell.step(config, weights, x.subarray(at, at + width), states);
+    states = Object.fromEntries(specs.map(({ name }) => [name, after[name]!]));
+  }
+}
+
+/** Undefined for a cell that does not say what flows through its units. */
 export function flowOf(model: Readable, tokens: ArrayLike<number>, trace: Trace): Flow | undefined {
-  const { config } = model;
-  const cell = cellOf(config);
+  const cell = cellOf(model.config);
   if (!cell.flow) return undefined;
-  const { steps: T, units: H, values, states } = trace;
+  const config = insideConfig(model.config);
+  const { steps: T, block } = trace;
   const top = config.numLayers - 1;
-  const own = Object.entries(layerWeights(model, top)).map(([name, weight]) => [name.replace(/_l0$/, ""), weight] as const);
-  const weights = Object.fromEntries(own);
-  const x = topInputs(model, tokens, trace);
-  const width = inputSizeOf(model, top);
-  const rows = Array.from({ length: T }, (_, t) => {
-    const before = states.map(
-      (name) => [name, t > 0 ? values[name]!.subarray((t - 1) * H, t * H) : new Float32Array(H)] as const,
-    );
-    return cell.flow!(config, weights, x.subarray(t * width, (t + 1) * width), Object.fromEntries(before));
-  });
+  const weights = cellWeights(model, top);
+  const x = block?.u ?? topInputs(model, tokens, trace);
+  const width = x.length / T;
+  const rows = Array.from(statesBefore(cell, config, weights, x, width), (states, t) =>
+    cell.flow!(config, weights, x.subarray(t * width, (t + 1) * width), states),
+  );
   const gather = (of: "input" | "state"): Float32Array =>
     Float32Array.from(rows.flatMap((units) => units[0]![of].flatMap((_, gate) => units.map((unit) => unit[of][gate]!))));
   const names = Object.keys(rows[0]![0]!.parts);
   const parts = names.map((name) => [name, Float32Array.from(rows.flatMap((units) => units.map((unit) => unit.parts[name]!)))]);
-  return { input: gather("input"), state: gather("state"), parts: Object.fromEntries(parts) };
+  const output = trace.values[trace.states[0]!]!;
+  const around = block && { u: block.u, gate: block.gate, "output ⊙ gate": output.map((y, i) => y * block.gate[i]!) };
+  return { input: gather("input"), state: gather("state"), parts: { ...Object.fromEntries(parts), ...around } };
 }
 
 /** Of rows of V logits. */

@@ -7,7 +7,7 @@ export interface PassageTextProps {
   readonly chosen: number;
   readonly onChoose: (index: number) => void;
   /** The colour behind a character, as red, green and blue. */
-  readonly colour?: (index: number) => readonly [number, number, number] | undefined;
+  readonly colour?: ((index: number) => readonly [number, number, number] | undefined) | undefined;
   /** What is to say about a position: read out while it is chosen. */
   readonly describe: (index: number) => string;
 }

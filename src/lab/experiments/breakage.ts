@@ -2,7 +2,7 @@
 import type { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { Activation } from "../../kernels/cell.ts";
-import { cellOf } from "../../models/cells.ts";
+import { cellOf, embedded, insideConfig } from "../../models/cells.ts";
 import { modelLayers } from "../../models/config.ts";
 import { stackParameters } from "../../models/stack.ts";
 import { LanguageModel } from "../../models/language-model.ts";
@@ -42,6 +42,8 @@ export interface Breakdown {
 }
 
 export const BROKEN_STEPS = 150;
+/** Of the cell, inside its block if it stands in one. */
+export const UNITS = 24;
 /** Characters to train on, at most. */
 const TEXT_LENGTH = 3000;
 
@@ -58,10 +60,12 @@ export async function breakModel(
   const losses: number[] = [];
   let failure: string | undefined;
   try {
-    const small = { ...config, hiddenSize: 24, embeddingSize: 12, numLayers: 1, dropout: 0 };
+    const { embeddingSize: _, ...kind } = { ...config, numLayers: 1, dropout: 0 };
+    const hiddenSize = Math.ceil(UNITS / insideConfig({ ...config, hiddenSize: 1 }).hiddenSize);
+    const small = { ...kind, hiddenSize, ...embedded(config, 12) };
     const model = LanguageModel.create(device, { ...small, seed: 1 });
     const state = await model.stateDict();
-    const layers = stackParameters(config, inputSizeOf({ config, stateDict: state }), modelLayers(config));
+    const layers = stackParameters(model.config, inputSizeOf({ config: model.config, stateDict: state }), modelLayers(config));
     const recurrent = new Set(layers.map(({ name }) => name));
     const scaled = Object.entries(state).map(([key, values]) => [
       key,

@@ -1,7 +1,7 @@
 // The shell: what the lab is, its tabs, what it runs on, and what just happened.
 import type { ComponentChildren, ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { GENERATIONS } from "../../models/presets.ts";
+import { PRESET_NAMES } from "../../models/presets.ts";
 import { CheckTab } from "./check.tsx";
 import { inWords } from "../format.ts";
 import { LookTab } from "./look.tsx";
@@ -59,7 +59,7 @@ export function App() {
         <div class="title">
           <h1>Gatewise lab</h1>
           <p>
-            Watch {inWords(GENERATIONS.length)} generations of recurrent networks learn a book, on your own{" "}
+            Watch {inWords(PRESET_NAMES.length)} generations of recurrent networks learn a book, on your own{" "}
             {device.info.value?.kind === "cpu" ? "CPU" : "GPU"}.
           </p>
         </div>

@@ -5,8 +5,6 @@ import { useEffect } from "preact/hooks";
 import { quoted } from "../draw/passage-text.tsx";
 import { place } from "./place.ts";
 import type { ModelSnapshot } from "../protocol.ts";
-import { GENERATIONS } from "../../models/presets.ts";
-import { inWords } from "../format.ts";
 import { titleOf } from "../kinds.ts";
 import { ModelKey } from "../draw/model-key.tsx";
 import { status, worker } from "./store/link.ts";
@@ -165,8 +163,8 @@ function NoModel() {
     <section class="card prose">
       <h2>No model yet</h2>
       <p>
-        The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race all{" "}
-        {inWords(GENERATIONS.length)} to compare them; a minute is enough to see something.
+        The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race several to compare
+        them; a minute is enough to see something.
       </p>
     </section>
   );

@@ -2,11 +2,23 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { BOOKS } from "../../data/books.ts";
-import { FileButton, Select } from "../draw/forms.tsx";
+import { CELL_NUMBERS } from "../../models/cells.ts";
+import { Check, FileButton, Select } from "../draw/forms.tsx";
 import { bytes, count, duration, visible } from "../format.ts";
-import { CHOICES, noteOf, RACE, titleOf } from "../kinds.ts";
+import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
+import { CHOICES, noteOf, presetsOf, RACE, titleOf } from "../kinds.ts";
 import { ModelKey, RaceKey } from "../draw/model-key.tsx";
-import { commandLine, fits, NUMBERS, rangeOf, WORDS, type NumberName, type Settings, type WordName } from "../settings.ts";
+import {
+  commandLine,
+  fits,
+  NUMBERS,
+  rangeOf,
+  withPreset,
+  WORDS,
+  type NumberName,
+  type Settings,
+  type WordName,
+} from "../settings.ts";
 import * as device from "./store/device.ts";
 import { status } from "./store/link.ts";
 import * as plan from "./store/plan.ts";
@@ -19,6 +31,7 @@ const BEFORE: readonly NumberName[] = [
   "embeddingSize",
   "numLayers",
   "dropout",
+  ...CELL_NUMBERS.map(({ name }) => name),
   "batchSize",
   "seqLen",
   "totalSteps",
@@ -153,6 +166,8 @@ function TextFacts() {
 }
 
 function ModelField({ locked }: { locked: boolean }) {
+  const chosen = plan.settings.value;
+  const family = device.info.value?.family ?? "cpu";
   return (
     <fieldset disabled={locked} class="models">
       <legend>Model</legend>
@@ -162,15 +177,37 @@ function ModelField({ locked }: { locked: boolean }) {
             type="radio"
             name="preset"
             value={preset}
-            checked={plan.settings.value.preset === preset}
-            onChange={() => plan.change({ preset })}
+            checked={chosen.preset === preset}
+            onChange={() => plan.change(withPreset(chosen, preset, family))}
           />
-          {preset === RACE ? <RaceKey /> : <ModelKey preset={preset} />}
+          {preset === RACE ? <RaceKey presets={presetsOf({ ...chosen, preset })} /> : <ModelKey preset={preset} />}
           <span>
             <b>{titleOf(preset)}</b>
             <small>{noteOf(preset)}</small>
           </span>
         </label>
+      ))}
+      {chosen.preset === RACE && <Racers racing={presetsOf(chosen)} />}
+    </fieldset>
+  );
+}
+
+/** Who races: one at least. */
+function Racers({ racing }: { racing: readonly PresetName[] }) {
+  const change = (preset: PresetName, on: boolean): void =>
+    plan.change({ presets: PRESET_NAMES.filter((name) => (name === preset ? on : racing.includes(name))).join() });
+  return (
+    <fieldset class="racers">
+      <legend class="hidden">In the race</legend>
+      {PRESET_NAMES.map((preset) => (
+        <Check
+          key={preset}
+          checked={racing.includes(preset)}
+          disabled={racing.length === 1 && racing.includes(preset)}
+          onChoose={(on) => change(preset, on)}
+        >
+          <ModelKey preset={preset} /> {titleOf(preset)}
+        </Check>
       ))}
     </fieldset>
   );

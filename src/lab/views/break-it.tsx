@@ -1,5 +1,5 @@
 import { signal } from "@preact/signals";
-import { BROKEN_STEPS, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
+import { BROKEN_STEPS, UNITS, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
 import { answered, inspector } from "./inspector.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import type { View, ViewProps } from "./view.ts";
@@ -53,7 +53,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           {!running.value ? "Break it, four ways" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted">
-          New networks of the chosen kind with 24 units, {BROKEN_STEPS} steps each on the CPU; your run is left alone.
+          New networks of the chosen kind with {UNITS} units, {BROKEN_STEPS} steps each on the CPU; your run is left alone.
         </span>
       </div>
       <div class="breakages">

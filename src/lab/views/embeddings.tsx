@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../analysis/character-map.ts";
+import { modelNames } from "../../models/config.ts";
 import { count, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { inspector } from "./inspector.ts";
@@ -15,15 +16,23 @@ const [WIDTH, HEIGHT, MARGIN] = [640, 470, 24];
 const APART = 21;
 
 const SPACES: Readonly<Record<SpaceName, string>> = {
-  read: "as the gates read them, W_ih · E",
+  read: "as the first layer reads them, W · E",
   own: "their own vectors, E",
   expected: "as they are expected, W_head",
+};
+/** Where the head is the embedding. */
+const TIED: Readonly<Partial<Record<SpaceName, string>>> = {
+  read: SPACES.read,
+  own: "their own vectors, E, by which they are expected too",
 };
 
 function Content({ snapshots, chosen, book }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const oneHot = snapshot.config.input === "one-hot";
-  const [space, setSpace] = useState<SpaceName>("read");
+  const [wanted, setSpace] = useState<SpaceName>("read");
+  const { head, embedding } = modelNames(snapshot.config);
+  const spaces = head === embedding ? TIED : SPACES;
+  const space = wanted in spaces ? wanted : "own";
   const { value, problem } = useComputed(
     async () =>
       oneHot
@@ -49,7 +58,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   return (
     <>
       <label>
-        Characters <Select class="inline" value={space} options={SPACES} onChoose={setSpace} />
+        Characters <Select class="inline" value={space} options={spaces as typeof SPACES} onChoose={setSpace} />
       </label>
       <div class="maps" data-space={value.space}>
         <Drawing title={`Now, at step ${count(value.snapshot.step)}`} characters={characters} parts={value.parts} points={now} />
@@ -225,7 +234,7 @@ const view: View = {
       v ↦ (u₁ · v, u₂ · v)
       <small>
         u₁, u₂: the principal directions; v = W<sub>ih</sub> x with x = E[character], or x itself, or the character’s row of W
-        <sub>head</sub>. One-hot input has E = I.
+        <sub>head</sub>. One-hot input has E = I; a block reads the norm of E[character], and its head is E.
       </small>
     </>
   ),

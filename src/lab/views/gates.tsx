@@ -1,7 +1,7 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { fixed } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
-import { dark, paintHeatmap, type HeatKind } from "../draw/heatmap.ts";
+import { dark, heatColour, paintHeatmap, type HeatKind } from "../draw/heatmap.ts";
 import { quoted } from "../draw/passage-text.tsx";
 import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "./reading.tsx";
 import type { Trace } from "../analysis/trace.ts";
@@ -12,11 +12,14 @@ const TITLES: Readonly<Record<string, string>> = {
   f: "f, forget gate",
   g: "g, candidate",
   o: "o, output gate",
+  "f′": "f′, what is kept",
   r: "r, reset gate",
   z: "z, update gate",
   n: "n, candidate",
+  Δ: "Δ, how far it opens",
   c: "c, cell",
   h: "h, state",
+  y: "y, output",
 };
 const titleOf = (name: string): string => TITLES[name] ?? name;
 /** Gates lie between 0 and 1; states and candidates have a sign. */
@@ -40,6 +43,16 @@ function sortUnits(values: Float32Array, { steps, units }: Trace, order: Order):
   return indices.sort((a, b) => score[b]! - score[a]!);
 }
 
+/** The least and the most of a gate's mean over all units, and where between them it is at a character. */
+function meansOver(values: Float32Array, { steps, units }: Trace) {
+  const means = Array.from(
+    { length: steps },
+    (_, t) => values.subarray(t * units, (t + 1) * units).reduce((sum, value) => sum + value, 0) / units,
+  );
+  const [least, most] = [Math.min(...means), Math.max(...means)];
+  return { means, least, most, part: (t: number) => (means[t]! - least) / Math.max(1e-12, most - least) };
+}
+
 function Content(props: ViewProps) {
   const [order, setOrder] = useState<Order>("as they are");
   const [wantedGate, setGate] = useState("f");
@@ -47,19 +60,30 @@ function Content(props: ViewProps) {
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
   const { trace, characters, position, unit, look } = reading;
   const names = Object.keys(trace.values);
+  const gates = names.filter((name) => !trace.states.includes(name));
   // The gate that keeps what is held, where there is one.
-  const gate = [wantedGate, "f", "z", "h"].find((name) => names.includes(name))!;
+  const gate = [wantedGate, "f", "f′", "z"].find((name) => names.includes(name)) ?? gates.at(-1) ?? names[0]!;
   const rows = sortUnits(trace.values[gate]!, trace, order);
+  const { means, least, most, part } = meansOver(trace.values[gate]!, trace);
   return (
     <>
-      <ReadingText reading={reading} />
+      <ReadingText
+        reading={reading}
+        colour={gates.length > 0 ? (t) => heatColour(part(t), "part", 1) : undefined}
+        say={(t) => `, mean ${gate} ${fixed(means[t]!, digitsOf(most))}`}
+      />
+      {gates.length === 0 ? (
+        <p>
+          This cell has no gates: nothing in it decides, character by character, what to keep and what to let in. What there is to
+          see is {titleOf(trace.states[0]!)}, of every unit.
+        </p>
+      ) : (
+        <ColourScale kind="part" from={`mean ${gate} ${fixed(least, digitsOf(most))}`} to={fixed(most, digitsOf(most))} />
+      )}
       <div class="row small">
-        <label>
-          Order of the units <Select class="inline" value={order} options={ORDERS} onChoose={setOrder} />
-        </label>
-        {order !== ORDERS[0] && (
+        {names.length > 1 && (
           <label>
-            of{" "}
+            Behind the text{" "}
             <Select
               class="inline"
               value={gate}
@@ -68,6 +92,9 @@ function Content(props: ViewProps) {
             />
           </label>
         )}
+        <label>
+          Order of the units <Select class="inline" value={order} options={ORDERS} onChoose={setOrder} />
+        </label>
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <p class="values" data-value="gates">
           at {quoted(characters[position]!)}, unit {unit}:{" "}
@@ -93,6 +120,16 @@ function usualMost(values: Float32Array): number {
   return sizes[Math.floor(0.98 * (sizes.length - 1))]!;
 }
 
+/** The largest value of each unit, where most gates of a kind stay so near 0 that a scale up to 1 would show nothing. */
+function ownScales(values: Float32Array, { steps, units }: Trace): Float32Array | undefined {
+  const most = new Float32Array(units);
+  for (let i = 0; i < steps * units; i++) most[i % units] = Math.max(most[i % units]!, values[i]!);
+  return most.slice().sort()[units >> 1]! < 0.25 ? most : undefined;
+}
+
+/** Of numbers up to so much. */
+const digitsOf = (most: number): number => (most < 0.2 ? 3 : 2);
+
 /** One gate or state; `rows`: the unit in each row, the same in all heatmaps. */
 function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: readonly number[] }) {
   const { trace, characters, position, unit, look } = reading;
@@ -100,12 +137,13 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
   const values = trace.values[name]!;
   // Only gates are bound to 1: a cell counts, and so may a state without a squashing function.
   const kind = useMemo(() => kindOf(trace, name), [trace, name]);
+  const scales = useMemo(() => (kind === "part" ? ownScales(values, trace) : undefined), [trace, name]);
   const limit = useMemo(() => (kind === "part" ? 1 : Math.max(1, usualMost(values))), [values]);
   const mean = useMemo(() => values.reduce((sum, value) => sum + value, 0) / values.length, [values]);
   useEffect(() => {
     const turned = new Float32Array(values.length);
     rows.forEach((j, row) => {
-      for (let t = 0; t < trace.steps; t++) turned[row * trace.steps + t] = values[t * trace.units + j]!;
+      for (let t = 0; t < trace.steps; t++) turned[row * trace.steps + t] = values[t * trace.units + j]! / (scales?.[j] || 1);
     });
     paintHeatmap(canvas.current!, { rows: trace.units, columns: trace.steps, values: turned }, kind, limit);
   }, [trace, name, rows.join(), dark.value]);
@@ -139,7 +177,7 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
       <ColourScale
         kind={kind}
         from={kind === "part" ? "0" : fixed(-limit, limit === 1 ? 0 : 1)}
-        to={fixed(limit, limit === 1 ? 0 : 1)}
+        to={scales ? "the most that its unit has here" : fixed(limit, limit === 1 ? 0 : 1)}
       />
     </figure>
   );
@@ -151,7 +189,8 @@ const view: View = {
     <>
       Left to right the passage, top to bottom the units of the network; the frame marks the chosen unit and character. A forget
       gate near 1 keeps what its unit holds, one near 0 lets go of it: look for stripes, where many units reset at once, at
-      spaces, quotation marks and line ends. A plain RNN has no gates; there the state changes at every character.
+      spaces, quotation marks and line ends. The gates of minGRU, minLSTM and Mamba see the text and not the state. Mamba’s Δ
+      opens and closes: wide open a channel forgets and takes the character in, nearly shut it passes over it and keeps.
     </>
   ),
   equation: (
@@ -161,6 +200,14 @@ const view: View = {
       <sub>t</sub>)
       <br />
       GRU: h<sub>t</sub> = (1 − z<sub>t</sub>) ⊙ n<sub>t</sub> + z<sub>t</sub> ⊙ h<sub>t−1</sub>
+      <br />
+      minGRU: h<sub>t</sub> = (1 − z<sub>t</sub>) ⊙ h<sub>t−1</sub> + z<sub>t</sub> ⊙ g<sub>t</sub>; minLSTM: with f′ for 1 − z
+      <br />
+      Mamba: h<sub>t</sub> = e
+      <sup>
+        Δ<sub>t</sub>A
+      </sup>{" "}
+      h<sub>t−1</sub> + Δ<sub>t</sub>B<sub>t</sub>x<sub>t</sub>, y<sub>t</sub> = C<sub>t</sub>·h<sub>t</sub> + D ⊙ x<sub>t</sub>
     </>
   ),
   uses: "passage",

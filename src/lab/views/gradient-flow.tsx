@@ -68,12 +68,13 @@ const view: View = {
       To learn that a character long ago matters now, the error made now must reach it. On its way back it is multiplied once a
       character: in a plain RNN by W<sub>hh</sub> and a slope of at most 1, so that it fades away or grows exponentially. Gates
       give it another way, where it is only multiplied by z or f, which the network can hold near 1. The curves show what reaches
-      h; what reaches the cell of an LSTM by way of f comes on top.
+      h; what reaches the cell of an LSTM by way of f comes on top. In a block they show what reaches the residual stream that the
+      block read: there the step is h = a ⊙ h + b, and nothing but the products of a, each between 0 and 1, lie on the way.
     </>
   ),
   equation: (
     <>
-      ‖∂L<sub>t</sub> / ∂h<sub>t−k</sub>‖
+      ‖∂L<sub>t</sub> / ∂h<sub>t−k</sub>‖, of a block ‖∂L<sub>t</sub> / ∂r<sub>t−k</sub>‖
       <small>
         RNN: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − h<sub>t</sub>²) W<sub>hh</sub>; with ReLU diag(h<sub>t</sub> &gt; 0) W
         <sub>hh</sub>
@@ -81,6 +82,12 @@ const view: View = {
         GRU: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(z<sub>t</sub>) + what goes through the gates and n
         <br />
         LSTM: ∂c<sub>t</sub>/∂c<sub>t−1</sub> = diag(f<sub>t</sub>) + what goes through h and the gates
+        <br />
+        minGRU: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − z<sub>t</sub>), Mamba: diag(e
+        <sup>
+          Δ<sub>t</sub>A
+        </sup>
+        ), and nothing else
       </small>
     </>
   ),

@@ -45,6 +45,25 @@ const GRU: Drawing = {
   wires: "h before > z ⊙ h, z > z ⊙ h, z ⊙ h > h, W x > n, n > (1 − z) ⊙ n, z > (1 − z) ⊙ n, (1 − z) ⊙ n > h",
 };
 
+/** Of a channel in a block: what it holds, and the block's gate behind it. */
+const HELD: readonly Place[] = [
+  ["h before", 0, 0, "what it held"],
+  ["h", 2, 0, "what it holds"],
+  ["gate", 3, 1, "the block’s, SiLU"],
+  ["output ⊙ gate", 3, 0, "what goes on"],
+];
+const AFTER = "h > output ⊙ gate, gate > output ⊙ gate";
+
+/** Of one that holds many numbers: what is read out of them. */
+const READ_OUT: readonly Place[] = [
+  ["u", 0, 1, "what it reads, x"],
+  ["D x", 2, 2, "past the state"],
+  ["y", 2, 1, "what comes out"],
+  ["gate", 3, 0, "the block’s, SiLU"],
+  ["output ⊙ gate", 3, 1, "what goes on"],
+];
+const PAST = "D x > y, y > output ⊙ gate, gate > output ⊙ gate";
+
 /** The one whose names a cell has is drawn. */
 const DRAWINGS: readonly Drawing[] = [
   LSTM,
@@ -61,6 +80,40 @@ const DRAWINGS: readonly Drawing[] = [
       ["r", 0, 3, "look back?", "σ"],
     ],
     wires: `${GRU.wires}, h before > r ⊙ h, r > r ⊙ h, r ⊙ h > U (r ⊙ h), U (r ⊙ h) > n`,
+  },
+  {
+    places: [
+      ...HELD,
+      ["(1 − z) ⊙ h", 1, 0, "kept"],
+      ["z", 1, 1, "write?", "σ"],
+      ["z ⊙ g", 2, 1, "written"],
+      ["g", 2, 2, "candidate"],
+    ],
+    wires: `h before > (1 − z) ⊙ h, z > (1 − z) ⊙ h, (1 − z) ⊙ h > h, z > z ⊙ g, g > z ⊙ g, z ⊙ g > h, ${AFTER}`,
+  },
+  {
+    places: [
+      ...HELD,
+      ["f′ ⊙ h", 1, 0, "kept"],
+      ["f′", 1, 1, "keep?"],
+      ["i", 1, 2, "its share", "σ"],
+      ["(1 − f′) ⊙ g", 2, 1, "written"],
+      ["g", 2, 2, "candidate"],
+    ],
+    wires: `h before > f′ ⊙ h, i > f′, f′ > f′ ⊙ h, f′ ⊙ h > h, f′ > (1 − f′) ⊙ g, g > (1 − f′) ⊙ g, (1 − f′) ⊙ g > h, ${AFTER}`,
+  },
+  {
+    places: [
+      ...READ_OUT,
+      ["Δ", 1, 0, "open?", "softplus"],
+      ["C·e^(ΔA) h", 2, 0, "kept, read out"],
+      ["C·ΔB x", 1, 1, "written, read out"],
+    ],
+    wires: `u > C·ΔB x, Δ > C·e^(ΔA) h, Δ > C·ΔB x, C·e^(ΔA) h > y, C·ΔB x > y, ${PAST}`,
+  },
+  {
+    places: [...READ_OUT, ["C·a h", 2, 0, "kept, read out"], ["C·b x", 1, 1, "written, read out"]],
+    wires: `u > C·b x, C·a h > y, C·b x > y, ${PAST}`,
   },
   ...["tanh a", "relu a"].map((needs): Drawing => ({
     needs,
@@ -102,9 +155,11 @@ function diagram(trace: Trace, t: number, unit: number): { boxes: readonly Box[]
   const parts = Object.entries({ ...flow?.parts, ...values });
   for (const [name, history] of parts) known[name] = history[t * H + unit]!;
   for (const name of states) known[`${name} before`] = t > 0 ? values[name]![(t - 1) * H + unit]! : 0;
+  const blind = seesNoState(trace);
   const sum = (of: "input" | "state", gate: number): number => flow![of][(t * gates.length + gate) * H + unit]!;
   const added = (squash: string, gate: number): string => {
     const state = sum("state", gate);
+    if (blind) return `${squash}(${fixed(sum("input", gate), 1)})`;
     return `${squash}(${fixed(sum("input", gate), 1)} ${state < 0 ? "−" : "+"} ${Math.abs(state).toFixed(1)})`;
   };
   const fits = ({ needs, places }: Drawing): boolean =>
@@ -121,6 +176,9 @@ function diagram(trace: Trace, t: number, unit: number): { boxes: readonly Box[]
     wires: wires.split(", ").map((wire) => wire.split(" > ")),
   };
 }
+
+/** Whether the gates add up nothing that comes from the state. */
+const seesNoState = ({ flow }: Trace): boolean => flow !== undefined && flow.state.every((sum) => sum === 0);
 
 function Content(props: ViewProps) {
   const { reading, problem } = useReading(props);
@@ -142,8 +200,7 @@ function Content(props: ViewProps) {
         </button>
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <span class="muted">
-          reads {quoted(characters[position]!)}; in brackets what comes from{" "}
-          {config.numLayers > 1 ? "the layer below" : "the character"}, then from the states before
+          reads {quoted(characters[position]!)}; {inBrackets(trace, config.numLayers)}
         </span>
       </div>
       <Scroll label="The cell’s diagram">
@@ -167,6 +224,12 @@ function Content(props: ViewProps) {
       </Scroll>
     </>
   );
+}
+
+function inBrackets(trace: Trace, layers: number): string {
+  if (Object.keys(trace.values).length === trace.states.length) return "this cell has no gates";
+  if (seesNoState(trace)) return "in brackets what a gate adds up, of what is read alone: it does not see the state";
+  return `in brackets what comes from ${layers > 1 ? "the layer below" : "the character"}, then from the states before`;
 }
 
 const [COLUMN, ROW] = [146, 108];
@@ -238,6 +301,12 @@ const view: View = {
       RNN: h<sub>t</sub> = tanh(W x<sub>t</sub> + U h<sub>t−1</sub>), or max(0, ·)
       <small>
         i, f, o, r, z = σ(W x<sub>t</sub> + U h<sub>t−1</sub>), g with tanh; each with weights of its own, and a bias
+      </small>
+      In a block, of u = SiLU(conv(x)): minGRU h<sub>t</sub> = (1 − z) ⊙ h<sub>t−1</sub> + z ⊙ g,
+      <br />
+      S4D and Mamba y = C·h<sub>t</sub> + D u; and what goes on is the output ⊙ SiLU of the other branch
+      <small>
+        z = σ(W u<sub>t</sub>) and Δ = softplus(W u<sub>t</sub>), without h
       </small>
     </>
   ),

@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { HeatKind } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
-import { PassageText, quoted } from "../draw/passage-text.tsx";
+import { PassageText, quoted, type PassageTextProps } from "../draw/passage-text.tsx";
 import type { Trace } from "../analysis/trace.ts";
 import { useComputed } from "./use-computed.ts";
 import type { ViewProps } from "./view.ts";
@@ -54,15 +54,23 @@ export function useReading({ snapshots, chosen, passage }: ViewProps): { reading
   return { reading: { trace, characters, position, unit, look }, problem };
 }
 
+interface ReadingTextProps {
+  readonly reading: Reading;
+  readonly colour?: PassageTextProps["colour"];
+  /** More to say of a position. */
+  readonly say?: (index: number) => string;
+}
+
 /** The passage of a reading, to choose a position in. */
-export function ReadingText({ reading: { characters, position, look } }: { reading: Reading }) {
+export function ReadingText({ reading: { characters, position, look }, colour, say = () => "" }: ReadingTextProps) {
   return (
     <PassageText
       text={characters.join("")}
       label="Position in the passage"
       chosen={position}
       onChoose={look}
-      describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}`}
+      colour={colour}
+      describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}${say(i)}`}
     />
   );
 }

@@ -104,8 +104,8 @@ const view: View = {
     <>
       corr(c<sub>j</sub>(t), feature(t))
       <small>
-        c for the LSTM, h for the others, of the top layer; 1 if the two rise and fall together, −1 if one falls as the other
-        rises
+        c for the LSTM, y where a channel holds many numbers, h for the others, of the top layer; 1 if the two rise and fall
+        together, −1 if one falls as the other rises
       </small>
     </>
   ),

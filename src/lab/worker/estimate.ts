@@ -1,11 +1,14 @@
 // What a run will cost, before it is started.
-import { cellOf } from "../../models/cells.ts";
+import { inBlock, layerOf } from "../../models/cells.ts";
 import { parameterCount } from "../../models/config.ts";
 import { OPTIMIZERS } from "../../training/optimizers.ts";
 import { presetsOf } from "../kinds.ts";
 import { laneConfig } from "./lane.ts";
 import type { Estimate, TextInfo } from "../protocol.ts";
 import type { Settings } from "../settings.ts";
+
+/** Dispatches of a pass over a layer of blocks, at the most, however many steps it has. */
+const BLOCK_DISPATCHES = 20;
 
 /** Bytes and operations of a run, from the shapes of what a training step keeps. */
 export function estimateRun(settings: Settings, { vocabulary, characters }: TextInfo): Estimate {
@@ -17,7 +20,8 @@ export function estimateRun(settings: Settings, { vocabulary, characters }: Text
   for (const preset of presetsOf(settings)) {
     const config = laneConfig(settings, preset, vocabulary.length);
     const { hiddenSize: H, vocabSize: V, embeddingSize: E } = config;
-    const { inputWork, stepWork, forwardValues, backwardValues } = cellOf(config).costs(config, H);
+    const { inputWork, stepWork, forwardValues, backwardValues } = layerOf(config).costs(config, H);
+    const block = inBlock(config);
     const width = inputWork / (2 * H);
     const count = parameterCount(config);
     parameters += count;
@@ -25,11 +29,14 @@ export function estimateRun(settings: Settings, { vocabulary, characters }: Text
     const backward = L * T * B * backwardValues;
     // Validation has a forward pass of its own; packed weights and tables come with each.
     values += count * (2 + moments) + 2 * forward + backward + 2 * (V + H) * width;
-    const input = config.input === "embedding" ? 6 * V * E * width : 0;
+    // The first layer reads a table of projections, a row a character; a block reads the rows themselves.
+    const input = config.input === "embedding" && !block ? 6 * V * E * width : 0;
+    const reading = block ? L : L - 1;
     // A forward pass is a third of a step.
     const passes = totalSteps + windows / 3;
-    flop += passes * (input + T * B * (3 * L * stepWork + 3 * (L - 1) * inputWork + 6 * H * V));
-    dispatches += totalSteps * (2 * T * L + 24) + windows * (T * L + 8);
+    flop += passes * (input + T * B * (3 * L * stepWork + 3 * reading * inputWork + 6 * H * V));
+    const chain = L * (block ? BLOCK_DISPATCHES : T);
+    dispatches += totalSteps * (2 * chain + 24) + windows * (chain + 8);
   }
   return { parameters, bytes: values * 4, flop, dispatches };
 }

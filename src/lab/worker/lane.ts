@@ -2,7 +2,7 @@
 import { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { CellOption } from "../../kernels/cell.ts";
-import { cellOf, type CellOptions } from "../../models/cells.ts";
+import { CELL_DEFAULTS, CELL_NUMBERS, layerOf, usedBy, type CellOptions } from "../../models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../models/config.ts";
 import { PRESETS, type PresetName } from "../../models/presets.ts";
 import { LanguageModel } from "../../models/language-model.ts";
@@ -12,7 +12,7 @@ import type { TrainingEvent } from "../../training/events.ts";
 import { TRAINING_DEFAULTS } from "../../training/options.ts";
 import { Trainer, type TrainerOptions } from "../../training/trainer.ts";
 import { EVAL_FIELDS, STEP_FIELDS, type ModelSnapshot, type Post } from "../protocol.ts";
-import { NUMBER_NAMES, type NumberName, type Settings } from "../settings.ts";
+import { NUMBER_NAMES, NUMBERS, type NumberName, type Settings } from "../settings.ts";
 import type { LoadedText } from "./texts.ts";
 
 /** Rows of STEP_FIELDS and of EVAL_FIELDS numbers. */
@@ -191,7 +191,7 @@ export class Lane {
   /** Its settings as the page's fields. */
   get settings() {
     const { options } = this.trainer;
-    const all = { ...this.model.config, ...options };
+    const all = { ...CELL_DEFAULTS, ...this.model.config, ...options };
     const numbers = Object.fromEntries(NUMBER_NAMES.map((name) => [name, all[name]])) as Record<NumberName, number>;
     return { ...numbers, optimizer: options.optimizer, schedule: options.schedule };
   }
@@ -202,7 +202,8 @@ export class Lane {
     const { options } = this.trainer;
     const flags = [];
     if (config.input !== PRESETS[this.preset].input) flags.push(`--input ${config.input}`);
-    for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(cellOf(config).options)) {
+    for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(layerOf(config).options)) {
+      if (name in NUMBERS) continue;
       const value: unknown = config[name as keyof CellOptions];
       if (value !== fallback) flags.push(`${flag.split(" ")[0]} ${words?.[values!.indexOf(value)] ?? String(value)}`);
     }
@@ -246,7 +247,9 @@ function orFree<T>(model: LanguageModel, make: () => T): T {
 
 export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: number): LanguageModelConfig => {
   const { embeddingSize, hiddenSize, numLayers, dropout } = settings;
-  return languageModelConfig({ ...PRESETS[preset], vocabSize, embeddingSize, hiddenSize, numLayers, dropout });
+  const own = Object.fromEntries(CELL_NUMBERS.map(({ name }) => [name, settings[name]]));
+  const sizes = usedBy(PRESETS[preset], { embeddingSize, hiddenSize, numLayers, dropout, ...own });
+  return languageModelConfig({ ...PRESETS[preset], ...sizes, vocabSize });
 };
 
 /** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */

@@ -17,7 +17,7 @@ export async function begin(): Promise<void> {
   const asked = readAddress(location.search);
   const stored = table.load();
   await device.open("webgpu");
-  plan.settings.value = { ...defaultsFor(device.info.value?.family ?? "cpu"), ...asked.settings };
+  plan.settings.value = { ...defaultsFor(device.info.value?.family ?? "cpu", asked.settings.preset), ...asked.settings };
   plan.sampling.value = { ...SAMPLING, ...asked.sampling };
   if (asked.ignored.length > 0)
     status.value = `Not understood in the address, and left at its default: ${listed(asked.ignored)}.`;

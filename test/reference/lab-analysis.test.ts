@@ -1,0 +1,176 @@
+// What the lab's views compute of cells in blocks, against steps of the layers written out plainly and small changes of them.
+import { describe, expect, it } from "vitest";
+import { CharTokenizer, LanguageModel, openDevice, type LanguageModelConfig } from "../../src/index.ts";
+import { breakModel } from "../../src/lab/experiments/breakage.ts";
+import { characterMap, shownCharacters } from "../../src/lab/analysis/character-map.ts";
+import { connectivity } from "../../src/lab/analysis/connectivity.ts";
+import { gradientByLag } from "../../src/lab/analysis/gradients.ts";
+import { inputRows } from "../../src/lab/analysis/reference.ts";
+import { flowOf, traceModel } from "../../src/lab/analysis/trace.ts";
+import { reportUnits } from "../../src/lab/analysis/units.ts";
+import type { ModelSnapshot } from "../../src/lab/protocol.ts";
+import { CELL_NAMES, inBlock, layerOf } from "../../src/models/cells.ts";
+import { modelLayers } from "../../src/models/config.ts";
+
+const TEXT = "It was the best of times, it was the worst of times, it was the age of wisdom. ".repeat(3);
+const tokenizer = CharTokenizer.fromText(TEXT);
+const tokens = tokenizer.encode(TEXT);
+const V = tokenizer.size;
+const D = 6;
+
+async function snapshotOf(config: Partial<LanguageModelConfig>): Promise<ModelSnapshot> {
+  const device = await openDevice({ prefer: "cpu", precision: "float64" });
+  const model = LanguageModel.create(device, { hiddenSize: D, numLayers: 2, ...config, vocabSize: V, seed: 3 });
+  // Steps that are large enough to be seen.
+  const state = Object.entries(await model.stateDict()).map(
+    ([name, values]) => [name, /proj|hidden|embeddings/.test(name) ? values.map((x) => 2 * x) : values] as const,
+  );
+  device.dispose();
+  const stateDict = Object.fromEntries(state);
+  return { preset: "lstm", step: 0, seed: 3, config: model.config, stateDict, tokenizer: tokenizer.toJSON() };
+}
+
+type Row = Float64Array;
+type States = Readonly<Record<string, ArrayLike<number>>>;
+interface Plain {
+  readonly output: Row;
+  readonly made: Readonly<Record<string, Float64Array>>;
+}
+
+/** The layers from `first` on, over rows of what the first of them reads, step by step; what each step of the top one makes. */
+function plainly({ config, stateDict }: ModelSnapshot, first: number, rows: readonly Row[]): readonly Plain[] {
+  const { cell, nameOf } = modelLayers(config);
+  const layers = Array.from({ length: config.numLayers - first }, (_, l) => ({
+    weights: Object.fromEntries(
+      cell.parameters(config, [D]).map(({ name }) => [name, stateDict[nameOf(name, l + first, 0)]!] as const),
+    ),
+    states: Object.fromEntries(
+      cell.states(config).map(({ name, shape }) => [name, new Float64Array(shape.reduce((a, b) => a * b, 1))]),
+    ) as States,
+  }));
+  return rows.map((row) => {
+    let made: Plain["made"] = {};
+    let x = row;
+    for (const layer of layers) {
+      made = cell.step(config, layer.weights, x, layer.states);
+      layer.states = made;
+      x = made.output!;
+    }
+    return { output: x, made };
+  });
+}
+
+/** The logits of a row of the residual stream: its norm times the embeddings. */
+function logitsOf({ stateDict }: ModelSnapshot, r: Row): Row {
+  const size = Math.sqrt(r.reduce((sum, x) => sum + x * x, 0) / D + 1e-5);
+  const normed = r.map((x, i) => (x / size) * stateDict["backbone.norm_f.weight"]![i]!);
+  const rows = stateDict["backbone.embeddings.weight"]!;
+  return Float64Array.from({ length: V }, (_, v) => normed.reduce((sum, x, i) => sum + x * rows[v * D + i]!, 0));
+}
+
+const embedded = (snapshot: ModelSnapshot, count: number): Row[] => {
+  const rows = inputRows(snapshot, tokens.subarray(0, count));
+  return Array.from({ length: count }, (_, t) => Float64Array.from(rows.subarray(t * D, (t + 1) * D)));
+};
+
+/** The slopes of f along each number of a row, by small changes of it. */
+const slopes = (row: Row, f: () => number): number[] =>
+  Array.from(row, (x, i) => {
+    row[i] = x + 1e-5;
+    const above = f();
+    row[i] = x - 1e-5;
+    const below = f();
+    row[i] = x;
+    return (above - below) / 2e-5;
+  });
+
+const BLOCKS = CELL_NAMES.filter((cell) => inBlock({ cell }));
+
+describe.each(BLOCKS)("of a model of blocks around %s", (cell) => {
+  it("finds the gates, states and guesses of its steps, and that what flows through a channel adds up", async () => {
+    const snapshot = await snapshotOf({ cell });
+    const T = 30;
+    const trace = await traceModel(snapshot, tokens.subarray(0, T));
+    const steps = plainly(snapshot, 0, embedded(snapshot, T));
+    const H = trace.units;
+    expect(H).toBe(2 * D);
+    steps.forEach(({ output, made }, t) => {
+      const logits = logitsOf(snapshot, output);
+      const total = logits.reduce((sum, x) => sum + Math.exp(x), 0);
+      logits.forEach((x, v) => expect(Math.abs(trace.probabilities[t * V + v]! - Math.exp(x) / total)).toBeLessThan(1e-6));
+      for (const [name, values] of Object.entries(trace.values))
+        if (name !== "y")
+          for (let j = 0; j < H; j++)
+            expect(Math.abs(values[t * H + j]! - made[name]![j]!), `${name} at ${t}`).toBeLessThan(1e-6);
+    });
+    expect(Object.keys(trace.values).filter((name) => !trace.states.includes(name))).toEqual(layerOf({ cell }).gates);
+    const { parts } = flowOf(snapshot, tokens.subarray(0, T), trace)!;
+    const output = trace.values[trace.states[0]!]!;
+    const { u: _u, gate, "output ⊙ gate": gated, ...own } = parts;
+    output.forEach((y, i) => {
+      expect(Object.values(own).reduce((sum, part) => sum + part[i]!, 0)).toBeCloseTo(y, 5);
+      expect(gated![i]!).toBeCloseTo(y * gate![i]!, 6);
+    });
+    // The block's output is what the channels let through, and what it read.
+    const weight = snapshot.stateDict["backbone.layers.1.mixer.out_proj.weight"]!;
+    for (const [t, { output: r }] of steps.entries())
+      for (let i = 0; i < D; i++) {
+        let sum = trace.below![t * D + i]!;
+        for (let j = 0; j < H; j++) sum += weight[i * H + j]! * gated![t * H + j]!;
+        expect(Math.abs(sum - r[i]!)).toBeLessThan(1e-6);
+      }
+  });
+
+  it("follows gradients back to what the top block read, as small changes of it do", async () => {
+    const snapshot = await snapshotOf({ cell });
+    const [lags, count, length] = [12, 3, 40];
+    const flow = await gradientByLag(snapshot, tokens.subarray(0, length), lags, count);
+    const below = plainly({ ...snapshot, config: { ...snapshot.config, numLayers: 1 } }, 0, embedded(snapshot, length)).map(
+      ({ output }) => output,
+    );
+    const ends = Array.from({ length: count }, (_, i) => Math.round(lags + 1 + ((length - 2 - lags - 1) * i) / (count - 1)));
+    for (const lag of [0, 1, 12]) {
+      const norms = ends.map((end) => {
+        const loss = (): number => {
+          const logits = logitsOf(snapshot, plainly(snapshot, 1, below.slice(0, end + 1)).at(-1)!.output);
+          return Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0)) - logits[tokens[end + 1]!]!;
+        };
+        return Math.hypot(...slopes(below[end - lag]!, loss));
+      });
+      const expected = norms.reduce((a, b) => a + b, 0) / count;
+      expect(Math.abs(flow[lag]! / expected - 1), `lag ${lag}`).toBeLessThan(1e-4);
+    }
+  });
+
+  it("finds how each character moves the guess, as small changes of its vector do", async () => {
+    const snapshot = await snapshotOf({ cell });
+    const at = 30;
+    const { influence, guess, probability } = await connectivity(snapshot, tokens, at);
+    const rows = embedded(snapshot, at + 1);
+    const logits = (): Row => logitsOf(snapshot, plainly(snapshot, 0, rows).at(-1)!.output);
+    const now = logits();
+    expect(guess).toBe(now.indexOf(Math.max(...now)));
+    expect(probability).toBeCloseTo(Math.exp(now[guess]!) / now.reduce((sum, x) => sum + Math.exp(x), 0), 6);
+    for (const t of [30, 15])
+      expect(Math.abs(influence[t]! / Math.hypot(...slopes(rows[t]!, () => logits()[guess]!)) - 1)).toBeLessThan(1e-4);
+  });
+
+  it("maps its characters, whose own vectors are also what they are expected by, and ranks its channels", async () => {
+    const snapshot = await snapshotOf({ cell });
+    const shown = shownCharacters(V, tokens);
+    const [own, read, expected] = (["own", "read", "expected"] as const).map((space) => characterMap(snapshot, space, shown));
+    expect(Array.from(own!.points)).toEqual(Array.from(expected!.points));
+    expect(Array.from(own!.points)).not.toEqual(Array.from(read!.points));
+    const report = await reportUnits(snapshot, [...TEXT], tokens);
+    expect(report.units).toBe(2 * D);
+    expect(report.values).toHaveLength(report.units * tokens.length);
+  });
+});
+
+it("breaks a model of blocks by its loss alone, since nothing in it can saturate", async () => {
+  const snapshot = await snapshotOf({ cell: "min-gru" });
+  const { losses, diagnosis, freedom } = await breakModel(snapshot, "healthy", tokenizer, TEXT);
+  expect(diagnosis).toBeUndefined();
+  expect(losses[0]! - losses.at(-1)!).toBeGreaterThan(1);
+  expect(freedom.of).toBeUndefined();
+});
