@@ -6,7 +6,7 @@ import { makeTokenizer, SIZED_KINDS, type TokenizerKind } from "../data/tokenize
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterCount, type LanguageModelConfig } from "../models/config.ts";
 import { PRESETS, type PresetName } from "../models/presets.ts";
-import { CELL_NUMBERS, inBlock, usedBy } from "../models/cells.ts";
+import { inBlock, usedBy } from "../models/cells.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
@@ -41,7 +41,6 @@ export const COMPARE_FLAGS = [
   ...Object.keys(COMPARE_DEFAULTS),
   "numLayers",
   "dropout",
-  ...CELL_NUMBERS.map(({ name }) => name),
   "optimizer",
   "schedule",
   "warmupSteps",

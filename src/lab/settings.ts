@@ -252,7 +252,11 @@ export function commandLine(settings: Settings, textName: string, flags: readonl
   const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
   words.push(...(race ? ["--presets", settings.presets] : ["--preset", settings.preset]));
   words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
-  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], NUMBERS));
+  // A comparison leaves cells their own options.
+  const fields = race
+    ? Object.fromEntries(NUMBER_NAMES.filter((name) => !(name in CELL_DEFAULTS)).map((name) => [name, 0]))
+    : NUMBERS;
+  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], fields));
   for (const field of NUMBER_NAMES)
     if (used.some((fields) => field in fields)) words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
   return [...words, ...flags].join(" ");

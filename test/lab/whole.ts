@@ -6,7 +6,7 @@ import { expect } from "vitest";
 import { defaultsFor, NUMBER_NAMES, NUMBERS, readAddress } from "../../src/lab/settings.ts";
 import { button, newContext, openPage, query, ready, SMALL, untilPhase } from "./lab.ts";
 
-const VIEWS = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "embeddings", "break-it"];
+const VIEWS = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "parallel", "embeddings", "break-it"];
 
 export type Look = readonly [colorScheme: "light" | "dark", width: number];
 

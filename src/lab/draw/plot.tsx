@@ -19,27 +19,31 @@ export interface PlotProps {
   readonly yTitle: string;
   /** Smallest value that a logarithmic axis goes down to. */
   readonly least: number;
+  /** Whether x is logarithmic too, and its values are the ticks. */
+  readonly doubling?: boolean;
 }
 
 const [WIDTH, HEIGHT] = [940, 390];
 const [LEFT, RIGHT, TOP, BOTTOM] = [62, 126, 12, 46];
 
 /** Lines over a logarithmic axis. */
-export function LogPlot({ label, x, lines, xTitle, yTitle, least }: PlotProps) {
+export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = false }: PlotProps) {
   const values = lines.flatMap(({ y }) => y.filter((value) => value > least));
   const top = Math.ceil(Math.log10(Math.max(...values, least * 10)));
   const bottom = Math.max(Math.log10(least), Math.floor(Math.log10(Math.min(...values, 10 ** top))));
   // What lies lower is drawn along the axis.
   const cut = lines.some(({ y }) => y.some((value) => value < 10 ** bottom));
   const [first, last] = [x[0] ?? 0, x.at(-1) ?? 1];
-  const toX = (value: number): number => LEFT + ((value - first) / Math.max(1e-9, last - first)) * (WIDTH - LEFT - RIGHT);
+  const along = (value: number): number => (doubling ? Math.log2(value) : value);
+  const toX = (value: number): number =>
+    LEFT + ((along(value) - along(first)) / Math.max(1e-9, along(last) - along(first))) * (WIDTH - LEFT - RIGHT);
   const toY = (value: number): number => {
     const part = (Math.log10(Math.max(value, 10 ** bottom)) - bottom) / Math.max(1, top - bottom);
     return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM);
   };
   const every = Math.max(1, Math.ceil((top - bottom) / 7));
   const decades = Array.from({ length: Math.floor((top - bottom) / every) + 1 }, (_, i) => bottom + i * every);
-  const ticks = Array.from({ length: 6 }, (_, i) => Math.round(first + ((last - first) * i) / 5));
+  const ticks = doubling ? x : Array.from({ length: 6 }, (_, i) => Math.round(first + ((last - first) * i) / 5));
   const names = spread(
     lines.filter(({ past }) => !past).map((line) => ({ line, y: toY(line.y.at(-1)!) })),
     15,

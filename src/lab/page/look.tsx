@@ -7,6 +7,7 @@ import { place } from "./place.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { titleOf } from "../kinds.ts";
 import { ModelKey } from "../draw/model-key.tsx";
+import * as device from "./store/device.ts";
 import { status, worker } from "./store/link.ts";
 import * as plan from "./store/plan.ts";
 import * as stage from "./store/stage.ts";
@@ -22,6 +23,7 @@ const TITLES: Readonly<Record<string, string>> = {
   units: "A unit reads",
   memory: "Memory",
   "one-step": "One step",
+  parallel: "Parallel in time",
   embeddings: "Embeddings",
   "break-it": "Break it",
 };
@@ -153,7 +155,11 @@ export function LookTab() {
           </a>
         ))}
       </nav>
-      {stage.run.value === undefined ? <NoModel /> : <Stage name={name} />}
+      {stage.run.value === undefined && !(view.value?.name === name && view.value?.view.alone) ? (
+        <NoModel />
+      ) : (
+        <Stage name={name} />
+      )}
     </div>
   );
 }
@@ -179,15 +185,15 @@ function Stage({ name }: { name: string | undefined }) {
         This view could not be loaded. Reload the page to try again.
       </p>
     );
-  if (!shown || shown.name !== name || !snapshot) return <p class="muted">Looking…</p>;
+  if (!shown || shown.name !== name || !(snapshot || shown.view.alone)) return <p class="muted">Looking…</p>;
   const { title, intro, equation, uses, showsAll, topLayer, Content } = shown.view;
-  const { numLayers } = snapshot.config;
+  const numLayers = snapshot?.config.numLayers ?? 1;
   return (
     <section
       class="card view"
       aria-labelledby="view-title"
       data-view={name}
-      data-step={snapshot.step}
+      data-step={snapshot?.step}
       aria-busy={pending.value > 0}
     >
       <h2 id="view-title">{title}</h2>
@@ -213,7 +219,14 @@ function Stage({ name }: { name: string | undefined }) {
         <p class="muted">There is nothing to read yet.</p>
       ) : (
         <Guarded key={name}>
-          <Content snapshots={snapshots.value} chosen={chosen.value} passage={passage.value} book={book.value} />
+          <Content
+            snapshots={snapshots.value}
+            chosen={chosen.value}
+            passage={passage.value}
+            book={book.value}
+            device={device.info.value}
+            clock={worker.timeLayers}
+          />
         </Guarded>
       )}
     </section>

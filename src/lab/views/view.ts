@@ -1,6 +1,6 @@
 // What a view of a model is: a title, a few sentences, the equation that it shows, and its drawing.
 import type { ComponentChildren, ComponentType } from "preact";
-import type { ModelSnapshot } from "../protocol.ts";
+import type { DeviceInfo, ModelSnapshot, Result } from "../protocol.ts";
 
 export interface ViewProps {
   /** The models of the run, as they are now. */
@@ -11,6 +11,10 @@ export interface ViewProps {
   readonly passage: string;
   /** A longer piece of the run's text, from the same place. */
   readonly book: string;
+  /** The lab's device, once it is there. */
+  readonly device: DeviceInfo | undefined;
+  /** Times a chain and a scan of T steps on it, in this order. */
+  readonly clock: (T: number) => Promise<Result<{ readonly milliseconds: readonly number[] }>>;
 }
 
 export interface View {
@@ -23,5 +27,7 @@ export interface View {
   readonly showsAll?: boolean;
   /** Whether what it shows of a model with several layers is the top one. */
   readonly topLayer?: boolean;
+  /** Whether there is something to see before any model is there. */
+  readonly alone?: boolean;
   readonly Content: ComponentType<ViewProps>;
 }

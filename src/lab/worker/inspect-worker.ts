@@ -12,6 +12,7 @@ import { characterMap, shownCharacters, type CharacterMap, type SpaceName } from
 import { connectivity, type Connectivity } from "../analysis/connectivity.ts";
 import { gradientByLag } from "../analysis/gradients.ts";
 import type { ModelSnapshot } from "../protocol.ts";
+import { readBoth } from "../analysis/scan-tree.ts";
 import { ofUntrained, readable } from "../analysis/snapshot.ts";
 import { flowOf, readModel, type Trace } from "../analysis/trace.ts";
 import { reportUnits } from "../analysis/units.ts";
@@ -66,6 +67,8 @@ const inspector = {
     });
     return { ...report, values: report.values.slice(0, shown * report.units), untrained };
   },
+  /** A short text read by a layer that is a scan, with what its steps are, and by one that is a chain. */
+  readBoth,
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
   /** Trains a small model on a task of memory, from the beginning or from what it was at a shorter lag: what part it got right, and what it is now. */

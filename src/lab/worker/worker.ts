@@ -2,6 +2,7 @@
 import * as Comlink from "comlink";
 import { GatewiseError } from "../../errors.ts";
 import { checkGradients, type CheckResult } from "../../training/gradient-check.ts";
+import { timeLayers } from "../experiments/clocks.ts";
 import { answer, messageOf } from "./answer.ts";
 import { DeviceKeeper } from "./device-keeper.ts";
 import { estimateRun } from "./estimate.ts";
@@ -190,6 +191,8 @@ const worker = {
     release();
     return true;
   },
+  /** Milliseconds that a layer whose steps are a chain and one that is a scan take over T steps. */
+  timeLayers: (T: number) => attempt(async () => ({ milliseconds: await timeLayers(keeper.present, T) })),
   check(quick: boolean) {
     const { signal } = (checking = new AbortController());
     return attempt(async () => {
