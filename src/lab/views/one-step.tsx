@@ -227,7 +227,7 @@ function Content(props: ViewProps) {
 }
 
 function inBrackets(trace: Trace, layers: number): string {
-  if (Object.keys(trace.values).length === trace.states.length) return "this cell has no gates";
+  if (trace.flow?.input.length === 0) return "this cell has no gates";
   if (seesNoState(trace)) return "in brackets what a gate adds up, of what is read alone: it does not see the state";
   return `in brackets what comes from ${layers > 1 ? "the layer below" : "the character"}, then from the states before`;
 }

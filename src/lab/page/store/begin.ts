@@ -79,8 +79,11 @@ function hear(event: LabEvent): void {
       status.value = event.message;
       break;
     case "tuning":
-      if (event.over) stage.announcePhase();
-      else status.value = `Finding out, once, how this device computes fastest: choice ${event.done + 1} of ${event.of}.`;
+      if (event.over) {
+        // Without a run there is nothing more to say.
+        status.value = "";
+        stage.announcePhase();
+      } else status.value = `Finding out, once, how this device computes fastest: choice ${event.done + 1} of ${event.of}.`;
       break;
     case "check-begins":
       device.checkResults.value = [];
