@@ -15,7 +15,7 @@ import { pending } from "../views/use-computed.ts";
 import type { View } from "../views/view.ts";
 
 /** One file a view, loaded when it is first shown; the order is the story's. */
-const FILES = import.meta.glob<{ default: View }>(["../views/*.tsx", "!../views/reading.tsx"]);
+const FILES = import.meta.glob<{ default: View }>(["../views/*.tsx", "!../views/{reading,clocks}.tsx"]);
 const TITLES: Readonly<Record<string, string>> = {
   "next-character": "Next character",
   gates: "Gates over text",
