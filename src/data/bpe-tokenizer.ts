@@ -77,7 +77,10 @@ export class BpeTokenizer extends PieceTokenizer {
       const read = BpeTokenizer.fromJSON({ kind: "bpe", merges: pairs });
       if (JSON.stringify(read.toHuggingFace()) === JSON.stringify(json)) return read;
     }
-    throw new GatewiseError("E_BAD_CHECKPOINT", "expected a byte-level BPE tokenizer as BpeTokenizer.toHuggingFace gives it");
+    throw new GatewiseError(
+      "E_BAD_CHECKPOINT",
+      `expected a byte-level BPE tokenizer as BpeTokenizer.toHuggingFace gives it, got ${shown(json)}`,
+    );
   }
 
   toJSON(): { kind: "bpe"; merges: readonly Merge[] } {

@@ -8,6 +8,8 @@ import { testDevice } from "./device.ts";
 const TEXT = "abcab bca; ".repeat(14);
 const tokenizer = api.CharTokenizer.fromText(TEXT);
 const V = tokenizer.size;
+const words = api.WordTokenizer.fromText(TEXT, { vocabSize: 260 });
+const pieces = api.BpeTokenizer.fromText(TEXT, { vocabSize: 260 });
 
 /** Everything that functions are called with or on. */
 interface World {
@@ -265,6 +267,7 @@ const sampling = options({
   signal,
   onText: callback(() => {}),
 });
+const vocabulary = optional(options({ vocabSize: integer(300, 256, 65_536) }));
 const schedule: Kind = {
   valid: () => ({ learningRate: 0.01, schedule: "cosine", warmupSteps: 1, totalSteps: 9 }),
   wrong: () => [undefined, null, 7, "x", {}, [], promised({})],
@@ -460,8 +463,24 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   "CharTokenizer.fromText": { inputs: [text("abc")] },
   "CharTokenizer.fromJSON": { inputs: [thing((world) => world.tokenizer.toJSON())] },
   "CharTokenizer.prototype.toJSON": { inputs: [] },
+  "CharTokenizer.prototype.extended": { inputs: [text("abcé")] },
+  "CharTokenizer.prototype.unknownIn": { inputs: [text("abcé")] },
   "CharTokenizer.prototype.encode": { inputs: [text("abc")] },
   "CharTokenizer.prototype.decode": { inputs: [tokens] },
+  "ByteTokenizer.fromJSON": { inputs: [thing(() => ({ kind: "byte" }))] },
+  "ByteTokenizer.prototype.toJSON": { inputs: [] },
+  "ByteTokenizer.prototype.encode": { inputs: [text("abc")] },
+  "WordTokenizer.fromText": { inputs: [text(TEXT), vocabulary] },
+  "WordTokenizer.fromJSON": { inputs: [thing(() => words.toJSON())] },
+  "WordTokenizer.prototype.toJSON": { inputs: [] },
+  "WordTokenizer.prototype.encode": { inputs: [text("abc")] },
+  "BpeTokenizer.fromText": { inputs: [text(TEXT), vocabulary] },
+  "BpeTokenizer.fromJSON": { inputs: [thing(() => pieces.toJSON())] },
+  "BpeTokenizer.fromHuggingFace": { inputs: [thing(() => pieces.toHuggingFace())] },
+  "BpeTokenizer.prototype.toJSON": { inputs: [] },
+  "BpeTokenizer.prototype.toHuggingFace": { inputs: [] },
+  "BpeTokenizer.prototype.encode": { inputs: [text("abc")] },
+  extendVocabulary: { inputs: [checkpoint, text("abcé"), seed] },
   "Trainer.create": { on: "model", inputs: [model, tokens, trainerOptions] },
   "Trainer.prototype.run": {
     on: "trainer",
@@ -521,6 +540,9 @@ const OBJECTS: Readonly<Record<string, (world: World) => object>> = {
   Recurrent: (world) => world.layer,
   Trainer: (world) => world.trainer,
   CharTokenizer: (world) => world.tokenizer,
+  ByteTokenizer: () => new api.ByteTokenizer(),
+  WordTokenizer: () => words,
+  BpeTokenizer: () => pieces,
   Evaluator: (world) => world.evaluator,
 };
 
