@@ -9,6 +9,7 @@ import { rollup } from "rollup";
 import { dts } from "rollup-plugin-dts";
 import { esmExternalRequirePlugin, type Plugin, type Rolldown, type UserConfig } from "vite";
 import { defineConfig } from "vitest/config";
+import { wasmModule } from "./scripts/wasm-module.mjs";
 import { adapterVariables, browserVariables, readEnvironment } from "./scripts/environment.mjs";
 
 const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -18,15 +19,23 @@ const environment = readEnvironment();
 const patience = (timeout: number) => ({ testTimeout: timeout, hookTimeout: timeout });
 
 // The examples import the package by its name, as its users do.
-const resolve = {
-  alias: [
-    { find: /^gatewise$/, replacement: at("src/index.ts") },
-    { find: /^gatewise\/interop$/, replacement: at("src/interop/index.ts") },
-  ],
+const common = {
+  resolve: {
+    alias: [
+      { find: /^gatewise$/, replacement: at("src/index.ts") },
+      { find: /^gatewise\/interop$/, replacement: at("src/interop/index.ts") },
+    ],
+  },
+  plugins: [wasmModule()],
 };
 
 /** What takes seconds in Node, where npm test runs it, and minutes in Chromium, where npm run test:long does. */
 const IN_FULL = "test/gpu/**/*.full.test.ts";
+
+/** What asks for an adapter, for a GPUDevice, or has a shader of its own is about WebGPU; all else holds on any device. */
+const ADAPTER_TESTS = readdirSync(at("test/gpu"))
+  .map((name) => `test/gpu/${name}`)
+  .filter((path) => path.endsWith(".test.ts") && /testAdapter|gpuDevice!|wgsl/.test(readFileSync(at(path), "utf8")));
 
 const browser = {
   enabled: true,
@@ -59,14 +68,14 @@ const lab: UserConfig = {
     },
   },
   worker: { format: "es" },
-  plugins: [shaderText(), labSite()],
+  plugins: [shaderText(), wasmModule(), labSite()],
 };
 
 /** Where a module of the library goes in dist/: as it lies in src/; what the command line brings along lies together. */
 function fileOf(id: string): string | null {
   const path = relative(at("."), id.split("?")[0]!).replace(/\.ts$/, "");
   if (path === "src/index") return null;
-  return path.startsWith("src/") ? path.slice(4) : path.startsWith("shaders/") ? path : "cli/libraries";
+  return path.startsWith("src/") ? path.slice(4) : /^(shaders|wasm)\//.test(path) ? path : "cli/libraries";
 }
 
 const library: UserConfig = {
@@ -91,7 +100,7 @@ const library: UserConfig = {
     },
   },
   // What dist/ leaves to whoever runs it. commander is CommonJS: the plugin makes its require("node:…") an import.
-  plugins: [shaderText(), esmExternalRequirePlugin({ external: ["webgpu", "fs", /^node:/] }), wholePackage()],
+  plugins: [shaderText(), wasmModule(), esmExternalRequirePlugin({ external: ["webgpu", "fs", /^node:/] }), wholePackage()],
 };
 
 export default defineConfig(({ mode }) => ({
@@ -99,7 +108,7 @@ export default defineConfig(({ mode }) => ({
   test: {
     projects: [
       {
-        resolve,
+        ...common,
         test: {
           name: "reference",
           include: ["test/reference/**/*.test.ts"],
@@ -108,7 +117,7 @@ export default defineConfig(({ mode }) => ({
         },
       },
       {
-        resolve,
+        ...common,
         test: {
           name: "gpu",
           include: ["test/gpu/**/*.test.ts"],
@@ -123,7 +132,21 @@ export default defineConfig(({ mode }) => ({
         },
       },
       {
-        resolve,
+        ...common,
+        test: {
+          name: "wasm",
+          include: ["test/gpu/**/*.test.ts"],
+          exclude: ["test/gpu/**/*.browser.test.ts", ...ADAPTER_TESTS],
+          ...patience(120_000),
+          pool: "forks",
+          isolate: false,
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+          env: { GATEWISE_TEST_DEVICE: "wasm" },
+        },
+      },
+      {
+        ...common,
         optimizeDeps: { include: ["fast-check"] },
         test: {
           name: "browser",
@@ -137,7 +160,7 @@ export default defineConfig(({ mode }) => ({
         },
       },
       {
-        resolve,
+        ...common,
         test: {
           name: "lab",
           include: ["test/lab/**/*.test.ts"],
@@ -149,7 +172,7 @@ export default defineConfig(({ mode }) => ({
         },
       },
       {
-        resolve,
+        ...common,
         test: {
           name: "long",
           include: ["test/long/**/*.test.ts"],
@@ -162,7 +185,7 @@ export default defineConfig(({ mode }) => ({
         },
       },
       {
-        resolve,
+        ...common,
         test: {
           name: "long-browser",
           include: [IN_FULL],

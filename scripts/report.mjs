@@ -5,7 +5,7 @@ import { gzipSync } from "node:zlib";
 import { cache, root } from "./environment.mjs";
 
 const sourceFile = /\.(?:ts|mjs|js|wgsl|html|css)$/;
-const folders = ["src", ...subfolders("src"), "shaders", "bench", "test", "scripts"];
+const folders = ["src", ...subfolders("src"), "shaders", "wasm", "bench", "test", "scripts"];
 console.log("\nlines  files  folder");
 for (const folder of folders) {
   const files = sources(folder, folder !== "src");

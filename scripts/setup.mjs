@@ -77,7 +77,16 @@ async function prepareEnvironment() {
 
 function build() {
   const stamp = join(cache, "built");
-  const sources = ["package.json", "package-lock.json", "vite.config.ts", "tsconfig.json", ...list("src"), ...list("shaders")];
+  const sources = [
+    "package.json",
+    "package-lock.json",
+    "vite.config.ts",
+    "scripts/wasm-module.mjs",
+    "tsconfig.json",
+    ...list("src"),
+    ...list("shaders"),
+    ...list("wasm"),
+  ];
   const hash = createHash("sha256");
   for (const path of sources)
     hash

@@ -62,7 +62,7 @@ export interface Report {
 /** Hidden sizes of the training steps, as far as memory and patience go. */
 export const HIDDEN_SIZES = [64, 128, 256, 512, 1024, 2048, 4096] as const;
 /** Floating-point operations of a kernel above which a software adapter would need seconds for it. */
-const MOST_WORK = { software: 5e8, gpu: 1e11 } as const;
+const MOST_WORK = { software: 5e8, wasm: 2e9, gpu: 1e11 } as const;
 
 /** Measures what is asked for. `engine` names browser or runtime, `version` Gatewise's own. */
 export async function runBenchmarks(

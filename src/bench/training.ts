@@ -223,15 +223,17 @@ export interface ScalingResult {
   readonly exponent: number;
 }
 
+const SMALL_SCALES = {
+  base: { preset: "lstm", H: 128, B: 32, T: 32 },
+  T: [16, 32, 64, 128],
+  H: [256, 512, 1024],
+  B: [8, 16, 32, 64],
+  hBatch: 16,
+  hSteps: 4,
+} as const;
 const SCALES = {
-  software: {
-    base: { preset: "lstm", H: 128, B: 32, T: 32 },
-    T: [16, 32, 64, 128],
-    H: [256, 512, 1024],
-    B: [8, 16, 32, 64],
-    hBatch: 16,
-    hSteps: 4,
-  },
+  software: SMALL_SCALES,
+  wasm: SMALL_SCALES,
   gpu: {
     base: { preset: "lstm", H: 512, B: 64, T: 64 },
     T: [32, 64, 128, 256],

@@ -166,10 +166,12 @@ export const tokenizerOption = (): Option =>
     .default("char");
 export const vocabSizeOption = (): Option => commanderOption(VOCAB_SIZE, undefined);
 export const bestOption = (): Option => new Option("--best", "the run's best checkpoint, not its newest");
-export const DEVICE_CHOICES = ["auto", "webgpu", "cpu"] as const;
+export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>
-  new Option("--device <kind>", "where to compute; auto takes WebGPU, else the CPU").choices(DEVICE_CHOICES).default("auto");
+  new Option("--device <kind>", "where to compute: WebGPU, WebAssembly, or the references; auto takes WebGPU, else the CPU")
+    .choices(DEVICE_CHOICES)
+    .default("auto");
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
 export const retuneOption = (): Option =>
   new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most").conflicts(["tune"]);

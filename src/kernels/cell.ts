@@ -251,7 +251,7 @@ export const gateParameter = (
 });
 
 /** Work that one dispatch of a sequence may hold: what keeps it under a quarter of a second. */
-export const SEQUENCE_WORK = { software: 2.5e8, gpu: 4e9 } as const;
+export const SEQUENCE_WORK = { software: 2.5e8, wasm: 2.5e9, gpu: 4e9 } as const;
 
 /** Visits `count` steps in parts of at most `most`, at least one, by how many were done before. */
 export function inParts(most: number, count: number, visit: (done: number, part: number) => void): void {

@@ -38,7 +38,7 @@ const sizesOf = ({ hiddenSize: H, blockSize, stateSize: N = STATE_SIZE, timeStep
 });
 
 /** Work that one dispatch may hold: what keeps it under a quarter of a second. */
-const DISPATCH_WORK = { software: 1e9, gpu: 4e9 } as const;
+const DISPATCH_WORK = { software: 1e9, wasm: 1e9, gpu: 4e9 } as const;
 
 export const mambaCell: Cell<MambaOptions, "mamba"> = {
   options: {

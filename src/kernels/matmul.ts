@@ -263,8 +263,8 @@ export function recordMatmul(
     const W = c.rows * stride(c);
     r.dispatch(reduce.columns, { values: sums, out: c.tensor }, { N: count, W, accumulate: 0, inOffset: 0 });
   };
-  // The few cores behind a software adapter are busy anyway.
-  if (recorder.family === "software") return whole(recorder);
+  // The few cores behind others are busy anyway.
+  if (recorder.family !== "gpu") return whole(recorder);
   const candidates = { whole: { record: whole }, sliced: { record: sliced } };
   recorder.choose(`matmul.${op} in slices`, [c.rows, c.columns, K], candidates, () =>
     c.rows * c.columns < SMALL_C / 4 ? "sliced" : "whole",

@@ -37,7 +37,7 @@ const MOST_CHUNKS = 64;
 /** Steps of a chunk at least. */
 const LEAST_CHUNK = 64;
 /** Lanes beyond which an adapter is busy without chunks, and steps below which nothing is gained by them. */
-const FEW_LANES = { software: 128, gpu: 4096 } as const;
+const FEW_LANES = { software: 128, wasm: 0, gpu: 4096 } as const;
 const MANY_STEPS = 256;
 /** The same, by so much, where it is not tried. */
 const SIDE_BY_SIDE = 4;

@@ -180,7 +180,7 @@ function recordLayer<O>(
     };
     const title = `${spec.name} ${direction}${relu ? " relu" : ""}${half ? " f16" : ""} of all steps`;
     r.choose(title, [B, H, steps], candidates, (family) =>
-      (family === "gpu" ? H <= SEQUENCE_UNITS : stepWork <= SEQUENCE_STEP_WORK) ? "sequence" : "steps",
+      family === "wasm" || (family === "gpu" ? H <= SEQUENCE_UNITS : stepWork <= SEQUENCE_STEP_WORK) ? "sequence" : "steps",
     );
   };
 

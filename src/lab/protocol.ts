@@ -6,11 +6,11 @@ import type { StateDict } from "../models/parameters.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
 import type { Sampling, Settings } from "./settings.ts";
 
-export type DeviceChoice = "webgpu" | "cpu";
+export type DeviceChoice = "webgpu" | "wasm" | "cpu";
 
 export interface DeviceInfo {
   readonly kind: DeviceChoice;
-  readonly family: "gpu" | "software" | "cpu";
+  readonly family: "gpu" | "software" | "wasm" | "cpu";
   readonly description: string;
 }
 

@@ -144,10 +144,11 @@ const ENOUGH_VALIDATION = 20_000;
 export const valFractionFor = (characters: number): number =>
   characters * VAL_FRACTION <= ENOUGH_VALIDATION ? VAL_FRACTION : Number((ENOUGH_VALIDATION / characters).toPrecision(2));
 
-export type DeviceFamily = "gpu" | "software" | "cpu";
+export type DeviceFamily = "gpu" | "software" | "wasm" | "cpu";
 
 /** What is left of a preset's own width and of its layers. */
-const SHARES = { gpu: { width: 1, layers: 3 }, software: { width: 1 / 2, layers: 2 }, cpu: { width: 1 / 4, layers: 1 } } as const;
+const SMALLER = { width: 1 / 2, layers: 2 } as const;
+const SHARES = { gpu: { width: 1, layers: 3 }, software: SMALLER, wasm: SMALLER, cpu: { width: 1 / 4, layers: 1 } } as const;
 
 /** Where a preset has sizes of its own, those that an adapter handles well. */
 function ownSizes(family: DeviceFamily, preset: Choice): Partial<Settings> {
@@ -182,6 +183,7 @@ export function defaultsFor(family: DeviceFamily, preset: Choice = "lstm"): Sett
   const sizes = {
     gpu: { ...gpu, evalInterval: 200 },
     software: { ...software, evalInterval: 100 },
+    wasm: { ...software, evalInterval: 100 },
     cpu: { ...cpu, evalInterval: 100 },
   };
   return { ...shared, ...sizes[family], ...ownSizes(family, preset) };

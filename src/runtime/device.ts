@@ -81,8 +81,8 @@ export interface Tuner {
  */
 export interface Device extends Target {
   /** What computes. */
-  readonly kind: "webgpu" | "cpu";
-  /** For people: "llvmpipe (software) · WebGPU", "CPU float32". */
+  readonly kind: "webgpu" | "wasm" | "cpu";
+  /** For people: "llvmpipe (software) · WebGPU", "WebAssembly SIMD, relaxed, 2 threads", "CPU float32". */
   readonly description: string;
   /** Why this is not the device that was preferred: one line for people; undefined where it is. */
   readonly fallbackReason?: string | undefined;

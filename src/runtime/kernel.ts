@@ -15,9 +15,9 @@ export type Constants = Readonly<Record<string, number>>;
 
 /**
  * Which adapters a variant is meant for. Software adapters pay dearly for barriers and want register tiles
- * straight from storage; GPUs want workgroup-memory tiles.
+ * straight from storage; GPUs want workgroup-memory tiles. Without an adapter, in WebAssembly, a dispatch is the larger the better.
  */
-export type Family = "software" | "gpu";
+export type Family = "software" | "gpu" | "wasm";
 
 /** What decides which variants an adapter can run and which suit it. */
 export interface Target {
@@ -129,8 +129,9 @@ export function defineKernel<E extends Record<string, EntrySpec<any, any>>>(
 export const canRun = ({ subgroupSize, supports }: Variant, params: Params, target: Pick<Target, "subgroupSize">): boolean =>
   (subgroupSize ?? target.subgroupSize) === target.subgroupSize && (supports?.(params) ?? true);
 
-/** The variants that can run with these params, those made for other families left out. */
+/** The variants that can run with these params, those made for other families left out; without shaders any stands for all. */
 export function ableVariants(entry: Entry, params: Params, target: Target): readonly Variant[] {
+  if (target.family === "wasm") return entry.variants.slice(0, 1);
   return entry.variants.filter((v) => (v.family ?? target.family) === target.family && canRun(v, params, target));
 }
 

@@ -21,7 +21,7 @@ import type { TuningStore } from "./tuning-memory.ts";
  */
 export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceOptions(options);
-  if (options.prefer === "cpu" || options.gpuDevice || options.gpu) return openDevice(options);
+  if (options.prefer === "cpu" || options.prefer === "wasm" || options.gpuDevice || options.gpu) return openDevice(options);
   let gpu: GPU;
   try {
     gpu = await nodeGpu();

@@ -53,13 +53,13 @@ export interface OpenDeviceOptions extends WebGpuOptions {
    * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software
    * adapter and then the CPU; the device's `fallbackReason` says why.
    */
-  readonly prefer?: "auto" | "webgpu" | "cpu";
+  readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
   /** Number format of the CPU device. */
   readonly precision?: "float32" | "float64";
 }
 
 const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
-  prefer: ["auto", "webgpu", "cpu"],
+  prefer: ["auto", "webgpu", "wasm", "cpu"],
   precision: ["float32", "float64"],
   powerPreference: ["low-power", "high-performance"],
   tuning: ["on", "off", "again"],
@@ -87,6 +87,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   checkDeviceOptions(options);
   const { prefer = "webgpu", precision = "float32" } = options;
   if (prefer === "cpu") return new CpuDevice(precision);
+  if (prefer === "wasm") return openWasmDevice();
   if (prefer === "webgpu") return requestWebGpuDevice(options);
   let reason: string | undefined;
   for (let tries = 0; tries < 2; tries++) {
@@ -99,6 +100,13 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
     }
   }
   return new CpuDevice(precision, reason);
+}
+
+/** Where WebAssembly cannot do it the CPU device does, and says why. */
+async function openWasmDevice(reason?: string): Promise<Device> {
+  const [{ compileModule }, { WasmDevice }] = await Promise.all([import("./wasm-module.ts"), import("./wasm-device.ts")]);
+  const compiled = await compileModule();
+  return typeof compiled === "string" ? new CpuDevice("float32", reason ?? compiled) : new WasmDevice(compiled, reason);
 }
 
 /** @throws GatewiseError E_CONFIG */

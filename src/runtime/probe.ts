@@ -94,7 +94,7 @@ export interface AdapterLimits {
 }
 
 /** Rounds of multiply-adds: about 20 ms on a software adapter. */
-const FMA_ROUNDS = { software: 200, gpu: 4000 } as const;
+const FMA_ROUNDS = { software: 200, wasm: 200, gpu: 4000 } as const;
 /** Bytes that a copy reads: more than any cache holds. */
 const COPY_BYTES = 64 << 20;
 const DISPATCHES = 200;

@@ -1,7 +1,7 @@
 import type { Family } from "./kernel.ts";
 
 /** Work per millisecond to assume before anything was measured; low, so that the first submits are short. */
-const FIRST_GUESS: Readonly<Record<Family, number>> = { software: 2e6, gpu: 50e6 };
+const FIRST_GUESS: Readonly<Record<Family, number>> = { software: 2e6, wasm: 2e6, gpu: 50e6 };
 /** Submits that are longer than this many times the target are cut; shorter than the inverse, joined. */
 const TOLERANCE = 2;
 /** Submits in flight at the most, whatever they hold. */

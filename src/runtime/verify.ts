@@ -34,8 +34,8 @@ export async function differences(
     const inputs = fillTensors(each);
     const expected = await runCase(cpu, entry, each, inputs, signal);
     const unsure = elements ? await sensitivity(cpu, entry, each, inputs, expected, signal) : undefined;
-    for (const variant of variants) {
-      if (!canRun(variant, each.params, device)) continue;
+    const able = variants.filter((variant) => canRun(variant, each.params, device));
+    for (const variant of device.family === "wasm" ? able.slice(0, 1) : able) {
       const actual = await runCase(device, entry, each, inputs, signal, variant.name);
       for (const [name, values] of actual) {
         const difference = compare(values, expected.get(name)!, tolerance, unsure?.get(name));

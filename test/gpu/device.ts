@@ -11,8 +11,9 @@ export async function testAdapter(): Promise<GPUAdapter> {
   return adapter;
 }
 
-/** Gatewise's device on that adapter, with the variants that nobody tuned. */
+/** The device under test: Gatewise's on that adapter, with the variants that nobody tuned, or the one of WebAssembly. */
 export async function testDevice(): Promise<Device> {
+  if (typeof document === "undefined" && process.env.GATEWISE_TEST_DEVICE === "wasm") return openDevice({ prefer: "wasm" });
   return openDevice({ gpu: await entryPoint(), tuning: "off" });
 }
 

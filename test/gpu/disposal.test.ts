@@ -2,8 +2,8 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
-import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import type { Device, Plan } from "../../src/runtime/device.ts";
+import { HostDevice } from "../../src/runtime/host-device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";
 import { WebGpuDevice } from "../../src/runtime/webgpu-device.ts";
@@ -19,6 +19,7 @@ afterEach(() => gpuDevice.destroy());
 
 const kinds: readonly (readonly [string, () => Promise<Device>])[] = [
   ["webgpu", () => openDevice({ gpuDevice, tuning: "off" })],
+  ["wasm", () => openDevice({ prefer: "wasm" })],
   ["cpu", () => openDevice({ prefer: "cpu" })],
 ];
 const GONE = { name: "GatewiseError", code: "E_DISPOSED" };
@@ -27,8 +28,8 @@ const methodsOf = (object: object): string[] =>
   Object.entries(Object.getOwnPropertyDescriptors(object))
     .filter(([name, { value }]) => typeof value === "function" && name !== "constructor")
     .map(([name]) => name);
-/** What both devices can do: what a device can do. */
-const METHODS = methodsOf(CpuDevice.prototype).filter((name) => methodsOf(WebGpuDevice.prototype).includes(name));
+/** What devices of both kinds can do: what a device can do. */
+const METHODS = methodsOf(HostDevice.prototype).filter((name) => methodsOf(WebGpuDevice.prototype).includes(name));
 /** These answer as ever. */
 const QUIET = ["dispose", "free", "memory"];
 

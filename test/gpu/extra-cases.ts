@@ -1,4 +1,5 @@
 // Cases at sizes at which several tiles of every variant lie side by side, and none of them is full.
+import { fraction, randomWord } from "../../src/random.ts";
 import type { CaseTensor, Entry, KernelCase } from "../../src/runtime/kernel.ts";
 
 /** Sizes that follow from 9 or 17 rows and two steps, and what they are with 33 rows. */
@@ -23,3 +24,21 @@ export function extraCases(entry: Entry): readonly KernelCase[] {
       tensors: Object.fromEntries(Object.entries(tensors).map(([binding, tensor]) => [binding, widenedTensor(tensor)])),
     }));
 }
+
+/** A case whose numbers are of very different sizes: each is divided by a power of two of its own. */
+export const ofAllSizes = (each: KernelCase): KernelCase => ({
+  ...each,
+  name: `${each.name}, of all sizes`,
+  tensors: Object.fromEntries(
+    Object.entries(each.tensors).map(([name, spec], index) => {
+      const draw = (i: number, of: number): number => fraction(randomWord(of, index, i, 0));
+      const fill = (i: number): number => {
+        const value = spec.fill?.(i) ?? 2 * draw(i, 1) - 1;
+        const smaller = value * 2 ** -Math.floor(24 * draw(i, 2));
+        // Adapters may take what is below the normal numbers for zero, and SwiftShader does.
+        return Math.abs(smaller) < 2 ** -126 ? value : smaller;
+      };
+      return [name, spec.dtype === "u32" ? spec : { ...spec, fill }];
+    }),
+  ),
+});

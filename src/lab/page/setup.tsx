@@ -283,7 +283,7 @@ function WordFields() {
 }
 
 /** Operations and dispatches a second, by what is known of adapters of a kind; a run's own rate replaces it. */
-const SPEEDS = { gpu: [4e11, 40_000], software: [2.2e9, 9000], cpu: [2.2e8, 1e6] } as const;
+const SPEEDS = { gpu: [4e11, 40_000], software: [2.2e9, 9000], wasm: [2e10, 1e5], cpu: [2.2e8, 1e6] } as const;
 
 function EstimateLine() {
   const known = plan.estimate.value;

@@ -1,0 +1,66 @@
+// Compiles the files of wasm/ with AssemblyScript, for Vite: `import { plain, relaxed } from "…/wasm?module"` is a module of two
+// texts, the bytes in base64, of plain SIMD and of relaxed SIMD. What was compiled is kept as long as no source changes.
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+const at = (/** @type {string} */ path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const CACHE = at("node_modules/.cache/gatewise/");
+const OPTIONS = ["--importMemory", "--maximumMemory", "65536", "--runtime", "stub", "--noAssert", "-O3", "--enable", "simd"];
+const BUILDS = { plain: OPTIONS, relaxed: [...OPTIONS, "--enable", "relaxed-simd"] };
+
+/** What the files in wasm/ export is what the module does; wasm/shared/ has what they share. */
+const filesIn = (/** @type {string} */ folder) =>
+  readdirSync(at(folder))
+    .filter((name) => name.endsWith(".ts"))
+    .map((name) => `${folder}/${name}`);
+
+/** @returns {import("vite").Plugin} */
+export function wasmModule() {
+  return {
+    name: "gatewise:wasm",
+    enforce: "pre",
+    resolveId: (source) => (source.endsWith("/wasm?module") ? at("wasm/module.js") : null),
+    async load(id) {
+      if (id !== at("wasm/module.js")) return null;
+      for (const name of [...filesIn("wasm"), ...filesIn("wasm/shared")]) this.addWatchFile(at(name));
+      const texts = Object.keys(BUILDS).map(
+        async (build) => `export const ${build} = "${(await compile(build)).toString("base64")}";`,
+      );
+      return (await Promise.all(texts)).join("\n");
+    },
+  };
+}
+
+/**
+ * @param {string} build
+ * @returns {Promise<Buffer>}
+ */
+async function compile(build) {
+  const options = BUILDS[/** @type {keyof typeof BUILDS} */ (build)];
+  const entries = filesIn("wasm");
+  const sources = new Map([...entries, ...filesIn("wasm/shared")].map((name) => [name, readFileSync(at(name), "utf8")]));
+  const key = createHash("sha256")
+    .update(JSON.stringify([options, ...sources]))
+    .digest("hex")
+    .slice(0, 16);
+  const path = `${CACHE}${build}-${key}.wasm`;
+  try {
+    return readFileSync(path);
+  } catch {
+    // Not compiled yet.
+  }
+  const { main } = await import("assemblyscript/asc");
+  /** @type {Uint8Array | undefined} */
+  let bytes;
+  const { error, stderr } = await main([...entries, ...options, "--outFile", "module.wasm"], {
+    readFile: (name) => sources.get(name) ?? null,
+    writeFile: (_, contents) => void (bytes = /** @type {Uint8Array} */ (contents)),
+    listFiles: () => [],
+  });
+  if (error || !bytes) throw new Error(`wasm/ was not compiled: ${stderr}`);
+  mkdirSync(CACHE, { recursive: true });
+  writeFileSync(`${path}.${process.pid}`, bytes);
+  renameSync(`${path}.${process.pid}`, path);
+  return Buffer.from(bytes);
+}

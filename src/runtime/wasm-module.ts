@@ -1,0 +1,39 @@
+// The WebAssembly forms of entry points: a function for each entry that has one, called <kernel>_<entry>, which is given the
+// addresses of the tensors in the order of their bindings, the params in theirs, and then the address of its scratch, which
+// thread it is, and how many there are. <kernel>_scratch says how many bytes of scratch a thread needs with such params, if any.
+import type { Entry } from "./kernel.ts";
+
+export type Form = (...numbers: number[]) => number;
+
+/** Which build of the module runs: what relaxed SIMD rounds once, plain SIMD rounds twice. */
+export type Build = "relaxed" | "plain";
+
+export interface CompiledModule {
+  readonly module: WebAssembly.Module;
+  readonly build: Build;
+}
+
+const BUILDS: readonly Build[] = ["relaxed", "plain"];
+
+/** Compiles the first of `builds` that can run here, or says why none can. */
+export async function compileModule(builds = BUILDS): Promise<CompiledModule | string> {
+  if (typeof WebAssembly === "undefined") return "there is no WebAssembly here";
+  const texts = await import("../../wasm?module");
+  for (const build of builds) {
+    const bytes = Uint8Array.from(atob(texts[build]), (c) => c.charCodeAt(0));
+    if (!WebAssembly.validate(bytes)) continue;
+    try {
+      return { module: await WebAssembly.compile(bytes), build };
+    } catch (error) {
+      return `WebAssembly is not allowed here (${(error as Error).message})`;
+    }
+  }
+  return "WebAssembly has no SIMD here";
+}
+
+export const instantiate = ({ module }: CompiledModule, memory: WebAssembly.Memory): Readonly<Record<string, Form | undefined>> =>
+  new WebAssembly.Instance(module, { env: { memory } }).exports as Record<string, Form>;
+
+/** What an entry's form is called in the module. */
+export const formName = ({ kernel, name }: Pick<Entry, "kernel" | "name">): string => `${kernel}_${name}`.replaceAll("-", "_");
+export const scratchName = ({ kernel }: Pick<Entry, "kernel">): string => `${kernel}_scratch`.replaceAll("-", "_");

@@ -1,0 +1,130 @@
+// The WebAssembly forms and the memory that they run over.
+import { setFlagsFromString } from "node:v8";
+import { beforeAll, describe, expect, test } from "vitest";
+import { fraction, randomWord } from "../../src/random.ts";
+import { WasmDevice } from "../../src/runtime/wasm-device.ts";
+import { WasmHeap } from "../../src/runtime/wasm-heap.ts";
+import {
+  compileModule,
+  formName,
+  instantiate,
+  scratchName,
+  type Build,
+  type CompiledModule,
+} from "../../src/runtime/wasm-module.ts";
+import { differences } from "../../src/runtime/verify.ts";
+import { allEntries } from "../../src/training/kernel-list.ts";
+import { extraCases } from "../gpu/extra-cases.ts";
+
+const entries = [...allEntries()].map(([, entry]) => entry);
+const BUILDS: readonly Build[] = ["plain", "relaxed"];
+const compiled = new Map<Build, CompiledModule>();
+
+beforeAll(async () => {
+  // Of the Nodes that Gatewise runs on, 20 alone does not take it by itself.
+  setFlagsFromString("--experimental-wasm-relaxed-simd");
+  for (const build of BUILDS) {
+    const module = await compileModule([build]);
+    if (typeof module === "string") throw new Error(module);
+    compiled.set(build, module);
+  }
+});
+
+const formsOf = (build: Build) => {
+  const all = instantiate(compiled.get(build)!, new WebAssembly.Memory({ initial: 1, maximum: 65536 }));
+  return Object.entries(all).filter(([, form]) => typeof form === "function");
+};
+
+describe.each(BUILDS)("in the build of %s SIMD", (build) => {
+  test("every form is called as an entry and takes its tensors, its params, its scratch, and its part in the work", () => {
+    const arities = new Map(
+      entries.map((entry) => [formName(entry), Object.keys(entry.bindings).length + Object.keys(entry.params).length + 3]),
+    );
+    const scratch = new Set(entries.map(scratchName));
+    const forms = formsOf(build).filter(([name]) => !scratch.has(name));
+    expect(forms.length).toBeGreaterThan(10);
+    for (const [name, form] of forms) expect(form!.length, name).toBe(arities.get(name));
+  });
+
+  test("every form computes the cases of its entry", { timeout: 120_000 }, async () => {
+    const names = new Set(formsOf(build).map(([name]) => name));
+    const device = new WasmDevice(compiled.get(build)!);
+    for (const entry of entries.filter((each) => names.has(formName(each)))) {
+      expect(await differences(device, entry, [...entry.cases(), ...extraCases(entry)]), formName(entry)).toEqual([]);
+    }
+    device.dispose();
+  });
+});
+
+describe("a memory of which parts are taken and given back", () => {
+  test("has what was taken zeroed, apart from each other, and in place of what was given back", () => {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1024 });
+    const heap = new WasmHeap(memory, 100);
+    const held = new Map<number, { bytes: number; mark: number }>();
+    let total = 0;
+    let most = 0;
+    for (let step = 1; step < 2000; step++) {
+      const draw = (of: number): number => fraction(randomWord(step, of, 0, 0));
+      if (held.size > 0 && draw(1) < 0.5) {
+        const [address, { bytes, mark }] = [...held][Math.floor(draw(2) * held.size)]!;
+        expect(new Set(new Uint8Array(memory.buffer, address, bytes))).toEqual(new Set([mark]));
+        heap.give(address);
+        held.delete(address);
+        total -= bytes;
+      } else {
+        const sizes = [1 + Math.floor(draw(3) * 20_000), 1 + Math.floor(draw(4) * 300)];
+        heap.take(sizes)!.forEach((address, i) => {
+          const bytes = new Uint8Array(memory.buffer, address, sizes[i]);
+          expect(address).toBeGreaterThanOrEqual(100);
+          expect(new Set(bytes)).toEqual(new Set([0]));
+          bytes.fill(1 + (step % 255));
+          held.set(address, { bytes: sizes[i]!, mark: 1 + (step % 255) });
+          total += sizes[i]!;
+        });
+      }
+      most = Math.max(most, total);
+    }
+    expect(memory.buffer.byteLength).toBeLessThan(1.5 * most + 65536);
+  });
+
+  test("takes all or nothing", () => {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 4 });
+    const heap = new WasmHeap(memory, 0);
+    expect(heap.take([100_000, 200_000])).toBeUndefined();
+    expect(memory.buffer.byteLength).toBe(65536);
+    const [first] = heap.take([100_000])!;
+    expect(heap.take([200_000])).toBeUndefined();
+    heap.give(first!);
+    expect(heap.take([200_000])).toEqual([first]);
+  });
+});
+
+describe("the device", () => {
+  test("refuses a plan that does not fit into a memory, before anything is allocated", async () => {
+    const device = new WasmDevice(compiled.get("plain")!);
+    device.tensor({ name: "x", shape: [1000] });
+    const before = device.memory();
+    const plan = device.record("large", (r) => [1, 2, 3].map((i) => r.tensor({ name: `part ${i}`, shape: [2 ** 29] })));
+    await expect(plan).rejects.toMatchObject({
+      code: "E_LIMIT",
+      message: expect.stringMatching(/^part 1: .* do not fit in memory/),
+    });
+    expect(device.memory()).toEqual(before);
+    device.dispose();
+  });
+
+  test("keeps numbers while its memory grows", async () => {
+    const device = new WasmDevice(compiled.get("plain")!);
+    const x = device.tensor({ name: "x", shape: [5] });
+    device.write(x, Float32Array.of(1, 2, 3, 4, 5));
+    const copies = await device.record("copy", (r) => {
+      const y = r.tensor({ name: "y", shape: [5] });
+      r.copy(x, y);
+      return y;
+    });
+    device.tensor({ name: "large", shape: [2 ** 22] });
+    await copies.run();
+    expect(await device.read(copies.made)).toEqual(Float32Array.of(1, 2, 3, 4, 5));
+    device.dispose();
+  });
+});

@@ -1,0 +1,77 @@
+// What the kernels share: the multiply-add of the build, functions of four numbers, and the share of one thread in the work.
+
+/** a·b + c: rounded once where the build is of relaxed SIMD and the processor can, else twice. */
+@inline
+export function madd(a: v128, b: v128, c: v128): v128 {
+  if (ASC_FEATURE_RELAXED_SIMD) return f32x4.relaxed_madd(a, b, c);
+  return f32x4.add(f32x4.mul(a, b), c);
+}
+
+/** Where thread `part` of `parts` begins among n things, of which `unit` go together. */
+@inline
+export function share(n: i32, unit: i32, part: i32, parts: i32): i32 {
+  const each = ((n + unit - 1) / unit + parts - 1) / parts;
+  return min(n, each * unit * part);
+}
+
+/** n rounded up to a multiple of four: the length of a stored row. */
+@inline
+export function pad4(n: i32): i32 {
+  return (n + 3) & ~3;
+}
+
+/** Which of the units u to u + 3 there are among H. */
+@inline
+export function lanesOf(u: i32, H: i32): v128 {
+  return i32x4.lt_s(i32x4.add(i32x4.splat(u), i32x4(0, 1, 2, 3)), i32x4.splat(H));
+}
+
+@inline
+function powerOfTwo(exponent: v128): v128 {
+  return i32x4.shl(i32x4.add(exponent, i32x4.splat(127)), 23);
+}
+
+/** eˣ, within 2 ulp; NaN stays, and what is smaller than the smallest normal number is 0. */
+@inline
+export function exp(x: v128): v128 {
+  const bounded = f32x4.min(f32x4.max(x, f32x4.splat(-87.3365)), f32x4.splat(89));
+  const n = f32x4.nearest(f32x4.mul(bounded, f32x4.splat(1.44269504)));
+  // ln 2 in two parts, so that little of x − n·ln 2 is lost.
+  let r = madd(n, f32x4.splat(-0.693359375), bounded);
+  r = madd(n, f32x4.splat(2.12194440e-4), r);
+  let p = madd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3));
+  p = madd(p, r, f32x4.splat(8.3334519073e-3));
+  p = madd(p, r, f32x4.splat(4.1665795894e-2));
+  p = madd(p, r, f32x4.splat(1.6666665459e-1));
+  p = madd(p, r, f32x4.splat(5.0000001201e-1));
+  p = f32x4.add(madd(f32x4.mul(r, r), p, r), f32x4.splat(1));
+  // 2ⁿ in two halves: n is 128 at the most, which no exponent can be, and then eˣ is too large.
+  const whole = i32x4.trunc_sat_f32x4_s(n);
+  const half = i32x4.shr_s(whole, 1);
+  const y = f32x4.mul(f32x4.mul(p, powerOfTwo(half)), powerOfTwo(i32x4.sub(whole, half)));
+  return v128.andnot(y, f32x4.lt(x, f32x4.splat(-87.3365)));
+}
+
+/** 1 / (1 + e⁻ˣ). */
+@inline
+export function sigmoid(x: v128): v128 {
+  const one = f32x4.splat(1);
+  return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
+}
+
+/** tanh x, within 3 ulp, by the rational approximation that Eigen has for it. */
+@inline
+export function tanh(x: v128): v128 {
+  const bounded = f32x4.min(f32x4.max(x, f32x4.splat(-9)), f32x4.splat(9));
+  const s = f32x4.mul(bounded, bounded);
+  let p = madd(f32x4.splat(-2.76076847742355e-16), s, f32x4.splat(2.00018790482477e-13));
+  p = madd(p, s, f32x4.splat(-8.60467152213735e-11));
+  p = madd(p, s, f32x4.splat(5.12229709037114e-8));
+  p = madd(p, s, f32x4.splat(1.48572235717979e-5));
+  p = madd(p, s, f32x4.splat(6.37261928875436e-4));
+  p = madd(p, s, f32x4.splat(4.89352455891786e-3));
+  let q = madd(f32x4.splat(1.19825839466702e-6), s, f32x4.splat(1.18534705686654e-4));
+  q = madd(q, s, f32x4.splat(2.26843463243900e-3));
+  q = madd(q, s, f32x4.splat(4.89352518554385e-3));
+  return f32x4.div(f32x4.mul(bounded, p), q);
+}

@@ -1,0 +1,133 @@
+// Steps of the cells that multiply their state by W_hh: the products, for one thread's rows of the batch and all steps, and
+// around them what a cell makes of its sums, four units of a row at a time. Rows do not depend on each other, so a thread
+// takes its rows through all steps.
+import { COLUMNS, packColumns, packRows, ROWS, tile } from "./product";
+import { lanesOf, pad4, share } from "./simd";
+
+/** Bytes of a tile. */
+const TILE = 4 * ROWS * COLUMNS;
+/** The most gates that a cell has. */
+const GATES = 4;
+
+/**
+ * What a cell does at one step with four units of a row. `sums`: their sums, those of the next gate TILE bytes on; `cell`: number of
+ * the row among [T, B]; `row`: among B; `u`: the first unit; `lanes`: which of the four there are.
+ */
+export type Epilogue = (sums: usize, cell: i32, row: i32, u: i32, lanes: v128) => void;
+
+/** Of the steps that are under way: units of a stored row, and rows of the batch. */
+export let W: i32;
+export let rowsOfBatch: i32;
+
+/** Sums of gate `gate`. */
+@inline
+export function sumOf(sums: usize, gate: i32): v128 {
+  return v128.load(sums + TILE * gate);
+}
+
+/** Stores four units, zeros where there are none: padding stays zero, also where something is not finite. */
+@inline
+export function put(to: usize, units: v128, lanes: v128): void {
+  v128.store(to, v128.and(units, lanes));
+}
+
+/** Where gate 0 of unit u lies in row `row` of [row, G, H], and unit u in row `row` of [row, H]. */
+@inline
+export function gatesAt(tensor: usize, row: i32, G: i32, u: i32): usize {
+  return tensor + 4 * (<usize>W * G * row + u);
+}
+@inline
+export function unitAt(tensor: usize, row: i32, u: i32): usize {
+  return gatesAt(tensor, row, 1, u);
+}
+
+/** The same of x·W_ihᵀ + b_ih: the row of the step, or of its token, where there are `tokens`. */
+@inline
+export function inputAt(xProjection: usize, tokens: usize, cell: i32, G: i32, u: i32): usize {
+  return gatesAt(xProjection, tokens ? load<i32>(tokens + 4 * cell) : cell, G, u);
+}
+
+/** Of W units, panels of 8. */
+@inline
+function panels(units: i32): i32 {
+  return (units + COLUMNS - 1) / COLUMNS;
+}
+
+/** Bytes of scratch for products of `K` numbers with H units of each of G gates, and all rows. */
+export function stepsScratch(B: i32, H: i32, K: i32, G: i32): i32 {
+  const rows = (B + ROWS - 1) & ~(ROWS - 1);
+  return 4 * K * (G * panels(H) * COLUMNS + rows) + TILE * (GATES + 1);
+}
+
+/**
+ * For each step: sums = init + A·B of a thread's rows, and what the epilogue makes of them. Gate g of unit u is column
+ * g·W + u of B, whose K rows are `bStride` bytes apart; A's rows of step s begin at a + s·aStep. Without `a0`, the first step
+ * has nothing but `init`, whose numbers lie as a row of B; zeros, if there is none.
+ */
+export function steps(
+  a: usize,
+  aStride: usize,
+  aStep: isize,
+  first: bool,
+  b: usize,
+  bStride: usize,
+  K: i32,
+  G: i32,
+  init: usize,
+  B: i32,
+  H: i32,
+  t: i32,
+  tStep: i32,
+  count: i32,
+  scratch: usize,
+  part: i32,
+  parts: i32,
+  epilogue: Epilogue,
+): void {
+  const row0 = share(B, ROWS, part, parts);
+  const rows = share(B, ROWS, part + 1, parts) - row0;
+  if (rows <= 0) return;
+  W = pad4(H);
+  rowsOfBatch = B;
+  const ofPanel: usize = 32 * K;
+  const packedA = scratch + ofPanel * G * panels(W);
+  const sums = packedA + 4 * K * ((rows + ROWS - 1) & ~(ROWS - 1));
+  const zeros = sums + TILE * GATES;
+  memory.fill(zeros, 0, 4 * COLUMNS);
+  let to = scratch;
+  for (let u = 0; u < W; u += COLUMNS) {
+    for (let g = 0; g < G; g++) {
+      packColumns(b + 4 * (g * W + u), bStride, u + 4 < W ? 2 : 1, K, to, 32);
+      to += ofPanel;
+    }
+  }
+  for (let s = 0; s < count; s++) {
+    const k = s > 0 || first ? K : 0;
+    if (k > 0) {
+      for (let m = 0; m < rows; m += ROWS) {
+        packRows(a + aStride * (row0 + m), aStride, min(ROWS, rows - m), K, packedA + 4 * K * m, 16);
+      }
+    }
+    let panel = scratch;
+    for (let u = 0; u < W; u += COLUMNS) {
+      const vectors = u + 4 < W ? 2 : 1;
+      const lanes0 = lanesOf(u, H);
+      const lanes1 = lanesOf(u + 4, H);
+      for (let m = 0; m < rows; m += ROWS) {
+        for (let g = 0; g < G; g++) {
+          const begin = init ? init + 4 * (g * W + u) : zeros;
+          tile(packedA + 4 * K * m, panel + ofPanel * g, 32, k, begin, 0, sums + TILE * g, 32);
+        }
+        for (let r = 0; r < min(ROWS, rows - m); r++) {
+          const row = row0 + m + r;
+          const at = sums + 32 * r;
+          epilogue(at, t * B + row, row, u, lanes0);
+          if (vectors > 1) epilogue(at + 16, t * B + row, row, u + 4, lanes1);
+        }
+      }
+      panel += ofPanel * G;
+    }
+    a += aStep;
+    t += tStep;
+  }
+}
