@@ -75,3 +75,20 @@ export function tanh(x: v128): v128 {
   q = madd(q, s, f32x4.splat(4.89352518554385e-3));
   return f32x4.div(f32x4.mul(bounded, p), q);
 }
+
+/** ln x of x from 1 on, as exact as an f32 can show; NaN stays. */
+export function log(x: f64): f64 {
+  if (!(x < Infinity)) return x;
+  const bits = reinterpret<u64>(x);
+  let exponent = <i32>(bits >> 52) - 1023;
+  let m = reinterpret<f64>((bits & 0x000fffffffffffff) | 0x3ff0000000000000);
+  if (m > 1.4142135623730951) {
+    m *= 0.5;
+    exponent++;
+  }
+  // ln m = 2·artanh s
+  const s = (m - 1) / (m + 1);
+  const q = s * s;
+  const series = 1 + q * (1 / 3.0 + q * (1 / 5.0 + q * (1 / 7.0 + q * (1 / 9.0 + q * (1 / 11.0 + q / 13.0)))));
+  return exponent * 0.6931471805599453 + 2 * s * series;
+}
