@@ -1,13 +1,15 @@
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { homedir } from "node:os";
+import { availableParallelism, homedir } from "node:os";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { GatewiseError } from "../errors.ts";
 import { CPU_ADVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Device } from "./device.ts";
-import { checkDeviceOptions, openDevice, whyNotHere, type OpenDeviceOptions } from "./open.ts";
+import { checkDeviceOptions, openDevice, openWasmDevice, whyNotHere, type OpenDeviceOptions } from "./open.ts";
 import type { TuningStore } from "./tuning-memory.ts";
+import type { Spawn } from "./wasm-threads.ts";
 
 /**
  * Opens a device in Node, with WebGPU from the optional peer dependency `webgpu` (Dawn). Dawn keeps the process alive:
@@ -21,7 +23,8 @@ import type { TuningStore } from "./tuning-memory.ts";
  */
 export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceOptions(options);
-  if (options.prefer === "cpu" || options.prefer === "wasm" || options.gpuDevice || options.gpu) return openDevice(options);
+  if (options.prefer === "wasm") return openWasmDevice(options, availableParallelism(), spawnThread);
+  if (options.prefer === "cpu" || options.gpuDevice || options.gpu) return openDevice(options);
   let gpu: GPU;
   try {
     gpu = await nodeGpu();
@@ -31,6 +34,20 @@ export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<D
   }
   return openDevice({ tuningStore: fileStore(), engine: nodeEngine(), ...options, gpu });
 }
+
+const spawnThread: Spawn = (serve, data) =>
+  new Promise((resolve, reject) => {
+    const ready = `require("node:worker_threads").parentPort.postMessage("ready");`;
+    const worker = new Worker(`${ready} (${serve})(require("node:worker_threads").workerData);`, {
+      eval: true,
+      workerData: data,
+    });
+    worker.once("message", () => {
+      worker.unref();
+      resolve(worker);
+    });
+    worker.once("error", reject);
+  });
 
 const holder = globalThis as { __gatewiseGpu?: GPU };
 

@@ -8,6 +8,7 @@ import type { Device } from "./device.ts";
 import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
+import type { Spawn } from "./wasm-threads.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
 import type { Gpu, GpuDevice } from "./webgpu-types.ts";
 
@@ -54,6 +55,8 @@ export interface OpenDeviceOptions extends WebGpuOptions {
    * adapter and then the CPU; the device's `fallbackReason` says why.
    */
   readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
+  /** Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. */
+  readonly threads?: number;
   /** Number format of the CPU device. */
   readonly precision?: "float32" | "float64";
 }
@@ -61,6 +64,7 @@ export interface OpenDeviceOptions extends WebGpuOptions {
 const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
   prefer: ["auto", "webgpu", "wasm", "cpu"],
   precision: ["float32", "float64"],
+  threads: undefined,
   powerPreference: ["low-power", "high-performance"],
   tuning: ["on", "off", "again"],
   tuningStore: undefined,
@@ -87,7 +91,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   checkDeviceOptions(options);
   const { prefer = "webgpu", precision = "float32" } = options;
   if (prefer === "cpu") return new CpuDevice(precision);
-  if (prefer === "wasm") return openWasmDevice();
+  if (prefer === "wasm") return openWasmDevice(options);
   if (prefer === "webgpu") return requestWebGpuDevice(options);
   let reason: string | undefined;
   for (let tries = 0; tries < 2; tries++) {
@@ -102,11 +106,23 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   return new CpuDevice(precision, reason);
 }
 
-/** Where WebAssembly cannot do it the CPU device does, and says why. */
-async function openWasmDevice(reason?: string): Promise<Device> {
-  const [{ compileModule }, { WasmDevice }] = await Promise.all([import("./wasm-module.ts"), import("./wasm-device.ts")]);
-  const compiled = await compileModule();
-  return typeof compiled === "string" ? new CpuDevice("float32", reason ?? compiled) : new WasmDevice(compiled, reason);
+/** Threads of a WebAssembly device, if nothing else is said. */
+const MOST_THREADS = 8;
+
+/**
+ * Opens the WebAssembly device. Where WebAssembly cannot do it the CPU device does, and says why; where no thread can be started,
+ * because nothing is shared there, it has one.
+ */
+export async function openWasmDevice(
+  options: Pick<OpenDeviceOptions, "threads">,
+  cores = globalThis.navigator?.hardwareConcurrency ?? 1,
+  spawn?: Spawn,
+): Promise<Device> {
+  const { threads = Math.min(cores, MOST_THREADS) } = options;
+  const [{ WasmDevice }, { spawnWorker }] = await Promise.all([import("./wasm-device.ts"), import("./wasm-threads.ts")]);
+  const own = globalThis.crossOriginIsolated && typeof Worker === "function" ? spawnWorker : undefined;
+  const opened = await WasmDevice.open({ threads, spawn: spawn ?? own }).catch(() => WasmDevice.open());
+  return typeof opened === "string" ? new CpuDevice("float32", opened) : opened;
 }
 
 /** @throws GatewiseError E_CONFIG */
@@ -118,6 +134,8 @@ export function checkDeviceOptions(options: OpenDeviceOptions): void {
     const known = values?.map((each) => JSON.stringify(each)).join(", ");
     if (values && !values.includes(value))
       throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be one of ${known}, got ${shown(value)}`);
+    if (name === "threads" && !(Number.isInteger(value) && Number(value) >= 1))
+      throw new GatewiseError("E_CONFIG", `openDevice: threads must be an integer from 1 on, got ${shown(value)}`);
     if (name.endsWith("Milliseconds") && !(typeof value === "number" && value > 0))
       throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be a number above 0, got ${shown(value)}`);
   }

@@ -2,16 +2,28 @@ import { HostDevice, memoryError } from "./host-device.ts";
 import type { Command, DispatchCommand } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorStorage } from "./tensor.ts";
 import { MAX_PAGES, WasmHeap } from "./wasm-heap.ts";
-import { formName, instantiate, scratchName, type CompiledModule, type Form } from "./wasm-module.ts";
+import { compileModule, formName, instantiate, scratchName, type Build, type CompiledModule, type Form } from "./wasm-module.ts";
+import { Crew, type Spawn } from "./wasm-threads.ts";
 
 /** The first bytes of the memory are the module's own. */
 const MODULE_BYTES = 4096;
+
+/** Work from which a dispatch is worth waking the other threads. */
+const SHARED_WORK = 1e6;
 
 /** Where a storage lies. */
 interface Place {
   readonly address: number;
   readonly length: number;
   readonly Constructor: new (buffer: ArrayBufferLike, address: number, length: number) => NumberArray;
+}
+
+export interface WasmOptions {
+  readonly threads?: number;
+  /** What starts the other threads. */
+  readonly spawn?: Spawn | undefined;
+  readonly builds?: readonly Build[];
+  readonly fallbackReason?: string | undefined;
 }
 
 /**
@@ -29,12 +41,27 @@ export class WasmDevice extends HostDevice {
   /** What the forms write to while they run: as much as the neediest dispatch of all plans wants. */
   private scratch = { address: 0, bytes: 0 };
 
-  constructor(compiled: CompiledModule, fallbackReason?: string) {
+  private constructor(
+    compiled: CompiledModule,
+    memory: WebAssembly.Memory,
+    private readonly crew: Crew | undefined,
+    fallbackReason?: string,
+  ) {
     super(fallbackReason);
-    const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES });
     this.heap = new WasmHeap(memory, MODULE_BYTES);
     this.forms = instantiate(compiled, memory);
-    this.description = `WebAssembly SIMD, ${compiled.build === "relaxed" ? "relaxed, " : ""}1 thread`;
+    const threads = crew ? `${crew.parts} threads` : "1 thread";
+    this.description = `WebAssembly SIMD, ${compiled.build === "relaxed" ? "relaxed, " : ""}${threads}`;
+  }
+
+  /** Opens a device of so many threads, or says why there can be none. */
+  static async open({ threads = 1, spawn, builds, fallbackReason }: WasmOptions = {}): Promise<WasmDevice | string> {
+    const shared = threads > 1 && spawn !== undefined;
+    const compiled = await compileModule({ ...(builds && { builds }), shared });
+    if (typeof compiled === "string") return compiled;
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared });
+    const crew = shared ? await Crew.start(compiled.module, memory, threads, spawn) : undefined;
+    return new WasmDevice(compiled, memory, crew, fallbackReason);
   }
 
   protected place(tensors: readonly Tensor[]): void {
@@ -73,18 +100,29 @@ export class WasmDevice extends HostDevice {
     return form ? this.call(form, command) : super.executor(command);
   }
 
-  private call(form: Form, { entry, tensors, params }: DispatchCommand): () => void {
+  private call(form: Form, { entry, tensors, params, work }: DispatchCommand): () => void {
     const numbers = Object.keys(entry.params).map((name) => params[name]!);
     this.reserve(this.forms[scratchName(entry)]?.(...numbers) ?? 0, entry.kernel);
     const addresses = tensors.map(({ storage, offset }) => this.places.get(storage)!.address + 4 * offset);
     const given = [...addresses, ...numbers];
-    return () => void form(...given, this.scratch.address, 0, 1);
+    const { crew } = this;
+    if (!crew || work < SHARED_WORK) return () => void form(...given, this.scratch.address, 0, 1);
+    const name = formName(entry);
+    return () => {
+      const { address, bytes } = this.scratch;
+      crew.run(name, [...given, address, bytes], () => form(...given, address, 0, crew.parts));
+    };
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.crew?.dispose();
   }
 
   private reserve(bytes: number, name: string): void {
     if (bytes <= this.scratch.bytes) return;
     if (this.scratch.bytes > 0) this.heap.give(this.scratch.address);
-    const taken = this.take([bytes]);
+    const taken = this.take([bytes * (this.crew?.parts ?? 1)]);
     if (!taken) throw memoryError(`scratch of ${name}`, bytes);
     this.scratch = { address: taken[0]!, bytes };
   }

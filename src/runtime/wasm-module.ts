@@ -15,12 +15,22 @@ export interface CompiledModule {
 
 const BUILDS: readonly Build[] = ["relaxed", "plain"];
 
+/** How the limits of a memory begin that has a maximum and is shared. */
+const SHARED = 3;
+/** Where the limits of the module's memory begin, which it imports as env.memory. */
+const limitsOf = (bytes: Uint8Array): number => {
+  const name = "\x03env\x06memory\x02";
+  const at = bytes.findIndex((_, i) => [...name].every((c, k) => bytes[i + k] === c.charCodeAt(0)));
+  return at + name.length;
+};
+
 /** Compiles the first of `builds` that can run here, or says why none can. */
-export async function compileModule(builds = BUILDS): Promise<CompiledModule | string> {
+export async function compileModule({ builds = BUILDS, shared = false } = {}): Promise<CompiledModule | string> {
   if (typeof WebAssembly === "undefined") return "there is no WebAssembly here";
   const texts = await import("../../wasm?module");
   for (const build of builds) {
     const bytes = Uint8Array.from(atob(texts[build]), (c) => c.charCodeAt(0));
+    if (shared) bytes[limitsOf(bytes)] = SHARED;
     if (!WebAssembly.validate(bytes)) continue;
     try {
       return { module: await WebAssembly.compile(bytes), build };

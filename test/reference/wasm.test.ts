@@ -2,6 +2,9 @@
 import { setFlagsFromString } from "node:v8";
 import { beforeAll, describe, expect, test } from "vitest";
 import { fraction, randomWord } from "../../src/random.ts";
+import { LanguageModel } from "../../src/models/language-model.ts";
+import { openNodeDevice } from "../../src/runtime/node.ts";
+import { Trainer } from "../../src/training/trainer.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
 import { WasmHeap } from "../../src/runtime/wasm-heap.ts";
 import {
@@ -20,11 +23,18 @@ const entries = [...allEntries()].map(([, entry]) => entry);
 const BUILDS: readonly Build[] = ["plain", "relaxed"];
 const compiled = new Map<Build, CompiledModule>();
 
+/** A device with one build, on this thread. */
+async function open(build: Build): Promise<WasmDevice> {
+  const device = await WasmDevice.open({ builds: [build] });
+  if (typeof device === "string") throw new Error(device);
+  return device;
+}
+
 beforeAll(async () => {
   // Of the Nodes that Gatewise runs on, 20 alone does not take it by itself.
   setFlagsFromString("--experimental-wasm-relaxed-simd");
   for (const build of BUILDS) {
-    const module = await compileModule([build]);
+    const module = await compileModule({ builds: [build] });
     if (typeof module === "string") throw new Error(module);
     compiled.set(build, module);
   }
@@ -48,7 +58,7 @@ describe.each(BUILDS)("in the build of %s SIMD", (build) => {
 
   test("every form computes the cases of its entry", { timeout: 120_000 }, async () => {
     const names = new Set(formsOf(build).map(([name]) => name));
-    const device = new WasmDevice(compiled.get(build)!);
+    const device = await open(build);
     for (const entry of entries.filter((each) => names.has(formName(each)))) {
       expect(await differences(device, entry, [...entry.cases(), ...extraCases(entry)]), formName(entry)).toEqual([]);
     }
@@ -101,7 +111,7 @@ describe("a memory of which parts are taken and given back", () => {
 
 describe("the device", () => {
   test("refuses a plan that does not fit into a memory, before anything is allocated", async () => {
-    const device = new WasmDevice(compiled.get("plain")!);
+    const device = await open("plain");
     device.tensor({ name: "x", shape: [1000] });
     const before = device.memory();
     const plan = device.record("large", (r) => [1, 2, 3].map((i) => r.tensor({ name: `part ${i}`, shape: [2 ** 29] })));
@@ -113,8 +123,28 @@ describe("the device", () => {
     device.dispose();
   });
 
+  test("gives the same bits with one thread, two and three", async () => {
+    const train = async (threads: number): Promise<readonly unknown[]> => {
+      const device = await openNodeDevice({ prefer: "wasm", threads });
+      expect(device.description).toContain(threads === 1 ? "1 thread" : `${threads} threads`);
+      const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 41, embeddingSize: 12, hiddenSize: 70, seed: 3 });
+      const tokens = Uint32Array.from({ length: 3000 }, (_, i) => (i * i + (i >> 2)) % 41);
+      const trainer = Trainer.create(model, tokens, { batchSize: 18, seqLen: 12, valFraction: 0, logInterval: 1 });
+      const losses: unknown[] = [];
+      for await (const event of trainer.run({ maxSteps: 3 })) if (event.event === "step") losses.push(event.loss);
+      losses.push(await model.stateDict());
+      trainer.dispose();
+      device.dispose();
+      return losses;
+    };
+    const [one, two, three] = [await train(1), await train(2), await train(3)];
+    expect(one.slice(0, 3).every(Number.isFinite)).toBe(true);
+    expect(two).toEqual(one);
+    expect(three).toEqual(one);
+  });
+
   test("keeps numbers while its memory grows", async () => {
-    const device = new WasmDevice(compiled.get("plain")!);
+    const device = await open("plain");
     const x = device.tensor({ name: "x", shape: [5] });
     device.write(x, Float32Array.of(1, 2, 3, 4, 5));
     const copies = await device.record("copy", (r) => {

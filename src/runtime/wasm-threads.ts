@@ -1,0 +1,97 @@
+// Threads that compute their parts of a dispatch over one shared memory. They wait in Atomics.wait, which is all the
+// synchronization there is: the parts of a dispatch do not depend on each other.
+
+/** Starts a thread that calls `serve`, the text of a function, with `data`; resolves when it is about to. */
+export type Spawn = (serve: string, data: ThreadData) => Promise<{ terminate(): unknown }>;
+
+export interface ThreadData {
+  readonly module: WebAssembly.Module;
+  readonly memory: WebAssembly.Memory;
+  readonly control: SharedArrayBuffer;
+  readonly part: number;
+  readonly parts: number;
+}
+
+/** Integers of the control block: the number of the dispatch, threads that are still at it, the form's number, how many numbers it is given. */
+const [GENERATION, BUSY, FORM, COUNT] = [0, 1, 2, 3];
+/** Behind them the numbers. */
+const NUMBERS = 16;
+const MOST_NUMBERS = 60;
+/** Looks at what is awaited before a thread goes to sleep, which takes longer to end. */
+const LOOKS = 2000;
+
+/** The body of a thread; it is sent as text, so it uses nothing from outside. */
+function serve({ module, memory, control, part, parts }: ThreadData): void {
+  const forms = Object.values(new WebAssembly.Instance(module, { env: { memory } }).exports) as ((
+    ...numbers: number[]
+  ) => void)[];
+  const words = new Int32Array(control, 0, 4);
+  const numbers = new Float64Array(control, 16);
+  for (let seen = 0; ; seen++) {
+    for (let i = 0; i < 2000 && Atomics.load(words, 0) === seen; i++);
+    Atomics.wait(words, 0, seen);
+    const given = numbers.slice(0, words[3]);
+    const [scratch, each] = given.slice(-2);
+    forms[words[2]!]!(...given.slice(0, -2), scratch! + part * each!, part, parts);
+    if (Atomics.sub(words, 1, 1) === 1) Atomics.notify(words, 1);
+  }
+}
+
+/** A worker of a page; rejects where the page's policy does not allow one. */
+export const spawnWorker: Spawn = (serve, data) =>
+  new Promise((resolve, reject) => {
+    const code = `onmessage = ({ data }) => { postMessage("ready"); (${serve})(data); };`;
+    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+    worker.onmessage = () => resolve(worker);
+    worker.onerror = reject;
+    worker.postMessage(data, []);
+  });
+
+export class Crew {
+  private readonly words: Int32Array;
+  private readonly numbers: Float64Array;
+  private readonly formNames: readonly string[];
+
+  private constructor(
+    module: WebAssembly.Module,
+    control: SharedArrayBuffer,
+    private readonly threads: readonly { terminate(): unknown }[],
+  ) {
+    this.words = new Int32Array(control, 0, 4);
+    this.numbers = new Float64Array(control, NUMBERS);
+    this.formNames = WebAssembly.Module.exports(module).map(({ name }) => name);
+  }
+
+  /** Starts all threads but the caller's own. */
+  static async start(module: WebAssembly.Module, memory: WebAssembly.Memory, parts: number, spawn: Spawn): Promise<Crew> {
+    const control = new SharedArrayBuffer(NUMBERS + 8 * MOST_NUMBERS);
+    const others = Array.from({ length: parts - 1 }, (_, i) => ({ module, memory, control, part: i + 1, parts }));
+    return new Crew(module, control, await Promise.all(others.map((data) => spawn(String(serve), data))));
+  }
+
+  get parts(): number {
+    return this.threads.length + 1;
+  }
+
+  /** Runs all parts of a form; the first on this thread, by `own`. The last of its numbers are the first scratch, and the bytes of each. */
+  run(name: string, given: readonly number[], own: () => void): void {
+    const { words } = this;
+    this.numbers.set(given);
+    words[FORM] = this.formNames.indexOf(name);
+    words[COUNT] = given.length;
+    Atomics.store(words, BUSY, this.threads.length);
+    Atomics.add(words, GENERATION, 1);
+    Atomics.notify(words, GENERATION);
+    own();
+    for (let looks = 0; ; looks++) {
+      const busy = Atomics.load(words, BUSY);
+      if (busy === 0) return;
+      // The main thread of a page may not sleep.
+      if (looks > LOOKS && typeof document === "undefined") Atomics.wait(words, BUSY, busy);
+    }
+  }
+
+  dispose(): void {
+    for (const thread of this.threads) thread.terminate();
+  }
+}
