@@ -172,7 +172,7 @@ describe("a device of the caller's own that is none is E_CONFIG:", () => {
 
 it.each([
   [{ powerPreference: "fast" }, /powerPreference must be one of "low-power", "high-performance", got "fast"/],
-  [{ prefer: "gpu" }, /prefer must be one of "auto", "webgpu", "cpu", got "gpu"/],
+  [{ prefer: "gpu" }, /prefer must be one of "auto", "webgpu", "wasm", "cpu", got "gpu"/],
   [{ precision: "f64" }, /precision/],
   [{ tuning: true }, /tuning/],
   [{ openMilliseconds: 0 }, /openMilliseconds/],

@@ -355,7 +355,7 @@ describe("words", () => {
     "--schedule": taken("schedule", trainingOptions),
     "--preset": PRESET_NAMES,
     "train --tokenizer": TOKENIZER_KINDS,
-    "--device": ["auto", "webgpu", "cpu"],
+    "--device": ["auto", "webgpu", "wasm", "cpu"],
     "--schedule-from": ["reached", "peak"],
     "--unknown": ["drop", "replace"],
     "check --cell": ["all", ...Object.keys(CHECKED_CELLS)],

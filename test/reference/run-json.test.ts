@@ -35,7 +35,7 @@ it("each field of another kind is refused by its name, with what it must be and 
   );
   for (const data of [null, "", [], {}, true, "a\0b"]) expect(await changed({ data })).toContain("data must be a file");
   for (const device of ["cuda", "constructor", "__proto__", "", 0, null, ["cpu"]])
-    expect(await changed({ device })).toContain("device must be one of auto, webgpu, cpu, got ");
+    expect(await changed({ device })).toContain("device must be one of auto, webgpu, wasm, cpu, got ");
   for (const adapter of [1, null, {}, ""]) expect(await changed({ adapter })).toContain("adapter must be a device's description");
   for (const format of ["gatewise", 1, undefined])
     expect(await changed({ format })).toContain('format must be "gatewise-run", got');
@@ -106,7 +106,7 @@ it("2,000 of them, damaged in every way, are read as what they say or refused, e
     const said = JSON.parse(typeof text === "string" ? text : new TextDecoder().decode(text));
     expect(info).toEqual(said);
     for (const value of Object.values(info)) expect(value).toMatch(/^[^\0]+$/);
-    if ("device" in info) expect(["auto", "webgpu", "cpu"]).toContain(info.device);
+    if ("device" in info) expect(["auto", "webgpu", "wasm", "cpu"]).toContain(info.device);
   }
   expect(refused).toBeGreaterThan(1000);
 });
