@@ -20,9 +20,9 @@ export function wasmModule() {
   return {
     name: "gatewise:wasm",
     enforce: "pre",
-    resolveId: (source) => (source.endsWith("/wasm?module") ? at("wasm/module.js") : null),
+    resolveId: (source) => (source.endsWith("/wasm?module") ? at("wasm/module") : null),
     async load(id) {
-      if (id !== at("wasm/module.js")) return null;
+      if (id !== at("wasm/module")) return null;
       for (const name of [...filesIn("wasm"), ...filesIn("wasm/shared")]) this.addWatchFile(at(name));
       const texts = Object.keys(BUILDS).map(
         async (build) => `export const ${build} = "${(await compile(build)).toString("base64")}";`,
