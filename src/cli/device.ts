@@ -1,3 +1,4 @@
+import { setFlagsFromString } from "node:v8";
 import { GatewiseError } from "../errors.ts";
 import type { Device } from "../runtime/device.ts";
 import { whyNotHere } from "../runtime/open.ts";
@@ -10,6 +11,8 @@ import { isStopping } from "./stop.ts";
 /** The flags that decide where and how to compute. */
 export interface DeviceFlags {
   readonly device: DeviceChoice;
+  /** Of WebAssembly. */
+  readonly threads?: number;
   /** False with --no-tune. */
   readonly tune?: boolean;
   readonly retune?: boolean;
@@ -43,17 +46,24 @@ function showTuning(): (progress: TuningProgress) => void {
   };
 }
 
+/** Node 20 has relaxed SIMD behind a flag, which its engine takes as long as nothing was compiled that needs it. */
+function takeRelaxedSimd(): void {
+  if (process.versions.node.startsWith("20.")) setFlagsFromString("--experimental-wasm-relaxed-simd");
+}
+
 /**
  * Opens the device of --device: "auto" takes the next best one, and says why, where there is no WebGPU.
  *
  * @throws GatewiseError E_NO_WEBGPU for "webgpu" where no device comes, whatever the reason
  */
 async function openChosenDevice({ device: prefer, tune = true, retune, ...flags }: DeviceFlags): Promise<Device> {
+  takeRelaxedSimd();
   const tuningMilliseconds = retune ? PATIENT_TUNING : flags.tuningMilliseconds;
   let device: Device;
   try {
     device = await openNodeDevice({
       prefer,
+      ...(flags.threads !== undefined && { threads: flags.threads }),
       tuning: !tune ? "off" : retune ? "again" : "on",
       onTuning: showTuning(),
       ...(tuningMilliseconds !== undefined && { tuningMilliseconds }),

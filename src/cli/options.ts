@@ -169,9 +169,11 @@ export const bestOption = (): Option => new Option("--best", "the run's best che
 export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>
-  new Option("--device <kind>", "where to compute: WebGPU, WebAssembly, or the references; auto takes WebGPU, else the CPU")
+  new Option("--device <kind>", "where to compute; auto takes a GPU, else WebAssembly, else the CPU")
     .choices(DEVICE_CHOICES)
     .default("auto");
+export const threadsOption = (): Option =>
+  new Option("--threads <n>", "of WebAssembly; by default one a core, eight at the most").argParser(parseInteger(1, 64));
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
 export const retuneOption = (): Option =>
   new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most").conflicts(["tune"]);

@@ -31,6 +31,7 @@ import {
   presetsOption,
   rawOption,
   retuneOption,
+  threadsOption,
   tokenizerOption,
   tokenizersOption,
   vocabSizeOption,
@@ -100,6 +101,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(vocabSizeOption())
     .addOption(presetOption())
     .addOption(deviceOption())
+    .addOption(threadsOption())
     .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
     .addOption(
       integer("--keep <n>", 0, "newest checkpoints that stay, beside the best and one known to be sound; 0 for all").default(
@@ -146,6 +148,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(new Option("--seed <n>", "for the same text again").argParser(parseInteger(0, 2 ** 32 - 1)))
     .addOption(integer("--count <n>", 1, "texts to write, side by side").default(1))
     .addOption(deviceOption())
+    .addOption(threadsOption())
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())
@@ -154,6 +157,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
   const comparing = command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`);
   withTexts(addTrainingFlags(comparing, COMPARE_FLAGS, COMPARE_DEFAULTS))
     .addOption(deviceOption())
+    .addOption(threadsOption())
     .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
     .addOption(presetsOption(GENERATIONS))
     .addOption(tokenizersOption())
@@ -171,6 +175,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(integer("--steps <n>", 1, "training steps at most; by default each task's own"))
     .addOption(new Option("--seed <n>", "of the weights and draws").argParser(parseInteger(0, 2 ** 32 - 1)).default(1))
     .addOption(deviceOption())
+    .addOption(threadsOption())
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())
@@ -182,6 +187,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .option("--model <path>", "also check a checkpoint's model, at its own size and weights")
     .addOption(new Option("--break <how>", "break the model on purpose, to see the check fail").choices([...BREAKAGES]))
     .addOption(deviceOption())
+    .addOption(threadsOption())
     .addOption(jsonOption())
     .action((flags) => run(check(flags)));
 
@@ -196,6 +202,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(integer("--seconds <n>", 1, "that one measurement may take; larger ones are left out").default(20))
     .option("--markdown <file>", "also write the report there")
     .addOption(deviceOption())
+    .addOption(threadsOption())
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())

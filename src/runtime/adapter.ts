@@ -10,8 +10,6 @@ export type AdapterInfo = ReturnType<typeof infoFrom>;
 export interface AdapterRequest {
   readonly gpu?: GPU | undefined;
   readonly powerPreference?: GPUPowerPreference | undefined;
-  /** Whether a software adapter is to be asked for. */
-  readonly software?: boolean | undefined;
   /** Time, as of performance.now, at which an answer is no longer waited for. */
   readonly deadline: number;
   readonly signal?: AbortSignal | undefined;
@@ -96,11 +94,11 @@ export async function requestGpuDevice(request: AdapterRequest): Promise<{ devic
 
 async function findDevice(
   gpu: GPU,
-  { powerPreference = "high-performance", software = false }: AdapterRequest,
+  { powerPreference = "high-performance" }: AdapterRequest,
 ): Promise<{ device: GPUDevice; info: AdapterInfo }> {
   let cause: unknown;
   let refused = false;
-  for (const options of software ? [{ forceFallbackAdapter: true }] : [{ powerPreference }, {}]) {
+  for (const options of [{ powerPreference }, {}]) {
     let adapter: GPUAdapter | null;
     try {
       adapter = await gpu.requestAdapter(options);

@@ -7,7 +7,7 @@ import { GatewiseError } from "../errors.ts";
 import { CPU_ADVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Device } from "./device.ts";
-import { checkDeviceOptions, openDevice, openWasmDevice, whyNotHere, type OpenDeviceOptions } from "./open.ts";
+import { checkDeviceOptions, openChosen, openWasmDevice, whyNotHere, type OpenDeviceOptions } from "./open.ts";
 import type { TuningStore } from "./tuning-memory.ts";
 import type { Spawn } from "./wasm-threads.ts";
 
@@ -23,16 +23,18 @@ import type { Spawn } from "./wasm-threads.ts";
  */
 export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceOptions(options);
-  if (options.prefer === "wasm") return openWasmDevice(options, availableParallelism(), spawnThread);
-  if (options.prefer === "cpu" || options.gpuDevice || options.gpu) return openDevice(options);
+  const openWasm = (reason?: string): Promise<Device> => openWasmDevice(options, reason, availableParallelism(), spawnThread);
+  const { prefer } = options;
+  if (prefer === "cpu" || prefer === "wasm" || options.gpuDevice || options.gpu) return openChosen(options, openWasm);
   let gpu: GPU;
   try {
     gpu = await nodeGpu();
   } catch (error) {
-    if (options.prefer !== "auto") throw error;
-    return new CpuDevice(options.precision, whyNotHere(error));
+    if (prefer !== "auto") throw error;
+    const reason = whyNotHere(error);
+    return options.precision === "float64" ? new CpuDevice("float64", reason) : openWasm(reason);
   }
-  return openDevice({ tuningStore: fileStore(), engine: nodeEngine(), ...options, gpu });
+  return openChosen({ tuningStore: fileStore(), engine: nodeEngine(), ...options, gpu }, openWasm);
 }
 
 const spawnThread: Spawn = (serve, data) =>

@@ -51,8 +51,8 @@ export interface WebGpuOptions {
 /** Which device to open, and how. */
 export interface OpenDeviceOptions extends WebGpuOptions {
   /**
-   * Which device to open; by default WebGPU, which must be there. "auto" takes the next best where it is not, a software
-   * adapter and then the CPU; the device's `fallbackReason` says why.
+   * Which device to open; by default WebGPU, which must be there. "auto" takes WebAssembly where there is no hardware adapter, and
+   * the CPU where that cannot be had; the device's `fallbackReason` says why. A software adapter comes only where "webgpu" is asked for.
    */
   readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
   /** Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. */
@@ -89,21 +89,25 @@ const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | und
  */
 export async function openDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceOptions(options);
+  return openChosen(options, (reason) => openWasmDevice(options, reason));
+}
+
+/** Opens what checked options ask for; `openWasm` opens the WebAssembly device, and is told for what it stands in. */
+export async function openChosen(options: OpenDeviceOptions, openWasm: (reason?: string) => Promise<Device>): Promise<Device> {
   const { prefer = "webgpu", precision = "float32" } = options;
   if (prefer === "cpu") return new CpuDevice(precision);
-  if (prefer === "wasm") return openWasmDevice(options);
+  if (prefer === "wasm") return openWasm();
   if (prefer === "webgpu") return requestWebGpuDevice(options);
-  let reason: string | undefined;
-  for (let tries = 0; tries < 2; tries++) {
-    try {
-      return await requestWebGpuDevice(options, reason);
-    } catch (error) {
-      reason ??= whyNotHere(error);
-      // One that does not answer would not answer again.
-      if (options.gpuDevice || /did not answer/.test(reason)) break;
-    }
+  let reason: string;
+  try {
+    const device = await requestWebGpuDevice(options);
+    if (device.family === "gpu" || options.gpuDevice) return device;
+    device.dispose();
+    reason = `the only adapter is ${device.description}`;
+  } catch (error) {
+    reason = whyNotHere(error);
   }
-  return new CpuDevice(precision, reason);
+  return precision === "float64" ? new CpuDevice(precision, reason) : openWasm(reason);
 }
 
 /** Threads of a WebAssembly device, if nothing else is said. */
@@ -115,14 +119,17 @@ const MOST_THREADS = 8;
  */
 export async function openWasmDevice(
   options: Pick<OpenDeviceOptions, "threads">,
+  reason?: string,
   cores = globalThis.navigator?.hardwareConcurrency ?? 1,
   spawn?: Spawn,
 ): Promise<Device> {
   const { threads = Math.min(cores, MOST_THREADS) } = options;
   const [{ WasmDevice }, { spawnWorker }] = await Promise.all([import("./wasm-device.ts"), import("./wasm-threads.ts")]);
   const own = globalThis.crossOriginIsolated && typeof Worker === "function" ? spawnWorker : undefined;
-  const opened = await WasmDevice.open({ threads, spawn: spawn ?? own }).catch(() => WasmDevice.open());
-  return typeof opened === "string" ? new CpuDevice("float32", opened) : opened;
+  const opened = await WasmDevice.open({ threads, spawn: spawn ?? own, fallbackReason: reason }).catch(() =>
+    WasmDevice.open({ fallbackReason: reason }),
+  );
+  return typeof opened === "string" ? new CpuDevice("float32", reason ? `${reason}; ${opened}` : opened) : opened;
 }
 
 /** @throws GatewiseError E_CONFIG */
@@ -152,17 +159,16 @@ const OPEN_MILLISECONDS = 15_000;
 /** GPU work that one submit should hold, if nothing else is said. */
 const SUBMIT_MILLISECONDS = 50;
 
-/** @param instead why it is to be a software adapter */
-async function requestWebGpuDevice(options: WebGpuOptions, instead?: string): Promise<WebGpuDevice> {
+async function requestWebGpuDevice(options: WebGpuOptions): Promise<WebGpuDevice> {
   const { gpuDevice, openMilliseconds = OPEN_MILLISECONDS, submitMilliseconds = SUBMIT_MILLISECONDS } = options;
   if (gpuDevice !== undefined) checkGpuDevice(gpuDevice);
   const { device, info } = gpuDevice
     ? { device: gpuDevice, info: infoOfDevice(gpuDevice) }
-    : await requestGpuDevice({ ...options, software: instead !== undefined, deadline: performance.now() + openMilliseconds });
+    : await requestGpuDevice({ ...options, deadline: performance.now() + openMilliseconds });
   let opened: WebGpuDevice | undefined;
   try {
     checkLimits(device);
-    opened = new WebGpuDevice(device, info, submitMilliseconds, gpuDevice === undefined, instead);
+    opened = new WebGpuDevice(device, info, submitMilliseconds, gpuDevice === undefined);
     const tuning = tunerOptions(options);
     if (tuning) opened.tuner = new KernelTuner(opened, identityOf(opened, info, options.engine), tuning);
     // Where kernels are tuned, an adapter whose name does not say that it is software is asked by a measurement.

@@ -42,6 +42,7 @@ function describe(info: AdapterInfo): string {
 
 export class WebGpuDevice implements Device {
   readonly kind = "webgpu";
+  readonly fallbackReason = undefined;
   family: Family;
   readonly subgroupSize: number;
   readonly description: string;
@@ -65,7 +66,6 @@ export class WebGpuDevice implements Device {
     info: AdapterInfo,
     submitMilliseconds: number,
     private readonly owned: boolean,
-    readonly fallbackReason?: string,
   ) {
     this.family = isSoftware(info) ? "software" : "gpu";
     this.subgroupSize = subgroupSizeOf(info, gpuDevice.features);

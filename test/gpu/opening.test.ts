@@ -117,20 +117,22 @@ describe.each(absent)("where %s,", (_, adapters, code, cause) => {
     expect((refused as Error).cause).toEqual(cause);
   });
 
-  it('"auto" goes on to the CPU and says why in one line', async () => {
+  it('"auto" goes on to WebAssembly and says why in one line', async () => {
     const device = await open(gpuOf(adapters).gpu, { prefer: "auto", openMilliseconds: 60 });
-    expect(device.kind).toBe("cpu");
+    expect(device.kind).toBe("wasm");
     expect(device.fallbackReason).toMatch(/^WebGPU (is here|has an adapter)[^\n]+$/);
     await works(device);
   });
 });
 
-it('"auto" takes a software adapter before the CPU, and says why', async () => {
-  const { gpu, asked } = gpuOf(async ({ forceFallbackAdapter }) => (forceFallbackAdapter ? testAdapter() : null));
-  const device = await open(gpu, { prefer: "auto" });
-  expect(device).toMatchObject({ kind: "webgpu", fallbackReason: expect.stringMatching(/offers no adapter/) as string });
-  await works(device);
-  expect(asked).toEqual([{ powerPreference: "high-performance" }, {}, { forceFallbackAdapter: true }]);
+it('"auto" takes an adapter of hardware, and WebAssembly before one of software, and says why', async () => {
+  const adapter = await testAdapter();
+  const named = (description: string): GPU =>
+    gpuOf(async () => Object.defineProperty(adapter, "info", { value: { description }, configurable: true })).gpu;
+  const software = await open(named("LLVMpipe 9000"), { prefer: "auto" });
+  const fallbackReason = "the only adapter is LLVMpipe 9000 (software) · WebGPU";
+  expect(software).toMatchObject({ kind: "wasm", fallbackReason });
+  await works(software);
 });
 
 it("a device that comes after the limit of time is let go of", async () => {

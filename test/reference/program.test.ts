@@ -131,6 +131,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--vocab-size": [["260", "--tokenizer", "bpe"], "model", { vocabSize: 260 }],
     "--preset": [["one-hot-rnn"], "model", { cell: "rnn", input: "one-hot" }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--threads": [["3"], "device", { threads: 3 }],
     "--no-tune": [[], "device", { tuning: "off" }],
     "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
     "--init-from": [["run", "--hidden", "6", "--embedding", "4"], "model", { hiddenSize: 6 }],
@@ -153,6 +154,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--seed": [["15"], "sample", { seed: 15 }],
     "--count": [["4"], "sample", { count: 4 }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--threads": [["3"], "device", { threads: 3 }],
     "--no-tune": [[], "device", { tuning: "off" }],
     "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
     "--json": "commands.test.ts",
@@ -183,6 +185,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--seed": [["15"], "training", { seed: 15 }],
     "--data": [["short.txt"], "training", { characters: 80 }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--threads": [["3"], "device", { threads: 3 }],
     "--no-tune": [[], "device", { tuning: "off" }],
     "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
     "--prompt": "commands.test.ts",
@@ -197,6 +200,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--steps": [["17"], "memory", { steps: 17 }],
     "--seed": [["15"], "memory", { seed: 15 }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--threads": [["3"], "device", { threads: 3 }],
     "--no-tune": [[], "device", { tuning: "off" }],
     "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
     "--json": "memory.test.ts",
@@ -208,6 +212,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--model": [["run"], "check", { model: expect.objectContaining({ config: expect.objectContaining({ hiddenSize: 6 }) }) }],
     "--break": [["transpose"], "check", { breakage: "transpose" }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--threads": [["3"], "device", { threads: 3 }],
     "--json": "commands.test.ts",
     "--raw": "terminal.test.ts",
   },
@@ -221,6 +226,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--rounds": [["3"], "bench", { rounds: 3 }],
     "--seconds": [["4"], "bench", { seconds: 4 }],
     "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on", tuningMilliseconds: 120_000 }],
+    "--threads": [["3"], "device", { threads: 3 }],
     "--no-tune": [[], "device", { tuning: "off" }],
     "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
     "--markdown": "commands.test.ts",
@@ -442,6 +448,7 @@ describe("numbers", () => {
     "bench --rounds": whole(1),
     "bench --seconds": whole(1),
   };
+  for (const name of ["train", "sample", "memory", "check", "bench"]) KINDS[`${name} --threads`] = whole(1, 64);
   /** What compare takes, train takes the same way. */
   for (const name of Object.keys(KINDS))
     if (name.startsWith("train") && names(commands.compare!).includes(name.slice(6)))
