@@ -51,13 +51,15 @@ function rowsOf(
     store<f32>(to, loss);
     if (best == target && loss - loss == 0) store<f32>(to, 1, 4);
     if (!gradient) continue;
+    // Of the target p − 1 is what the others have of the sum: no digits are lost where p is almost 1.
+    const toTarget = row + 4 * target;
+    const others = sum - <f64>load<f32>(toTarget);
     const factor = f32x4.splat(<f32>(<f64>scale / sum));
     for (let v = 0; v < V; v += 4) {
       const at = row + 4 * v;
       v128.store(at, v128.and(f32x4.mul(v128.load(at), factor), lanesOf(v, V)));
     }
-    const at = row + 4 * target;
-    store<f32>(at, load<f32>(at) - scale);
+    store<f32>(toTarget, <f32>((-<f64>scale * others) / sum));
   }
 }
 

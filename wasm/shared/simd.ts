@@ -73,7 +73,8 @@ export function tanh(x: v128): v128 {
   let q = madd(f32x4.splat(1.19825839466702e-6), s, f32x4.splat(1.18534705686654e-4));
   q = madd(q, s, f32x4.splat(2.26843463243900e-3));
   q = madd(q, s, f32x4.splat(4.89352518554385e-3));
-  return f32x4.div(f32x4.mul(bounded, p), q);
+  // So small, x is its own tanh, and x·p could be too small for a number.
+  return v128.bitselect(x, f32x4.div(f32x4.mul(bounded, p), q), f32x4.lt(f32x4.abs(x), f32x4.splat(0.0004)));
 }
 
 /** ln x of x from 1 on, as exact as an f32 can show; NaN stays. */
