@@ -160,19 +160,19 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
 
     async function trainOne(device: Device, { name, preset, tokenizer, tokens, config, options }: Contender): Promise<Row> {
       const model = LanguageModel.create(device, { ...config, seed: options.seed });
-      const trainer = Trainer.create(model, tokens, { ...options, tokenizer });
-      const progress = new Progress(
-        options.totalSteps,
-        options.batchSize * options.seqLen,
-        `${name.padEnd(13)} `,
-        unitOf(tokenizer),
-      );
+      const progress = new Progress(options, { label: `${name.padEnd(13)} `, unit: unitOf(tokenizer) });
+      const trainer = Trainer.create(model, tokens, {
+        ...options,
+        tokenizer,
+        onEvaluation: (done, of) => flags.json || progress.evaluating(done, of),
+      });
       const rates: number[] = [];
       let last: EvalEvent | undefined;
       live(`${name}: preparing…`);
       try {
         for await (const event of trainer.run({ maxSteps: options.totalSteps, signal: stop.signal })) {
-          if (event.event === "step") {
+          if (event.event === "start") progress.begin(event);
+          else if (event.event === "step") {
             rates.push(event.tokensPerSecond);
             if (!flags.json) progress.step(event);
           } else if (event.event === "eval") {

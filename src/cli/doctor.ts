@@ -8,7 +8,7 @@ import { GatewiseError } from "../errors.ts";
 import { checkGradients, type CheckResult } from "../training/gradient-check.ts";
 import { BOOKS } from "../data/books.ts";
 import { bookFile } from "./data.ts";
-import { duration, live, print, printJson, say } from "./progress.ts";
+import { duration, live, print, printJson, programName, say } from "./progress.ts";
 import { version } from "./version.ts";
 
 interface Finding {
@@ -16,19 +16,27 @@ interface Finding {
   readonly ok: boolean;
   readonly text: string;
   readonly advice?: string;
+  /** Told only to those who want to know all. */
+  readonly detail?: true;
 }
 
 const NO_ADAPTER = 3;
 const CHECK_FAILED = 6;
 
 /** `gatewise doctor`: what is here, whether it computes right, and what to do about what is missing. */
-export async function doctor({ json }: { readonly json?: boolean }): Promise<number> {
+export async function doctor({
+  json,
+  verbose = false,
+}: {
+  readonly json?: boolean;
+  readonly verbose?: boolean;
+}): Promise<number> {
   const findings: Finding[] = [];
   // As they come: on a software adapter the later ones take their time.
   const found = (...more: readonly Finding[]): void => {
     findings.push(...more);
     if (json) return;
-    for (const { name, ok, text, advice } of more)
+    for (const { name, ok, text, advice } of more.filter(({ detail }) => verbose || !detail))
       print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
   };
   found({ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books());
@@ -64,14 +72,26 @@ export async function doctor({ json }: { readonly json?: boolean }): Promise<num
       name: "adapter",
       ok: false,
       text: device ? error.message : whyNotHere(error),
-      ...(!device && { advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu" }),
+      ...(!device && { advice: `install a Vulkan, Metal or D3D12 driver, or: ${programName()} train --device cpu` }),
     });
   } finally {
     device?.dispose();
   }
+  if (device && !failure && code === 0) found(verdict(device));
   if (json) printJson({ v: 1, event: "doctor", ok: code === 0 && !failure, findings });
   if (failure) throw failure;
   return code;
+}
+
+/** Whether to train here, and how. */
+function verdict({ family, description }: Device): Finding {
+  const train = `${programName()} train --data alice`;
+  const adapter = description.replace(/ · WebGPU$/, "");
+  const text =
+    family === "software"
+      ? `ready: ${train} computes in WebAssembly, with --device webgpu on ${adapter}; where there is a GPU, install its driver`
+      : `ready: ${train} trains on ${adapter}`;
+  return { name: "verdict", ok: true, text };
 }
 
 function node(): Finding {
@@ -121,12 +141,17 @@ async function tuned({ tuner }: Device): Promise<readonly Finding[]> {
   await tuner?.choices();
   const results = [...(tuner?.results ?? [])];
   if (results.length === 0) return [{ name: "tuning", ok: true, text: "nothing yet: training tunes what it uses" }];
-  return results.map(([key, { chosen, milliseconds, rejected }]) => {
+  const all = results.map(([key, { chosen, milliseconds, rejected }]) => {
     const times = Object.entries(milliseconds).sort(([, a], [, b]) => a - b);
     const compared = times.map(([name, time]) => `${name} ${time.toPrecision(3)} ms`);
     const refused = Object.entries(rejected).map(([name, why]) => `${name}: ${why}`);
-    return { name: "tuning", ok: true, text: `${key}: ${chosen} (${[...compared, ...refused].join("; ")})` };
+    const text = `${key}: ${chosen} (${[...compared, ...refused].join("; ")})`;
+    return { name: "tuning", ok: true, text, detail: true } as const;
   });
+  return [
+    { name: "tuning", ok: true, text: `${results.length} kernels for the shapes that they met; --verbose lists them` },
+    ...all,
+  ];
 }
 
 function describe(device: Device): readonly Finding[] {
@@ -137,6 +162,7 @@ function describe(device: Device): readonly Finding[] {
     {
       name: "kernels",
       ok: true,
+      detail: true,
       text:
         (device.family === "software"
           ? "variants for software adapters: register tiles, no barriers"
@@ -145,11 +171,13 @@ function describe(device: Device): readonly Finding[] {
     {
       name: "limits",
       ok: true,
+      detail: true,
       text: `${mebibytes(limits.maxBufferSize)} a buffer, ${mebibytes(limits.maxStorageBufferBindingSize)} a binding`,
     },
     {
       name: "features",
       ok: true,
+      detail: true,
       text: FEATURES.filter((feature) => features.has(feature)).join(", ") || "none of those that help",
     },
   ];

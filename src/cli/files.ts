@@ -1,5 +1,5 @@
-// The folder of a run: checkpoint-<step>.safetensors (the last few), best.safetensors, and run.json with what a
-// checkpoint does not say. Every file appears whole or not at all, whatever kills the process.
+// The folder of a run: checkpoint-<step>.safetensors (the last few), best.safetensors, run.json with what a checkpoint
+// does not say, and log.csv with its curves. Every file appears whole or not at all, whatever kills the process.
 // A folder or a pipe that bears such a name is passed over.
 import { mkdir, open, readdir, readFile, rename, rm, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -15,9 +15,11 @@ import { shown as shownPath } from "./progress.ts";
 export const KEPT = 3;
 const BEST = "best.safetensors";
 const RUN = "run.json";
+/** The run's curves. */
+export const LOG = "log.csv";
 const NAME = /^checkpoint-(\d+)\.safetensors$/;
 /** Temporary files are named so that no pattern for checkpoints finds them. */
-const TEMPORARY = /^\.(?:checkpoint-\d+\.safetensors|best\.safetensors|run\.json)\.\d+\.tmp$/;
+const TEMPORARY = /^\.(?:checkpoint-\d+\.safetensors|best\.safetensors|run\.json|log\.csv)\.\d+\.tmp$/;
 
 /** Bytes of a run.json at the most; what is larger is none. */
 const MOST_RUN_INFO = 2 ** 16;
@@ -82,6 +84,7 @@ export async function claimFolder(wanted: string, info?: RunInfo): Promise<{ rea
     });
     if (!lock) continue;
     await removeLeftovers(folder);
+    await rm(join(folder, LOG), { force: true });
     if (info) await writeRunInfo(folder, info);
     return { folder, lock };
   }
@@ -155,7 +158,7 @@ function checkRunInfo(info: unknown): Partial<RunInfo> {
 /** Gives a folder back in which nothing was saved. */
 export async function releaseFolder(folder: string, lock: Lock | undefined): Promise<void> {
   const taken = await isTaken(folder).catch(() => true);
-  if (!taken) await rm(join(folder, RUN), { force: true }).catch(() => {});
+  if (!taken) for (const name of [RUN, LOG]) await rm(join(folder, name), { force: true }).catch(() => {});
   lock?.release();
   if (!taken) await rmdir(folder).catch(() => {});
 }

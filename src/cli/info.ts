@@ -2,13 +2,21 @@ import { CharTokenizer } from "../data/tokenizer.ts";
 import { CELL_OPTIONS, hasOption } from "../models/cells.ts";
 import { parameterCount } from "../models/config.ts";
 import { unitOf } from "./data.ts";
-import { findCheckpoint } from "./files.ts";
+import { configOf } from "./config.ts";
+import { findCheckpoint, readRunInfo } from "./files.ts";
 import { count, print, printJson, shown, warn } from "./progress.ts";
 
 /** `gatewise info`. Returns the exit code. */
-export async function info(path: string, { json, best }: { readonly json?: boolean; readonly best?: boolean }): Promise<number> {
+export async function info(
+  path: string,
+  { json, best, config: asConfig }: { readonly json?: boolean; readonly best?: boolean; readonly config?: boolean },
+): Promise<number> {
   const found = await findCheckpoint(path, warn, { best: best ?? false });
   const { config, tokenizer, training, tensors } = found.checkpoint;
+  if (asConfig) {
+    print(`${JSON.stringify(configOf(found.checkpoint, await readRunInfo(found.folder)), null, 2)}\n`);
+    return 0;
+  }
   const parameters = parameterCount(config);
   if (json) {
     const shapes = Object.fromEntries(Object.entries(tensors).map(([name, { shape }]) => [name, shape]));

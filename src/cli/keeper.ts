@@ -10,7 +10,7 @@ import type { StepEvent } from "../training/events.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import type { TextSource } from "./data.ts";
 import type { DeviceFlags } from "./device.ts";
-import { isExploded, type Trainer } from "../training/trainer.ts";
+import { isExploded, type Trainer, type TrainerOptions } from "../training/trainer.ts";
 import {
   claimFolder,
   isFile,
@@ -36,6 +36,12 @@ export interface Run {
   readonly device: DeviceFlags["device"];
   /** Checkpoints that stay, 0 for all. */
   readonly keep: number;
+  /** Milliseconds after which the run ends. */
+  readonly milliseconds: number | undefined;
+  /** Whether each report gets a line. */
+  readonly everyReport: boolean;
+  /** How to sample while training, where that was said. */
+  readonly sample: NonNullable<TrainerOptions["sample"]>;
   /** The checkpoint that the weights come from, and its file. */
   readonly from: Checkpoint | undefined;
   readonly fromPath: string | undefined;
@@ -202,6 +208,11 @@ export class Keeper {
       warn(`the run's folder ${shown(before)} was moved or removed; the run goes on in a new one, ${shown(this.folder)}`);
     }
     return write();
+  }
+
+  /** The folder, as long as no other run has it. */
+  get ownFolder(): string | undefined {
+    return this.lock?.isHeld() ? this.folder : undefined;
   }
 
   /** An error of the run with what became of it and what to do; an empty folder is given back. */

@@ -2,6 +2,7 @@
 // change, and for error messages that name the flag instead of the field.
 import { Command, InvalidArgumentError, Option } from "commander";
 import { given } from "../checks.ts";
+import { bookNames } from "../data/books.ts";
 import type { CellOption } from "../kernels/cell.ts";
 import { DEFAULT_PATTERN } from "./data.ts";
 import { SIZED_KINDS, TOKENIZER_KINDS } from "../data/tokenizers.ts";
@@ -64,7 +65,7 @@ const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
   { field: "evalTokens", flags: "--eval-chars <n>", help: "characters that a validation reads, evenly spread; 0 for all" },
   { field: "patience", flags: "--patience <n>", help: "end after as many validations without a new best; 0: never" },
   { field: "sampleInterval", flags: "--sample-every <n>", help: "steps between samples; 0 for none" },
-  { field: "logInterval", flags: "--log-every <n>", help: "steps between reports; 0 for none" },
+  { field: "logInterval", flags: "--log-every <n>", help: "steps between reports, each a line if you give it; 0 for none" },
   { field: "checkpointInterval", flags: "--checkpoint-every <n>", help: "steps between checkpoints; 0: only at the end" },
   { field: "seed", flags: "--seed <n>", help: "of the weights, windows and dropout" },
 ];
@@ -125,8 +126,34 @@ const parseNames =
 export const parseTemperature = parseChecked((value) => value >= 0 && value < Infinity, "a number of at least 0");
 export const parseProbability = parseChecked((value) => value > 0 && value <= 1, "a number above 0 and at most 1");
 
+/** Headings of --help. */
+export const GROUP = {
+  text: "Text:",
+  model: "Model:",
+  training: "Training:",
+  reports: "Validation, samples, checkpoints:",
+  run: "Run:",
+  output: "Device and output:",
+} as const;
+const REPORTS: readonly string[] = [
+  "valFraction",
+  "testFraction",
+  "evalInterval",
+  "evalTokens",
+  "patience",
+  "sampleInterval",
+  "logInterval",
+  "checkpointInterval",
+];
+const groupOf = (field: string): string =>
+  field in LANGUAGE_MODEL_DEFAULTS || field in CELL_OPTIONS
+    ? GROUP.model
+    : REPORTS.includes(field)
+      ? GROUP.reports
+      : GROUP.training;
+
 function commanderOption({ field, flags, help, words }: Flag<string>, fallback: unknown): Option {
-  const option = new Option(flags, help);
+  const option = new Option(flags, help).helpGroup(field === "vocabSize" ? GROUP.text : groupOf(field));
   if (words) option.choices([...words]);
   else if (option.required) option.argParser(parseNumber);
   const value = toFlag(field, fallback);
@@ -153,33 +180,53 @@ export function addModelFlags(command: Command, fields: readonly string[]): Comm
 }
 
 /** What a text is, in help. */
-const TEXTS = "a file, a folder, an http(s) address, the name of a bundled book, or - for standard input; .gz too";
+const TEXTS = `a file, a folder, an http(s) address, - for standard input, or a book: ${bookNames()}; .gz too`;
 /** The text's flags. Several texts are arguments. */
-export const dataOptions = (): readonly Option[] => [
-  new Option("--data <text>", TEXTS).default("alice"),
-  new Option("--pattern <files>", `which files of a folder; by default ${DEFAULT_PATTERN}`),
-  new Option(ENCODING.flags, ENCODING.help),
-];
+export const dataOptions = (fallback?: string): readonly Option[] =>
+  [
+    new Option("--data <text>", TEXTS).default(fallback),
+    new Option("--pattern <files>", `which files of a folder; by default ${DEFAULT_PATTERN}`),
+    new Option(ENCODING.flags, ENCODING.help),
+  ].map((option) => option.helpGroup(GROUP.text));
 export const tokenizerOption = (): Option =>
   new Option("--tokenizer <kind>", "what tokens are: characters, bytes, words, or pieces of words learned from the text")
+    .helpGroup(GROUP.text)
     .choices(TOKENIZER_KINDS)
     .default("char");
 export const vocabSizeOption = (): Option => commanderOption(VOCAB_SIZE, undefined);
 export const bestOption = (): Option => new Option("--best", "the run's best checkpoint, not its newest");
+export const evalCharsOption = (): Option =>
+  new Option(
+    "--eval-chars <n>",
+    "read as many characters, evenly spread, or 0 for all; by default a part as its run does",
+  ).argParser(parseInteger(0));
+/** "90", "90s", "10m", "1h30m": a time in milliseconds, of at most what a timer can wait for. */
+export function parseTime(text: string): number {
+  const [all, hours, minutes, seconds] = /^(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?$/.exec(text) ?? [];
+  const time = 1000 * (3600 * Number(hours ?? 0) + 60 * Number(minutes ?? 0) + Number(seconds ?? 0));
+  if (!all || !(time > 0 && time < 2 ** 31))
+    throw new InvalidArgumentError('expected a time such as "90s", "10m" or "1h30m", of at most 24 days');
+  return Math.ceil(time);
+}
 export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
 export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>
   new Option("--device <kind>", "where to compute; auto takes a GPU, else WebAssembly, else the CPU")
+    .helpGroup(GROUP.output)
     .choices(DEVICE_CHOICES)
     .default("auto");
 export const threadsOption = (): Option =>
-  new Option("--threads <n>", "of WebAssembly; by default one a core, eight at the most").argParser(parseInteger(1, 64));
-export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants");
+  new Option("--threads <n>", "of WebAssembly; by default one a core, eight at the most")
+    .helpGroup(GROUP.output)
+    .argParser(parseInteger(1, 64));
+export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants").helpGroup(GROUP.output);
 export const retuneOption = (): Option =>
-  new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most").conflicts(["tune"]);
+  new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most")
+    .helpGroup(GROUP.output)
+    .conflicts(["tune"]);
 export const rawOption = (): Option =>
-  new Option("--raw", "send control characters of texts and names to the terminal as they are");
-export const jsonOption = (): Option => new Option("--json", "print one JSON object a line");
+  new Option("--raw", "send control characters of texts and names to the terminal as they are").helpGroup(GROUP.output);
+export const jsonOption = (): Option => new Option("--json", "print one JSON object a line").helpGroup(GROUP.output);
 export const presetsOption = (fallback: readonly PresetName[]): Option =>
   new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
     .argParser(parseNames(PRESET_NAMES))
@@ -191,8 +238,13 @@ export const tokenizersOption = (): Option =>
   ).argParser(parseNames(TOKENIZER_KINDS));
 export const presetOption = (): Option =>
   new Option("--preset <name>", "sets --cell, --input and, where the step says them, sizes: a step of the evolution")
+    .helpGroup(GROUP.model)
     .choices(PRESET_NAMES)
     .conflicts(["cell", "input"]);
+
+/** Whether an option was typed, or stands in the file that --config names. */
+export const isGiven = (command: Command, name: string): boolean =>
+  ["cli", "config"].includes(command.getOptionValueSource(name) ?? "");
 
 export interface GivenOptions {
   readonly model: Partial<ModelOptions>;
@@ -213,7 +265,7 @@ export function readTrainingFlags(
       flags.flatMap(({ field, flags: text }) => {
         const name = new Option(text).attributeName();
         const value = toField(field, command.getOptionValue(name));
-        const typed = command.getOptionValueSource(name) === "cli";
+        const typed = isGiven(command, name);
         return value !== undefined && wanted(value, field, typed) ? [[field, value]] : [];
       }),
     );
@@ -245,6 +297,16 @@ export function idleFlags(
     ...(dropout > 0 && numLayers === 1 ? ["--dropout acts between layers, and this model has one: it does nothing"] : []),
     ...(momentum > 0 && optimizer !== "sgd" ? [`--momentum is SGD's: with ${optimizer} it does nothing`] : []),
   ];
+}
+
+/** The settings of a model and its training as their flags take them: { "hidden": 128, "gru-reset": "after", … }. */
+export function flagsOf(settings: object): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    ALL_FLAGS.flatMap(({ field, flags }) => {
+      const value = toFlag(field, (settings as Readonly<Record<string, unknown>>)[field]);
+      return value === undefined || value === false ? [] : [[new Option(flags).name(), value]];
+    }),
+  );
 }
 
 /** A field's value as its flag takes it. */

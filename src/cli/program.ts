@@ -8,11 +8,14 @@ import { BREAKAGES, CHECKED_CELLS } from "../training/gradient-check.ts";
 import { bench } from "./bench.ts";
 import { check } from "./check.ts";
 import { compare, COMPARE_DEFAULTS, COMPARE_FLAGS } from "./compare.ts";
+import { applyConfig } from "./config.ts";
 import { doctor } from "./doctor.ts";
+import { evaluate, SPLITS } from "./eval.ts";
 import { KEPT } from "./files.ts";
 import { EXPORTS, exportCheckpoint } from "./export.ts";
 import { DESCRIBED, importModel } from "./import.ts";
 import { info } from "./info.ts";
+import { list } from "./list.ts";
 import { memory } from "./memory.ts";
 import {
   addModelFlags,
@@ -20,6 +23,8 @@ import {
   bestOption,
   dataOptions,
   deviceOption,
+  evalCharsOption,
+  GROUP,
   inFlags,
   jsonOption,
   noTuneOption,
@@ -27,6 +32,7 @@ import {
   parseProbability,
   parseSizes,
   parseTemperature,
+  parseTime,
   presetOption,
   presetsOption,
   rawOption,
@@ -36,6 +42,7 @@ import {
   tokenizersOption,
   vocabSizeOption,
 } from "./options.ts";
+import { plot } from "./plot.ts";
 import { say, setRaw, visible } from "./progress.ts";
 import { sample } from "./sample.ts";
 import { train } from "./train.ts";
@@ -60,7 +67,7 @@ const integer = (flags: string, least: number, help: string): Option => new Opti
 
 /** The text as an argument, or by its flags. */
 function withTexts(command: Command): Command {
-  for (const option of dataOptions()) command.addOption(option);
+  for (const option of dataOptions("alice")) command.addOption(option);
   return command.argument("[texts...]", `the same as --data, or several, one after another`).hook("preAction", (_, self) => {
     if (self.args.length === 0) return;
     if (self.getOptionValueSource("data") === "cli")
@@ -68,6 +75,26 @@ function withTexts(command: Command): Command {
     self.setOptionValueWithSource("data", self.args, "cli");
   });
 }
+
+/** What people begin with, in front of a command's --help. */
+const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
+  train: [
+    "train --data my-book.txt --preset lstm --steps 2000",
+    "train --data alice --preset gru --hidden 256 --test 0.05 --patience 4 --time 10m",
+    "train --resume runs/alice-gru-256 --steps 4000",
+  ],
+  sample: [
+    "sample runs/alice-lstm-128 --best --prompt 'Alice ' --temperature 0.7",
+    "sample runs/alice-lstm-128 --prompts lines.txt --json",
+  ],
+  eval: ["eval runs/alice-lstm-128 --best --split test", "eval runs/alice-lstm-128 --data another-book.txt"],
+  list: ["list", "list my-runs --json"],
+  plot: ["plot runs/alice-lstm-128", "plot runs/* --out curves.svg"],
+  compare: ["compare", "compare --data my-book.txt --presets gru,lstm --steps 2000"],
+  info: ["info runs/alice-lstm-128 --best", "info runs/alice-lstm-128 --config > config.json"],
+};
+const examplesOf = (name: string): string =>
+  EXAMPLES[name] ? `Examples:\n${EXAMPLES[name].map((line) => `  gatewise ${line}`).join("\n")}\n` : "";
 
 /** All commands; each hands over its work, which comes to an exit code. */
 export function makeProgram(run: (work: Promise<number>) => Promise<void>): Command {
@@ -85,7 +112,11 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
         ),
     });
 
-  program.hook("preAction", (_, action) => setRaw(action.getOptionValue("raw") === true));
+  program.hook("preAction", async (_, action) => {
+    setRaw(action.getOptionValue("raw") === true);
+    const config = action.getOptionValue("config") as unknown;
+    if (typeof config === "string") await applyConfig(action, config);
+  });
 
   // Exit codes, errors and --raw are the same for every command.
   const command = (name: string, description: string): Command =>
@@ -94,14 +125,19 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .description(description)
       .exitOverride()
       .configureOutput(program.configureOutput())
-      .addOption(rawOption());
+      .addHelpText("before", examplesOf(name));
 
-  withTexts(addTrainingFlags(command("train", "train a language model on a text")))
-    .addOption(tokenizerOption())
-    .addOption(vocabSizeOption())
-    .addOption(presetOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
+  addTrainingFlags(
+    withTexts(command("train", "train a language model on a text"))
+      .addOption(tokenizerOption())
+      .addOption(vocabSizeOption())
+      .addOption(presetOption()),
+  )
+    .optionsGroup(GROUP.reports)
+    .option("--sample-prompt <text>", "what samples while training begin with")
+    .addOption(integer("--sample-length <n>", 0, "their length; by default 200"))
+    .addOption(new Option("--sample-temperature <x>", "their temperature; by default 0.8").argParser(parseTemperature))
+    .optionsGroup(GROUP.run)
     .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
     .addOption(
       integer("--keep <n>", 0, "newest checkpoints that stay, beside the best and one known to be sound; 0 for all").default(
@@ -116,6 +152,8 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
           "the old one goes on, stretched over --steps",
       ).choices(["reached", "peak"]),
     )
+    .option("--config <file>", 'options from a file, as "gatewise info RUN --config" prints them; what is typed goes before')
+    .addOption(new Option("--time <time>", 'end after so long, such as "10m"').argParser(parseTime))
     .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
     .addOption(
       new Option("--extend-vocabulary", "with --init-from: the model gets rows for characters that it does not know").conflicts([
@@ -128,6 +166,8 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
         "with --init-from: characters that the model does not know are left out, or another stands for them",
       ).choices(["drop", "replace"]),
     )
+    .addOption(deviceOption())
+    .addOption(threadsOption())
     .addOption(noTuneOption())
     .addOption(retuneOption())
     .addOption(jsonOption())
@@ -137,6 +177,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .argument("<checkpoint>", "a checkpoint or a run's folder")
     .addOption(bestOption())
     .option("--prompt <text>", "text to continue", "")
+    .addOption(new Option("--prompts <file>", 'texts to continue, one a line; "-" reads them from stdin').conflicts(["prompt"]))
     .addOption(integer("--length <n>", 0, "characters to write").default(300))
     .addOption(
       new Option("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest")
@@ -153,6 +194,36 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .addOption(retuneOption())
     .addOption(jsonOption())
     .action((path: string, flags) => run(sample(path, flags)));
+
+  const evaluating = command(
+    "eval",
+    "say what a model's guesses cost on a text, by default its run's: loss, bits, perplexity, accuracy",
+  );
+  for (const option of dataOptions()) evaluating.addOption(option);
+  evaluating
+    .argument("<checkpoint>", "a checkpoint or a run's folder")
+    .addOption(bestOption())
+    .addOption(
+      new Option("--split <part>", "which part, cut as the run's; by default val, and of another text all").choices(SPLITS),
+    )
+    .addOption(evalCharsOption())
+    .addOption(deviceOption())
+    .addOption(threadsOption())
+    .addOption(noTuneOption())
+    .addOption(retuneOption())
+    .addOption(jsonOption())
+    .action((path: string, flags) => run(evaluate(path, flags)));
+
+  command("list", "list the runs in a folder, the newest first")
+    .argument("[folder]", "where they are", "runs")
+    .addOption(jsonOption())
+    .action((folder: string, flags) => run(list(folder, flags)));
+
+  command("plot", "draw the loss curves of one run or several, in the terminal and as SVG")
+    .argument("<runs...>", "folders of runs")
+    .option("--out <file>", "the SVG file; by default loss.svg in the run's folder, of several runs here")
+    .addOption(jsonOption())
+    .action((folders: string[], flags) => run(plot(folders, flags)));
 
   const comparing = command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`);
   withTexts(addTrainingFlags(comparing, COMPARE_FLAGS, COMPARE_DEFAULTS))
@@ -211,6 +282,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
   command("info", "say what a checkpoint holds")
     .argument("<checkpoint>", "a checkpoint or a run's folder")
     .addOption(bestOption())
+    .option("--config", "only the options that make its run again, as train --config reads them")
     .addOption(jsonOption())
     .action((path: string, flags) => run(info(path, flags)));
 
@@ -237,9 +309,12 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .action((path: string, flags, self: Command) => run(importModel(path, flags, self)));
 
   command("doctor", "say what this machine can do, and what is missing")
+    .option("--verbose", "all that is known of the adapter, and what was tuned for which shapes")
     .addOption(jsonOption())
     .action((flags) => run(doctor(flags)));
 
+  // Last in every command's help.
+  for (const each of program.commands) each.addOption(rawOption());
   return program;
 }
 

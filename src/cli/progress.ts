@@ -1,6 +1,7 @@
 // What a person sees of a run, on stderr: one live line in a terminal, plain lines now and then elsewhere.
 import { relative } from "node:path";
-import type { EvalEvent, StepEvent } from "../training/events.ts";
+import type { EvalEvent, StartEvent, StepEvent } from "../training/events.ts";
+import type { TrainingOptions } from "../training/options.ts";
 
 /** Milliseconds between two plain lines where there is no terminal. */
 const PLAIN_INTERVAL = 10_000;
@@ -50,10 +51,13 @@ export function printJson(value: object): void {
   process.stdout.write(`${process.stdout.isTTY ? json.replace(CONTROL, shownAs("\\u", 4)) : json}\n`);
 }
 
+/** Characters that fit into a line without ending it. */
+const terminalWidth = (): number => (process.stderr.columns || 80) - 1;
+
 /** Draws the live line. Without a terminal it does nothing. */
 export function live(line: string): void {
   if (!process.stderr.isTTY) return;
-  const drawn = visible(line.replace(/[\n\t]/g, " ")).slice(0, (process.stderr.columns || 80) - 1);
+  const drawn = visible(line.replace(/[\n\t]/g, " ")).slice(0, terminalWidth());
   process.stderr.write(`\r\x1b[2K${drawn}`);
   liveLine = true;
 }
@@ -79,53 +83,137 @@ class Smooth {
   }
 }
 
+/** What is told of a run beside its events. */
+export interface ProgressOptions {
+  /** What stands in front of each line. */
+  readonly label?: string;
+  /** What a token is called. */
+  readonly unit?: string;
+  /** Whether each report gets a line of its own, rather than as many as a person can follow. */
+  readonly everyReport?: boolean;
+}
+
+/** An evaluation passes forward only: about a third of a step's work for as many tokens. */
+const EVALUATION_SHARE = 1 / 3;
+
 /** The progress of one run of training. */
 export class Progress {
   private readonly loss = new Smooth();
+  private readonly label: string;
+  private readonly unit: string;
   private shown = -Infinity;
-  /** The first step that was told of, and when: the time left is told by all the time since, pauses too. */
+  /** The first step that was told of, and when: the time of a step is taken from all since, pauses too. */
   private first: { readonly step: number; readonly time: number } | undefined;
+  private reached = 0;
+  private stepTime = NaN;
+  /** Tokens that an evaluation reads. */
+  private evalTokens = 0;
+  /** Seconds of the last evaluation, and of all since the first step. */
+  private evaluation: number | undefined;
+  private evaluations = 0;
+  private evaluationBegun: number | undefined;
+  /** Mean loss of the last reports, as it is shown. */
+  trainingLoss = NaN;
 
   constructor(
-    private readonly totalSteps: number,
-    private readonly charactersPerStep: number,
-    private readonly label = "",
-    private readonly unit = "character",
-  ) {}
+    private readonly options: Pick<TrainingOptions, "totalSteps" | "batchSize" | "seqLen" | "evalInterval" | "evalTokens">,
+    private readonly settings: ProgressOptions = {},
+  ) {
+    this.label = settings.label ?? "";
+    this.unit = settings.unit ?? "character";
+  }
+
+  begin({ step, valTokens }: Pick<StartEvent, "step" | "valTokens">): void {
+    this.reached = step;
+    this.evalTokens = valTokens > 1 ? Math.min(valTokens, this.options.evalTokens || Infinity) : 0;
+  }
 
   step({ step, loss, tokensPerSecond }: StepEvent): void {
-    const smoothLoss = this.loss.add(loss);
+    const { totalSteps, batchSize, seqLen } = this.options;
+    this.trainingLoss = this.loss.add(loss);
     const now = performance.now();
     this.first ??= { step, time: now };
-    const seconds = (now - this.first.time) / 1000;
-    const stepTime = seconds > 1 ? seconds / (step - this.first.step) : this.charactersPerStep / tokensPerSecond;
-    const last = step === this.totalSteps;
-    if (!last && now - this.shown < (process.stderr.isTTY ? LIVE_INTERVAL : PLAIN_INTERVAL)) return;
-    this.shown = now;
-    const line = [
-      `${this.label}step ${String(step).padStart(String(this.totalSteps).length)}/${this.totalSteps}`,
-      losses(smoothLoss, this.unit),
-      `${rate(tokensPerSecond)} ${this.unit}s/s`,
-      `${duration((this.totalSteps - step) * stepTime)} left`,
-    ].join(" · ");
-    if (process.stderr.isTTY) live(line);
-    else say(line);
+    this.reached = step;
+    const seconds = (now - this.first.time) / 1000 - this.evaluations;
+    this.stepTime = seconds > 1 ? seconds / (step - this.first.step) : (batchSize * seqLen) / tokensPerSecond;
+    this.evaluation ??= (this.evalTokens / tokensPerSecond) * EVALUATION_SHARE;
+    const interval = this.settings.everyReport ? 0 : process.stderr.isTTY ? LIVE_INTERVAL : PLAIN_INTERVAL;
+    if (step !== totalSteps && now - this.shown < interval) return;
+    this.show([
+      [this.at(), 3],
+      [`training loss ${this.trainingLoss.toFixed(3)}`, 2],
+      [bits(this.trainingLoss, this.unit), 0],
+      [`${rate(tokensPerSecond)} ${this.unit}s/s`, 1],
+      [this.left(), 4],
+    ]);
+  }
+
+  /** Called while an evaluation goes on: its windows done, of how many. */
+  evaluating(done: number, of: number): void {
+    const now = performance.now();
+    this.evaluationBegun ??= now;
+    const last = Math.max(this.shown, this.evaluationBegun);
+    if (now - last < (process.stderr.isTTY ? LIVE_INTERVAL : PLAIN_INTERVAL)) return;
+    this.show([
+      [this.at(), 3],
+      [`validating: ${Math.floor((100 * done) / of)} %`, 2],
+      [this.left(), 4],
+    ]);
   }
 
   /** @param kept where the best checkpoint is, if it is this one */
   evaluated({ step, valLoss, valBitsPerByte, valAccuracy, best }: EvalEvent, kept?: string): void {
+    this.evaluation = (performance.now() - (this.evaluationBegun ?? performance.now())) / 1000;
+    if (this.first) this.evaluations += this.evaluation;
+    this.evaluationBegun = undefined;
     const figures = [
-      losses(valLoss, this.unit),
+      `loss ${valLoss.toFixed(3)}`,
+      bits(valLoss, this.unit),
       ...(valBitsPerByte === undefined ? [] : [`${valBitsPerByte.toFixed(2)} bits/byte`]),
       `${percent(valAccuracy)} of next ${this.unit}s right`,
       ...(best ? [`best so far${kept === undefined ? "" : `: ${shown(kept)}`}`] : []),
     ];
     say(`${this.label}step ${step}: validation ${figures.join(" · ")}`);
   }
+
+  private at(): string {
+    const { totalSteps } = this.options;
+    return `${this.label}step ${String(this.reached).padStart(String(totalSteps).length)}/${totalSteps}`;
+  }
+
+  private left(): string {
+    const { totalSteps, evalInterval } = this.options;
+    const due =
+      evalInterval > 0 && this.evalTokens > 0
+        ? Math.ceil(totalSteps / evalInterval) - Math.floor(this.reached / evalInterval)
+        : 0;
+    const seconds = (totalSteps - this.reached) * this.stepTime + due * (this.evaluation ?? 0);
+    return Number.isFinite(seconds) ? `${duration(seconds)} left` : "";
+  }
+
+  private show(parts: readonly Part[]): void {
+    this.shown = performance.now();
+    const told = parts.filter(([text]) => text !== "");
+    if (process.stderr.isTTY && !this.settings.everyReport) live(fit(told, terminalWidth()));
+    else say(fit(told, Infinity));
+  }
 }
 
-const losses = (nats: number, unit: string): string => `loss ${nats.toFixed(3)} · ${(nats / Math.LN2).toFixed(2)} bits/${unit}`;
+/** A part of a line, and its rank: where there is no room, that of the lowest goes first. */
+type Part = readonly [text: string, rank: number];
 
+/** The parts that fit, joined. */
+function fit(parts: readonly Part[], width: number): string {
+  const line = parts.map(([text]) => text).join(" · ");
+  if (line.length <= width || parts.length === 1) return line;
+  const least = Math.min(...parts.map(([, rank]) => rank));
+  return fit(
+    parts.filter(([, rank]) => rank !== least),
+    width,
+  );
+}
+
+const bits = (nats: number, unit: string): string => `${(nats / Math.LN2).toFixed(2)} bits/${unit}`;
 /** Rows of a table, its headings first: names stand left, numbers right. */
 export function plainTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((line) => line[i]!.length)));

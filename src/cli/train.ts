@@ -1,8 +1,9 @@
 import type { Command } from "commander";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { ByteTokenizer } from "../data/byte-tokenizer.ts";
 import { makeTokenizer, type TokenizerKind } from "../data/tokenizers.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
+import { given } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../models/config.ts";
 import { modelName } from "../models/presets.ts";
@@ -10,18 +11,21 @@ import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import { checkPrecision, modelFromCheckpoint, resumeTrainer, sameText, type ResumeNotice } from "../training/checkpoint.ts";
 import { makeEvaluator, type Evaluation } from "../training/evaluate.ts";
-import type { EndEvent, StartEvent } from "../training/events.ts";
+import type { StartEvent } from "../training/events.ts";
 import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { restartSchedule } from "../training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
-import { loadText, PIPE, unitOf, vocabularyOf, type DataNames, type ReadingOptions, type TextSource } from "./data.ts";
+import { loadText, PIPE, readPrompt, unitOf, vocabularyOf, type DataNames, type ReadingOptions } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
 import { fitVocabulary, type UnknownFlags } from "./fine-tune.ts";
-import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint, type RunInfo } from "./files.ts";
+import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint } from "./files.ts";
 import { Keeper, type Run } from "./keeper.ts";
 import { lockFolder, type Lock } from "./lock.ts";
-import { flagOf, flagValue, idleFlags, readTrainingFlags, type ModelOptions } from "./options.ts";
-import { count, duration, live, percent, print, printJson, programName, Progress, quote, say, shown, warn } from "./progress.ts";
+import { endOf, reportEnd } from "./ending.ts";
+import { RunLog } from "./log.ts";
+import { loadKnownText, tokensOf } from "./run-text.ts";
+import { flagOf, flagValue, idleFlags, isGiven, readTrainingFlags, type ModelOptions } from "./options.ts";
+import { count, live, print, printJson, Progress, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
 interface TrainFlags extends DeviceFlags, ReadingOptions, UnknownFlags {
@@ -33,6 +37,10 @@ interface TrainFlags extends DeviceFlags, ReadingOptions, UnknownFlags {
   readonly tokenizer: TokenizerKind;
   readonly vocabSize?: number;
   readonly keep: number;
+  readonly time?: number;
+  readonly samplePrompt?: string;
+  readonly sampleLength?: number;
+  readonly sampleTemperature?: number;
   readonly json?: boolean;
 }
 
@@ -51,7 +59,7 @@ export async function train(flags: TrainFlags, command: Command): Promise<number
 /** Finds out everything that can be wrong with what was asked for, while nothing is written yet. */
 async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   const { all, typed } = readTrainingFlags(command);
-  const typedFlag = (name: string): boolean => command.getOptionValueSource(name) === "cli";
+  const typedFlag = (name: string): boolean => isGiven(command, name);
   const path = flags.resume ?? flags.initFrom;
   const resumes = flags.resume !== undefined;
   // Before anything is read that another process may be about to change.
@@ -86,13 +94,13 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
 
   const remembered = resumes && !typedFlag("data");
   const binary = saved ? saved.tokenizer instanceof ByteTokenizer : flags.tokenizer === "byte";
-  const given = remembered
+  const source = remembered
     ? await loadKnownText(found!.folder, known, binary)
     : await loadText(flags.data, { pattern: flags.pattern, encoding: flags.encoding, binary });
-  const { checkpoint, text } = fitVocabulary(saved, given, flags, options.seed);
+  const { checkpoint, text } = fitVocabulary(saved, source, flags, options.seed);
   const tokenizer = checkpoint?.tokenizer ?? makeTokenizer(flags.tokenizer, text.text, flags.vocabSize);
   if (checkpoint) checkTokenizer(tokenizer, typedFlag("tokenizer") ? flags.tokenizer : undefined, flags.vocabSize);
-  const tokens = text.bytes && tokenizer instanceof ByteTokenizer ? tokenizer.encode(text.bytes) : tokenizer.encode(text.text);
+  const tokens = tokensOf(text, tokenizer);
   if (resumes && !sameText(checkpoint!, tokens)) {
     warn(`${text.source} is not the text that this run was trained on; it goes on, but not as the unbroken run would have`);
   }
@@ -111,6 +119,13 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     known,
     device: resumes && !typedFlag("device") ? (known.device ?? flags.device) : flags.device,
     keep: resumes && !typedFlag("keep") ? (known.keep ?? flags.keep) : flags.keep,
+    milliseconds: flags.time,
+    everyReport: typedFlag("logEvery"),
+    sample: given({
+      prompt: flags.samplePrompt === undefined ? undefined : checkPrompt(flags.samplePrompt, tokenizer),
+      length: flags.sampleLength,
+      temperature: flags.sampleTemperature,
+    }),
     from: checkpoint && { ...checkpoint, config },
     fromPath: found?.path,
     folder: await lockChosen(await chooseFolder(flags, resumes ? found : undefined, name), lock),
@@ -129,21 +144,11 @@ function checkTokenizer(tokenizer: Tokenizer, kind: TokenizerKind | undefined, v
   if (misfit) throw new GatewiseError("E_CONFIG", `${misfit}; leave it out`);
 }
 
-/** The text that run.json names. */
-async function loadKnownText(folder: string, known: Partial<RunInfo>, binary: boolean): Promise<TextSource> {
-  const { data = PIPE, pattern, encoding } = known;
-  if (data === PIPE)
-    throw new GatewiseError(
-      "E_CONFIG",
-      "this run's text came through a pipe, which cannot be read again; give the text with --data",
-    );
-  try {
-    return await loadText(data, { pattern, encoding, binary, named: shown(join(folder, "run.json")) });
-  } catch (cause) {
-    if (!(cause instanceof GatewiseError)) throw cause;
-    const advice = `this run's text is ${typeof data === "string" ? data : data.join(", ")}: if it has moved, say with --data where to`;
-    throw new GatewiseError(cause.code, `${cause.message}; ${advice}`, { cause });
-  }
+/** A prompt as the tokenizer reads it. @throws GatewiseError E_DATA for one that it cannot read */
+function checkPrompt(text: string, tokenizer: Tokenizer): string {
+  const prompt = readPrompt(text, tokenizer);
+  tokenizer.encode(prompt);
+  return prompt;
 }
 
 /** Holds the lock of a folder to continue in, and lets go of that of any other. */
@@ -205,18 +210,23 @@ async function trainOn(device: Device, run: Run, json: boolean): Promise<number>
   const model = from ? modelFromCheckpoint(device, from) : LanguageModel.create(device, { ...config, seed: options.seed });
   if (from) checkPrecision(model, from);
   const keeper = new Keeper(run, device);
+  const progress = new Progress(options, { unit: unitOf(tokenizer), everyReport: run.everyReport });
   const settings: TrainerOptions = {
     ...options,
     tokenizer,
+    sample: run.sample,
+    ...(!json && { onEvaluation: (done, of) => progress.evaluating(done, of) }),
     // The trainer keeps a checkpoint only after a step that it was asked for.
     onCheckpoint: (trainer) => keeper.keep(trainer),
   };
   const trainer = run.resumes
     ? resumeTrainer(model, tokens, from!, settings, (notice) => tell(notice, run))
     : Trainer.create(model, tokens, settings);
+  const log = new RunLog(() => keeper.ownFolder);
   try {
-    return await follow(trainer, run, keeper, json);
+    return await follow(trainer, run, { keeper, log, progress, json });
   } catch (error) {
+    log.end();
     throw await keeper.advise(error, options);
   } finally {
     trainer.dispose();
@@ -232,20 +242,31 @@ function tell({ about, message }: ResumeNotice, { options, from }: Run): void {
   warn(about === "learningRate" && !given ? `${message}; ${advice}` : message);
 }
 
+/** Who is told of a run's events. */
+interface Followers {
+  readonly keeper: Keeper;
+  readonly log: RunLog;
+  readonly progress: Progress;
+  readonly json: boolean;
+}
+
 /** Runs the training and reports it. Returns the exit code. */
-async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean): Promise<number> {
+async function follow(trainer: Trainer, run: Run, { keeper, log, progress, json }: Followers): Promise<number> {
   const { options, text, tokens, tokenizer } = run;
-  const progress = new Progress(options.totalSteps, options.batchSize * options.seqLen, "", unitOf(tokenizer));
   const stop = listenForStop(() => say("stopping after this step and saving; once more to stop at once"));
   let valLoss: number | undefined;
   const from = trainer.step;
   let first: NodeJS.Timeout | undefined;
   let rescued = false;
   live("preparing…");
-  for await (const event of trainer.run({ maxSteps: options.totalSteps, signal: stop.signal })) {
+  const timeUp = run.milliseconds === undefined ? undefined : AbortSignal.timeout(run.milliseconds);
+  const signal = timeUp ? AbortSignal.any([stop.signal, timeUp]) : stop.signal;
+  for await (const told of trainer.run({ maxSteps: options.totalSteps, signal })) {
+    const event = endOf(told, timeUp?.aborted === true && stop.exitCode === undefined);
     switch (event.event) {
       case "start": {
         const folder = await keeper.open();
+        if (run.resumes) await log.continue(dirname(run.fromPath!), event.step);
         const { parameters, device } = event;
         if (json)
           printJson({
@@ -256,7 +277,6 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
             data: text.source,
             encoding: text.encoding,
             out: folder,
-            options,
           });
         else {
           say(`device: ${device}`);
@@ -265,6 +285,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
           if (text.source === PIPE) say("the text came through a pipe: to resume this run, give it again with --data");
           say(`run:    ${shown(folder)}${event.step > 0 ? `, from step ${event.step}` : ""}`);
         }
+        progress.begin(event);
         warnOfSilence(options, event);
         live("first step…");
         const why = "the first step takes longer: the driver compiles its kernels, and keeps them for the next start if it can";
@@ -274,11 +295,13 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
       case "step":
         clearTimeout(first);
         keeper.saw(event);
+        log.add(event);
         if (json) printJson(event);
         else progress.step(event);
         break;
       case "eval": {
         valLoss = event.valLoss;
+        log.add(event);
         const best = event.best ? await keeper.keepBest(trainer) : undefined;
         if (!json) progress.evaluated(event, best);
         else {
@@ -300,6 +323,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         break;
       case "end": {
         clearTimeout(first);
+        log.end();
         const stopped = event.reason === "aborted" && event.step - from <= 1;
         const kept = stopped ? await keeper.keepSoon(trainer) : await keeper.keepLast(trainer);
         if (kept === undefined) {
@@ -313,7 +337,7 @@ async function follow(trainer: Trainer, run: Run, keeper: Keeper, json: boolean)
         // Without a validation part the figure that tells whether it learned anything is taken on the text itself.
         const memory = options.valFraction === 0 && event.reason === "done" ? await evaluateText(trainer) : undefined;
         if (json) printJson({ ...event, ...(memory && { trainAccuracy: memory.accuracy }), out: keeper.folder });
-        else reportEnd(event, { run, saved, folder: keeper.folder, valLoss, memory });
+        else reportEnd(event, { run, saved, folder: keeper.folder, valLoss, memory, trainingLoss: progress.trainingLoss });
       }
     }
   }
@@ -338,40 +362,4 @@ async function evaluateText({ model, tokens, options, settings, step }: Trainer)
   } finally {
     evaluator.dispose();
   }
-}
-
-interface Ending {
-  readonly run: Run;
-  readonly saved: string;
-  readonly folder: string;
-  readonly valLoss: number | undefined;
-  readonly memory: Evaluation | undefined;
-}
-
-function reportEnd(event: EndEvent, { run, saved, folder, valLoss, memory }: Ending): void {
-  const program = programName();
-  const target = quote(shown(folder));
-  const { totalSteps, schedule, patience } = run.options;
-  if (event.reason === "aborted") {
-    say(`stopped at step ${event.step} of ${totalSteps}; saved ${shown(saved)}; to go on:`);
-    say(`  ${program} train --resume ${target}`);
-    return;
-  }
-  const figures = [
-    Number.isFinite(event.loss) && `training loss ${event.loss.toFixed(3)}`,
-    valLoss !== undefined &&
-      `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
-    memory && `next-${unitOf(run.tokenizer)} accuracy on the text ${percent(memory.accuracy)}`,
-  ].filter(Boolean);
-  if (event.reason === "patience") say(`no new best in ${patience} validations: stopped at step ${event.step} of ${totalSteps}`);
-  say(`done: step ${event.step} after ${duration(event.seconds)} · ${figures.join(" · ")}`);
-  say(`saved: ${shown(saved)}`);
-  const prompt = run.text.source === "alice" ? ` --prompt "Alice "` : "";
-  say("next:");
-  const hasBetter = valLoss !== undefined && event.bestValLoss! < valLoss;
-  say(`  ${program} sample ${target}${prompt}${hasBetter ? " --best" : ""}`);
-  // Over more steps a schedule that has come to its end would raise the rate again.
-  const from = schedule === "constant" ? "" : " --schedule-from reached";
-  say(`  ${program} train --resume ${target} --steps ${2 * totalSteps}${from}`);
-  say(`  ${program} info ${target}${hasBetter ? " --best" : ""}`);
 }

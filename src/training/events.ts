@@ -1,4 +1,6 @@
 // What a training run reports: the events of `trainer.run` and, line by line, of the command line's --json.
+import type { LanguageModelConfig } from "../models/config.ts";
+import type { TrainingOptions } from "./options.ts";
 
 export interface StartEvent {
   readonly v: 1;
@@ -10,11 +12,15 @@ export interface StartEvent {
   readonly step: number;
   readonly trainTokens: number;
   readonly valTokens: number;
+  readonly config: LanguageModelConfig;
+  readonly options: TrainingOptions;
 }
 export interface StepEvent {
   readonly v: 1;
   readonly event: "step";
   readonly step: number;
+  /** Since the run began. */
+  readonly seconds: number;
   /** Nats per predicted token, of this step's batch. */
   readonly loss: number;
   /** Over about the last second of training; evaluations, samples and checkpoints do not count. */
@@ -27,6 +33,8 @@ export interface EvalEvent {
   readonly v: 1;
   readonly event: "eval";
   readonly step: number;
+  /** Since the run began. */
+  readonly seconds: number;
   /** Nats per token over the validation text. */
   readonly valLoss: number;
   /** valLoss / ln 2 */
@@ -62,6 +70,8 @@ export interface EndEvent {
   readonly seconds: number;
   /** Of the last log, nats per token. */
   readonly loss: number;
+  /** Of the last evaluation, nats per token. */
+  readonly valLoss?: number;
   readonly bestValLoss?: number;
 }
 export type TrainingEvent = StartEvent | StepEvent | EvalEvent | SampleEvent | CheckpointEvent | EndEvent;

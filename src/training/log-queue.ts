@@ -12,6 +12,8 @@ interface PendingLog {
   readonly learningRate: number;
   readonly read: Promise<void>;
   metrics: ArrayLike<number> | undefined;
+  /** Milliseconds of the clock at which its numbers came. */
+  time: number;
 }
 
 /** That all steps up to `step` were done at `time`, milliseconds of the clock without the pauses. */
@@ -33,6 +35,8 @@ export class LogQueue {
     time: number,
     step: number,
     private readonly tokensPerStep: number,
+    /** When the run began, of which its events tell the seconds. */
+    private readonly begun = time,
   ) {
     this.newest = { step, time };
     this.marks = [this.newest];
@@ -43,9 +47,11 @@ export class LogQueue {
       step,
       learningRate,
       metrics: undefined,
+      time: NaN,
       read: values.then((metrics) => {
         log.metrics = metrics;
-        if (step > this.newest.step) this.newest = { step, time: performance.now() - this.paused };
+        log.time = performance.now();
+        if (step > this.newest.step) this.newest = { step, time: log.time - this.paused };
       }),
     };
     // Whoever awaits `read` gets the error; until then it must not count as unhandled.
@@ -70,6 +76,7 @@ export class LogQueue {
       v: 1,
       event: "step",
       step: log.step,
+      seconds: (log.time - this.begun) / 1000,
       loss: log.metrics[METRIC.loss]!,
       tokensPerSecond,
       learningRate: log.learningRate,

@@ -84,6 +84,8 @@ export class Trainer {
   private evaluation: RecordedEvaluation | undefined;
   private running = false;
   private explodedLogs = 0;
+  /** Of the last evaluation of a run. */
+  private valLoss: number | undefined;
 
   private constructor(
     readonly model: LanguageModel,
@@ -193,7 +195,8 @@ export class Trainer {
     const { device } = model;
     const restart = this.batches.fill(step, host.inputs, host.targets);
     sortByToken(host.inputs, model.config.vocabSize, host.order, host.starts);
-    host.schedule[0] = learningRateAt(step, options);
+    const learningRate = learningRateAt(step, options);
+    host.schedule[0] = learningRate;
     const updates = step - this.momentsSince + 1;
     host.schedule[1] = 1 - BETA1 ** updates;
     host.schedule[2] = 1 - BETA2 ** updates;
@@ -215,7 +218,7 @@ export class Trainer {
     this.step++;
     this.evaluationDue = evaluates;
     // At once: a log's time is that at which its numbers are here, not a moment of the evaluation behind it.
-    logs?.push(this.step, host.schedule[0]!, device.read(this.metrics));
+    logs?.push(this.step, learningRate, device.read(this.metrics));
   }
 
   /**
@@ -262,13 +265,15 @@ export class Trainer {
       signal,
       this.life.serve("Trainer.run", () => this.prepare(signal), signal),
     );
+    const seconds = (): number => (performance.now() - begun) / 1000;
     const end = (loss: number): EndEvent => ({
       v: 1,
       event: "end",
       step: this.step,
       reason: this.step >= maxSteps ? "done" : patient ? "aborted" : "patience",
-      seconds: (performance.now() - begun) / 1000,
+      seconds: seconds(),
       loss,
+      ...(this.valLoss !== undefined && { valLoss: this.valLoss }),
       ...(Number.isFinite(this.bestValLoss) && { bestValLoss: this.bestValLoss }),
     });
     if (!plan) return yield end(NaN);
@@ -280,15 +285,17 @@ export class Trainer {
       step: this.step,
       trainTokens: this.trainTokens,
       valTokens: this.valTokens.length,
+      config: model.config,
+      options,
     };
     let evaluationBegun = Infinity;
     const begin = (): void => void (evaluationBegun = performance.now());
-    const evaluate = (): Promise<EvalEvent> => this.life.serve("Trainer.run", () => this.evaluateStep(signal, begin), signal);
+    const evaluate = (): Promise<EvalEvent> => this.life.serve("Trainer.run", () => this.evaluateStep(signal, begin, seconds), signal);
     if (this.evaluationDue && this.valTokens.length > 1) {
       const event = await unlessAborted(signal, evaluate());
       if (event) yield event;
     }
-    const logs = new LogQueue(performance.now(), this.step, options.batchSize * options.seqLen);
+    const logs = new LogQueue(performance.now(), this.step, options.batchSize * options.seqLen, begun);
     let loss = NaN;
     const stopped = (): boolean => signal?.aborted ?? false;
     let first = true;
@@ -378,18 +385,24 @@ export class Trainer {
   }
 
   /** The run's own evaluation of the step just done; calls `begin` when the device has done that. */
-  private async evaluateStep(signal: AbortSignal | undefined, begin: () => void): Promise<EvalEvent> {
+  private async evaluateStep(
+    signal: AbortSignal | undefined,
+    begin: () => void,
+    seconds: () => number,
+  ): Promise<EvalEvent> {
     await this.readFinite();
     begin();
     const { loss, bitsPerToken, bitsPerByte, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);
     this.evaluationDue = false;
     const best = loss < this.bestValLoss;
+    this.valLoss = loss;
     this.sinceBest = best ? 0 : this.sinceBest + 1;
     if (best) [this.bestValLoss, this.bestStep] = [loss, this.step];
     return {
       v: 1,
       event: "eval",
       step: this.step,
+      seconds: seconds(),
       valLoss: loss,
       valBitsPerToken: bitsPerToken,
       ...(bitsPerByte !== undefined && { valBitsPerByte: bitsPerByte }),

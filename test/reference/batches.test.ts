@@ -241,7 +241,7 @@ describe("evaluation windows", () => {
     );
   });
 
-  it("of more tokens than are to be read are about as many, no token twice, from every tenth of the text", () => {
+  it("of more tokens than are to be read are about as many, no token twice, from every fifth of the text", () => {
     fc.assert(
       fc.property(from(30_000, 60_000), from(1, 8), from(1, 70), from(16_000, 70_000), (length, B, T, most) => {
         const windows = evaluationWindows(sequence(length), B, T, most);
@@ -258,7 +258,7 @@ describe("evaluation windows", () => {
         expect(new Set(seen).size).toBe(seen.length);
         expect(seen.length).toBeLessThanOrEqual(most >= length ? length - 1 : most);
         expect(seen.length).toBeGreaterThan(Math.min(length - 2, most - B * (1024 + T)));
-        expect(new Set(seen.map((target) => Math.floor((10 * target) / length))).size).toBe(10);
+        expect(new Set(seen.map((target) => Math.floor((5 * target) / length))).size).toBe(5);
       }),
       { numRuns: 20, examples: [[40_945, 8, 1, 16_000]] },
     );

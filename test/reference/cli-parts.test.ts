@@ -80,19 +80,27 @@ describe("for people", () => {
 
 describe("a run's progress", () => {
   /** Steps at the given times in milliseconds, each with a loss of ln 2 × its number; what is written on stderr. */
-  function written(times: readonly number[], terminal: boolean, total = 100): string[] {
+  function written(times: readonly number[], terminal: boolean, total = 100, settings: object = {}): string[] {
     vi.useFakeTimers({ toFake: ["performance"] });
     const isTTY = process.stderr.isTTY;
     const lines: string[] = [];
     const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => lines.push(String(text)) > 0);
     process.stderr.isTTY = terminal;
     try {
-      const progress = new Progress(total, 1000, "x ");
+      const sizes = { totalSteps: total, batchSize: 10, seqLen: 100, evalInterval: 0, evalTokens: 0 };
+      const progress = new Progress(sizes, { label: "x ", ...settings });
       let now = 0;
       times.forEach((time, i) => {
         vi.advanceTimersByTime(time - now);
         now = time;
-        const step = { v: 1, event: "step", step: i + 1, loss: Math.LN2 * (i + 1), tokensPerSecond: 500 } as const;
+        const step = {
+          v: 1,
+          event: "step",
+          step: i + 1,
+          seconds: time / 1000,
+          loss: Math.LN2 * (i + 1),
+          tokensPerSecond: 500,
+        } as const;
         progress.step({ ...step, learningRate: 1, gradNorm: 1 });
       });
     } finally {
@@ -113,13 +121,86 @@ describe("a run's progress", () => {
   it("tells the time left by the rate at first, and by the clock when there has been a second of it", () => {
     // 99 steps of 1,000 characters at 500 a second; then one step every 10 seconds.
     expect(written([0, 10_000], false)[0]).toMatch(
-      /^x step +1\/100 · loss 0\.693 · 1\.00 bits\/character · 500 characters\/s · 3 min 18 s left\n$/,
+      /^x step +1\/100 · training loss 0\.693 · 1\.00 bits\/character · 500 characters\/s · 3 min 18 s left\n$/,
     );
     expect(written([0, 10_000], false)[1]).toMatch(/ · 16 min 20 s left\n$/);
   });
   it("smooths the loss, without being drawn to zero at its beginning", () => {
     // Of 1 and 2, with weights 0.09 and 0.1.
     expect(written([0, 10_000], false)[1]).toContain(`loss ${((Math.LN2 * (0.09 + 0.2)) / 0.19).toFixed(3)} · 1.53 bits`);
+  });
+  it("has a line for each report where that was asked for, in a terminal too", () => {
+    for (const terminal of [true, false])
+      expect(written([0, 5, 10, 15], terminal, 100, { everyReport: true }).map((line) => line.replace("\r\x1b[2K", ""))).toEqual(
+        [1, 2, 3, 4].map((step) => expect.stringMatching(new RegExp(`^x step +${step}/100 · .* left\n$`))),
+      );
+  });
+  it("fits the terminal: what matters least goes first, the time left last", () => {
+    const { columns } = process.stderr;
+    const fitting = (width: number): string => {
+      process.stderr.columns = width;
+      return written([0], true, 100)[0]!.slice("\r\x1b[2K".length);
+    };
+    try {
+      const [step, loss, left] = ["x step   1/100", "training loss 0.693", "3 min 18 s left"];
+      expect(fitting(120)).toBe([step, loss, "1.00 bits/character", "500 characters/s", left].join(" · "));
+      expect(fitting(80)).toBe([step, loss, "500 characters/s", left].join(" · "));
+      expect(fitting(60)).toBe([step, loss, left].join(" · "));
+      expect(fitting(50)).toBe([step, left].join(" · "));
+      expect(fitting(20)).toBe(left);
+      expect(fitting(10)).toBe(left!.slice(0, 9));
+    } finally {
+      process.stderr.columns = columns;
+    }
+  });
+  it("counts the validations to come into the time left, and tells of one that goes on", () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    const lines: string[] = [];
+    const write = vi.spyOn(process.stderr, "write").mockImplementation((text) => lines.push(String(text)) > 0);
+    const told = (): string => lines.at(-1)!;
+    try {
+      const sizes = { totalSteps: 30, batchSize: 10, seqLen: 100, evalInterval: 10, evalTokens: 6000 };
+      const progress = new Progress(sizes);
+      progress.begin({ step: 0, valTokens: 9000 });
+      const step = (number: number): void =>
+        progress.step({
+          v: 1,
+          event: "step",
+          step: number,
+          seconds: 1,
+          loss: 1,
+          tokensPerSecond: 1000,
+          learningRate: 1,
+          gradNorm: 1,
+        });
+      step(1);
+      // 29 steps of a second, and three validations, each of a third of what 6,000 characters of training take.
+      expect(told()).toContain("35 s left");
+      vi.advanceTimersByTime(9000);
+      step(10);
+      progress.evaluating(1, 5);
+      vi.advanceTimersByTime(10_000);
+      progress.evaluating(3, 5);
+      expect(told()).toMatch(/^step 10\/30 · validating: 60 % · /);
+      vi.advanceTimersByTime(2000);
+      progress.evaluated({
+        v: 1,
+        event: "eval",
+        step: 10,
+        seconds: 1,
+        valLoss: 1,
+        valBitsPerToken: 1,
+        valAccuracy: 0.5,
+        best: false,
+      });
+      vi.advanceTimersByTime(10_000);
+      step(20);
+      // Ten steps of a second, as before, and one validation of 12 seconds.
+      expect(told()).toContain(" 22 s left");
+    } finally {
+      write.mockRestore();
+      vi.useRealTimers();
+    }
   });
   it("in a terminal is drawn over itself, ten times a second at most", () => {
     expect(written([0, 50, 99, 100, 150], true).map((line) => line.slice(0, 19))).toEqual(

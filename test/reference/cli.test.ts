@@ -169,6 +169,7 @@ describe("train", () => {
       "checkpoint-10.safetensors",
       "checkpoint-6.safetensors",
       "checkpoint-8.safetensors",
+      "log.csv",
       "run.json",
     ]);
   });

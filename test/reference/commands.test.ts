@@ -67,7 +67,7 @@ describe("train", () => {
     const loss = String.raw`loss \d\.\d{3} · \d\.\d\d bits\/character`;
     const patterns = [
       String.raw`step 3: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right · best so far: told/best\.safetensors`,
-      String.raw`step 6/6 · ${loss} · [\d.]+[kM]? characters\/s · 0 s left`,
+      String.raw`step 6/6 · training ${loss} · [\d.]+[kM]? characters\/s · 0 s left`,
       String.raw`step 6: validation ${loss} · \d\.\d\d bits\/byte · \d+\.\d % of next characters right( · best so far: told/best\.safetensors)?`,
       String.raw`step 6 writes:`,
       String.raw`done: step 6 after \d+ s · training loss \d\.\d{3} · validation loss \d\.\d{3}( \(best \d\.\d{3}\))?`,
@@ -80,7 +80,7 @@ describe("train", () => {
     expect(said.slice(3, -1)).toHaveLength(patterns.length);
     patterns.forEach((pattern, i) => expect(said[3 + i]).toMatch(new RegExp(`^${pattern}$`)));
     expect(out).toMatch(/^[^]{200}\n\n$/);
-    expect(readdirSync("told").sort()).toEqual(["best.safetensors", "checkpoint-6.safetensors", "run.json"]);
+    expect(readdirSync("told").sort()).toEqual(["best.safetensors", "checkpoint-6.safetensors", "log.csv", "run.json"]);
     expect(JSON.parse(readFileSync("told/run.json", "utf8"))).toEqual({
       format: "gatewise-run",
       data: join(process.cwd(), "text.txt"),
@@ -139,7 +139,7 @@ describe("train", () => {
       return path;
     });
     await train(...TINY, ...QUIET, "--steps", "2", "--checkpoint-every", "2", "--out", "gone");
-    expect(readdirSync("gone").sort()).toEqual(["checkpoint-2.safetensors", "run.json"]);
+    expect(readdirSync("gone").sort()).toEqual(["checkpoint-2.safetensors", "log.csv", "run.json"]);
   });
 
   it("names the last checkpoint where neither its folder nor the one for temporary files takes the last step", async () => {
@@ -214,6 +214,7 @@ describe("train", () => {
       "checkpoint-2.safetensors",
       "checkpoint-4.safetensors",
       "checkpoint-5.safetensors",
+      "log.csv",
       "run.json",
     ]);
   });
@@ -253,7 +254,7 @@ describe("train", () => {
     writeFileSync("early/.checkpoint-1.safetensors.77.tmp", "half");
     writeFileSync("early/run.json", "{");
     expect((await train(...TINY, ...QUIET, "--steps", "1", "--out", "early")).err).toContain("run:    early\n");
-    expect(readdirSync("early").sort()).toEqual(["checkpoint-1.safetensors", "run.json"]);
+    expect(readdirSync("early").sort()).toEqual(["checkpoint-1.safetensors", "log.csv", "run.json"]);
   });
 
   it("leaves the folder to the process that has it, and says which", async () => {
@@ -274,7 +275,7 @@ describe("train", () => {
     // Where another folder is asked for, nobody's lock is in the way of what is read.
     rmSync("held/run.lock");
     expect((await train("--resume", "held", "--steps", "2", "--out", "aside")).err).toContain("run:    aside, from step 1\n");
-    expect(readdirSync("held").sort()).toEqual(["checkpoint-1.safetensors", "run.json"]);
+    expect(readdirSync("held").sort()).toEqual(["checkpoint-1.safetensors", "log.csv", "run.json"]);
   });
 
   it("goes on in a folder that is given as that of the run, and in a new one for a branch", async () => {
@@ -524,6 +525,7 @@ describe("compare", () => {
         yield {
           v: 1,
           event: "eval",
+          seconds: 1,
           step: 1,
           valLoss,
           valBitsPerToken: 3 * valLoss,
@@ -546,7 +548,7 @@ describe("compare", () => {
   it("tells the middle one of a model's rates", async () => {
     const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* () {
       for (const tokensPerSecond of [1000, 90, 200, 30, 5])
-        yield { v: 1, event: "step", step: 1, loss: 1, learningRate: 0.1, gradNorm: 1, tokensPerSecond };
+        yield { v: 1, event: "step", step: 1, seconds: 1, loss: 1, learningRate: 0.1, gradNorm: 1, tokensPerSecond };
     });
     const { out } = await gatewise(...SHORT, "--json");
     run.mockRestore();
@@ -737,7 +739,7 @@ describe("doctor", () => {
     gpu();
     answers(true);
     disposed.mockClear();
-    const { code, out } = await gatewise("doctor");
+    const { code, out } = await gatewise("doctor", "--verbose");
     expect(code).toBe(0);
     expect(disposed).toHaveBeenCalledOnce();
     expect(vi.mocked(checkGradients).mock.lastCall![1]).toMatchObject({ quick: true });
@@ -752,10 +754,22 @@ describe("doctor", () => {
       "ok limits 256 MiB a buffer, 128 MiB a binding",
       "ok features timestamp-query, shader-f16",
       "ok measured 1.23e+3 GFLOP/s · 56.7 GB/s · 1.3 µs a dispatch · 20 µs a submit · 3.0e+2 µs to read back · 4.0 ns a barrier",
+      "ok tuning 1 kernels for the shapes that they met; --verbose lists them",
       "ok tuning matmul: fast (fast 0.500 ms; slow 2.50 ms; wild: wrong)",
       "ok gradients right: 2 checks in 30 s",
+      "ok verdict ready: npx gatewise train --data alice trains on some GPU",
       "",
     ]);
+    gpu();
+    answers(true);
+    const short = (await gatewise("doctor")).out.split("\n").map((line) => line.replaceAll(/ +/g, " "));
+    expect(short).toEqual(said.filter((line) => !/^ok (kernels|limits|features|tuning matmul)/.test(line)));
+    expect(short.length).toBeLessThanOrEqual(11);
+    gpu({ family: "software", description: "llvmpipe (software) · WebGPU" });
+    answers(true);
+    expect((await gatewise("doctor")).out).toContain(
+      "computes in WebAssembly, with --device webgpu on llvmpipe (software); where there is a GPU, install its driver\n",
+    );
   });
 
   it.each([
@@ -796,7 +810,7 @@ describe("doctor", () => {
       name: "adapter",
       ok: false,
       text: "no adapter",
-      advice: "install a Vulkan, Metal or D3D12 driver, or train with --device cpu",
+      advice: "install a Vulkan, Metal or D3D12 driver, or: npx gatewise train --device cpu",
     });
     gpu();
     disposed.mockClear();
@@ -873,7 +887,7 @@ describe("a command that is told to stop", () => {
     const [, step] = /^stopped at step (\d+) of 100000; saved stops\/checkpoint-\1\.safetensors; to go on:$/m.exec(err)!;
     expect(err).toMatch(/^ {2}npx gatewise train --resume stops$/m);
     expect(err).toMatch(/^stopping after this step and saving; once more to stop at once$/m);
-    expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "run.json"]);
+    expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "log.csv", "run.json"]);
   });
 
   it("in a resumed run's first step does not wait for a save that takes its time", async () => {

@@ -39,6 +39,7 @@ const packages: Readonly<Record<string, RegExp>> = {
   webgpu: /^src\/runtime\/node\.ts$/,
   commander: /^src\/cli\//,
   chardet: /^src\/data\/detect-encoding\.ts$/,
+  asciichart: /^src\/cli\//,
 };
 
 type Sources = Readonly<Record<string, string>>;

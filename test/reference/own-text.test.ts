@@ -120,7 +120,7 @@ describe("bits per byte", () => {
     expect(err).toMatch(
       /step 2: validation loss \d\.\d{3} · \d\.\d\d bits\/token · \d\.\d\d bits\/byte · \d+\.\d % of next tokens right/,
     );
-    expect(err).toMatch(/step 2\/2 · loss \d\.\d{3} · \d\.\d\d bits\/token · [\d.]+k? tokens\/s/);
+    expect(err).toMatch(/step 2\/2 · training loss \d\.\d{3} · \d\.\d\d bits\/token · [\d.]+k? tokens\/s/);
   });
 });
 

@@ -15,6 +15,7 @@ import { trainMemory } from "../../src/bench/memory.ts";
 import { runBenchmarks } from "../../src/bench/report.ts";
 import { makeProgram } from "../../src/cli/program.ts";
 import { type ErrorCode, GatewiseError } from "../../src/errors.ts";
+import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { BREAKAGES, CHECKED_CELLS, checkGradients } from "../../src/training/gradient-check.ts";
 import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { trainingOptions } from "../../src/training/options.ts";
@@ -27,6 +28,7 @@ vi.mock("../../src/models/language-model.ts", async (load) => ({ ...(await load<
 vi.mock("../../src/bench/memory.ts", async (load) => ({ ...(await load<object>()), trainMemory: vi.fn() }));
 vi.mock("../../src/bench/report.ts", async (load) => ({ ...(await load<object>()), runBenchmarks: vi.fn() }));
 vi.mock("../../src/runtime/node.ts", async (load) => ({ ...(await load<object>()), openNodeDevice: vi.fn() }));
+vi.mock("../../src/training/evaluate.ts", async (load) => ({ ...(await load<object>()), makeEvaluator: vi.fn() }));
 vi.mock("../../src/training/gradient-check.ts", async (load) => ({ ...(await load<object>()), checkGradients: vi.fn() }));
 
 const README = readFileSync("README.md", "utf8");
@@ -59,6 +61,9 @@ beforeAll(async () => {
     return hear("training", { ...options, characters: tokens.length });
   });
   vi.mocked(sampleText).mockImplementation(async (_model, _tokenizer, options) => hear("sample", options!));
+  vi.mocked(makeEvaluator).mockImplementation(async (_model, tokens, options) =>
+    hear("evaluation", { ...options, characters: tokens.length }),
+  );
   vi.mocked(runBenchmarks).mockImplementation(async (_device, about, options) => hear("bench", { ...about, ...options }));
   vi.mocked(trainMemory).mockImplementation((model, options) => hear("memory", { ...options, ...model.config }));
   vi.mocked(checkGradients).mockImplementation(async (_device, options) => hear("check", options!));
@@ -76,7 +81,14 @@ async function ask(...args: readonly string[]): Promise<Record<string, any>> {
 }
 /** Of a model of blocks, whose embeddings are as wide as TINY's layers. */
 const BLOCK = ["--cell", "s4d", "--embedding", "6"];
-const ARGUMENTS: Record<string, string[]> = { sample: ["run"], info: ["run"], export: ["run", "out"], import: ["out"] };
+const ARGUMENTS: Record<string, string[]> = {
+  sample: ["run"],
+  eval: ["run"],
+  plot: ["run"],
+  info: ["run"],
+  export: ["run", "out"],
+  import: ["out"],
+};
 const QUICK: Record<string, string[]> = { train: TINY, compare: TINY };
 
 const program = makeProgram(async () => {});
@@ -137,6 +149,11 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--init-from": [["run", "--hidden", "6", "--embedding", "4"], "model", { hiddenSize: 6 }],
     "--out": "commands.test.ts",
     "--keep": "own-run.test.ts",
+    "--config": "own-run.test.ts",
+    "--time": "own-run.test.ts",
+    "--sample-prompt": [["It"], "training", { sample: { prompt: "It" } }],
+    "--sample-length": "own-run.test.ts",
+    "--sample-temperature": "own-run.test.ts",
     "--resume": "commands.test.ts",
     "--schedule-from": "cli.test.ts",
     "--extend-vocabulary": "own-text.test.ts",
@@ -146,6 +163,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
   },
   sample: {
     "--best": "own-run.test.ts",
+    "--prompts": "own-run.test.ts",
     "--prompt": [["best"], "sample", { prompt: "best" }],
     "--length": [["7"], "sample", { length: 7 }],
     "--temperature": [["0.25"], "sample", { temperature: 0.25 }],
@@ -160,6 +178,22 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--json": "commands.test.ts",
     "--raw": "terminal.test.ts",
   },
+  eval: {
+    "--best": "own-run.test.ts",
+    "--data": [["text.txt"], "evaluation", { characters: 2360 }],
+    "--split": [["train"], "evaluation", { characters: 2242 }],
+    "--eval-chars": [["9"], "evaluation", { evalTokens: 9 }],
+    "--pattern": "own-run.test.ts",
+    "--encoding": "own-run.test.ts",
+    "--threads": [["3"], "device", { threads: 3 }],
+    "--device": [["webgpu"], "device", { prefer: "webgpu", tuning: "on" }],
+    "--no-tune": [[], "device", { tuning: "off" }],
+    "--retune": [[], "device", { tuning: "again", tuningMilliseconds: 120_000 }],
+    "--json": "own-run.test.ts",
+    "--raw": "terminal.test.ts",
+  },
+  list: { "--json": "own-run.test.ts", "--raw": "terminal.test.ts" },
+  plot: { "--out": "own-run.test.ts", "--json": "own-run.test.ts", "--raw": "terminal.test.ts" },
   compare: {
     "--presets": [["lstm,gru"], "model", { cell: "lstm" }],
     "--pattern": "own-text.test.ts",
@@ -233,7 +267,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--json": "commands.test.ts",
     "--raw": "terminal.test.ts",
   },
-  info: { "--best": "own-run.test.ts", "--json": "commands.test.ts", "--raw": "terminal.test.ts" },
+  info: { "--best": "own-run.test.ts", "--config": "own-run.test.ts", "--json": "commands.test.ts", "--raw": "terminal.test.ts" },
   export: { "--to": "interop.test.ts", "--json": "interop.test.ts", "--raw": "terminal.test.ts" },
   import: {
     "--out": "interop.test.ts",
@@ -246,7 +280,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--json": "interop.test.ts",
     "--raw": "terminal.test.ts",
   },
-  doctor: { "--json": "commands.test.ts", "--raw": "terminal.test.ts" },
+  doctor: { "--verbose": "commands.test.ts", "--json": "commands.test.ts", "--raw": "terminal.test.ts" },
 };
 
 describe("each option of each command is heard:", () => {
@@ -364,6 +398,7 @@ describe("words", () => {
     "--device": ["auto", "webgpu", "wasm", "cpu"],
     "--schedule-from": ["reached", "peak"],
     "--unknown": ["drop", "replace"],
+    "--split": ["train", "val", "test", "all"],
     "check --cell": ["all", ...Object.keys(CHECKED_CELLS)],
     "--break": BREAKAGES,
     "--to": ["pytorch", "transformers"],
@@ -433,6 +468,8 @@ describe("numbers", () => {
     "train --eval-chars": whole(0),
     "train --patience": whole(0),
     "train --keep": whole(0),
+    "train --sample-length": whole(0),
+    "train --sample-temperature": (x) => x >= 0 && x < Infinity,
     "train --seed": whole(0, 2 ** 32 - 1),
     "train --vocab-size": whole(256, 65536),
     "sample --length": whole(0),
@@ -441,6 +478,7 @@ describe("numbers", () => {
     "sample --top-p": (x) => x > 0 && x <= 1,
     "sample --seed": whole(0, 2 ** 32 - 1),
     "sample --count": whole(1),
+    "eval --eval-chars": whole(0),
     "memory --lag": whole(1, 65536),
     "memory --steps": whole(1),
     "memory --seed": whole(0, 2 ** 32 - 1),
@@ -448,7 +486,7 @@ describe("numbers", () => {
     "bench --rounds": whole(1),
     "bench --seconds": whole(1),
   };
-  for (const name of ["train", "sample", "memory", "check", "bench"]) KINDS[`${name} --threads`] = whole(1, 64);
+  for (const name of ["train", "sample", "eval", "memory", "check", "bench"]) KINDS[`${name} --threads`] = whole(1, 64);
   /** What compare takes, train takes the same way. */
   for (const name of Object.keys(KINDS))
     if (name.startsWith("train") && names(commands.compare!).includes(name.slice(6)))
@@ -477,7 +515,7 @@ describe("numbers", () => {
       // --presets and --tokenizers take names, several.
       options
         .filter(
-          ({ parseArg, argChoices, long }) => parseArg && !argChoices && !["--presets", "--tokenizers"].includes(long!),
+          ({ parseArg, argChoices, long }) => parseArg && !argChoices && !["--presets", "--tokenizers", "--time"].includes(long!),
         )
         .map(({ long }) => `${command} ${long}`),
     );
@@ -611,8 +649,35 @@ it("an error of the library names the option, not the field", async () => {
   for (const [args, message] of cases) expect((await gatewise("train", ...TINY, ...args)).err).toMatch(message);
 });
 
+it("help begins with examples that the command takes, and has its options in groups, the text's first", async () => {
+  for (const name of ["train", "sample", "eval", "list", "plot", "compare", "info"]) {
+    const { code, out } = await gatewise(name, "--help");
+    expect(code).toBe(0);
+    const [, examples] = /^Examples:\n((?: {2}gatewise .*\n)+)\nUsage: /.exec(out)!;
+    for (const example of examples!.trim().split("\n")) {
+      expect(example.trim()).toMatch(new RegExp(`^gatewise ${name}\\b`));
+      for (const flag of example.match(/(?<=\s)--[a-z][\w-]*/g) ?? []) expect(names(commands[name]!), example).toContain(flag);
+    }
+  }
+  const { out } = await gatewise("train", "--help");
+  expect(out.match(/^\S.*:$/gm)).toEqual([
+    "Examples:",
+    "Arguments:",
+    "Text:",
+    "Model:",
+    "Training:",
+    "Validation, samples, checkpoints:",
+    "Run:",
+    "Device and output:",
+    "Options:",
+  ]);
+  expect(out).toMatch(/Text:\n {2}--data <text> [^]*alice,[^]*moby-dick/);
+});
+
 it("every command in the documents exists, with all the options that are given to it", () => {
-  const documents = ["README.md", "CONTRIBUTING.md", "bench/README.md"].map((name) => readFileSync(join(start, name), "utf8"));
+  const documents = ["README.md", "CONTRIBUTING.md", "bench/README.md", "docs/coming-from.md", "docs/text.md"].map((name) =>
+    readFileSync(join(start, name), "utf8"),
+  );
   const shown = documents.flatMap((text) => [...text.replaceAll(" \\\n", " ").matchAll(/\bgatewise (\w+)((?: [^\n`|#]*)?)/g)]);
   let count = 0;
   for (const [whole, command, rest] of shown) {
