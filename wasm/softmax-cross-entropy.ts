@@ -59,7 +59,7 @@ function rowsOf(
       const at = row + 4 * v;
       v128.store(at, v128.and(f32x4.mul(v128.load(at), factor), lanesOf(v, V)));
     }
-    store<f32>(toTarget, <f32>((-<f64>scale * others) / sum));
+    store<f32>(toTarget, <f32>((-(<f64>scale) * others) / sum));
   }
 }
 

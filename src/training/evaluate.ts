@@ -1,4 +1,4 @@
-import { checkFunction, checkOptions, checkSignal, copyTokens } from "../checks.ts";
+import { checkFunction, checkOptions, checkSignal, copyTokens, given } from "../checks.ts";
 import { evaluationWindows } from "../data/batches.ts";
 import { CharTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
@@ -9,7 +9,7 @@ import type { Plan, RecordOptions } from "../runtime/device.ts";
 import type { Choices, Recorder } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
 import { abortable, Lifetime } from "../turns.ts";
-import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
+import { checkTokenizer, TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
 
 export interface Evaluation {
   /** Mean nats per token. */
@@ -71,7 +71,8 @@ export async function makeEvaluator(
   checkOptions("makeEvaluator", options, EVALUATOR_NAMES);
   const { signal, choices, tokenizer, ...sizes } = options ?? {};
   checkSignal("makeEvaluator", signal);
-  const { batchSize, seqLen, evalTokens } = trainingOptions({ ...sizes, evalTokens: sizes.evalTokens ?? 0 });
+  checkTokenizer("makeEvaluator", tokenizer);
+  const { batchSize, seqLen, evalTokens } = trainingOptions({ evalTokens: 0, ...given(sizes) });
   const text = copyTokens("makeEvaluator: tokens", tokens, model.config.vocabSize);
   const life = new Lifetime("evaluator", model.life);
   const evaluation = await life.serve(

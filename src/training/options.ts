@@ -148,14 +148,19 @@ export interface RunOptions {
 }
 const RUN_NAMES = namesOf<RunOptions>({ maxSteps: true, signal: true, exact: true });
 
+/** @throws GatewiseError E_CONFIG unless it is a tokenizer, or left out */
+export function checkTokenizer(where: string, tokenizer: Tokenizer | undefined): void {
+  if (tokenizer !== undefined && typeof tokenizer?.encode !== "function")
+    throw new GatewiseError("E_CONFIG", `${where}: tokenizer must be a tokenizer, got ${shown(tokenizer)}`);
+}
+
 /** Checks what is no training option, and the names of all. @throws GatewiseError E_CONFIG */
 export function checkTrainerOptions(where: string, options: Partial<TrainingOptions> & TrainerSettings<never>): void {
   checkOptions(where, options, TRAINER_NAMES, OTHER_NAMES);
   const { tokenizer, sample, onEvaluation, onCheckpoint } = options;
   checkOptions(`${where}: sample`, sample, SAMPLE_NAMES);
   if (sample) sampleSettingsOf(sample);
-  if (tokenizer !== undefined && typeof tokenizer?.encode !== "function")
-    throw new GatewiseError("E_CONFIG", `${where}: tokenizer must be a tokenizer, got ${shown(tokenizer)}`);
+  checkTokenizer(where, tokenizer);
   checkFunction(`${where}: onEvaluation`, onEvaluation);
   checkFunction(`${where}: onCheckpoint`, onCheckpoint);
 }

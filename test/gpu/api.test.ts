@@ -214,17 +214,22 @@ const trainingFields = {
   loss: word("all"),
   state: word("carry"),
   valFraction: part(0.2, 1),
+  testFraction: part(0, 1),
+  evalTokens: integer(5, 0),
+  patience: integer(3, 0),
   seed,
   logInterval: integer(1, 0),
   evalInterval: integer(1, 0),
   sampleInterval: integer(1, 0),
   checkpointInterval: integer(1, 0),
 };
+const tokenizerKind = optional({ valid: () => tokenizer, wrong: () => [null, 7, "x", {}] });
 const trainerOptions = options(
   {
     ...trainingFields,
-    tokenizer: optional({ valid: () => tokenizer, wrong: () => [null, 7, "x", {}] }),
+    tokenizer: tokenizerKind,
     sample: optional(options(sampleFields)),
+    onEvaluation: callback(() => {}),
     onCheckpoint: callback(async () => "somewhere"),
   },
   { valid: () => SMALL },
@@ -326,7 +331,11 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   restartSchedule: { inputs: [{ ...integer(3, 0), optional: false }, schedule, { ...word("peak"), optional: false }] },
   makeEvaluator: {
     on: "model",
-    inputs: [model, tokens, options({ ...trainingFields, signal, choices: given }, { valid: () => sized })],
+    inputs: [
+      model,
+      tokens,
+      options({ ...trainingFields, signal, choices: given, tokenizer: tokenizerKind }, { valid: () => sized }),
+    ],
   },
   loadCheckpoint: { inputs: [bytes] },
   modelFromCheckpoint: { inputs: [device, checkpoint] },
