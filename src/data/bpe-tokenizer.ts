@@ -28,11 +28,14 @@ const pairOf = (left: number, right: number): number => left * SIDES + right;
  * tokenizer.decode(tokenizer.encode("Alice")); // "Alice"
  */
 export class BpeTokenizer extends PieceTokenizer {
+  /** In the order in which they were learned. */
+  readonly merges: readonly Merge[];
   private readonly ranks: ReadonlyMap<number, number>;
 
-  private constructor(readonly merges: readonly Merge[]) {
+  private constructor(merges: readonly Merge[]) {
     super(spell(merges).map((name) => Uint8Array.from(name, (byte) => byte.charCodeAt(0))));
     this.ranks = new Map(merges.map(([left, right], rank) => [pairOf(left, right), rank]));
+    this.merges = merges;
   }
 
   /**
@@ -87,6 +90,7 @@ export class BpeTokenizer extends PieceTokenizer {
     return { kind: "bpe", merges: this.merges };
   }
 
+  /** A text's tokens. */
   encode(text: string): Uint32Array {
     checkText("BpeTokenizer.encode: the text", text);
     const encoder = new TextEncoder();

@@ -13,6 +13,7 @@ export abstract class PieceTokenizer implements Tokenizer {
   /** @param pieces the bytes of the tokens from 256 on */
   protected constructor(private readonly pieces: readonly Uint8Array[]) {}
 
+  /** A text's tokens. */
   abstract encode(text: string): Uint32Array;
   abstract toJSON(): { readonly kind: string };
 

@@ -13,8 +13,9 @@ export interface Tokenizer {
    * it, it is not.
    */
   readonly byteLengths?: ArrayLike<number>;
-  /** @throws GatewiseError E_DATA for what it has no tokens for */
+  /** A text's tokens. @throws GatewiseError E_DATA for what it has no tokens for */
   encode(text: string): Uint32Array;
+  /** The tokens' text. */
   decode(tokens: ArrayLike<number>): string;
   /** What checkpoints keep: plain data, with the kind of tokenizer that reads it. */
   toJSON(): { readonly kind: string };
@@ -50,13 +51,16 @@ export function outside(token: number | undefined, at: number, { size }: Pick<To
  * tokenizer.decode(tokenizer.encode("Alice")); // "Alice"
  */
 export class CharTokenizer implements Tokenizer {
+  /** The character of each token. */
+  readonly characters: readonly string[];
   private readonly tokens: ReadonlyMap<number, number>;
 
-  private constructor(readonly characters: readonly string[]) {
+  private constructor(characters: readonly string[]) {
     this.tokens = new Map(characters.map((character, token) => [character.codePointAt(0)!, token]));
+    this.characters = characters;
   }
 
-  /** @throws GatewiseError E_DATA if the text is empty, or no text */
+  /** A tokenizer of a text's characters. @throws GatewiseError E_DATA if the text is empty, or no text */
   static fromText(text: string): CharTokenizer {
     checkText("CharTokenizer.fromText: the text", text);
     if (text.length === 0) throw new GatewiseError("E_DATA", "the text is empty; a tokenizer needs at least one character");
@@ -131,7 +135,7 @@ export class CharTokenizer implements Tokenizer {
     return out.slice(0, count);
   }
 
-  /** @throws GatewiseError E_DATA for a token outside the vocabulary, E_SHAPE for what is no array of numbers */
+  /** The tokens' text. @throws GatewiseError E_DATA for a token outside the vocabulary, E_SHAPE for what is no array of numbers */
   decode(tokens: ArrayLike<number>): string {
     checkNumbers("CharTokenizer.decode: tokens", tokens);
     const parts: string[] = [];

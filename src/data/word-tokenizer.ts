@@ -15,15 +15,20 @@ const WORD = /[\p{L}\p{M}\p{N}_]+(?:['’][\p{L}\p{M}\p{N}_]+)*|\s+|[^]/gu;
  * tokenizer.decode(tokenizer.encode("Alice, Alice!")); // "Alice, Alice!"
  */
 export class WordTokenizer extends PieceTokenizer {
+  /** The words that have a token, in the order of their tokens. */
+  readonly words: readonly string[];
   private readonly tokens: ReadonlyMap<string, number>;
 
-  private constructor(readonly words: readonly string[]) {
+  private constructor(words: readonly string[]) {
     const encoder = new TextEncoder();
     super(words.map((word) => encoder.encode(word)));
     this.tokens = new Map(words.map((word, i) => [word, BYTES + i]));
+    this.words = words;
   }
 
   /**
+   * A tokenizer of the words of a text that come most often.
+   *
    * @param options vocabSize: tokens at the most, those of the 256 bytes included; words that come once get none
    * @throws GatewiseError E_DATA if it is no text, E_CONFIG
    */
@@ -48,6 +53,7 @@ export class WordTokenizer extends PieceTokenizer {
     return { kind: "word", words: this.words };
   }
 
+  /** A text's tokens. */
   encode(text: string): Uint32Array {
     checkText("WordTokenizer.encode: the text", text);
     const encoder = new TextEncoder();

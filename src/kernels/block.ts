@@ -29,6 +29,7 @@ import { siluGate } from "./silu-gate.ts";
 /** Of cells that language models put in a block of Mamba's kind (Gu & Dao 2023). */
 const MIXER = "mixer.";
 
+/** Of cells that language models put in a block of Mamba's kind (Gu & Dao 2023). */
 export interface BlockOptions {
   /** Units of the cell inside for each of the block's width. */
   readonly expand?: number | undefined;

@@ -9,8 +9,11 @@ import { makeHead, makeState, modelStack, tokenInput, type ModelParts } from "./
 
 /** What sampling needs of a tokenizer. */
 export interface TextCodec {
+  /** V, the number of tokens. */
   readonly size: number;
+  /** A text's tokens. */
   encode(text: string): Uint32Array;
+  /** The tokens' text. */
   decode(tokens: ArrayLike<number>): string;
 }
 

@@ -11,6 +11,7 @@ import { sizeOf } from "../runtime/tensor.ts";
 import { abortable, Lifetime } from "../turns.ts";
 import { checkTokenizer, TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
 
+/** What a model's predictions of a text are worth. */
 export interface Evaluation {
   /** Mean nats per token. */
   readonly loss: number;
@@ -20,6 +21,7 @@ export interface Evaluation {
   readonly bitsPerCharacter?: number;
   /** Bits of all predicted tokens over the bytes that they stand for; undefined unless the tokenizer says these. */
   readonly bitsPerByte?: number;
+  /** exp(loss). */
   readonly perplexity: number;
   /** Part of the tokens that were the model's first guess. */
   readonly accuracy: number;
@@ -27,12 +29,16 @@ export interface Evaluation {
   readonly tokens: number;
 }
 
+/** An evaluation of a model over a text, made ready. */
 export interface Evaluator {
   /**
+   * What the predictions of the model, as it is now, are worth.
+   *
    * @param onProgress told, as it goes on, how many windows of how many are done
    * @throws GatewiseError E_DISPOSED
    */
   evaluate(signal?: AbortSignal, onProgress?: (done: number, of: number) => void): Promise<Evaluation>;
+  /** Frees its tensors. */
   dispose(): void;
   [Symbol.dispose](): void;
 }
@@ -41,6 +47,7 @@ export interface Evaluator {
 export interface EvaluatorOptions extends Pick<TrainingOptions, "batchSize" | "seqLen"> {
   /** Tokens that are read at most, about, evenly spread over the text; 0, the default, for all. */
   readonly evalTokens?: number | undefined;
+  /** Ends it with its reason. */
   readonly signal?: AbortSignal | undefined;
   /** Which kernels it takes where there are several, as `Checkpoint.tuning` has them; tuned, if left out. */
   readonly choices?: Choices | undefined;

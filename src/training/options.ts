@@ -22,12 +22,17 @@ export interface TrainingOptions {
   readonly batchSize: number;
   /** T, time steps that gradients flow back through. */
   readonly seqLen: number;
+  /** What makes an update of a gradient. */
   readonly optimizer: OptimizerName;
+  /** The peak of the schedule. */
   readonly learningRate: number;
   /** SGD only. */
   readonly momentum: number;
+  /** Added to the gradient as weightDecay · parameter; with adamw apart from it. */
   readonly weightDecay: number;
+  /** "constant", "cosine" down to a tenth of the peak, or "step": halved after each quarter of the run. */
   readonly schedule: ScheduleName;
+  /** Steps over which the rate rises to the peak. */
   readonly warmupSteps: number;
   /** Step at which the schedule begins; `restartSchedule` gives a resumed run a new one. */
   readonly scheduleStart: number;
@@ -51,8 +56,11 @@ export interface TrainingOptions {
   readonly seed: number;
   /** Steps between two events of a kind; 0 for none. */
   readonly logInterval: number;
+  /** Steps between two evaluations; 0 for none. */
   readonly evalInterval: number;
+  /** Steps between two samples; 0 for none. */
   readonly sampleInterval: number;
+  /** Steps between two checkpoints; 0 for none. */
   readonly checkpointInterval: number;
 }
 
@@ -136,9 +144,11 @@ const TRAINER_NAMES = [
   ...namesOf<TrainerSettings<unknown>>({ tokenizer: true, sample: true, onEvaluation: true, onCheckpoint: true }),
 ];
 const SAMPLE_NAMES = namesOf<NonNullable<TrainerSettings<unknown>["sample"]>>({ prompt: true, length: true, temperature: true });
+/** How far to train. */
 export interface RunOptions {
   /** Step to train up to, counted from the run's first; Infinity to train until the loop is left. */
   readonly maxSteps: number;
+  /** Ends the run after the step that is being done. */
   readonly signal?: AbortSignal | undefined;
   /**
    * Wait for the numbers of each step that is logged before the next is begun, so that the trainer stands where the event

@@ -54,6 +54,7 @@ export class Trainer {
   readonly life: Lifetime;
   /** Steps done since the run's first. */
   step = 0;
+  /** The lowest validation loss so far; Infinity before the first evaluation. */
   bestValLoss = Infinity;
   /** Step of the best validation loss; 0 where there is none. */
   bestStep = 0;
@@ -68,6 +69,7 @@ export class Trainer {
    * its first step, else known after it.
    */
   choices: Choices = new Map();
+  /** How it trains, defaults filled in. */
   readonly options: TrainingOptions;
   /** @internal Optimizer moments, laid out as the parameters. */
   readonly moments: Readonly<Partial<Record<Moment, ParameterSet>>>;
@@ -88,8 +90,11 @@ export class Trainer {
   private valLoss: number | undefined;
 
   private constructor(
+    /** What is trained. */
     readonly model: LanguageModel,
+    /** The text, validation part included. */
     readonly tokens: Uint32Array,
+    /** What it was made with. */
     readonly settings: TrainerOptions,
     batches?: Batches,
   ) {

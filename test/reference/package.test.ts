@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { build } from "esbuild";
 import { rolldown } from "rolldown";
+import ts from "@typescript/typescript6";
 import { describe, expect, test } from "vitest";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -102,6 +103,29 @@ describe("the declarations", () => {
     expect(declared.length).toBeGreaterThan(3);
     expect(declared.map(([, each]) => each).filter((each) => !exported.map((name) => name.trim()).includes(each!))).toEqual([]);
     expect(text).not.toMatch(/@internal/);
+  });
+
+  test("say of everything public what it is", () => {
+    const files = ["index", "node", "interop"].map((name) => join(root, `dist/${name}.d.ts`));
+    const program = ts.createProgram(files, { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext, types: [] });
+    const checker = program.getTypeChecker();
+    const said = (symbol: ts.Symbol): boolean => symbol.getDocumentationComment(checker).length > 0;
+    const isPrivate = ({ declarations: [first] = [] }: ts.Symbol): boolean =>
+      first === undefined || (ts.getCombinedModifierFlags(first as ts.Declaration) & ts.ModifierFlags.Private) !== 0;
+    const exported = files
+      .flatMap((file) => checker.getExportsOfModule(checker.getSymbolAtLocation(program.getSourceFile(file)!)!))
+      .map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol));
+    const members = exported.flatMap((owner) =>
+      [...(owner.members?.values() ?? []), ...(owner.exports?.values() ?? [])]
+        .filter(
+          (member) =>
+            !/^__|^prototype$/.test(member.name) && !(member.flags & ts.SymbolFlags.TypeParameter) && !isPrivate(member),
+        )
+        .map((member) => [`${owner.name}.${member.name}`, member] as const),
+    );
+    expect(members.length).toBeGreaterThan(200);
+    const all = [...exported.map((symbol) => [symbol.name, symbol] as const), ...members];
+    expect(all.filter(([, symbol]) => !said(symbol)).map(([name]) => name)).toEqual([]);
   });
 
   // What a program of the library's users may be compiled with.
