@@ -67,7 +67,7 @@ const lab: UserConfig = {
       output: { entryFileNames: (chunk) => (chunk.name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },
-  worker: { format: "es" },
+  worker: { format: "es", plugins: () => [shaderText(), wasmModule()] },
   plugins: [shaderText(), wasmModule(), labSite()],
 };
 
