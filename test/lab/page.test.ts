@@ -12,10 +12,12 @@ import { addresses, openAddress, problemsOfLooks } from "./whole.ts";
 const lab = useLab();
 const withoutGpu = useLab({ webGpu: false });
 
-it("loads at most 150 KB of gzipped JavaScript, books and worker apart", () => {
+it("loads at most 150 KB of gzipped JavaScript, books, workers and what these alone load apart", () => {
   const assets = join(outDir, "assets");
   const first = /src="\.\/assets\/([^"]+\.js)"/.exec(readFileSync(join(outDir, "index.html"), "utf8"))![1]!;
-  const scripts = readdirSync(assets).filter((name) => name.endsWith(".js") && !name.includes("worker"));
+  const scripts = readdirSync(assets).filter((name) => name.endsWith(".js") && !/worker|^module-/.test(name));
+  // The one of WebAssembly.
+  expect(readdirSync(assets).filter((name) => name.startsWith("module-"))).toHaveLength(1);
   expect(scripts).toContain(first);
   const size = scripts.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).length, 0);
   expect(size).toBeLessThan(150 * 1024);
