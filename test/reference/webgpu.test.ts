@@ -232,6 +232,10 @@ describe("a plan", () => {
       device.write(to, new Float32Array(12));
       const end = await device.record("end", (r) => r.copy(from, to, { fromOffset: 10 }));
       expect(Array.from(await end.runAndRead(to))).toEqual([1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+      // A part of a tensor as a tensor.
+      device.write(from, new Float32Array(12).fill(1));
+      const part = await device.record("part", (r) => r.clear({ ...from, offset: from.offset + 4, length: 6 }));
+      expect(Array.from(await part.runAndRead(from))).toEqual([1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1]);
     }
     expect(reported).toEqual([]);
   });
