@@ -415,18 +415,22 @@ describe("a lock", () => {
 
   it("of a process that has ended, and whose parent has not noticed, is taken where the system tells", async () => {
     make("unnoticed");
-    // The shell begins a process and becomes another program, which knows nothing of it.
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "inherit"] });
+    // The shell begins a process and becomes another program, which knows nothing of it and never asks how it ended.
+    const parent = spawn("sh", ["-c", "exec 3<&0; cat <&3 & echo $!; exec sleep 60"], { stdio: ["pipe", "pipe", "inherit"] });
+    const tells = existsSync("/proc/self/stat");
     try {
-      const [said] = (await once(parent.stdout!, "data")) as [Buffer];
-      const pid = Number(said);
-      const stat = `/proc/${pid}/stat`;
-      if (existsSync("/proc/self/stat")) await vi.waitFor(() => expect(readFileSync(stat, "latin1")).toContain(") Z "));
+      const pid = Number((await once(parent.stdout, "data")) as [Buffer]);
+      if (tells) {
+        await vi.waitFor(() => expect(readFileSync(`/proc/${parent.pid}/comm`, "utf8")).toBe("sleep\n"), { timeout: 5000 });
+        parent.stdin.end();
+        await vi.waitFor(() => expect(readFileSync(`/proc/${pid}/stat`, "latin1")).toContain(") Z "), { timeout: 5000 });
+      }
       writeFileSync(path("unnoticed"), JSON.stringify({ pid, host: hostname() }));
       const lock = await lockFolder(at("unnoticed"));
-      expect(lock.heldBy === undefined).toBe(existsSync("/proc/self/stat"));
+      expect(lock.heldBy === undefined).toBe(tells);
       lock.release();
     } finally {
+      parent.stdin.end();
       parent.kill();
     }
   });
