@@ -1,22 +1,15 @@
 // The command line as a user meets it, on the CPU: in this process, and the built program as a process of its own where
 // streams, exit codes, signals or the bytes of two processes are what is looked at.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { gatewise, lines } from "./command-line.ts";
+import { beforeAll, describe, expect, it, vi } from "vitest";
+import { gatewise, lines, workInFolder } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 
 const CLI = resolve("dist/cli.js");
-const folder = mkdtempSync(join(tmpdir(), "gatewise-cli-"));
-const start = process.cwd();
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+const { folder } = workInFolder("cli");
 
 const file = (name: string, text: string): string => {
   writeFileSync(join(folder, name), text);

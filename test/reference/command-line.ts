@@ -1,5 +1,8 @@
 // The command line in this process: what it prints, and its exit code.
-import { vi } from "vitest";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, vi } from "vitest";
 import { runProgram } from "../../src/cli/program.ts";
 
 // However the tests were started, what a person is told to do next begins with "npx gatewise".
@@ -44,3 +47,22 @@ export const lines = (text: string): any[] =>
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line));
+
+/** Puts a test file to work in a folder of its own, as long as its tests take; also says where it came from. */
+export function workInFolder(name: string): { readonly folder: string; readonly start: string } {
+  const start = process.cwd();
+  const folder = mkdtempSync(join(tmpdir(), `gatewise-${name}-`));
+  process.chdir(folder);
+  afterAll(() => {
+    process.chdir(start);
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return { folder, start };
+}
+
+/** Trains, and expects no complaint. */
+export async function train(...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+  const done = await gatewise("train", ...args);
+  expect(done, args.join(" ")).toMatchObject({ code: 0 });
+  return done;
+}

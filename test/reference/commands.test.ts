@@ -1,9 +1,9 @@
 // The commands from their arguments to what they print and leave behind, in this process and on the CPU.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { hostname, tmpdir } from "node:os";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { runBenchmarks, type Report } from "../../src/bench/report.ts";
 import { keepBest, keepCheckpoint } from "../../src/cli/files.ts";
 import { GatewiseError } from "../../src/errors.ts";
@@ -15,7 +15,7 @@ import { LanguageModel } from "../../src/models/language-model.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { checkGradients, type CheckResult } from "../../src/training/gradient-check.ts";
 import { Trainer } from "../../src/training/trainer.ts";
-import { gatewise, lines } from "./command-line.ts";
+import { gatewise, lines, train, workInFolder } from "./command-line.ts";
 import { initial } from "./oracle.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
@@ -25,26 +25,13 @@ vi.mock("../../src/runtime/node.ts", async (load) => ({ ...(await load<object>()
 vi.mock("../../src/runtime/probe.ts", async (load) => ({ ...(await load<object>()), probeAdapter: vi.fn() }));
 vi.mock("../../src/training/gradient-check.ts", async (load) => ({ ...(await load<object>()), checkGradients: vi.fn() }));
 
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-commands-"));
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+workInFolder("commands");
 const TEXT = "It was the best of times, it was the worst of times; ".repeat(40);
 writeFileSync("text.txt", TEXT);
 const TINY = ["--device", "cpu", "--hidden", "6", "--embedding", "4", "--batch", "4", "--seq", "8", "--data", "text.txt"];
 const QUIET = ["--eval-every", "0", "--sample-every", "0"];
 
 beforeAll(() => void vi.mocked(openNodeDevice).mockImplementation(() => openDevice({ prefer: "cpu" })));
-
-/** Trains, and expects no complaint. */
-async function train(...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
-  const done = await gatewise("train", ...args);
-  expect(done, args.join(" ")).toMatchObject({ code: 0 });
-  return done;
-}
 
 /** Every file of a folder with its bytes and when it was last written. */
 const contents = (name: string): Record<string, unknown> =>

@@ -1,22 +1,14 @@
 // What --json prints is as docs/events.schema.json says, and that knows every event and every option.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync, writeFileSync } from "node:fs";
 import { Ajv2020 } from "ajv/dist/2020.js";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { CELL_NAMES } from "../../src/models/cells.ts";
 import { TRAINING_DEFAULTS } from "../../src/training/options.ts";
-import { gatewise, lines } from "./command-line.ts";
+import { gatewise, lines, workInFolder } from "./command-line.ts";
 
 const schema = JSON.parse(readFileSync("docs/events.schema.json", "utf8"));
 const validate = new Ajv2020({ allErrors: true, strict: true, strictTypes: false, strictRequired: false }).compile(schema);
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-events-"));
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+workInFolder("events");
 writeFileSync("text.txt", "It was the best of times, it was the worst of times; ".repeat(40));
 const TINY = ["--device", "cpu", "--hidden", "6", "--embedding", "4", "--batch", "4", "--seq", "8", "--data", "text.txt"];
 const OFTEN = ["--steps", "4", "--log-every", "1", "--eval-every", "2", "--sample-every", "2", "--checkpoint-every", "2"];

@@ -1,28 +1,21 @@
 // `gatewise export` and `gatewise import`, from their arguments to what they print and leave behind.
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import * as filesOf from "../../src/cli/files.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { readSafetensors, writeSafetensors } from "../../src/training/safetensors.ts";
-import { gatewise, lines } from "./command-line.ts";
+import { gatewise, lines, workInFolder } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 vi.mock("../../src/cli/files.ts", { spy: true });
 vi.mock("../../src/runtime/node.ts", async (load) => ({ ...(await load<object>()), openNodeDevice: vi.fn() }));
 
 const FIXTURE = resolve("test/fixtures/transformers");
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-interop-"));
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+workInFolder("interop");
 const TEXT = "hello world!\n,".repeat(60);
 writeFileSync("text.txt", TEXT);
 writeFileSync("short.txt", "abc");

@@ -1,22 +1,14 @@
 // Texts of odd kinds: read right, or refused in a clear sentence.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { readFileSync, writeFileSync } from "node:fs";
+import { describe, expect, it, vi } from "vitest";
 import { detectEncoding } from "../../src/data/detect-encoding.ts";
 import { decodeText } from "../../src/data/encodings.ts";
-import { gatewise, lines } from "./command-line.ts";
+import { gatewise, lines, workInFolder } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-odd-"));
 const SOURCE = readFileSync("src/data/heap.ts", "utf8");
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+workInFolder("odd");
 
 /** Opening lines of books that all may copy. */
 const CHINESE =

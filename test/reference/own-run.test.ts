@@ -4,27 +4,18 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   utimesSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
-import { gatewise, lines } from "./command-line.ts";
+import { gatewise, lines, workInFolder } from "./command-line.ts";
 
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-own-run-"));
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+const { start } = workInFolder("own-run");
 writeFileSync("text.txt", "It was the best of times, it was the worst of times; ".repeat(40));
 const TINY = ["--device", "cpu", "--hidden", "6", "--embedding", "4", "--batch", "4", "--seq", "8", "--data", "text.txt"];
 const OFTEN = ["--val", "0.1", "--eval-every", "2", "--sample-every", "0", "--log-every", "1"];

@@ -1,11 +1,10 @@
 // A text of one's own, from its bytes to a run that goes on: what the command line reads, and as which tokens.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, closeSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, closeSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { CharTokenizer, Tokenizer } from "../../src/data/tokenizer.ts";
 import { makeTokenizer, TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
 import { loadText } from "../../src/cli/data.ts";
@@ -14,28 +13,16 @@ import { openDevice } from "../../src/runtime/open.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { extendVocabulary } from "../../src/training/vocabulary.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
-import { gatewise, lines } from "./command-line.ts";
+import { gatewise, lines, train, workInFolder } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-own-"));
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+workInFolder("own");
 const TEXT = "It was the best of times, it was the worst of times; ".repeat(40);
 writeFileSync("text.txt", TEXT);
 const SMALL = ["--device", "cpu", "--hidden", "6", "--embedding", "4", "--batch", "4", "--seq", "8", "--sample-every", "0"];
 const TINY = [...SMALL, "--eval-every", "0"];
 
-/** Trains, and expects no complaint. */
-async function train(...args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
-  const done = await gatewise("train", ...args);
-  expect(done, args.join(" ")).toMatchObject({ code: 0 });
-  return done;
-}
 const startOf = async (...args: readonly string[]) => lines((await train(...args, "--json")).out)[0];
 
 describe("a tokenizer", () => {

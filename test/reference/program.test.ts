@@ -1,9 +1,8 @@
 // What each option of each command comes to: the library is asked for it, or the input is refused.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Option } from "commander";
-import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
 import { CELL_NAMES } from "../../src/models/cells.ts";
 import { languageModelConfig } from "../../src/models/config.ts";
@@ -21,7 +20,7 @@ import { OPTIMIZER_NAMES } from "../../src/training/optimizers.ts";
 import { trainingOptions } from "../../src/training/options.ts";
 import { SCHEDULES } from "../../src/training/schedule.ts";
 import { Trainer } from "../../src/training/trainer.ts";
-import { gatewise } from "./command-line.ts";
+import { gatewise, workInFolder } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 vi.mock("../../src/models/language-model.ts", async (load) => ({ ...(await load<object>()), sampleText: vi.fn() }));
@@ -32,13 +31,7 @@ vi.mock("../../src/training/evaluate.ts", async (load) => ({ ...(await load<obje
 vi.mock("../../src/training/gradient-check.ts", async (load) => ({ ...(await load<object>()), checkGradients: vi.fn() }));
 
 const README = readFileSync("README.md", "utf8");
-const start = process.cwd();
-const folder = mkdtempSync(join(tmpdir(), "gatewise-program-"));
-process.chdir(folder);
-afterAll(() => {
-  process.chdir(start);
-  rmSync(folder, { recursive: true, force: true });
-});
+const { start } = workInFolder("program");
 writeFileSync("text.txt", "It was the best of times, it was the worst of times; Alice ".repeat(40));
 
 /** What the library was asked for, by the name of what was asked. */
