@@ -98,7 +98,13 @@ export abstract class HostDevice implements Device {
     const { commands } = recorder;
     const touched = tensorsOf(commands);
     // Emptied by dispose, so that the arrays can go.
-    let steps = commands.map((command) => ({ command, run: this.executor(command) }));
+    let steps: { readonly command: Command; readonly run: () => void }[];
+    try {
+      steps = commands.map((command) => ({ command, run: this.executor(command) }));
+    } catch (error) {
+      this.free(...recorder.tensors);
+      throw error;
+    }
     let disposed = false;
     const check = (): void => {
       this.check();

@@ -121,9 +121,10 @@ export class WasmDevice extends HostDevice {
 
   private reserve(bytes: number, name: string): void {
     if (bytes <= this.scratch.bytes) return;
-    if (this.scratch.bytes > 0) this.heap.give(this.scratch.address);
+    // Before the old one is given: plans that are there go on with it where there is no room.
     const taken = this.take([bytes * (this.crew?.parts ?? 1)]);
     if (!taken) throw memoryError(`scratch of ${name}`, bytes);
+    if (this.scratch.bytes > 0) this.heap.give(this.scratch.address);
     this.scratch = { address: taken[0]!, bytes };
   }
 }

@@ -1,8 +1,10 @@
 // The WebAssembly forms and the memory that they run over.
 import { setFlagsFromString } from "node:v8";
-import { beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import { fraction, randomWord } from "../../src/random.ts";
+import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
+import { Recurrent } from "../../src/models/recurrent.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
@@ -120,6 +122,43 @@ describe("the device", () => {
       message: expect.stringMatching(/^part 1: .* do not fit in memory/),
     });
     expect(device.memory()).toEqual(before);
+    device.dispose();
+  });
+
+  test("refuses a plan whose scratch does not fit, and leaves what is there as it is", async () => {
+    const device = await open("plain");
+    const layer = Recurrent.create(device, { cell: "lstm", inputSize: 3, hiddenSize: 400 });
+    const product = await device.record("product", (r) => {
+      const [a, b, c] = ["a", "b", "c"].map((name) => r.tensor({ name, shape: [4, 4] }));
+      recordMatmul(r, "nn", ...([a!, b!, c!].map((tensor) => ({ tensor, rows: 4, columns: 4 })) as [Matrix, Matrix, Matrix]));
+      return { a: a!, b: b!, c: c! };
+    });
+    const before = device.memory();
+    const { take } = WasmHeap.prototype;
+    // Scratch alone is taken by itself while a plan is recorded.
+    const full = vi.spyOn(WasmHeap.prototype, "take").mockImplementation(function (this: WasmHeap, sizes) {
+      return sizes.length === 1 ? undefined : take.call(this, sizes);
+    });
+    await expect(layer.forward(new Float32Array(2 * 3 * 3), { T: 2, B: 3 })).rejects.toMatchObject({
+      code: "E_LIMIT",
+      message: expect.stringMatching(/^scratch of /),
+    });
+    full.mockRestore();
+    expect(device.memory()).toEqual(before);
+    // Where the product's scratch would be, had it been given away.
+    const others = Array.from({ length: 20 }, (_, i) => device.tensor({ name: `other ${i}`, shape: [64] }));
+    const { a, b, c } = product.made;
+    device.write(
+      a,
+      Float32Array.from({ length: 16 }, (_, i) => i + 1),
+    );
+    device.write(
+      b,
+      Float32Array.from({ length: 16 }, (_, i) => Number(i % 5 === 0)),
+    );
+    await product.run();
+    expect(await device.read(c)).toEqual(Float32Array.from({ length: 16 }, (_, i) => i + 1));
+    for (const other of others) expect(await device.read(other)).toEqual(new Float32Array(64));
     device.dispose();
   });
 
