@@ -28,10 +28,11 @@ export function reportEnd(event: RunEnd, { run, saved, folder, valLoss, memory, 
     say(`  ${program} train --resume ${target}`);
     return;
   }
+  const hasBetter = valLoss !== undefined && event.bestValLoss! < valLoss;
   const figures = [
     Number.isFinite(trainingLoss) && `training loss ${trainingLoss.toFixed(3)}`,
     valLoss !== undefined &&
-      `validation loss ${valLoss.toFixed(3)}${event.bestValLoss! < valLoss ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
+      `validation loss ${valLoss.toFixed(3)}${hasBetter ? ` (best ${event.bestValLoss!.toFixed(3)})` : ""}`,
     memory && `next-${unitOf(run.tokenizer)} accuracy on the text ${percent(memory.accuracy)}`,
   ].filter(Boolean);
   if (event.reason === "time") say(`the time is up: stopped at step ${event.step} of ${totalSteps}`);
@@ -39,13 +40,13 @@ export function reportEnd(event: RunEnd, { run, saved, folder, valLoss, memory, 
   say(`done: step ${event.step} after ${duration(event.seconds)} · ${figures.join(" · ")}`);
   say(`saved: ${shown(saved)}`);
   const prompt = run.text.source === "alice" ? ` --prompt "Alice "` : "";
+  const best = hasBetter ? " --best" : "";
   say("next:");
-  const hasBetter = valLoss !== undefined && event.bestValLoss! < valLoss;
-  say(`  ${program} sample ${target}${prompt}${hasBetter ? " --best" : ""}`);
-  if (run.options.testFraction > 0) say(`  ${program} eval ${target}${hasBetter ? " --best" : ""} --split test`);
+  say(`  ${program} sample ${target}${prompt}${best}`);
+  if (run.options.testFraction > 0) say(`  ${program} eval ${target}${best} --split test`);
   // Over more steps a schedule that has come to its end would raise the rate again.
   const from = schedule === "constant" ? "" : " --schedule-from reached";
   const more = event.reason === "time" ? "" : ` --steps ${2 * totalSteps}${from}`;
   say(`  ${program} train --resume ${target}${more}`);
-  say(`  ${program} info ${target}${hasBetter ? " --best" : ""}`);
+  say(`  ${program} info ${target}${best}`);
 }

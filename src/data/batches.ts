@@ -145,15 +145,12 @@ export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen
   };
   const count = whole ? Math.ceil(streamLength / seqLen) : pieces * pieceWindows;
   const ends = Array.from({ length: batchSize }, (_, b) => Math.min((b + 1) * streamLength, targetCount));
-  let targetsRead = targetCount;
-  if (!whole) {
-    targetsRead = 0;
-    for (let window = 0; window < count; window++)
-      for (const [b, end] of ends.entries()) targetsRead += Math.max(0, Math.min(seqLen, end - b * streamLength - begin(window)));
-  }
+  let targets = 0;
+  for (let window = 0; window < count; window++)
+    for (const [b, end] of ends.entries()) targets += Math.max(0, Math.min(seqLen, end - b * streamLength - begin(window)));
   return {
     count,
-    targets: targetsRead,
+    targets,
     fill(window, inputs, targets) {
       for (const [b, end] of ends.entries()) {
         for (let t = 0; t < seqLen; t++) {

@@ -5,6 +5,7 @@ import { GatewiseError } from "../errors.ts";
 import type { CellOption } from "../kernels/cell.ts";
 import { CELL_NAMES, CELL_OPTIONS, cellForms, CELLS, inBlock, type CellName, type CellOptions } from "../models/cells.ts";
 import { languageModelConfig, modelLayers, modelNames, parameterSpecs, type LanguageModelConfig } from "../models/config.ts";
+import { sizeOf } from "../runtime/tensor.ts";
 import { checkShapes, type Checkpoint } from "../training/checkpoint.ts";
 import { shownShape, type NamedTensor } from "../training/safetensors.ts";
 import { PYTORCH } from "./layouts.ts";
@@ -87,7 +88,7 @@ export function placeTensors(tensors: StoredTensors, described: Described, missi
 }
 
 const copyOrZeros = (tensor: StoredTensor | undefined, shape: readonly number[]): NamedTensor =>
-  tensor ? copyStored(tensor) : { shape, data: new Float32Array(shape.reduce((product, n) => product * n, 1)) };
+  tensor ? copyStored(tensor) : { shape, data: new Float32Array(sizeOf(shape)) };
 
 /** What is to be said of a cell and was not. */
 const unsaid = (cell: CellName, described: Described): readonly string[] =>
