@@ -124,7 +124,7 @@ export async function openWasmDevice(
   spawn?: Spawn,
 ): Promise<Device> {
   const { threads = Math.min(cores, MOST_THREADS) } = options;
-  const [{ WasmDevice }, { spawnWorker }] = await Promise.all([import("./wasm-device.ts"), import("./wasm-threads.ts")]);
+  const { WasmDevice, spawnWorker } = await import("./wasm-device.ts");
   const own = globalThis.crossOriginIsolated && typeof Worker === "function" ? spawnWorker : undefined;
   const opened = await WasmDevice.open({ threads, spawn: spawn ?? own, fallbackReason: reason }).catch(() =>
     WasmDevice.open({ fallbackReason: reason }),
