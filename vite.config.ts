@@ -307,7 +307,8 @@ function wholePackage(): Plugin {
       const types = spawnSync(process.execPath, [tsc, "-p", at("tsconfig.build.json")], { stdio: "inherit" });
       if (types.status !== 0) this.error("the type declarations were not made; see above");
       await rollUpTypes();
-      // For pages without a bundler: one file.
+      // For pages without a bundler, and as "main" for bundlers that know no "exports": Parcel 2.16.4 leaves a module out of a
+      // worker that shares it with one that is imported later.
       const whole = await rolldown({ input: at("dist/index.js"), external: ["webgpu", /^node:/] });
       await whole.write({ file: at("dist/gatewise.min.js"), minify: true, codeSplitting: false });
       rmSync(at("dist/types"), { recursive: true });
