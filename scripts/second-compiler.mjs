@@ -4,6 +4,7 @@ import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { cache, readEnvironment, root } from "./environment.mjs";
+import { wasmModule } from "./wasm-module.mjs";
 
 const DENO = "deno@2.9.6";
 const LAVAPIPE = ["/usr/share/vulkan/icd.d/lvp_icd.json", "/usr/share/vulkan/icd.d/lvp_icd.x86_64.json"];
@@ -36,6 +37,7 @@ await build({
   configFile: false,
   root,
   logLevel: "error",
+  plugins: [wasmModule()],
   build: {
     outDir: folder,
     emptyOutDir: false,
