@@ -200,10 +200,10 @@ export default defineConfig(({ mode }) => ({
   },
 }));
 
-/** What the built page may do: run its own files, talk to its own server, and make no text into code. */
+/** What the built page may do: run its own files and the WebAssembly in them, talk to its own server, make no text into code. */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
-  "script-src 'self'",
+  "script-src 'self' 'wasm-unsafe-eval'",
   "worker-src 'self'",
   "style-src 'self'",
   "connect-src 'self'",

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Serves the bench page on this machine alone. With --headless it also drives the browser that set-up found through a
 // whole report and prints it: node bench/browser.mjs --headless [--sections kernels,training] [--hidden 512] [--rounds 5]
+// [--device wasm]
 import { parseArgs } from "node:util";
 import { createServer } from "vite";
 import { browserVariables, readEnvironment, root } from "../scripts/environment.mjs";
@@ -11,6 +12,7 @@ const { values } = parseArgs({
     sections: { type: "string", default: "kernels,training,sampling,scaling" },
     hidden: { type: "string", default: "256" },
     rounds: { type: "string", default: "5" },
+    device: { type: "string", default: "webgpu" },
   },
 });
 const TITLES = {
@@ -28,7 +30,7 @@ const server = await createServer({
   server: { host: "127.0.0.1", port: 0, strictPort: false },
 });
 await server.listen();
-const url = `${server.resolvedUrls?.local[0]}bench/`;
+const url = `${server.resolvedUrls?.local[0]}bench/?device=${values.device}`;
 if (!values.headless) {
   console.log(`The bench page: ${url} (Ctrl-C ends it)`);
 } else {

@@ -4,6 +4,7 @@ import { HIDDEN_SIZES, SECTIONS, toMarkdown, type Report, type Section } from ".
 import { describeSizes } from "../src/bench/training.ts";
 import { Scroll } from "../src/lab/draw/scroll.tsx";
 import { scriptUrl } from "../src/lab/trusted.ts";
+import { readAddress } from "../src/lab/settings.ts";
 import { LogPlot } from "../src/lab/draw/plot.tsx";
 import { PRESET_NAMES } from "../src/models/presets.ts";
 import "./bench.css";
@@ -74,6 +75,7 @@ export function Bench() {
     post({
       type: "run",
       engine: navigator.userAgent,
+      device: readAddress(location.search).page.device,
       tuning: savedTuning(),
       options: { sections: SECTIONS.filter((name) => sections.has(name)), hidden: HIDDEN_SIZES.filter((H) => H <= most), rounds },
     });

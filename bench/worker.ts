@@ -1,13 +1,15 @@
 // Runs the benchmarks beside the page, which stays free to draw.
 import { GatewiseError } from "../src/errors.ts";
 import { runBenchmarks, type Report, type ReportOptions } from "../src/bench/report.ts";
-import { openDevice } from "../src/runtime/open.ts";
+import { openDevice, type OpenDeviceOptions } from "../src/runtime/open.ts";
 import { version } from "../package.json";
 
 export type ToWorker =
   | {
       readonly type: "run";
       readonly engine: string;
+      /** What to measure. */
+      readonly device: OpenDeviceOptions["prefer"];
       readonly options: Pick<ReportOptions, "sections" | "hidden" | "rounds" | "seconds">;
       /** What earlier runs tuned: workers have no local storage. */
       readonly tuning: Readonly<Record<string, string>>;
@@ -27,10 +29,11 @@ addEventListener("message", ({ data }: MessageEvent<ToWorker>) => {
   else void run(data);
 });
 
-async function run({ engine, options, tuning }: Extract<ToWorker, { type: "run" }>): Promise<void> {
+async function run({ engine, device: prefer, options, tuning }: Extract<ToWorker, { type: "run" }>): Promise<void> {
   stop = new AbortController();
   try {
     const device = await openDevice({
+      prefer,
       tuningStore: { load: (name) => tuning[name], save: (name, text) => send({ type: "save", name, text }) },
       onTuning: ({ key }) => key && send({ type: "progress", what: `tuning ${key}`, done: NaN }),
     });

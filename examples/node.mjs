@@ -3,7 +3,7 @@ import { CharTokenizer, LanguageModel, Trainer } from "gatewise";
 import { openNodeDevice } from "gatewise/node";
 
 const text = "the rabbit saw the hat and the hat saw the rabbit. ".repeat(40);
-const device = await openNodeDevice({ prefer: "auto" });
+const device = await openNodeDevice();
 const tokenizer = CharTokenizer.fromText(text);
 const model = LanguageModel.create(device, { cell: "gru", vocabSize: tokenizer.size, hiddenSize: 32 });
 const trainer = Trainer.create(model, tokenizer.encode(text), { batchSize: 8, seqLen: 16, learningRate: 1e-2, valFraction: 0 });

@@ -5,6 +5,6 @@ import { loadCheckpoint, modelFromCheckpoint } from "gatewise";
 import { openNodeDevice } from "gatewise/node";
 
 const checkpoint = loadCheckpoint(await readFile(process.argv[2] ?? "model.safetensors"));
-const model = modelFromCheckpoint(await openNodeDevice({ prefer: "auto" }), checkpoint);
+const model = modelFromCheckpoint(await openNodeDevice(), checkpoint);
 console.log(await model.sample(checkpoint.tokenizer, { length: 200, temperature: 0.8, seed: 1 }));
 process.exit();

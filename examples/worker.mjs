@@ -3,7 +3,7 @@
 import { CharTokenizer, LanguageModel, openDevice, saveCheckpoint, Trainer } from "gatewise";
 
 addEventListener("message", async ({ data: { text, steps } }) => {
-  const device = await openDevice({ prefer: "auto" });
+  const device = await openDevice();
   const tokenizer = CharTokenizer.fromText(text);
   const model = LanguageModel.create(device, { cell: "lstm", vocabSize: tokenizer.size, hiddenSize: 32 });
   const trainer = Trainer.create(model, tokenizer.encode(text), { tokenizer, batchSize: 8, seqLen: 16, learningRate: 1e-2 });

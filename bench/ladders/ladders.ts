@@ -6,8 +6,10 @@ import { matmul } from "../../src/kernels/matmul.ts";
 import { minGru } from "../../src/kernels/min-gru.ts";
 import { lanesOf } from "../../src/kernels/scan.ts";
 import { softmaxCrossEntropy } from "../../src/kernels/softmax-cross-entropy.ts";
+import type { Device } from "../../src/runtime/device.ts";
 import type { Entry, KernelCase, Params, Workgroups } from "../../src/runtime/kernel.ts";
 import type { Recorder } from "../../src/runtime/recorder.ts";
+import { differences } from "../../src/runtime/verify.ts";
 import { pad4, type Tensor } from "../../src/runtime/tensor.ts";
 
 const sources = import.meta.glob<string>("./*/*.wgsl", { query: "?raw", import: "default", eager: true });
@@ -47,6 +49,24 @@ function fileRung(folder: string, file: string, entry: Entry, entryPoint: string
 
 /** The variants of the library's kernel, of both families; each is timed at the shapes that it can do. */
 const libraryRungs = (entry: Entry): readonly Rung[] => entry.variants.map(({ name }) => ({ name, entry, variant: name }));
+
+/** What is wrong with the rungs that differ from the reference, by their names. */
+export async function wrongRungs(device: Device, { name: ladder, entry, rungs }: Ladder): Promise<Map<string, string>> {
+  const wrong = new Map<string, string>();
+  for (const rung of rungs) {
+    const variant = rung.entry.variants.find(({ name }) => name === rung.variant)!;
+    // NaN and sequences are the library's own concern.
+    const cases = rung.entry
+      .cases()
+      .filter(
+        ({ name, params }) =>
+          !name.includes("NaN") && (rung.entry === entry || (params.count ?? 1) === 1 || ["optimizer", "scan"].includes(ladder)),
+      );
+    const [problem] = await differences(device, rung.entry, cases, [variant]);
+    if (problem) wrong.set(rung.name, problem);
+  }
+  return wrong;
+}
 
 const up = Math.ceil;
 const any = (entry: unknown): Entry => entry as Entry;
@@ -274,7 +294,15 @@ export const LADDERS: readonly Ladder[] = [
     shapes: [
       {
         name: "1M parameters",
-        params: { count: 2 ** 18, decoupled: 0, oneMinusBeta1: 0.1, oneMinusBeta2: 0.001, epsilon: 1e-8, weightDecay: 0 },
+        params: {
+          count: 2 ** 18,
+          decayed: 2 ** 18,
+          decoupled: 0,
+          oneMinusBeta1: 0.1,
+          oneMinusBeta2: 0.001,
+          epsilon: 1e-8,
+          weightDecay: 0,
+        },
         tensors: {
           ...Object.fromEntries(
             ["parameters", "gradients", "m", "v"].map((name) => [name, { shape: [2 ** 20], fill: () => 0.5 }]),

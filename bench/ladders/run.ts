@@ -5,8 +5,7 @@ import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
 import { Recorder } from "../../src/runtime/recorder.ts";
 import { sizeOf } from "../../src/runtime/tensor.ts";
-import { differences } from "../../src/runtime/verify.ts";
-import { LADDERS } from "./ladders.ts";
+import { LADDERS, wrongRungs } from "./ladders.ts";
 import { compareWavefront } from "./wavefront/wavefront.ts";
 
 /** Times of a first run after which a rung sits out the rest: the naive ones at large sizes. */
@@ -21,27 +20,14 @@ export async function main(names: readonly string[], rounds: number): Promise<nu
   }
   // Tuned anew, and nothing kept: what the tuner takes is held against the best of all.
   const nothing = { load: () => undefined, save: () => {} };
-  const device = await openNodeDevice({ tuning: "again", tuningStore: nothing, submitMilliseconds: 1000 });
+  const device = await openNodeDevice({ prefer: "webgpu", tuning: "again", tuningStore: nothing, submitMilliseconds: 1000 });
   const limits = await probeAdapter(device);
   console.log(
     `${device.description} · ${limits.gigaflops.toFixed(1)} GFLOP/s · ${limits.gigabytesPerSecond.toFixed(1)} GB/s · ${new Date().toISOString().slice(0, 10)}\n`,
   );
   let failed = 0;
   for (const ladder of LADDERS.filter(({ name }) => names.length === 0 || names.includes(name))) {
-    const wrong = new Map<string, string>();
-    for (const rung of ladder.rungs) {
-      const variant = rung.entry.variants.find(({ name }) => name === rung.variant)!;
-      // NaN and sequences are the library's own concern.
-      const cases = rung.entry
-        .cases()
-        .filter(
-          ({ name, params }) =>
-            !name.includes("NaN") &&
-            (rung.entry === ladder.entry || (params.count ?? 1) === 1 || ["optimizer", "scan"].includes(ladder.name)),
-        );
-      const [problem] = await differences(device, rung.entry, cases, [variant]);
-      if (problem) wrong.set(rung.name, problem);
-    }
+    const wrong = await wrongRungs(device, ladder);
     failed += wrong.size;
     for (const shape of ladder.shapes) {
       const rungs = ladder.rungs.filter(

@@ -44,7 +44,7 @@ export async function doctor({
   let device: Device | undefined;
   let failure: GatewiseError | undefined;
   try {
-    device = await openNodeDevice();
+    device = await openNodeDevice({ prefer: "webgpu" });
     found(...describe(device));
     live("measuring the adapter's limits…");
     found(await limits(device), ...(await tuned(device)));

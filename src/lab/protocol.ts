@@ -4,14 +4,13 @@ import type { LanguageModelConfig } from "../models/config.ts";
 import type { PresetName } from "../models/presets.ts";
 import type { StateDict } from "../models/parameters.ts";
 import type { CheckResult } from "../training/gradient-check.ts";
-import type { Sampling, Settings } from "./settings.ts";
-
-export type DeviceChoice = "webgpu" | "wasm" | "cpu";
+import type { DeviceFamily, Sampling, Settings } from "./settings.ts";
 
 export interface DeviceInfo {
-  readonly kind: DeviceChoice;
-  readonly family: "gpu" | "software" | "wasm" | "cpu";
+  readonly family: DeviceFamily;
   readonly description: string;
+  /** Why it is not the device that was preferred. */
+  readonly fallbackReason?: string | undefined;
 }
 
 /** A command that may fail for a reason that the page tells people. */

@@ -12,6 +12,8 @@ import { PRESETS } from "../models/presets.ts";
 import { CHOICES, isRace, presetsOf, RACE, RACERS, type Choice } from "./kinds.ts";
 
 const OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd"] as const satisfies readonly OptimizerName[];
+export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
+export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
 
 interface NumberField {
@@ -196,28 +198,40 @@ export function withPreset(settings: Settings, preset: Choice, family: DeviceFam
   return { ...settings, preset, ...Object.fromEntries(untouched.map((name) => [name, after[name]])) };
 }
 
+/** What an address says of the page itself, whatever is trained. */
+export interface PageAsked {
+  /** What to compute on; the best there is, if nothing is said. */
+  readonly device?: DeviceChoice;
+}
+
 /** What the address says, field by field, and what of it was not understood. */
 export interface FromAddress {
   readonly settings: Partial<Settings>;
   readonly sampling: Partial<Sampling>;
+  readonly page: PageAsked;
   readonly ignored: readonly string[];
 }
 
 const WORD_FIELDS = ["data", "preset", "presets", "optimizer", "schedule"] as const;
 const { entries: SETTINGS } = SettingsSchema;
 const { entries: DRAWN } = SamplingSchema;
-/** All that an address holds, by its name there: a field of the settings or of the sampling. */
-const ADDRESS: Readonly<Record<string, readonly [of: "settings" | "sampling", field: string, v.GenericSchema]>> = {
+/** All that an address holds, by its name there: a field of the settings, of the sampling, or of the page. */
+const ADDRESS: Readonly<Record<string, readonly [of: "settings" | "sampling" | "page", field: string, v.GenericSchema]>> = {
   ...Object.fromEntries(WORD_FIELDS.map((name) => [name, ["settings", name, SETTINGS[name]]])),
   ...Object.fromEntries(NUMBER_NAMES.map((name) => [NUMBERS[name].flag, ["settings", name, SETTINGS[name]]])),
   temperature: ["sampling", "temperature", DRAWN.temperature],
   "top-k": ["sampling", "topK", DRAWN.topK],
   prompt: ["sampling", "prompt", DRAWN.prompt],
+  device: ["page", "device", v.picklist(DEVICE_CHOICES)],
 };
 
 /** Reads an address's query. Whatever is no valid value of a field, or no field, is left out and named. */
 export function readAddress(query: string): FromAddress {
-  const found = { settings: {} as Record<string, unknown>, sampling: {} as Record<string, unknown> };
+  const found: Readonly<Record<"settings" | "sampling" | "page", Record<string, unknown>>> = {
+    settings: {},
+    sampling: {},
+    page: {},
+  };
   const given = new URLSearchParams(query);
   const ignored: string[] = [];
   for (const name of new Set(given.keys())) {
@@ -239,12 +253,17 @@ export function readAddress(query: string): FromAddress {
 const parseNumber = (text: string): number => (text.trim() === "" ? NaN : Number(text) + 0);
 
 /** The whole configuration as an address's query, so that it means the same on every device. */
-export function writeAddress(settings: Settings, sampling: Sampling): string {
+export function writeAddress(settings: Settings, sampling: Sampling, page: PageAsked = {}): string {
   const all: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
     settings: { ...settings },
     sampling: { ...sampling },
+    page: { ...page },
   };
-  return `?${new URLSearchParams(Object.entries(ADDRESS).map(([name, [of, field]]) => [name, String(all[of]![field])]))}`;
+  const given = Object.entries(ADDRESS).flatMap(([name, [of, field]]) => {
+    const value = all[of]![field];
+    return value === undefined ? [] : [[name, String(value)]];
+  });
+  return `?${new URLSearchParams(given)}`;
 }
 
 /** The command that does the same in a terminal; `flags` for what is no setting of the page. */

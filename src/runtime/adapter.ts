@@ -33,7 +33,7 @@ export const NEEDED_LIMITS = {
 
 /** Features that are used where an adapter has them. */
 export const FEATURES = ["timestamp-query", "shader-f16", "subgroups"] as const;
-export const CPU_ADVICE = 'or open the CPU device with { prefer: "cpu" }';
+export const OTHER_DEVICE = 'or open a device without a GPU with { prefer: "auto" }';
 
 /** Plain and whole, whatever the browser offers. */
 function infoFrom(info: Partial<GPUAdapterInfo> = {}, fallback = false) {
@@ -74,7 +74,7 @@ export async function requestGpuDevice(request: AdapterRequest): Promise<{ devic
   let late = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const givenUp = new Promise<never>((_, reject) => {
-    const why = `WebGPU is here but did not answer within ${Number((milliseconds / 1000).toPrecision(2))} s: restart the browser or update the graphics driver, ${CPU_ADVICE}`;
+    const why = `WebGPU is here but did not answer within ${Number((milliseconds / 1000).toPrecision(2))} s: restart the browser or update the graphics driver, ${OTHER_DEVICE}`;
     timer = setTimeout(() => reject(new GatewiseError("E_NO_WEBGPU", why)), milliseconds);
   });
   const found = findDevice(gpu, request).then((result) => {
@@ -119,7 +119,7 @@ async function findDevice(
     }
   }
   const why = cause === undefined ? "" : ` (${messageOf(cause)})`;
-  const advice = `update the graphics driver or enable hardware acceleration, ${CPU_ADVICE}`;
+  const advice = `update the graphics driver or enable hardware acceleration, ${OTHER_DEVICE}`;
   if (!refused) throw new GatewiseError("E_NO_WEBGPU", `WebGPU is here but offers no adapter${why}: ${advice}`, { cause });
   throw new GatewiseError(
     /limit/i.test(messageOf(cause)) ? "E_LIMIT" : "E_NO_WEBGPU",
@@ -148,12 +148,12 @@ function noWebGpu(): GatewiseError {
   if (globalThis.isSecureContext === false) {
     return new GatewiseError(
       "E_NO_WEBGPU",
-      `this page's address is not a secure one, and browsers offer WebGPU to secure pages only: serve it over https, or from localhost, ${CPU_ADVICE}`,
+      `this page's address is not a secure one, and browsers offer WebGPU to secure pages only: serve it over https, or from localhost, ${OTHER_DEVICE}`,
     );
   }
   return new GatewiseError(
     "E_NO_WEBGPU",
-    `no WebGPU here: use a browser that has it (Chrome or Edge 113+, Safari 26+, Firefox 141+), in Node import openNodeDevice from "gatewise/node", ${CPU_ADVICE}`,
+    `no WebGPU here: use a browser that has it (Chrome or Edge 113+, Safari 26+, Firefox 141+), in Node import openNodeDevice from "gatewise/node", ${OTHER_DEVICE}`,
   );
 }
 
@@ -176,7 +176,7 @@ export function checkLimits({ limits }: GPUDevice): void {
     if (given >= needed || given === undefined) continue;
     throw new GatewiseError(
       "E_LIMIT",
-      `this GPU device has ${name} ${given}, Gatewise needs ${needed}: request a device without compatibility mode and with requiredLimits: { ${name}: ${needed} }, ${CPU_ADVICE}`,
+      `this GPU device has ${name} ${given}, Gatewise needs ${needed}: request a device without compatibility mode and with requiredLimits: { ${name}: ${needed} }, ${OTHER_DEVICE}`,
     );
   }
 }

@@ -4,19 +4,20 @@ import { availableParallelism, homedir } from "node:os";
 import { join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { GatewiseError } from "../errors.ts";
-import { CPU_ADVICE } from "./adapter.ts";
+import { OTHER_DEVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Device } from "./device.ts";
-import { checkDeviceOptions, openChosen, openWasmDevice, whyNotHere, type OpenDeviceOptions } from "./open.ts";
+import { checkDeviceOptions, openChosen, openWasmDevice, preferred, whyNotHere, type OpenDeviceOptions } from "./open.ts";
 import type { TuningStore } from "./tuning-memory.ts";
 import type { Spawn } from "./wasm-threads.ts";
 
 /**
- * Opens a device in Node, with WebGPU from the optional peer dependency `webgpu` (Dawn). Dawn keeps the process alive:
- * end it with process.exit when the work is done. Kernels are tuned on first use; what was found is kept in the
- * user's cache folder (`cacheFolder`), unless `tuning` is "off".
+ * Opens a device in Node: the fastest one here, unless `prefer` says which. WebGPU comes from the optional peer dependency `webgpu`
+ * (Dawn), which keeps the process alive: end it with process.exit when the work is done. Kernels are tuned on first use; what was
+ * found is kept in the user's cache folder (`cacheFolder`), unless `tuning` is "off".
  *
- * @throws GatewiseError E_NO_WEBGPU when `webgpu` is not installed or finds no adapter.
+ * @throws GatewiseError E_CONFIG for an option that is none; where WebGPU was asked for, E_NO_WEBGPU when `webgpu` is not installed
+ * or finds no adapter
  * @example
  * import { openNodeDevice } from "gatewise/node";
  * const device = await openNodeDevice();
@@ -24,13 +25,13 @@ import type { Spawn } from "./wasm-threads.ts";
 export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceOptions(options);
   const openWasm = (reason?: string): Promise<Device> => openWasmDevice(options, reason, availableParallelism(), spawnThread);
-  const { prefer } = options;
+  const { prefer = preferred(options) } = options;
   if (prefer === "cpu" || prefer === "wasm" || options.gpuDevice || options.gpu) return openChosen(options, openWasm);
   let gpu: GPU;
   try {
     gpu = await nodeGpu();
   } catch (error) {
-    if (prefer !== "auto") throw error;
+    if (prefer === "webgpu") throw error;
     const reason = whyNotHere(error);
     return options.precision === "float64" ? new CpuDevice("float64", reason) : openWasm(reason);
   }
@@ -62,7 +63,7 @@ async function nodeGpu(): Promise<GPU> {
   } catch (cause) {
     throw new GatewiseError(
       "E_NO_WEBGPU",
-      `Node has no WebGPU of its own, and the package "webgpu" cannot be loaded: run "npm install webgpu", ${CPU_ADVICE}`,
+      `Node has no WebGPU of its own, and the package "webgpu" cannot be loaded: run "npm install webgpu", ${OTHER_DEVICE}`,
       { cause },
     );
   }

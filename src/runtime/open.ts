@@ -1,7 +1,7 @@
 // Opens devices: the one place that knows all implementations.
 import { checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import { checkGpuDevice, checkLimits, CPU_ADVICE, infoOfDevice, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
+import { checkGpuDevice, checkLimits, OTHER_DEVICE, infoOfDevice, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
 import { browserStore } from "./browser-store.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Device } from "./device.ts";
@@ -51,8 +51,9 @@ export interface WebGpuOptions {
 /** Which device to open, and how. */
 export interface OpenDeviceOptions extends WebGpuOptions {
   /**
-   * Which device to open; by default WebGPU, which must be there. "auto" takes WebAssembly where there is no hardware adapter, and
-   * the CPU where that cannot be had; the device's `fallbackReason` says why. A software adapter comes only where "webgpu" is asked for.
+   * Which device to open. "auto", the default, takes a hardware adapter; where there is none WebAssembly, and the CPU where that
+   * cannot be had; the device's `fallbackReason` says why. "webgpu", the default with a `gpuDevice`, must be there, and may be a
+   * software adapter.
    */
   readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
   /** Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. */
@@ -79,10 +80,11 @@ const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | und
 };
 
 /**
- * Opens a device. In Node use `openNodeDevice` from "gatewise/node", which brings WebGPU along.
+ * Opens a device: the fastest one here, unless `prefer` says which. In Node use `openNodeDevice` from "gatewise/node", which
+ * brings WebGPU along.
  *
- * @throws GatewiseError E_NO_WEBGPU when there is no WebGPU, no adapter or no answer; E_LIMIT when the adapter is too
- * small; E_CONFIG for an option that is none.
+ * @throws GatewiseError E_CONFIG for an option that is none; where WebGPU was asked for, E_NO_WEBGPU when there is no WebGPU, no
+ * adapter or no answer, and E_LIMIT when the adapter is too small
  * @example
  * const device = await openDevice();
  * const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
@@ -92,16 +94,20 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
   return openChosen(options, (reason) => openWasmDevice(options, reason));
 }
 
+/** What is opened where nothing is said: a device of the caller's own is not passed over, and only the CPU has float64. */
+export const preferred = ({ gpuDevice, precision }: OpenDeviceOptions): NonNullable<OpenDeviceOptions["prefer"]> =>
+  gpuDevice ? "webgpu" : precision === "float64" ? "cpu" : "auto";
+
 /** Opens what checked options ask for; `openWasm` opens the WebAssembly device, and is told for what it stands in. */
 export async function openChosen(options: OpenDeviceOptions, openWasm: (reason?: string) => Promise<Device>): Promise<Device> {
-  const { prefer = "webgpu", precision = "float32" } = options;
+  const { prefer = preferred(options), precision = "float32" } = options;
   if (prefer === "cpu") return new CpuDevice(precision);
   if (prefer === "wasm") return openWasm();
   if (prefer === "webgpu") return requestWebGpuDevice(options);
   let reason: string;
   try {
     const device = await requestWebGpuDevice(options);
-    if (device.family === "gpu" || options.gpuDevice) return device;
+    if (device.family === "gpu") return device;
     device.dispose();
     reason = `the only adapter is ${device.description}`;
   } catch (error) {
@@ -148,10 +154,10 @@ export function checkDeviceOptions(options: OpenDeviceOptions): void {
   }
 }
 
-/** Why a kind of device cannot be had here, without the advice to take the CPU; other errors are thrown on. */
+/** Why a kind of device cannot be had here, without the advice to take another; other errors are thrown on. */
 export function whyNotHere(error: unknown): string {
   if (!(error instanceof GatewiseError && ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"].includes(error.code))) throw error;
-  return error.message.replace(`, ${CPU_ADVICE}`, "");
+  return error.message.replace(`, ${OTHER_DEVICE}`, "");
 }
 
 /** How long an adapter may take, if nothing else is said; the GPU process of a browser starts in a few seconds. */

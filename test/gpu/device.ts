@@ -14,7 +14,7 @@ export async function testAdapter(): Promise<GPUAdapter> {
 /** The device under test: Gatewise's on that adapter, with the variants that nobody tuned, or the one of WebAssembly. */
 export async function testDevice(): Promise<Device> {
   if (typeof document === "undefined" && process.env.GATEWISE_TEST_DEVICE === "wasm") return openDevice({ prefer: "wasm" });
-  return openDevice({ gpu: await entryPoint(), tuning: "off" });
+  return openDevice({ gpu: await entryPoint(), prefer: "webgpu", tuning: "off" });
 }
 
 // Dawn crashes some processes when its instance is collected before they end, so the process keeps it.

@@ -26,7 +26,8 @@ async function adapterWith(members: Readonly<Record<string, unknown>>): Promise<
 
 const failure = new DOMException("the driver is not well", "OperationError");
 const never = new Promise<never>(() => {});
-const open = (gpu: GPU, options: OpenDeviceOptions = {}): Promise<Device> => openDevice({ gpu, tuning: "off", ...options });
+const open = (gpu: GPU, options: OpenDeviceOptions = {}): Promise<Device> =>
+  openDevice({ gpu, prefer: "webgpu", tuning: "off", ...options });
 
 /** Opens a device and asks it for something. */
 async function works(device: Device): Promise<void> {
@@ -125,11 +126,11 @@ describe.each(absent)("where %s,", (_, adapters, code, cause) => {
   });
 });
 
-it('"auto" takes an adapter of hardware, and WebAssembly before one of software, and says why', async () => {
+it('"auto", the default, takes an adapter of hardware, and WebAssembly before one of software, and says why', async () => {
   const adapter = await testAdapter();
   const named = (description: string): GPU =>
     gpuOf(async () => Object.defineProperty(adapter, "info", { value: { description }, configurable: true })).gpu;
-  const software = await open(named("LLVMpipe 9000"), { prefer: "auto" });
+  const software = await open(named("LLVMpipe 9000"), { prefer: undefined });
   const fallbackReason = "the only adapter is LLVMpipe 9000 (software) · WebGPU";
   expect(software).toMatchObject({ kind: "wasm", fallbackReason });
   await works(software);

@@ -3,7 +3,7 @@ import { CharTokenizer, LanguageModel, openDevice, Trainer } from "../../src/ind
 
 async function train(): Promise<number[]> {
   const text = "the quick brown fox jumps over the lazy dog. ".repeat(20);
-  const device = await openDevice();
+  const device = await openDevice({ prefer: "webgpu" });
   const tokenizer = CharTokenizer.fromText(text);
   const model = LanguageModel.create(device, { cell: "gru", vocabSize: tokenizer.size, hiddenSize: 8, embeddingSize: 4 });
   const trainer = Trainer.create(model, tokenizer.encode(text), {

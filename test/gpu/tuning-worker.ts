@@ -3,7 +3,7 @@ import { openDevice } from "../../src/index.ts";
 import { FAST, recordDoubling, SLOW } from "./doubling.ts";
 
 async function tune(): Promise<{ readonly chosen: string | undefined; readonly milliseconds: number | undefined }> {
-  const device = await openDevice({ tuningMilliseconds: 60_000 });
+  const device = await openDevice({ prefer: "webgpu", tuningMilliseconds: 60_000 });
   (await device.record("test", recordDoubling([SLOW, FAST]))).dispose();
   const [tuned] = [...(device.tuner?.results.values() ?? [])];
   const milliseconds = device.tuner?.milliseconds;

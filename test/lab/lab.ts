@@ -109,6 +109,7 @@ export interface Watched {
   readonly problems: string[];
 }
 
+/** Opens the page on WebGPU, if the address names no other device: a software adapter comes only where it is asked for. */
 export async function openPage(context: BrowserContext, url: string): Promise<Watched> {
   const page = await context.newPage();
   const problems: string[] = [];
@@ -117,7 +118,9 @@ export async function openPage(context: BrowserContext, url: string): Promise<Wa
     if (message.type() === "error" || /Content Security Policy|TrustedScript/.test(message.text()))
       problems.push(`console: ${message.text()}`);
   });
-  await page.goto(url);
+  const address = new URL(url);
+  if (!address.searchParams.has("device")) address.searchParams.set("device", "webgpu");
+  await page.goto(address.href);
   return { page, problems };
 }
 

@@ -128,6 +128,20 @@ it("is framed by nobody with the header that the README gives hosts, and by whom
   await context.close();
 });
 
+it("computes on the CPU, and says so, where a page's policy has no WebAssembly", async () => {
+  const context = await newContext(withoutGpu.browser);
+  // A worker's policy is that of its own answer.
+  await context.route(/assets\/worker-.*\.js/, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, headers: { ...response.headers(), "content-security-policy": "script-src 'self'" } });
+  });
+  const { page } = await openPage(context, `${lab.url}?device=auto`);
+  await ready(page);
+  expect(await page.locator(".device").innerText()).toBe("CPU float32");
+  expect(await page.locator(".notice").innerText()).toMatch(/a small network, slowly[^]*WebAssembly is not allowed here/);
+  await context.close();
+});
+
 it("lets nothing but its own policy vouch for scripts", async () => {
   const context = await newContext(withoutGpu.browser);
   for (const path of ["", "bench/"]) {

@@ -76,7 +76,7 @@ async function pageWithWorker(browser: Browser, script: string, settings: Record
   return (await openPage(context, site.url + query({ ...SMALL, steps: "5000", "eval-every": "0", ...settings }))).page;
 }
 
-it("without WebGPU says so within a second, names the browser, and trains on the CPU", () =>
+it("without WebGPU says so within a second, names the browser, and trains by WebAssembly", () =>
   withBrowser({ webGpu: false }, async (browser) => {
     const begun = await readBrowserTime(browser);
     const { page, problems } = await openPage(await newContext(browser), site.url);
@@ -86,12 +86,12 @@ it("without WebGPU says so within a second, names the browser, and trains on the
     );
     expect(waited).toBeLessThan(1000 + othersTime(begun, await readBrowserTime(browser)));
     expect(await page.locator(".notice").innerText()).toMatch(
-      /^Chrome \d+ gives this page no GPU\.[^]*graphics acceleration[^]*CPU/,
+      /^Chrome \d+ gives this page no GPU\.[^]*graphics acceleration[^]*by WebAssembly on the processor/,
     );
     await ready(page);
     const { violations } = await new AxeBuilder({ page }).options({ resultTypes: ["violations"] }).analyze();
     expect(violations).toEqual([]);
-    expect(await page.locator(".device").innerText()).toBe("CPU float32");
+    expect(await page.locator(".device").innerText()).toMatch(/^WebAssembly SIMD/);
     await button(page, "Train").click();
     await untilStep(page, 30);
     await button(page, "Pause").click();
@@ -102,7 +102,7 @@ it("without WebGPU says so within a second, names the browser, and trains on the
     expect(problems).toEqual([]);
   }));
 
-it("says why no device came, in the browser's own words, and trains on the CPU", () =>
+it("says why no device came, in the browser's own words, and trains by WebAssembly", () =>
   withBrowser({}, async (browser) => {
     const reasons = [
       [
@@ -123,7 +123,7 @@ it("says why no device came, in the browser's own words, and trains on the CPU",
       const notice = await page.locator(".notice").innerText();
       expect(notice).toMatch(reason);
       expect(notice).not.toMatch(/prefer:/);
-      expect(await page.locator(".device").innerText()).toBe("CPU float32");
+      expect(await page.locator(".device").innerText()).toMatch(/^WebAssembly SIMD/);
       await button(page, "Step").click();
       await untilStep(page, 1);
       await page.context().close();
@@ -242,7 +242,7 @@ it("offers the CPU when no device comes back after three tries, and loses nothin
     await untilPhase(page, "lost");
     await button(page, "Go on on the CPU").click();
     await untilPhase(page, "paused");
-    expect(await page.locator(".device").innerText()).toBe("CPU float32");
+    expect(await page.locator(".device").innerText()).toMatch(/^WebAssembly SIMD/);
     await ready(page);
     const last = await stepShown(page);
     expect(last).toBeGreaterThanOrEqual(before.length);

@@ -283,7 +283,9 @@ it("shows of 500 mutated tables of runs the lines that are sound, each run once"
 
 it("takes from 500 mutated addresses what is in range, and names what is not or is no field", () => {
   const address = writeAddress(settings, RUN.sampling);
-  expect(readAddress(address)).toEqual({ settings, sampling: RUN.sampling, ignored: [] });
+  expect(readAddress(address)).toEqual({ settings, sampling: RUN.sampling, page: {}, ignored: [] });
+  expect(readAddress(writeAddress(settings, RUN.sampling, { device: "wasm" })).page).toEqual({ device: "wasm" });
+  expect(readAddress("?device=gpu")).toMatchObject({ page: {}, ignored: ["device"] });
   expect(readAddress("?hiden=64&lr=fast&learning-rate=1&constructor=1&utm_source=mail").ignored).toEqual([
     "hiden (did you mean hidden?)",
     '"learning-rate"',

@@ -41,4 +41,4 @@ const OPTIONS: FakeOptions = {
 export const testAdapter = async (): Promise<GPUAdapter> => makeFakeAdapter(OPTIONS);
 
 export const testDevice = (): Promise<Device> =>
-  openDevice({ gpu: { requestAdapter: testAdapter } as unknown as GPU, tuning: "off" });
+  openDevice({ gpu: { requestAdapter: testAdapter } as unknown as GPU, prefer: "webgpu", tuning: "off" });

@@ -79,9 +79,9 @@ afterEach(() => {
 });
 
 it("a page whose address is not secure is told so, and not to take another browser", async () => {
-  await expect(openDevice()).rejects.toThrow(/^no WebGPU here: use a browser/);
+  await expect(openDevice({ prefer: "webgpu" })).rejects.toThrow(/^no WebGPU here: use a browser/);
   Object.defineProperty(globalThis, "isSecureContext", { value: false, configurable: true });
-  await expect(openDevice()).rejects.toMatchObject({ code: "E_NO_WEBGPU" });
-  await expect(openDevice()).rejects.toThrow(/address is not a secure one.*https, or from localhost/);
-  await expect(openDevice()).rejects.not.toThrow(/Chrome/);
+  await expect(openDevice({ prefer: "webgpu" })).rejects.toMatchObject({ code: "E_NO_WEBGPU" });
+  await expect(openDevice({ prefer: "webgpu" })).rejects.toThrow(/address is not a secure one.*https, or from localhost/);
+  await expect(openDevice({ prefer: "webgpu" })).rejects.not.toThrow(/Chrome/);
 });

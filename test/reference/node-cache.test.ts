@@ -31,7 +31,7 @@ it("a store in a folder that cannot be made reads nothing and fails at nothing",
 
 it("a GPU of the caller's is the one that is opened", async () => {
   const gpu = { requestAdapter: async () => makeFakeAdapter() } as unknown as GPU;
-  const device = await openNodeDevice({ gpu, tuning: "off" });
+  const device = await openNodeDevice({ gpu, prefer: "webgpu", tuning: "off" });
   expect(device.description).toContain(INFO.description);
   device.dispose();
 });

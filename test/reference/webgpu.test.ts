@@ -372,7 +372,7 @@ describe("what the device says of its adapter", () => {
         isFallbackAdapter,
       };
       const gpu = { requestAdapter: async () => Object.assign(makeFakeAdapter(), older) } as unknown as GPU;
-      const device = await openDevice({ gpu, tuning: "off" });
+      const device = await openDevice({ gpu, prefer: "webgpu", tuning: "off" });
       expect(device.description).toBe(`acme one${isFallbackAdapter ? " (software)" : ""} · WebGPU`);
       expect(device.family).toBe(isFallbackAdapter ? "software" : "gpu");
       device.dispose();
@@ -394,7 +394,7 @@ describe("what the device says of its adapter", () => {
   it("all that it offers for tensors is asked for", async () => {
     const limits = { maxBufferSize: 2 ** 30, maxStorageBufferBindingSize: 2 ** 29 };
     const gpu = { requestAdapter: async () => makeFakeAdapter({ limits }) } as unknown as GPU;
-    const device = await openDevice({ gpu, tuning: "off" });
+    const device = await openDevice({ gpu, prefer: "webgpu", tuning: "off" });
     expect(device.gpuDevice!.limits).toMatchObject(limits);
     expect(device.maxTensorBytes).toBe(2 ** 29);
     device.dispose();
@@ -460,7 +460,7 @@ it("the wait for an adapter leaves no timer behind, however it ends", async () =
   try {
     for (const adapter of [makeFakeAdapter(), null]) {
       const gpu = { requestAdapter: async () => adapter } as unknown as GPU;
-      const device = await openDevice({ gpu, tuning: "off" }).catch((error: Error) => error);
+      const device = await openDevice({ gpu, prefer: "webgpu", tuning: "off" }).catch((error: Error) => error);
       expect(device).toMatchObject(adapter ? { kind: "webgpu" } : { code: "E_NO_WEBGPU" });
       expect(vi.getTimerCount()).toBe(0);
     }
@@ -473,7 +473,7 @@ it("what stands in says why the first choice is not there", async () => {
   const requestAdapter = async (): Promise<never> => {
     throw new Error("the driver starts again");
   };
-  const device = await openDevice({ prefer: "auto", gpu: { requestAdapter } as unknown as GPU });
+  const device = await openDevice({ gpu: { requestAdapter } as unknown as GPU });
   expect(device).toMatchObject({ kind: "wasm", fallbackReason: expect.stringContaining("(the driver starts again)") as string });
   device.dispose();
 });
@@ -497,6 +497,7 @@ it("what stands in for a device that is not there computes in the precision that
     expect(device.fallbackReason).toMatch(/WebGPU/);
     device.dispose();
   }
+  expect(await openDevice({ precision: "float64" })).toMatchObject({ description: "CPU float64", fallbackReason: undefined });
 });
 
 describe("tensors", () => {

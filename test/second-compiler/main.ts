@@ -12,7 +12,7 @@ import { Trainer } from "../../src/training/trainer.ts";
 import { GatewiseError } from "../../src/errors.ts";
 import { atEveryCall } from "../gpu/phases.ts";
 
-const device = await openDevice();
+const device = await openDevice({ prefer: "webgpu" });
 const cpu = await openDevice({ prefer: "cpu", precision: "float64" });
 let checks = 0;
 let failed = 0;

@@ -5,7 +5,7 @@ import { forwardData, LEARNING_RATE } from "../task.mjs";
 /** @param {import("../task.mjs").Task} task @param {{ tuningStore?: any }} [options] @returns {Promise<import("../task.mjs").System>} */
 export async function setup(task, options = {}) {
   const { kind, cell, H, B, T, V, E, tokens } = task;
-  const device = await openDevice({ gpu: navigator.gpu, ...options });
+  const device = await openDevice({ prefer: "webgpu", ...options });
   if (kind === "forward") {
     const { x, weightIh, weightHh, biasIh, biasHh } = forwardData(task);
     const layer = Recurrent.create(device, { cell, inputSize: E, hiddenSize: H });

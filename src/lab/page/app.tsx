@@ -60,7 +60,7 @@ export function App() {
           <h1>Gatewise lab</h1>
           <p>
             Watch {inWords(PRESET_NAMES.length)} generations of recurrent networks learn a book, on your own{" "}
-            {device.info.value?.kind === "cpu" ? "CPU" : "GPU"}.
+            {["wasm", "cpu"].includes(device.info.value?.family ?? "") ? "processor" : "GPU"}.
           </p>
         </div>
         <p class="device" title="What the lab computes on">
@@ -71,7 +71,7 @@ export function App() {
       <nav aria-label="Sections">
         <Tabs tab={tab} />
       </nav>
-      <NoWebGpu />
+      <NoGpu />
       <p class="status" role="status" aria-live="polite" data-phase={stage.phase.value}>
         {status.value}
       </p>
@@ -163,21 +163,22 @@ export function browserAdvice(agent: string): { name: string; advice: string } {
   return { name: "This browser", advice: "Use a recent Chrome, Edge, Safari or Firefox." };
 }
 
-function NoWebGpu() {
-  if (device.noWebGpu.value === undefined) return null;
+function NoGpu() {
+  if (device.noGpu.value === undefined) return null;
   const { name, advice } = browserAdvice(navigator.userAgent);
   return (
-    <Notice label="No WebGPU">
+    <Notice label="No GPU">
       <p>
         <strong>{name} gives this page no GPU.</strong>{" "}
         {isSecureContext
           ? advice
           : `Its address, ${location.origin}, is not a secure one: browsers offer WebGPU only to pages that come over https or from localhost.`}{" "}
-        Until then the lab trains a small network on the CPU: slowly, but by the same mathematics.
+        Until then the lab computes {device.info.value?.family === "wasm" ? "by WebAssembly" : "a small network, slowly,"} on the
+        processor, by the same mathematics.
       </p>
-      {isSecureContext && "gpu" in navigator && <p class="small muted">What came when it was asked: {device.noWebGpu.value}.</p>}
+      {isSecureContext && "gpu" in navigator && <p class="small muted">What came when it was asked: {device.noGpu.value}.</p>}
       <button type="button" disabled={stage.run.value !== undefined} onClick={() => void device.open("webgpu")}>
-        Look for a GPU again
+        {device.noGpu.value.startsWith("the only adapter") ? "Use WebGPU nevertheless" : "Look for a GPU again"}
       </button>
     </Notice>
   );
@@ -196,7 +197,7 @@ function Lost() {
         The lab can go on on the CPU, or on the GPU once its driver has recovered.
       </p>
       <div class="row">
-        <button type="button" id="use-cpu" class="primary" onClick={() => void device.recover("cpu")}>
+        <button type="button" id="use-cpu" class="primary" onClick={() => void device.recover("wasm")}>
           Go on on the CPU
         </button>
         <button type="button" onClick={() => void device.recover("webgpu")}>

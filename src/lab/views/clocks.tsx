@@ -55,7 +55,7 @@ export function Clocks({ clock, device }: Pick<ViewProps, "clock" | "device">) {
       <p>
         One pass forward and backward of an {titleOf(CHAIN)} layer and of a {titleOf(SCAN)} layer of {CLOCK_UNITS} units over one
         text, longer and longer, on {device?.description ?? "this device"}.
-        {device?.kind === "cpu" &&
+        {device?.family === "cpu" &&
           " The CPU here computes on one thread, where nothing runs side by side: what the scan saves is work alone, the products with the state."}
       </p>
       <div class="row">

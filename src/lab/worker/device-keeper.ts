@@ -4,7 +4,8 @@ import type { Device } from "../../runtime/device.ts";
 import { openDevice, type WebGpuOptions } from "../../runtime/open.ts";
 import { Turns } from "../../turns.ts";
 import { messageOf } from "./answer.ts";
-import type { DeviceChoice, DeviceInfo, Post } from "../protocol.ts";
+import type { DeviceInfo, Post } from "../protocol.ts";
+import type { DeviceChoice } from "../settings.ts";
 
 /** A device that came may still have to be asked what it is like; the library itself waits 15 s for it to come. */
 const OPEN_LIMIT = 20_000;
@@ -83,8 +84,8 @@ export class DeviceKeeper {
       );
       throw error;
     }
-    const { kind, family, description } = this.device;
-    return (this.info = { kind, family: kind === "cpu" ? "cpu" : family, description });
+    const { kind, family, description, fallbackReason } = this.device;
+    return (this.info = { family: kind === "cpu" ? "cpu" : family, description, fallbackReason });
   }
 
   /** Opens a device on the visitor's word and puts on it what stood on the one before. */

@@ -7,9 +7,9 @@ import { answer, messageOf } from "./answer.ts";
 import { DeviceKeeper } from "./device-keeper.ts";
 import { estimateRun } from "./estimate.ts";
 import { keptRun, newRun, runOfCheckpoint } from "./openings.ts";
-import type { DeviceChoice, Post, Result, RunInfo, TextSource } from "../protocol.ts";
+import type { Post, Result, RunInfo, TextSource } from "../protocol.ts";
 import { Run, type Parts } from "./run.ts";
-import type { Sampling, Settings } from "../settings.ts";
+import type { DeviceChoice, Sampling, Settings } from "../settings.ts";
 import { claimRun, readLog, readRun, removeRun } from "./storage.ts";
 import { Bookmark } from "./texts.ts";
 

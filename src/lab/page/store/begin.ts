@@ -16,7 +16,8 @@ export async function begin(): Promise<void> {
   void worker.connect(Comlink.transfer(port2, [port2]));
   const asked = readAddress(location.search);
   const stored = table.load();
-  await device.open("webgpu");
+  plan.page.value = asked.page;
+  await device.open(asked.page.device ?? "auto");
   plan.settings.value = { ...defaultsFor(device.info.value?.family ?? "cpu", asked.settings.preset), ...asked.settings };
   plan.sampling.value = { ...SAMPLING, ...asked.sampling };
   if (asked.ignored.length > 0)

@@ -1,26 +1,27 @@
 // The device, as the page knows it.
 import { signal } from "@preact/signals";
 import type { CheckResult } from "../../../training/gradient-check.ts";
-import type { DeviceChoice, DeviceInfo } from "../../protocol.ts";
+import type { DeviceInfo } from "../../protocol.ts";
+import type { DeviceChoice } from "../../settings.ts";
 import { command, status, worker } from "./link.ts";
 
 export const info = signal<DeviceInfo | undefined>(undefined);
-/** Why there is no WebGPU device, while there is none. */
-export const noWebGpu = signal<string | undefined>(undefined);
+/** Why there is no GPU, while there is none and nothing else was asked for. */
+export const noGpu = signal<string | undefined>(undefined);
 /** What the check of its gradients has found so far. */
 export const checkResults = signal<readonly CheckResult[]>([]);
 
-/** Opens a device; without WebGPU the CPU, and says why. */
+/** Opens a device; where there is no WebGPU that which the library takes instead, and says why. */
 export async function open(choice: DeviceChoice): Promise<void> {
   let result = await worker.open(choice);
-  if (!result.ok && choice === "webgpu") {
-    noWebGpu.value = result.message;
-    result = await worker.open("cpu");
-  } else if (choice === "webgpu") {
-    noWebGpu.value = undefined;
+  const failure = !result.ok && choice === "webgpu" ? result.message : undefined;
+  if (failure !== undefined) result = await worker.open("wasm");
+  if (!result.ok) {
+    status.value = result.message;
+    return;
   }
-  if (result.ok) info.value = result.device;
-  else status.value = result.message;
+  info.value = result.device;
+  noGpu.value = failure ?? result.device.fallbackReason;
 }
 
 export const recover = (choice: DeviceChoice): Promise<void> => command(() => worker.recover(choice));

@@ -2,13 +2,23 @@
 import { effect, signal } from "@preact/signals";
 import * as Comlink from "comlink";
 import type { Estimate, TextInfo, TextSource } from "../../protocol.ts";
-import { defaultsFor, SAMPLING, valFractionFor, writeAddress, type Sampling, type Settings } from "../../settings.ts";
+import {
+  defaultsFor,
+  SAMPLING,
+  valFractionFor,
+  writeAddress,
+  type PageAsked,
+  type Sampling,
+  type Settings,
+} from "../../settings.ts";
 import { status, worker } from "./link.ts";
 
 export const text = signal<TextInfo | undefined>(undefined);
 export const textProblem = signal<string | undefined>(undefined);
 export const settings = signal<Settings>(defaultsFor("gpu"));
 export const sampling = signal<Sampling>(SAMPLING);
+/** What the address asks of the page itself; it stays there. */
+export const page = signal<PageAsked>({});
 /** What it will cost, or why that cannot be said. */
 export const estimate = signal<Estimate | string | undefined>(undefined);
 
@@ -52,5 +62,5 @@ export function change(changed: Partial<Settings>): void {
 }
 
 export function writeUrl(): void {
-  history.replaceState(null, "", writeAddress(settings.value, sampling.value) + location.hash);
+  history.replaceState(null, "", writeAddress(settings.value, sampling.value, page.value) + location.hash);
 }
