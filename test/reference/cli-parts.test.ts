@@ -2,6 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
@@ -22,6 +23,7 @@ import { count, duration, percent, programName, Progress, quote, rate, shown } f
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 
 vi.mock("../../src/cli/lock.ts", { spy: true });
+vi.mock("node:fs/promises", { spy: true });
 
 const folder = mkdtempSync(join(tmpdir(), "gatewise-parts-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -286,6 +288,16 @@ describe("a run's files", () => {
     expect(kept("three")).toEqual([10, 2, 5, 9, 90].map((step) => `checkpoint-${step}.safetensors`).sort());
     await keepCheckpoint(at("three"), 11, bytes, Infinity);
     expect(kept("three")).toEqual([10, 11, 9, 90].map((step) => `checkpoint-${step}.safetensors`).sort());
+  });
+
+  it("one that cannot be removed costs room, not the save", async () => {
+    make("stubborn");
+    for (const step of [1, 2, 3]) await keepCheckpoint(at("stubborn"), step, bytes, 9);
+    vi.mocked(rm).mockRejectedValueOnce(new Error("busy"));
+    expect(await keepCheckpoint(at("stubborn"), 4, bytes, 9)).toBe(at("stubborn", "checkpoint-4.safetensors"));
+    expect(kept("stubborn")).toEqual([1, 2, 3, 4].map((step) => `checkpoint-${step}.safetensors`));
+    await keepCheckpoint(at("stubborn"), 5, bytes, 9);
+    expect(kept("stubborn")).toEqual([3, 4, 5].map((step) => `checkpoint-${step}.safetensors`));
   });
 
   it("the sound checkpoint is the newest from before a step, else the best, else none", async () => {

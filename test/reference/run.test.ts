@@ -1,6 +1,7 @@
 // What a run tells and when: rates by the clock, a look at the numbers before they are used, intervals in checkpoints.
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
+import { GatewiseError } from "../../src/errors.ts";
 import { METRIC } from "../../src/kernels/reduce.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { openDevice } from "../../src/runtime/open.ts";
@@ -46,6 +47,30 @@ describe("after a gradient that was not finite nothing more is made of the param
       expect(trainer.step).toBe(3);
       trainer.dispose();
     });
+  }
+});
+
+it("a read that fails while the run waits for an earlier one ends it with its error, and is no rejection that nobody handles", async () => {
+  const unhandled: unknown[] = [];
+  const hear = (reason: unknown): void => void unhandled.push(reason);
+  process.on("unhandledRejection", hear);
+  const trainer = makeTrainer({ logInterval: 1 });
+  const read = device.read.bind(device);
+  const lost = new GatewiseError("E_DEVICE_LOST", "the driver starts again");
+  const reading = vi
+    .spyOn(device, "read")
+    .mockImplementationOnce((tensor) => new Promise((resolve) => setTimeout(() => resolve(read(tensor)), 30)))
+    .mockImplementationOnce(() => Promise.reject(lost));
+  try {
+    const run = async (): Promise<void> => {
+      for await (const { event } of trainer.run({ maxSteps: 2 })) expect(event).toBe("start");
+    };
+    await expect(run()).rejects.toBe(lost);
+    expect(unhandled).toEqual([]);
+  } finally {
+    process.off("unhandledRejection", hear);
+    reading.mockRestore();
+    trainer.dispose();
   }
 });
 

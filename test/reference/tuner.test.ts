@@ -462,6 +462,30 @@ describe("the tuner remembers", () => {
     expect([small.device.tuner!.results.size, small.told.length]).toEqual([0, 0]);
   });
 
+  it("no name that nothing bears here: a remembered one is found out anew, a checkpoint's gives way to the preferred one", async () => {
+    const store = memory();
+    await (await open(store)).run(racing(variants));
+    for (const chosen of ["faster", "toString"]) {
+      const { sum: _, ...saved } = JSON.parse(store.text!);
+      saved.choices[KEY].chosen = chosen;
+      store.text = JSON.stringify({ ...saved, sum: hash(JSON.stringify(saved)) });
+      const { device, run, told } = await open(store);
+      expect((await run(racing(variants))).get(KEY)).toBe("fast");
+      expect([device.tuner!.results.get(KEY)!.chosen, told.length]).toEqual(["fast", 2]);
+    }
+    const { device, fake } = await open(undefined, { tuning: "off" });
+    const plan = await device.record(
+      "plan",
+      (r) => {
+        const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+        r.dispatch(racing(variants), { x, y }, { count: COUNT });
+      },
+      { choices: new Map([[KEY, "faster"]]) },
+    );
+    await plan.run();
+    expect([plan.choices.get(KEY), fake.dispatched.map(({ code }) => costOf(code))]).toEqual(["", [100]]);
+  });
+
   it("to leave a choice alone that another process is trying just now, and says so", async () => {
     const store = memory();
     await (await open(store)).device.tuner!.family(async () => "software");
