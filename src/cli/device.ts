@@ -1,8 +1,10 @@
 import { setFlagsFromString } from "node:v8";
+import { given } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import type { Device } from "../runtime/device.ts";
 import { whyNotHere } from "../runtime/open.ts";
 import { openNodeDevice } from "../runtime/node.ts";
+import type { Build } from "../runtime/wasm-module.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
 import type { DeviceChoice } from "./options.ts";
 import { duration, live, say, warn } from "./progress.ts";
@@ -13,6 +15,7 @@ export interface DeviceFlags {
   readonly device: DeviceChoice;
   /** Of WebAssembly. */
   readonly threads?: number;
+  readonly simd?: Build;
   /** False with --no-tune. */
   readonly tune?: boolean;
   readonly retune?: boolean;
@@ -46,7 +49,7 @@ function showTuning(): (progress: TuningProgress) => void {
   };
 }
 
-/** Node 20 has relaxed SIMD behind a flag, which its engine takes as long as nothing was compiled that needs it. */
+/** Node 20 has relaxed SIMD behind a flag, which its engine takes as long as nothing was compiled that needs it; --simd plain leaves it. */
 function takeRelaxedSimd(): void {
   if (process.versions.node.startsWith("20.")) setFlagsFromString("--experimental-wasm-relaxed-simd");
 }
@@ -57,16 +60,15 @@ function takeRelaxedSimd(): void {
  * @throws GatewiseError E_NO_WEBGPU for "webgpu" where no device comes, whatever the reason
  */
 async function openChosenDevice({ device: prefer, tune = true, retune, ...flags }: DeviceFlags): Promise<Device> {
-  takeRelaxedSimd();
+  if (flags.simd !== "plain") takeRelaxedSimd();
   const tuningMilliseconds = retune ? PATIENT_TUNING : flags.tuningMilliseconds;
   let device: Device;
   try {
     device = await openNodeDevice({
       prefer,
-      ...(flags.threads !== undefined && { threads: flags.threads }),
+      ...given({ threads: flags.threads, simd: flags.simd, tuningMilliseconds }),
       tuning: !tune ? "off" : retune ? "again" : "on",
       onTuning: showTuning(),
-      ...(tuningMilliseconds !== undefined && { tuningMilliseconds }),
     });
   } catch (error) {
     throw new GatewiseError("E_NO_WEBGPU", `${whyNotHere(error)}, or take --device cpu`, { cause: error });

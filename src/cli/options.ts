@@ -9,6 +9,7 @@ import { SIZED_KINDS, TOKENIZER_KINDS } from "../data/tokenizers.ts";
 import { CELL_NAMES, CELL_OPTIONS, inBlock, type CellOptions } from "../models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS, type LanguageModelConfig } from "../models/config.ts";
 import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
+import { BUILDS } from "../runtime/wasm-module.ts";
 import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
 import { TRAINING_DEFAULTS, type TrainingOptions } from "../training/options.ts";
 import { SCHEDULES } from "../training/schedule.ts";
@@ -219,6 +220,10 @@ export const threadsOption = (): Option =>
   new Option("--threads <n>", "of WebAssembly; by default one a core, eight at the most")
     .helpGroup(GROUP.output)
     .argParser(parseInteger(1, 64));
+export const simdOption = (): Option =>
+  new Option("--simd <build>", "of WebAssembly; by default relaxed where the engine has it; plain gives the same bits everywhere")
+    .helpGroup(GROUP.output)
+    .choices(BUILDS);
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants").helpGroup(GROUP.output);
 export const retuneOption = (): Option =>
   new Option("--retune", "measure anew which kernel variants are fastest here, for two minutes at most")

@@ -37,6 +37,7 @@ import {
   presetsOption,
   rawOption,
   retuneOption,
+  simdOption,
   threadsOption,
   tokenizerOption,
   tokenizersOption,
@@ -74,6 +75,19 @@ function withTexts(command: Command): Command {
       throw new GatewiseError("E_CONFIG", `--data and ${self.args[0]} both name a text; leave --data out, and name all texts`);
     self.setOptionValueWithSource("data", self.args, "cli");
   });
+}
+
+/** Where a command computes, and how it tells. */
+function onDevice(command: Command, tunes = true): Command {
+  const options = [
+    deviceOption(),
+    threadsOption(),
+    simdOption(),
+    ...(tunes ? [noTuneOption(), retuneOption()] : []),
+    jsonOption(),
+  ];
+  for (const option of options) command.addOption(option);
+  return command;
 }
 
 /** What people begin with, in front of a command's --help. */
@@ -127,92 +141,82 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .configureOutput(program.configureOutput())
       .addHelpText("before", examplesOf(name));
 
-  addTrainingFlags(
-    withTexts(command("train", "train a language model on a text"))
-      .addOption(tokenizerOption())
-      .addOption(vocabSizeOption())
-      .addOption(presetOption()),
-  )
-    .optionsGroup(GROUP.reports)
-    .option("--sample-prompt <text>", "what samples while training begin with")
-    .addOption(integer("--sample-length <n>", 0, "their length; by default 200"))
-    .addOption(new Option("--sample-temperature <x>", "their temperature; by default 0.8").argParser(parseTemperature))
-    .optionsGroup(GROUP.run)
-    .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
-    .addOption(
-      integer("--keep <n>", 0, "newest checkpoints that stay, beside the best and one known to be sound; 0 for all").default(
-        KEPT,
+  onDevice(
+    addTrainingFlags(
+      withTexts(command("train", "train a language model on a text"))
+        .addOption(tokenizerOption())
+        .addOption(vocabSizeOption())
+        .addOption(presetOption()),
+    )
+      .optionsGroup(GROUP.reports)
+      .option("--sample-prompt <text>", "what samples while training begin with")
+      .addOption(integer("--sample-length <n>", 0, "their length; by default 200"))
+      .addOption(new Option("--sample-temperature <x>", "their temperature; by default 0.8").argParser(parseTemperature))
+      .optionsGroup(GROUP.run)
+      .option("--out <folder>", "where checkpoints go; by default runs/ and a name that no run has")
+      .addOption(
+        integer("--keep <n>", 0, "newest checkpoints that stay, beside the best and one known to be sound; 0 for all").default(
+          KEPT,
+        ),
+      )
+      .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
+      .addOption(
+        new Option(
+          "--schedule-from <rate>",
+          "with --resume: a new schedule for the steps that remain, from the rate reached or from the peak; by default " +
+            "the old one goes on, stretched over --steps",
+        ).choices(["reached", "peak"]),
+      )
+      .option("--config <file>", 'options from a file, as "gatewise info RUN --config" prints them; what is typed goes before')
+      .addOption(new Option("--time <time>", 'end after so long, such as "10m"').argParser(parseTime))
+      .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
+      .addOption(
+        new Option("--extend-vocabulary", "with --init-from: the model gets rows for characters that it does not know").conflicts(
+          ["unknown"],
+        ),
+      )
+      .addOption(
+        new Option(
+          "--unknown <how>",
+          "with --init-from: characters that the model does not know are left out, or another stands for them",
+        ).choices(["drop", "replace"]),
       ),
-    )
-    .option("--resume <path>", "continue the run of a checkpoint or run folder, bit for bit")
-    .addOption(
-      new Option(
-        "--schedule-from <rate>",
-        "with --resume: a new schedule for the steps that remain, from the rate reached or from the peak; by default " +
-          "the old one goes on, stretched over --steps",
-      ).choices(["reached", "peak"]),
-    )
-    .option("--config <file>", 'options from a file, as "gatewise info RUN --config" prints them; what is typed goes before')
-    .addOption(new Option("--time <time>", 'end after so long, such as "10m"').argParser(parseTime))
-    .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
-    .addOption(
-      new Option("--extend-vocabulary", "with --init-from: the model gets rows for characters that it does not know").conflicts([
-        "unknown",
-      ]),
-    )
-    .addOption(
-      new Option(
-        "--unknown <how>",
-        "with --init-from: characters that the model does not know are left out, or another stands for them",
-      ).choices(["drop", "replace"]),
-    )
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(noTuneOption())
-    .addOption(retuneOption())
-    .addOption(jsonOption())
-    .action((_texts, _flags, self: Command) => run(train(self.opts(), self)));
+  ).action((_texts, _flags, self: Command) => run(train(self.opts(), self)));
 
-  command("sample", "write text with a trained model")
-    .argument("<checkpoint>", "a checkpoint or a run's folder")
-    .addOption(bestOption())
-    .option("--prompt <text>", "text to continue", "")
-    .addOption(new Option("--prompts <file>", 'texts to continue, one a line; "-" reads them from stdin').conflicts(["prompt"]))
-    .addOption(integer("--length <n>", 0, "characters to write").default(300))
-    .addOption(
-      new Option("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest")
-        .argParser(parseTemperature)
-        .default(0.8),
-    )
-    .addOption(integer("--top-k <k>", 1, "choose among the k likeliest characters"))
-    .addOption(new Option("--top-p <p>", "choose among the likeliest that make up this probability").argParser(parseProbability))
-    .addOption(new Option("--seed <n>", "for the same text again").argParser(parseInteger(0, 2 ** 32 - 1)))
-    .addOption(integer("--count <n>", 1, "texts to write, side by side").default(1))
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(noTuneOption())
-    .addOption(retuneOption())
-    .addOption(jsonOption())
-    .action((path: string, flags) => run(sample(path, flags)));
+  onDevice(
+    command("sample", "write text with a trained model")
+      .argument("<checkpoint>", "a checkpoint or a run's folder")
+      .addOption(bestOption())
+      .option("--prompt <text>", "text to continue", "")
+      .addOption(new Option("--prompts <file>", 'texts to continue, one a line; "-" reads them from stdin').conflicts(["prompt"]))
+      .addOption(integer("--length <n>", 0, "characters to write").default(300))
+      .addOption(
+        new Option("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest")
+          .argParser(parseTemperature)
+          .default(0.8),
+      )
+      .addOption(integer("--top-k <k>", 1, "choose among the k likeliest characters"))
+      .addOption(
+        new Option("--top-p <p>", "choose among the likeliest that make up this probability").argParser(parseProbability),
+      )
+      .addOption(new Option("--seed <n>", "for the same text again").argParser(parseInteger(0, 2 ** 32 - 1)))
+      .addOption(integer("--count <n>", 1, "texts to write, side by side").default(1)),
+  ).action((path: string, flags) => run(sample(path, flags)));
 
   const evaluating = command(
     "eval",
     "say what a model's guesses cost on a text, by default its run's: loss, bits, perplexity, accuracy",
   );
   for (const option of dataOptions()) evaluating.addOption(option);
-  evaluating
-    .argument("<checkpoint>", "a checkpoint or a run's folder")
-    .addOption(bestOption())
-    .addOption(
-      new Option("--split <part>", "which part, cut as the run's; by default val, and of another text all").choices(SPLITS),
-    )
-    .addOption(evalCharsOption())
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(noTuneOption())
-    .addOption(retuneOption())
-    .addOption(jsonOption())
-    .action((path: string, flags) => run(evaluate(path, flags)));
+  onDevice(
+    evaluating
+      .argument("<checkpoint>", "a checkpoint or a run's folder")
+      .addOption(bestOption())
+      .addOption(
+        new Option("--split <part>", "which part, cut as the run's; by default val, and of another text all").choices(SPLITS),
+      )
+      .addOption(evalCharsOption()),
+  ).action((path: string, flags) => run(evaluate(path, flags)));
 
   command("list", "list the runs in a folder, the newest first")
     .argument("[folder]", "where they are", "runs")
@@ -226,58 +230,45 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
     .action((folders: string[], flags) => run(plot(folders, flags)));
 
   const comparing = command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`);
-  withTexts(addTrainingFlags(comparing, COMPARE_FLAGS, COMPARE_DEFAULTS))
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
-    .addOption(presetsOption(GENERATIONS))
-    .addOption(tokenizersOption())
-    .addOption(vocabSizeOption())
-    .option("--markdown", "print the table as Markdown")
-    .addOption(noTuneOption())
-    .addOption(retuneOption())
-    .addOption(jsonOption())
-    .action((_texts, _flags, self: Command) => run(compare(self.opts(), self)));
+  onDevice(
+    withTexts(addTrainingFlags(comparing, COMPARE_FLAGS, COMPARE_DEFAULTS))
+      .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
+      .addOption(presetsOption(GENERATIONS))
+      .addOption(tokenizersOption())
+      .addOption(vocabSizeOption())
+      .option("--markdown", "print the table as Markdown"),
+  ).action((_texts, _flags, self: Command) => run(compare(self.opts(), self)));
 
-  command("memory", "train small models of about equal size on tasks that only memory solves")
-    .addOption(new Option("--task <name>", "what to solve").choices([...TASK_NAMES, "all"]).default("recall"))
-    .addOption(presetsOption(PRESET_NAMES))
-    .addOption(new Option("--lag <n>", "steps to remember over; by default each task's own").argParser(parseInteger(1, 65536)))
-    .addOption(integer("--steps <n>", 1, "training steps at most; by default each task's own"))
-    .addOption(new Option("--seed <n>", "of the weights and draws").argParser(parseInteger(0, 2 ** 32 - 1)).default(1))
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(noTuneOption())
-    .addOption(retuneOption())
-    .addOption(jsonOption())
-    .action((flags) => run(memory(flags)));
+  onDevice(
+    command("memory", "train small models of about equal size on tasks that only memory solves")
+      .addOption(new Option("--task <name>", "what to solve").choices([...TASK_NAMES, "all"]).default("recall"))
+      .addOption(presetsOption(PRESET_NAMES))
+      .addOption(new Option("--lag <n>", "steps to remember over; by default each task's own").argParser(parseInteger(1, 65536)))
+      .addOption(integer("--steps <n>", 1, "training steps at most; by default each task's own"))
+      .addOption(new Option("--seed <n>", "of the weights and draws").argParser(parseInteger(0, 2 ** 32 - 1)).default(1)),
+  ).action((flags) => run(memory(flags)));
 
-  command("check", "check this device's gradients against the float64 reference and finite differences")
-    .addOption(new Option("--cell <name>", "only this cell").choices(["all", ...Object.keys(CHECKED_CELLS)]).default("all"))
-    .option("--quick", "seconds instead of a minute")
-    .option("--model <path>", "also check a checkpoint's model, at its own size and weights")
-    .addOption(new Option("--break <how>", "break the model on purpose, to see the check fail").choices([...BREAKAGES]))
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(jsonOption())
-    .action((flags) => run(check(flags)));
+  onDevice(
+    command("check", "check this device's gradients against the float64 reference and finite differences")
+      .addOption(new Option("--cell <name>", "only this cell").choices(["all", ...Object.keys(CHECKED_CELLS)]).default("all"))
+      .option("--quick", "seconds instead of a minute")
+      .option("--model <path>", "also check a checkpoint's model, at its own size and weights")
+      .addOption(new Option("--break <how>", "break the model on purpose, to see the check fail").choices([...BREAKAGES])),
+    false,
+  ).action((flags) => run(check(flags)));
 
-  command("bench", "measure kernels, training steps, sampling and scaling on this device; without flags all but DeepBench")
-    .option("--kernel <name>", "only the kernels whose name contains this")
-    .option("--train", "only training steps of the presets")
-    .addOption(new Option("--hidden <sizes>", "their hidden sizes, such as 128,512").argParser(parseSizes))
-    .option("--deepbench", "the training shapes of DeepBench, as far as they fit")
-    .option("--sampling", "only writing text, character by character")
-    .option("--scaling", "only how time grows with T, H and B")
-    .addOption(integer("--rounds <n>", 1, "interleaved rounds").default(5))
-    .addOption(integer("--seconds <n>", 1, "that one measurement may take; larger ones are left out").default(20))
-    .option("--markdown <file>", "also write the report there")
-    .addOption(deviceOption())
-    .addOption(threadsOption())
-    .addOption(noTuneOption())
-    .addOption(retuneOption())
-    .addOption(jsonOption())
-    .action((flags) => run(bench(flags)));
+  onDevice(
+    command("bench", "measure kernels, training steps, sampling and scaling on this device; without flags all but DeepBench")
+      .option("--kernel <name>", "only the kernels whose name contains this")
+      .option("--train", "only training steps of the presets")
+      .addOption(new Option("--hidden <sizes>", "their hidden sizes, such as 128,512").argParser(parseSizes))
+      .option("--deepbench", "the training shapes of DeepBench, as far as they fit")
+      .option("--sampling", "only writing text, character by character")
+      .option("--scaling", "only how time grows with T, H and B")
+      .addOption(integer("--rounds <n>", 1, "interleaved rounds").default(5))
+      .addOption(integer("--seconds <n>", 1, "that one measurement may take; larger ones are left out").default(20))
+      .option("--markdown <file>", "also write the report there"),
+  ).action((flags) => run(bench(flags)));
 
   command("info", "say what a checkpoint holds")
     .argument("<checkpoint>", "a checkpoint or a run's folder")

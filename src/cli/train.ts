@@ -27,6 +27,7 @@ import { loadKnownText, tokensOf } from "./run-text.ts";
 import { flagOf, flagValue, idleFlags, isGiven, readTrainingFlags, type ModelOptions } from "./options.ts";
 import { count, live, print, printJson, Progress, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
+import { compareWithWasm } from "./without-gpu.ts";
 
 interface TrainFlags extends DeviceFlags, ReadingOptions, UnknownFlags {
   readonly data: DataNames;
@@ -258,6 +259,7 @@ async function follow(trainer: Trainer, run: Run, { keeper, log, progress, json 
   const from = trainer.step;
   let first: NodeJS.Timeout | undefined;
   let rescued = false;
+  let rate = NaN;
   live("preparing…");
   const timeUp = run.milliseconds === undefined ? undefined : AbortSignal.timeout(run.milliseconds);
   const signal = timeUp ? AbortSignal.any([stop.signal, timeUp]) : stop.signal;
@@ -288,12 +290,14 @@ async function follow(trainer: Trainer, run: Run, { keeper, log, progress, json 
         progress.begin(event);
         warnOfSilence(options, event);
         live("first step…");
+        if (trainer.model.device.kind !== "webgpu") break;
         const why = "the first step takes longer: the driver compiles its kernels, and keeps them for the next start if it can";
         first = setTimeout(() => stop.exitCode ?? say(why), FIRST_STEP_PATIENCE);
         break;
       }
       case "step":
         clearTimeout(first);
+        rate = event.tokensPerSecond;
         keeper.saw(event);
         log.add(event);
         if (json) printJson(event);
@@ -337,7 +341,11 @@ async function follow(trainer: Trainer, run: Run, { keeper, log, progress, json 
         // Without a validation part the figure that tells whether it learned anything is taken on the text itself.
         const memory = options.valFraction === 0 && event.reason === "done" ? await evaluateText(trainer) : undefined;
         if (json) printJson({ ...event, ...(memory && { trainAccuracy: memory.accuracy }), out: keeper.folder });
-        else reportEnd(event, { run, saved, folder: keeper.folder, valLoss, memory, trainingLoss: progress.trainingLoss });
+        else {
+          reportEnd(event, { run, saved, folder: keeper.folder, valLoss, memory, trainingLoss: progress.trainingLoss });
+          const { kind, family } = trainer.model.device;
+          if (kind === "webgpu" && family === "software" && event.reason === "done") await compareWithWasm(run, rate);
+        }
       }
     }
   }

@@ -8,6 +8,7 @@ import type { Device } from "./device.ts";
 import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
+import { BUILDS, type Build } from "./wasm-module.ts";
 import type { Spawn } from "./wasm-threads.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
 import type { Gpu, GpuDevice } from "./webgpu-types.ts";
@@ -58,6 +59,11 @@ export interface OpenDeviceOptions extends WebGpuOptions {
   readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
   /** Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. */
   readonly threads?: number;
+  /**
+   * Which build of the WebAssembly device: by default "relaxed", which is faster, where the engine has relaxed SIMD. "plain" gives the
+   * same bits in every engine.
+   */
+  readonly simd?: Build;
   /** Number format of the CPU device. */
   readonly precision?: "float32" | "float64";
 }
@@ -66,6 +72,7 @@ const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | und
   prefer: ["auto", "webgpu", "wasm", "cpu"],
   precision: ["float32", "float64"],
   threads: undefined,
+  simd: BUILDS,
   powerPreference: ["low-power", "high-performance"],
   tuning: ["on", "off", "again"],
   tuningStore: undefined,
@@ -124,16 +131,17 @@ const MOST_THREADS = 8;
  * because nothing is shared there, it has one.
  */
 export async function openWasmDevice(
-  options: Pick<OpenDeviceOptions, "threads">,
+  options: Pick<OpenDeviceOptions, "threads" | "simd">,
   reason?: string,
   cores = globalThis.navigator?.hardwareConcurrency ?? 1,
   spawn?: Spawn,
 ): Promise<Device> {
-  const { threads = Math.min(cores, MOST_THREADS) } = options;
+  const { threads = Math.min(cores, MOST_THREADS), simd } = options;
+  const builds = simd ? [simd] : BUILDS;
   const { WasmDevice, spawnWorker } = await import("./wasm-device.ts");
   const own = globalThis.crossOriginIsolated && typeof Worker === "function" ? spawnWorker : undefined;
-  const opened = await WasmDevice.open({ threads, spawn: spawn ?? own, fallbackReason: reason }).catch(() =>
-    WasmDevice.open({ fallbackReason: reason }),
+  const opened = await WasmDevice.open({ threads, builds, spawn: spawn ?? own, fallbackReason: reason }).catch(() =>
+    WasmDevice.open({ builds, fallbackReason: reason }),
   );
   return typeof opened === "string" ? new CpuDevice("float32", reason ? `${reason}; ${opened}` : opened) : opened;
 }

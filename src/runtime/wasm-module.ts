@@ -6,14 +6,13 @@ import type { Entry } from "./kernel.ts";
 export type Form = (...numbers: number[]) => number;
 
 /** Which build of the module runs: what relaxed SIMD rounds once, plain SIMD rounds twice. */
-export type Build = "relaxed" | "plain";
+export const BUILDS = ["relaxed", "plain"] as const;
+export type Build = (typeof BUILDS)[number];
 
 export interface CompiledModule {
   readonly module: WebAssembly.Module;
   readonly build: Build;
 }
-
-const BUILDS: readonly Build[] = ["relaxed", "plain"];
 
 /** How the limits of a memory begin that has a maximum and is shared. */
 const SHARED = 3;
@@ -25,7 +24,9 @@ const limitsOf = (bytes: Uint8Array): number => {
 };
 
 /** Compiles the first of `builds` that can run here, or says why none can. */
-export async function compileModule({ builds = BUILDS, shared = false } = {}): Promise<CompiledModule | string> {
+export async function compileModule({ builds = BUILDS as readonly Build[], shared = false } = {}): Promise<
+  CompiledModule | string
+> {
   if (typeof WebAssembly === "undefined") return "there is no WebAssembly here";
   const texts = await import("../../wasm?module");
   for (const build of builds) {
@@ -38,7 +39,7 @@ export async function compileModule({ builds = BUILDS, shared = false } = {}): P
       return `WebAssembly is not allowed here (${(error as Error).message})`;
     }
   }
-  return "WebAssembly has no SIMD here";
+  return `WebAssembly has no ${builds.includes("plain") ? "" : "relaxed "}SIMD here`;
 }
 
 export const instantiate = ({ module }: CompiledModule, memory: WebAssembly.Memory): Readonly<Record<string, Form | undefined>> =>

@@ -162,6 +162,16 @@ describe("the device", () => {
     device.dispose();
   });
 
+  test("is of the build that is asked for, or says why it cannot be", async () => {
+    const plain = await openNodeDevice({ prefer: "wasm", threads: 1, simd: "plain" });
+    expect(plain.description).toBe("WebAssembly SIMD, 1 thread");
+    plain.dispose();
+    const validate = vi.spyOn(WebAssembly, "validate").mockReturnValue(false);
+    const none = await openNodeDevice({ prefer: "wasm", simd: "relaxed" });
+    expect(none).toMatchObject({ kind: "cpu", fallbackReason: "WebAssembly has no relaxed SIMD here" });
+    validate.mockRestore();
+  });
+
   test("gives the same bits with one thread, two and three", async () => {
     const train = async (threads: number): Promise<readonly unknown[]> => {
       const device = await openNodeDevice({ prefer: "wasm", threads });
