@@ -6,7 +6,7 @@ import { BOOKS } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
-import { CELL_DEFAULTS, CELL_NUMBERS, usedBy, type CellNumber } from "../models/cells.ts";
+import { CELL_DEFAULTS, CELL_NUMBERS, MEMORY_OPTIONS, usedBy, type CellNumber, type MemoryOption } from "../models/cells.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
 import { PRESETS } from "../models/presets.ts";
 import { CHOICES, isRace, presetsOf, RACE, RACERS, type Choice } from "./kinds.ts";
@@ -37,9 +37,9 @@ const field =
 const [whole, real] = [field(true), field(false)];
 
 /** "--state-size <n>" is the field "State size", which the command line calls state-size. */
-function cellField({ range: [least, most], flags, help }: (typeof CELL_NUMBERS)[number]): NumberField {
+function named(flags: string): readonly [flag: string, label: string] {
   const flag = /[a-z-]+/.exec(flags.slice(2))![0];
-  return whole(flag, flag[0]!.toUpperCase() + flag.slice(1).replaceAll("-", " "), least, most, help);
+  return [flag, flag[0]!.toUpperCase() + flag.slice(1).replaceAll("-", " ")];
 }
 
 /** Flags as the command line's. */
@@ -48,7 +48,12 @@ export const NUMBERS = {
   embeddingSize: whole("embedding", "Embedding size", 1, 512, "length of a character's vector"),
   numLayers: whole("layers", "Layers", 1, 4, "recurrent layers"),
   dropout: real("dropout", "Dropout", 0, 0.9, "between layers"),
-  ...(Object.fromEntries(CELL_NUMBERS.map((option) => [option.name, cellField(option)])) as Record<CellNumber, NumberField>),
+  ...(Object.fromEntries(
+    CELL_NUMBERS.map(({ name, range, flags, help }) => [name, whole(...named(flags), ...range, help)]),
+  ) as Record<CellNumber, NumberField>),
+  ...(Object.fromEntries(
+    MEMORY_OPTIONS.map(({ name, flags, help }) => [name, real(...named(flags), 0, 10, `${help}; 0 for chance`)]),
+  ) as Record<MemoryOption, NumberField>),
   batchSize: whole("batch", "Batch", 1, 256, "places in the text read side by side"),
   seqLen: whole("seq", "Sequence", 2, 256, "characters that gradients flow back through"),
   totalSteps: whole("steps", "Steps", 1, 1_000_000, "training steps"),
@@ -118,6 +123,10 @@ export const StoredSettingsSchema = v.object({
   ...(Object.fromEntries(
     CELL_NUMBERS.map(({ name }) => [name, v.optional(NUMBER_SCHEMAS[name], CELL_DEFAULTS[name])]),
   ) as unknown as Pick<typeof NUMBER_SCHEMAS, CellNumber>),
+  ...(Object.fromEntries(MEMORY_OPTIONS.map(({ name }) => [name, v.optional(NUMBER_SCHEMAS[name], 0)])) as unknown as Pick<
+    typeof NUMBER_SCHEMAS,
+    MemoryOption
+  >),
 });
 
 /** Settings that the form could have given. @throws GatewiseError E_CONFIG that names the field that it could not */
@@ -173,6 +182,7 @@ export function defaultsFor(family: DeviceFamily, preset: Choice = "lstm"): Sett
     numLayers: 1,
     dropout: 0,
     ...(Object.fromEntries(CELL_NUMBERS.map(({ name }) => [name, CELL_DEFAULTS[name]])) as Record<CellNumber, number>),
+    ...(Object.fromEntries(MEMORY_OPTIONS.map(({ name, longMemory }) => [name, longMemory])) as Record<MemoryOption, number>),
     warmupSteps: 0,
     clip: 1,
     weightDecay: 0,
@@ -278,8 +288,11 @@ export function commandLine(settings: Settings, textName: string, flags: readonl
     ? Object.fromEntries(NUMBER_NAMES.filter((name) => !(name in CELL_DEFAULTS)).map((name) => [name, 0]))
     : NUMBERS;
   const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], fields));
+  // What a memory begins from is left to the cell where it is 0.
+  const left = MEMORY_OPTIONS.flatMap(({ name }): NumberName[] => (settings[name] === 0 ? [name] : []));
   for (const field of NUMBER_NAMES)
-    if (used.some((fields) => field in fields)) words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
+    if (used.some((fields) => field in fields) && !left.includes(field))
+      words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
   return [...words, ...flags].join(" ");
 }
 

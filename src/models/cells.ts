@@ -5,7 +5,7 @@ import { GatewiseError } from "../errors.ts";
 import { blockOf, insideOf, type BlockOptions } from "../kernels/block.ts";
 import type { Cell, CellConfig, CellOption } from "../kernels/cell.ts";
 import { gruCell } from "../kernels/gru.ts";
-import { lstmCell } from "../kernels/lstm.ts";
+import { lstmCell, type LstmOptions } from "../kernels/lstm.ts";
 import { mambaCell } from "../kernels/mamba.ts";
 import { minGruCell } from "../kernels/min-gru.ts";
 import { minLstmCell } from "../kernels/min-lstm.ts";
@@ -82,6 +82,12 @@ export const CELL_NUMBERS = Object.entries<CellOption>(CELL_OPTIONS).flatMap(([n
   own && range && typeof fallback === "number" ? [{ name: name as CellNumber, range, flags, help }] : [],
 );
 export type CellNumber = keyof BlockOptions | keyof StateSizeOption;
+
+/** The options with which a cell remembers for longer from the start; without, its weights begin as they do by themselves. */
+export const MEMORY_OPTIONS = Object.entries<CellOption>(CELL_OPTIONS).flatMap(([name, { longMemory, flags, help }]) =>
+  typeof longMemory === "number" ? [{ name: name as MemoryOption, longMemory, flags, help }] : [],
+);
+export type MemoryOption = keyof LstmOptions;
 
 /** Of sizes and options that are meant for several models those that a layer of this one has. */
 export const usedBy = <O extends object>(config: { readonly cell: CellName }, options: O): Partial<O> =>

@@ -12,7 +12,7 @@ import {
   type LanguageModelOptions,
   type PresetName,
 } from "../../src/index.ts";
-import { CELL_NUMBERS, CELLS } from "../../src/models/cells.ts";
+import { CELL_NUMBERS, CELLS, MEMORY_OPTIONS } from "../../src/models/cells.ts";
 import { GENERATIONS, PRESET_NAMES } from "../../src/models/presets.ts";
 import {
   checkForm,
@@ -182,6 +182,17 @@ it("gives each model of a race what it has a use for, and the command line the s
   expect(flags({ ...race, preset: "min-gru" }).some((flag) => flag.startsWith("state-size"))).toBe(false);
 });
 
+it("starts an LSTM's forget gate at 1 unless it is told otherwise, and says so on the command line", () => {
+  const lstm = defaultsFor("software");
+  expect(laneConfig(lstm, "lstm", 73).forgetBias).toBe(1);
+  expect(commandLine(lstm, "alice.txt")).toContain("--forget-bias 1");
+  expect(laneConfig(lstm, "gru", 73)).not.toHaveProperty("forgetBias");
+  expect(commandLine({ ...lstm, preset: "gru" }, "alice.txt")).not.toContain("forget");
+  const plain = { ...lstm, ...readAddress("?forget-bias=0").settings };
+  expect(laneConfig(plain, "lstm", 73).forgetBias).toBeUndefined();
+  expect(commandLine(plain, "alice.txt")).not.toContain("forget");
+});
+
 it("takes over the sizes of a preset that has its own, smaller on slow devices, where nobody has set others", () => {
   const sizes = ({ hiddenSize, numLayers }: typeof settings | ReturnType<typeof defaultsFor>) => [hiddenSize, numLayers];
   expect((["gpu", "software", "cpu"] as const).map((family) => sizes(defaultsFor(family, "mamba")))).toEqual([
@@ -198,10 +209,13 @@ it("takes over the sizes of a preset that has its own, smaller on slow devices, 
 
 it("goes on with runs from before there was a race to choose and a block to set", () => {
   const { presets: _, ...before } = settings;
-  const old = Object.fromEntries(Object.entries(before).filter(([name]) => !CELL_NUMBERS.some((option) => option.name === name)));
-  expect(Object.keys(old)).toHaveLength(Object.keys(settings).length - 4);
-  expect(parseRun(JSON.stringify({ ...RUN, settings: old }))).toEqual(RUN);
-  expect(validRuns([{ ...LINE, settings: old }])).toEqual([LINE]);
+  const later = [...CELL_NUMBERS, ...MEMORY_OPTIONS];
+  const old = Object.fromEntries(Object.entries(before).filter(([name]) => !later.some((option) => option.name === name)));
+  expect(Object.keys(old)).toHaveLength(Object.keys(settings).length - 5);
+  // Its LSTM began as it does by itself.
+  const now = { ...settings, forgetBias: 0 };
+  expect(parseRun(JSON.stringify({ ...RUN, settings: old }))).toEqual({ ...RUN, settings: now });
+  expect(validRuns([{ ...LINE, settings: old }])).toEqual([{ ...LINE, settings: now }]);
 });
 
 it("refuses a race without names, with a name twice or with one that no preset has", () => {
@@ -223,7 +237,10 @@ it("names in the command of an opened checkpoint its cell's own options that are
     return Lane.restore(device, preset, await saveCheckpoint(trainer), loaded).flags;
   };
   expect(await flagsOf("gru", { cell: "gru", resetAfter: false })).toEqual(["--gru-reset before"]);
-  expect(await flagsOf("lstm", { cell: "lstm", forgetBias: 1, orthogonal: true })).toEqual(["--forget-bias 1", "--orthogonal"]);
+  // A forget bias is a field, whose 0 is none.
+  expect(await flagsOf("lstm", { cell: "lstm", forgetBias: 1, orthogonal: true })).toEqual(["--orthogonal"]);
+  expect(await flagsOf("lstm", { cell: "lstm", forgetBias: 0 })).toEqual(["--forget-bias 0"]);
+  expect(await flagsOf("lstm", { cell: "lstm", forgetBias: -1.5 })).toEqual(["--forget-bias -1.5"]);
   expect(await flagsOf("one-hot-rnn", { cell: "rnn", nonlinearity: "relu" })).toEqual([
     "--input embedding",
     "--nonlinearity relu",

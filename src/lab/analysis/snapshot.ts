@@ -11,15 +11,18 @@ const freshSnapshot = (snapshot: ModelSnapshot): Promise<ModelSnapshot> =>
     return { ...snapshot, step: 0, stateDict: await model.stateDict() };
   });
 
-/** Multiplications that reading a text may take: about a second. A hundred characters are read in any case. */
+/** Multiplications that looking into a model may take: about a second. */
 const WORK = 1e9;
+/** Characters that are read in any case. */
 const LEAST_READ = 100;
 
-/** The beginning of a text, as much of it as reading does not take long: fewer characters for larger models. */
-export function readable({ config }: ModelSnapshot, text: string, most: number): readonly string[] {
-  const affordable = Math.max(LEAST_READ, Math.floor(WORK / parameterCount(config)));
-  return [...text].slice(0, Math.min(most, affordable));
-}
+/** How often something may be done that takes so many passes over all parameters: less often in larger models. */
+export const affordable = ({ config }: ModelSnapshot, passes: number, most: number, least: number): number =>
+  Math.max(least, Math.min(most, Math.floor(WORK / (passes * parameterCount(config)))));
+
+/** The beginning of a text, as much of it as reading does not take long. */
+export const readable = (snapshot: ModelSnapshot, text: string, most: number): readonly string[] =>
+  [...text].slice(0, affordable(snapshot, 1, most, Math.min(most, LEAST_READ)));
 
 const kept = new Map<string, unknown>();
 const MOST_KEPT = 16;

@@ -9,6 +9,10 @@ export interface PlotLine {
   readonly y: readonly number[];
   /** Thinner and paler: what it was, beside what it is. */
   readonly past?: boolean;
+  /** Wider than others of its model. */
+  readonly wide?: boolean;
+  /** What lies around it, from and to. */
+  readonly band?: readonly (readonly [low: number, high: number])[];
 }
 
 export interface PlotProps {
@@ -41,6 +45,7 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = fal
     const part = (Math.log10(Math.max(value, 10 ** bottom)) - bottom) / Math.max(1, top - bottom);
     return HEIGHT - BOTTOM - part * (HEIGHT - TOP - BOTTOM);
   };
+  const points = (y: readonly number[]): string[] => y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`);
   const every = Math.max(1, Math.ceil((top - bottom) / 7));
   const decades = Array.from({ length: Math.floor((top - bottom) / every) + 1 }, (_, i) => bottom + i * every);
   const ticks = doubling ? x : Array.from({ length: 6 }, (_, i) => Math.round(first + ((last - first) * i) / 5));
@@ -72,12 +77,26 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = fal
         <text class="tick middle" transform={`translate(14 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`}>
           {yTitle}
         </text>
-        {lines.map(({ label: name, preset, y, past }) => (
+        {lines.map(
+          ({ label: name, preset, band }) =>
+            band && (
+              <polygon
+                key={name}
+                class="band"
+                style={inkStyle(preset)}
+                points={[
+                  ...points(band.map(([low]) => low)),
+                  ...points(band.map(([, high]) => high)).map((_, i, all) => all.at(-1 - i)),
+                ].join(" ")}
+              />
+            ),
+        )}
+        {lines.map(({ label: name, preset, y, past, wide }) => (
           <polyline
             key={`${name}${past ? " past" : ""}`}
-            class={`curve${past ? " past" : ""}`}
+            class={`curve${past ? " past" : ""}${wide ? " wide" : ""}`}
             style={lineStyle(preset)}
-            points={y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`).join(" ")}
+            points={points(y).join(" ")}
           />
         ))}
         {names.map(({ line, y }) => (

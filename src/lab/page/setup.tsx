@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { BOOKS } from "../../data/books.ts";
-import { CELL_NUMBERS } from "../../models/cells.ts";
+import { CELL_NUMBERS, MEMORY_OPTIONS } from "../../models/cells.ts";
 import { Check, FileButton, Select } from "../draw/forms.tsx";
 import { bytes, count, duration, visible } from "../format.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
@@ -32,6 +32,7 @@ const BEFORE: readonly NumberName[] = [
   "numLayers",
   "dropout",
   ...CELL_NUMBERS.map(({ name }) => name),
+  ...MEMORY_OPTIONS.map(({ name }) => name),
   "batchSize",
   "seqLen",
   "totalSteps",

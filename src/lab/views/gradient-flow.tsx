@@ -1,6 +1,7 @@
 import { inspector } from "./inspector.ts";
 import { titleOf } from "../kinds.ts";
-import { LogPlot } from "../draw/plot.tsx";
+import { LogPlot, type PlotLine } from "../draw/plot.tsx";
+import type { PresetName } from "../../models/presets.ts";
 import { Table } from "../draw/table.tsx";
 import { Waiting } from "./reading.tsx";
 import { useComputed } from "./use-computed.ts";
@@ -14,43 +15,59 @@ const SHOWN = [0, 1, 5, 10, 20, 30, 40];
 
 const short = (value: number): string => (value >= 0.01 ? value.toFixed(3) : value.toExponential(1));
 
+/** Where several things are carried, each has its line. */
+const nameOf = (preset: PresetName, of: string, paths: number): string =>
+  paths > 1 ? `${titleOf(preset)}, ${of}` : titleOf(preset);
+
 function Content({ snapshots, book }: ViewProps) {
   const { value, problem } = useComputed(async () => {
     const flows = [];
-    for (const snapshot of snapshots)
-      flows.push({ ...(await inspector.gradientFlow(snapshot, book, LAGS)), preset: snapshot.preset });
+    for (const snapshot of snapshots) {
+      const { preset } = snapshot;
+      const { now, untrained } = await inspector.gradientFlow(snapshot, book, LAGS);
+      flows.push(...now.map((path, i) => ({ ...path, preset, name: nameOf(preset, path.of, now.length), fresh: untrained[i]! })));
+    }
     return flows;
   }, [snapshots, book]);
   if (!value || value.length === 0) return <Waiting problem={problem}>Following the gradients back…</Waiting>;
-  const lines = value.flatMap(({ preset, now, untrained }) => [
-    { label: titleOf(preset), preset, y: untrained, past: true },
-    { label: titleOf(preset), preset, y: now },
-  ]);
-  const summary = value.map(({ preset, now }) => `${titleOf(preset)} ${short(now[30]!)} at 30 characters back`).join(", ");
+  const lines = value.flatMap(({ preset, name, parts, fresh }, i): PlotLine[] => {
+    const wide = value[i - 1]?.preset === preset;
+    return [
+      { label: name, preset, wide, past: true, y: fresh.parts.map(({ median }) => median) },
+      { label: name, preset, wide, y: parts.map(({ median }) => median), band: parts.map(({ low, high }) => [low, high]) },
+    ];
+  });
+  const summary = value.map(({ name, parts }) => `${name} ${short(parts[30]!.median)} at 30 characters back`).join(", ");
   return (
     <>
       <LogPlot
-        label={`Norm of the gradient by lag: ${summary}. The table has more of the values.`}
+        label={`The gradient by lag, in parts of what it is at 0: ${summary}. The table has more of the values.`}
         x={lags}
         lines={lines}
         xTitle="characters back, k"
-        yTitle="gradient norm"
+        yTitle="gradient, in parts of that at 0"
         least={LEAST}
       />
-      <p class="small muted">bold: now · thin: the same network with fresh weights</p>
-      <Table label="Gradient norms as a table" columns={["Characters back", ...SHOWN.map((k) => ({ number: String(k) }))]}>
-        {value.flatMap(({ preset, now, untrained }) =>
+      <p class="small muted">
+        bold: now · thin: the same network with fresh weights · wide: what is carried beside h · over {value[0]!.places} places in
+        the text, the median, and around it half of them
+      </p>
+      <Table
+        label="The gradient in parts of that at 0, as a table"
+        columns={["Characters back", ...SHOWN.map((k) => ({ number: String(k) }))]}
+      >
+        {value.flatMap(({ preset, of, name, parts, fresh }) =>
           [
-            { name: "now", y: now },
-            { name: "untrained", y: untrained },
-          ].map(({ name, y }) => (
-            <tr key={`${preset} ${name}`} data-flow={`${preset} ${name}`}>
+            { when: "now", y: parts },
+            { when: "untrained", y: fresh.parts },
+          ].map(({ when, y }) => (
+            <tr key={`${name} ${when}`} data-flow={`${preset} ${of} ${when}`}>
               <th scope="row">
-                {titleOf(preset)}, {name}
+                {name}, {when}
               </th>
               {SHOWN.map((k) => (
-                <td class="number" key={k} data-value={y[k]}>
-                  {short(y[k]!)}
+                <td class="number" key={k} data-value={y[k]!.median}>
+                  {short(y[k]!.median)}
                 </td>
               ))}
             </tr>
@@ -67,14 +84,16 @@ const view: View = {
     <>
       To learn that a character long ago matters now, the error made now must reach it. On its way back it is multiplied once a
       character: in a plain RNN by W<sub>hh</sub> and a slope of at most 1, so that it fades away or grows exponentially. Gates
-      give it another way, where it is only multiplied by z or f, which the network can hold near 1. The curves show what reaches
-      h; what reaches the cell of an LSTM by way of f comes on top. In a block they show what reaches the residual stream that the
-      block read: there the step is h = a ⊙ h + b, and nothing but the products of a, each between 0 and 1, lie on the way.
+      give it another way, where it is only multiplied by z or f, which the network can hold near 1: an LSTM’s is its cell c,
+      which has a line of its own, and the higher its forget bias, the further that reaches before anything is learned. In a block
+      the curves show what reaches the residual stream that it read: there the step is h = a ⊙ h + b, and nothing but the products
+      of a, each between 0 and 1, lie on the way.
     </>
   ),
   equation: (
     <>
-      ‖∂L<sub>t</sub> / ∂h<sub>t−k</sub>‖, of a block ‖∂L<sub>t</sub> / ∂r<sub>t−k</sub>‖
+      ‖∂L<sub>t</sub> / ∂h<sub>t−k</sub>‖ / ‖∂L<sub>t</sub> / ∂h<sub>t</sub>‖; the same of r, which a block reads, and of c as
+      step t − k finds it
       <small>
         RNN: ∂h<sub>t</sub>/∂h<sub>t−1</sub> = diag(1 − h<sub>t</sub>²) W<sub>hh</sub>; with ReLU diag(h<sub>t</sub> &gt; 0) W
         <sub>hh</sub>

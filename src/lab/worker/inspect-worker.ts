@@ -10,16 +10,18 @@ import { openDevice } from "../../runtime/open.ts";
 import { breakModel, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
 import { characterMap, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
 import { connectivity, type Connectivity } from "../analysis/connectivity.ts";
-import { gradientByLag } from "../analysis/gradients.ts";
+import { gradientPaths, PLACES, quartilesOf } from "../analysis/gradients.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { readBoth } from "../analysis/scan-tree.ts";
-import { ofUntrained, readable } from "../analysis/snapshot.ts";
+import { affordable, ofUntrained, readable } from "../analysis/snapshot.ts";
 import { flowOf, readModel, type Trace } from "../analysis/trace.ts";
 import { reportUnits } from "../analysis/units.ts";
 
 /** Characters that are read of a longer text, at most. */
 const FLOW_LENGTH = 3000;
 const UNITS_LENGTH = 12_000;
+/** Places that gradients are followed back from in a large model. */
+const LEAST_PLACES = 8;
 
 const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fromJSON(snapshot.tokenizer);
 
@@ -43,11 +45,16 @@ const inspector = {
     const trace = await readModel(snapshot, tokens);
     return { ...trace, flow: flowOf(snapshot, tokens, trace) };
   },
-  /** Gradient norms by lag over a longer text: of the model as it is, and untrained. */
+  /** How far back the gradient reaches by each path, in parts of what it is at lag 0, over a longer text: in the model as it is, and untrained. */
   async gradientFlow(snapshot: ModelSnapshot, text: string, lags: number) {
     const read = readable(snapshot, text, FLOW_LENGTH).join("");
-    const flow = async (model: ModelSnapshot): Promise<readonly number[]> =>
-      Array.from(await gradientByLag(model, tokenizerOf(snapshot).encode(read), lags));
+    const places = affordable(snapshot, 3 * lags, PLACES, LEAST_PLACES);
+    const flow = async (model: ModelSnapshot) =>
+      (await gradientPaths(model, tokenizerOf(snapshot).encode(read), lags, places)).map((path) => ({
+        of: path.of,
+        places: path.norms[0]!.length,
+        parts: quartilesOf(path),
+      }));
     return { now: await flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
   },
   /** Where the characters lie, now and in the untrained model; how often they come is counted in a text. */

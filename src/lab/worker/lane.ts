@@ -1,8 +1,9 @@
 // One model of a run with its trainer and its log. A race has several, which train on the same batches.
+import { given } from "../../checks.ts";
 import { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { CellOption } from "../../kernels/cell.ts";
-import { CELL_DEFAULTS, CELL_NUMBERS, layerOf, usedBy, type CellOptions } from "../../models/cells.ts";
+import { CELL_DEFAULTS, CELL_NUMBERS, layerOf, MEMORY_OPTIONS, usedBy, type CellOptions } from "../../models/cells.ts";
 import { languageModelConfig, type LanguageModelConfig } from "../../models/config.ts";
 import { PRESETS, type PresetName } from "../../models/presets.ts";
 import { LanguageModel } from "../../models/language-model.ts";
@@ -192,7 +193,10 @@ export class Lane {
   get settings() {
     const { options } = this.trainer;
     const all = { ...CELL_DEFAULTS, ...this.model.config, ...options };
-    const numbers = Object.fromEntries(NUMBER_NAMES.map((name) => [name, all[name]])) as Record<NumberName, number>;
+    const numbers = Object.fromEntries(NUMBER_NAMES.map((name) => [name, Math.max(0, all[name] ?? 0)])) as Record<
+      NumberName,
+      number
+    >;
     return { ...numbers, optimizer: options.optimizer, schedule: options.schedule };
   }
 
@@ -203,8 +207,9 @@ export class Lane {
     const flags = [];
     if (config.input !== PRESETS[this.preset].input) flags.push(`--input ${config.input}`);
     for (const [name, { fallback, flags: flag, values, words }] of Object.entries<CellOption>(layerOf(config).options)) {
-      if (name in NUMBERS) continue;
       const value: unknown = config[name as keyof CellOptions];
+      // What a field says is none of them; a field's 0 says that nothing was given.
+      if (name in NUMBERS && typeof value === "number" && value > 0) continue;
       if (value !== fallback) flags.push(`${flag.split(" ")[0]} ${words?.[values!.indexOf(value)] ?? String(value)}`);
     }
     if (config.orthogonal) flags.push("--orthogonal");
@@ -248,7 +253,8 @@ function orFree<T>(model: LanguageModel, make: () => T): T {
 export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: number): LanguageModelConfig => {
   const { embeddingSize, hiddenSize, numLayers, dropout } = settings;
   const own = Object.fromEntries(CELL_NUMBERS.map(({ name }) => [name, settings[name]]));
-  const sizes = usedBy(PRESETS[preset], { embeddingSize, hiddenSize, numLayers, dropout, ...own });
+  const memory = Object.fromEntries(MEMORY_OPTIONS.map(({ name }) => [name, settings[name] || undefined]));
+  const sizes = usedBy(PRESETS[preset], given({ embeddingSize, hiddenSize, numLayers, dropout, ...own, ...memory }));
   return languageModelConfig({ ...PRESETS[preset], ...sizes, vocabSize });
 };
 
