@@ -43,6 +43,8 @@ const spawnThread: Spawn = (serve, data) =>
     const ready = `require("node:worker_threads").parentPort.postMessage("ready");`;
     const worker = new Worker(`${ready} (${serve})(require("node:worker_threads").workerData);`, {
       eval: true,
+      // Not those of this process: --input-type=module would make a module of the text, and preloads are none of its business.
+      execArgv: [],
       workerData: data,
     });
     worker.once("message", () => {

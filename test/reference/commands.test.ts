@@ -878,6 +878,12 @@ describe("the device", () => {
     const begun = "tuning kernels for this adapter, once: at most 5 s (--no-tune does without)";
     expect(await said({ key: "a" }, { key: "b", done: 1 }, { done: 2 })).toEqual([begun, "tuned 2 kernels in 0 s"]);
     expect(await said({ key: "a", of: 1 }, { done: 1, of: 1 })).toEqual([begun, "tuned 1 kernel in 0 s"]);
+    expect(await said({ key: "a" }, { done: 2 }, { key: "c", of: 1 }, { done: 1, of: 1 })).toEqual([
+      begun,
+      "tuned 2 kernels in 0 s",
+      begun,
+      "tuned 1 kernel in 0 s",
+    ]);
     expect(await said({ key: "a" }, { done: 1 })).toEqual([
       begun,
       "tuned 1 of 2 kernels in 0 s; the others take their default form, and their turn at another start or with --retune",

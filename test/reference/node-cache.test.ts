@@ -1,5 +1,6 @@
 // Node's own: where the cache lies, that a folder which cannot be made is no reason to stop, and whose GPU it opens.
-import { homedir } from "node:os";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
 import { cacheFolder, fileStore, openNodeDevice } from "../../src/runtime/node.ts";
@@ -27,6 +28,31 @@ it("a store in a folder that cannot be made reads nothing and fails at nothing",
   await store.save("tuning", "text");
   await store.update("tuning", () => "text");
   expect(await store.load("tuning")).toBeUndefined();
+});
+
+it("a change that fails leaves the text as it was, and no lock that the next one would wait for", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "gatewise-cache-"));
+  const store = fileStore(folder);
+  await store.save("tuning", "before");
+  await store.update("tuning", () => {
+    throw new Error("no text came of it");
+  });
+  expect(await store.load("tuning")).toBe("before");
+  expect(readdirSync(folder)).toEqual(["tuning.json"]);
+  await store.update("tuning", (text) => `${text}, and after`);
+  expect(await store.load("tuning")).toBe("before, and after");
+  rmSync(folder, { recursive: true });
+});
+
+it("a store and an engine of the caller's go before Node's own", async () => {
+  const gpu = { requestAdapter: async () => makeFakeAdapter() } as unknown as GPU;
+  (globalThis as { __gatewiseGpu?: GPU }).__gatewiseGpu = gpu;
+  const texts: string[] = [];
+  const tuningStore = { load: () => undefined, save: (_: string, text: string) => void texts.push(text) };
+  const device = await openNodeDevice({ prefer: "webgpu", tuningStore, engine: "an engine" });
+  await device.tuner!.family(async () => "software");
+  expect(JSON.parse(JSON.parse(texts[0]!).adapter)[0]).toBe("an engine");
+  device.dispose();
 });
 
 it("a GPU of the caller's is the one that is opened", async () => {

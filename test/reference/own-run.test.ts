@@ -482,6 +482,15 @@ describe("--config", () => {
     }
   });
 
+  it("of a run whose text came through a pipe names none, for the next run's own stands in its place", async () => {
+    await gatewise("train", ...TINY, "--steps", "3", "--out", "piped");
+    const known = JSON.parse(readFileSync("piped/run.json", "utf8"));
+    writeFileSync("piped/run.json", JSON.stringify({ ...known, data: "-" }));
+    const config = JSON.parse((await gatewise("info", "piped", "--config")).out);
+    expect(config).toMatchObject({ hidden: expect.any(Number), steps: 3 });
+    expect(config).not.toHaveProperty("data");
+  });
+
   it("goes behind what is typed", async () => {
     writeFileSync(
       "config.json",

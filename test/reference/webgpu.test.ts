@@ -11,7 +11,7 @@ import type { Tensor } from "../../src/runtime/tensor.ts";
 import type { WebGpuDevice } from "../../src/runtime/webgpu-device.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { Trainer } from "../../src/training/trainer.ts";
-import { makeFakeAdapter, makeFakeDevice, type FakeOptions } from "./fake-gpu.ts";
+import { makeFakeAdapter, makeFakeDevice, type FakeDevice, type FakeOptions } from "./fake-gpu.ts";
 
 /** A kernel whose work is its param: y[0] += by, at y's `at`. */
 const makeKernel = (name: string): Entry =>
@@ -478,6 +478,26 @@ it("what stands in says why the first choice is not there", async () => {
   device.dispose();
 });
 
+it.each([
+  ["a software adapter that is passed over", { prefer: "auto" }, {}, "wasm", true],
+  ["a software adapter that is asked for", { prefer: "webgpu" }, {}, "webgpu", false],
+  ["a GPU", { prefer: "auto" }, { info: { description: "a GPU" } }, "webgpu", false],
+  ["one of too little", { prefer: "auto" }, { limits: { maxComputeWorkgroupStorageSize: 1 } }, "wasm", true],
+] as const)("the device of %s is let go of, if nobody gets it", async (_, options, fakeOptions, kind, gone) => {
+  const adapter = makeFakeAdapter(fakeOptions);
+  const made: FakeDevice[] = [];
+  const request = adapter.requestDevice.bind(adapter);
+  adapter.requestDevice = async (descriptor) => {
+    const device = await request(descriptor);
+    made.push(device as unknown as FakeDevice);
+    return device;
+  };
+  const gpu = { requestAdapter: async () => adapter } as unknown as GPU;
+  const device = await openDevice({ gpu, tuning: "off", ...options });
+  expect([device.kind, made.map((each) => each.gone)]).toEqual([kind, [gone]]);
+  device.dispose();
+});
+
 it("an adapter that does not answer is not asked again", async () => {
   let asked = 0;
   const requestAdapter = (): Promise<never> => (asked++, new Promise(() => {}));
@@ -715,6 +735,17 @@ describe("what WebGPU reports", () => {
       for (const call of [() => plan.run(), () => plan.runAndRead(x), () => device.read(x), () => device.finish()])
         await expect(call()).rejects.toMatchObject({ code: "E_DEVICE_LOST", message: `the GPU device was lost: ${shown}` });
     }
+  });
+
+  it("in a read leaves no buffer of it behind", async () => {
+    const { device, fake } = await open();
+    const [x, y] = tensors(device, "x", "y") as [Tensor, Tensor];
+    const plan = await device.record("plan", (r) => r.dispatch(one, { x, y }, PARAMS));
+    const before = device.memory();
+    const reads = [device.read(x), plan.runAndRead(y)];
+    fake.lose("unknown", "the driver died");
+    for (const read of reads) await expect(read).rejects.toMatchObject({ code: "E_DEVICE_LOST" });
+    expect(device.memory()).toEqual(before);
   });
 
   it("of a call that a loss failed is the loss, though the news of it come later", async () => {

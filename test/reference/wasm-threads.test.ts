@@ -1,0 +1,106 @@
+// The threads of the WebAssembly device: what each is given, that all are waited for, and that none outlives its device.
+import { execFile } from "node:child_process";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { promisify } from "node:util";
+import { Worker } from "node:worker_threads";
+import { main } from "assemblyscript/asc";
+import { beforeAll, expect, test } from "vitest";
+import { openWasmDevice } from "../../src/runtime/open.ts";
+import { WasmDevice } from "../../src/runtime/wasm-device.ts";
+import { Crew, type Spawn } from "../../src/runtime/wasm-threads.ts";
+
+/** What starts threads in Node, and promises that they end. */
+function makeSpawn(): { readonly spawn: Spawn; readonly ends: Promise<unknown>[] } {
+  const ends: Promise<unknown>[] = [];
+  const spawn: Spawn = async (serve, workerData) => {
+    const worker = new Worker(`(${serve})(require("node:worker_threads").workerData)`, { eval: true, workerData });
+    ends.push(new Promise((resolve) => worker.once("exit", resolve)));
+    return worker;
+  };
+  return { spawn, ends };
+}
+
+/** A form that says in its scratch what it was given; the later its part, the longer it takes. */
+const MARK = `
+  export function mark(mark: i32, scratch: usize, part: i32, parts: i32): void {
+    let random: u32 = 1;
+    for (let i = 0; i < part * 3_000_000; i++) random = random * 1664525 + 1013904223;
+    store<i32>(scratch, mark);
+    store<i32>(scratch, part, 4);
+    store<i32>(scratch, parts, 8);
+    store<u32>(scratch, random | 1, 12);
+  }`;
+
+async function compile(source: string): Promise<WebAssembly.Module> {
+  let bytes: Uint8Array<ArrayBuffer> | undefined;
+  const shared = ["--importMemory", "--sharedMemory", "--maximumMemory", "16", "--enable", "threads", "--runtime", "stub"];
+  const { stderr } = await main(["form.ts", ...shared, "--outFile", "form.wasm"], {
+    readFile: (name) => (name === "form.ts" ? source : null),
+    writeFile: (_, contents) => void (bytes = Uint8Array.from(contents as Uint8Array)),
+    listFiles: () => [],
+  });
+  if (!bytes) throw new Error(String(stderr));
+  return WebAssembly.compile(bytes);
+}
+
+let module: WebAssembly.Module;
+beforeAll(async () => void (module = await compile(MARK)));
+
+test.each([2, 4])("of %i each does its own part in scratch of its own, and all have when a dispatch is over", async (parts) => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true });
+  const { spawn, ends } = makeSpawn();
+  const crew = await Crew.start(module, memory, parts, spawn);
+  expect(crew.parts).toBe(parts);
+  const words = new Int32Array(memory.buffer);
+  const [address, bytes] = [2048, 64];
+  for (let run = 1; run <= 5; run++) {
+    words.fill(0);
+    crew.run("mark", [run, address, bytes], () => words.set([run, 0, parts, 1], address / 4));
+    for (let part = 0; part < parts; part++) {
+      const at = (address + part * bytes) / 4;
+      expect([...words.subarray(at, at + 3)], `part ${part} of run ${run}`).toEqual([run, part, parts]);
+    }
+    expect(words.filter((word) => word !== 0)).toHaveLength(4 * parts - 1);
+  }
+  crew.dispose();
+  await Promise.all(ends);
+});
+
+test("none outlives its device", async () => {
+  const { spawn, ends } = makeSpawn();
+  const device = await WasmDevice.open({ threads: 3, spawn });
+  if (typeof device === "string") throw new Error(device);
+  expect(ends).toHaveLength(2);
+  device.dispose();
+  await Promise.all(ends);
+});
+
+test.each([
+  [3, undefined, 3],
+  [20, undefined, 8],
+  [1, undefined, 1],
+  [2, 5, 5],
+  [20, 1, 1],
+])("on %i cores, where %s are asked for, there are %i", async (cores, threads, count) => {
+  let started = 0;
+  const spawn: Spawn = async () => (started++, { terminate() {} });
+  const device = await openWasmDevice({ ...(threads && { threads }) }, undefined, cores, spawn);
+  expect(device.description).toMatch(new RegExp(`, ${count} threads?$`));
+  expect(started).toBe(count - 1);
+  device.dispose();
+});
+
+test("there is one, and a device all the same, where no other can be started", async () => {
+  const device = await openWasmDevice({ threads: 4 }, "no GPU", 4, () => Promise.reject(new Error("no workers here")));
+  expect(device).toMatchObject({ kind: "wasm", description: expect.stringMatching(/, 1 thread$/), fallbackReason: "no GPU" });
+  device.dispose();
+});
+
+test("none keeps a process alive that is done", async () => {
+  const program = `
+    const { openNodeDevice } = await import(${JSON.stringify(pathToFileURL(resolve("dist/node.js")).href)});
+    console.log((await openNodeDevice({ prefer: "wasm", threads: 3 })).description);`;
+  const run = promisify(execFile)(process.execPath, ["--input-type=module", "-e", program], { timeout: 30_000 });
+  expect((await run).stdout).toMatch(/, 3 threads\n$/);
+});
