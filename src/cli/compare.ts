@@ -6,7 +6,7 @@ import { makeTokenizer, SIZED_KINDS, type TokenizerKind } from "../data/tokenize
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterCount, type LanguageModelConfig } from "../models/config.ts";
 import { PRESETS, type PresetName } from "../models/presets.ts";
-import { inBlock, usedBy } from "../models/cells.ts";
+import { CELL_NUMBERS, hasOption, inBlock, usedBy } from "../models/cells.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
@@ -14,7 +14,7 @@ import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { Trainer } from "../training/trainer.ts";
 import { loadText, readPrompt, unitOf, type DataNames, type ReadingOptions } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { idleFlags, readTrainingFlags } from "./options.ts";
+import { flagOf, idleFlags, readTrainingFlags } from "./options.ts";
 import { count, duration, live, percent, plainTable, print, printJson, Progress, rate, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
@@ -47,6 +47,7 @@ export const COMPARE_FLAGS = [
   "clip",
   "weightDecay",
   "seed",
+  ...CELL_NUMBERS.map(({ name }) => name),
 ];
 
 export interface CompareFlags extends DeviceFlags, ReadingOptions {
@@ -118,6 +119,12 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
       return { name, preset, ...own, config: sized ? ofSize(PARAMETERS, given, typed) : languageModelConfig(given) };
     }),
   );
+  const typed = readTrainingFlags(command).typed.model;
+  const unused = CELL_NUMBERS.find(
+    ({ name }) => typed[name] !== undefined && !presets.some((preset) => hasOption(PRESETS[preset].cell, name)),
+  );
+  if (unused)
+    throw new GatewiseError("E_CONFIG", `${flagOf(unused.name)} is an option of none of ${presets.join(", ")}; leave it out`);
   const columns = flags.tokenizers ? TOKENIZER_COLUMNS : PRESET_COLUMNS;
   idleFlags(contenders[0]!.config, options).forEach(warn);
 

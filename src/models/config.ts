@@ -78,6 +78,8 @@ export function languageModelConfig(options: Partial<LanguageModelConfig> & { re
   checkNumber("dropout", config.dropout, (p) => p >= 0 && p < 1, "at least 0 and less than 1");
   checkCellOptions("", config);
   checkFeatures(config);
+  // What a cell makes of its options it knows itself, such as that those of s4d come in pairs.
+  layerOf(config).states(config);
   return config;
 }
 

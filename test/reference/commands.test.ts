@@ -524,6 +524,14 @@ describe("compare", () => {
     expect((await gatewise(...SHORT, "--presets", "gru", "--val", "0.001")).code).toBe(0);
   });
 
+  it("refuses an option that none of its models has", async () => {
+    expect(await gatewise(...SHORT, "--presets", "gru,lstm", "--conv", "5")).toEqual({
+      code: 2,
+      out: "",
+      err: "gatewise: --conv is an option of none of gru, lstm; leave it out\n",
+    });
+  });
+
   it("says what was asked for and does nothing, as train does", async () => {
     const idle = ["--dropout", "0.5", "--layers", "1"];
     const warning = "warning: --dropout acts between layers, and this model has one: it does nothing\n";
