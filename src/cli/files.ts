@@ -8,6 +8,7 @@ import { GatewiseError } from "../errors.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
 import type { DataNames } from "./data.ts";
 import { lockFolder, type Lock } from "./lock.ts";
+import { BUILDS, type Build } from "../runtime/wasm-module.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "./options.ts";
 import { shown as shownPath } from "./progress.ts";
 
@@ -37,6 +38,17 @@ export interface RunInfo {
   readonly adapter: string;
   /** As --keep was given, if it was: how many checkpoints stay, 0 for all. */
   readonly keep?: number;
+  /** As --simd was given, if it was. */
+  readonly simd?: Build;
+  /** How to sample while training, where that was said. */
+  readonly sample?: SampleSettings;
+}
+
+/** As --sample-prompt, --sample-length and --sample-temperature were given. */
+export interface SampleSettings {
+  readonly prompt?: string;
+  readonly length?: number;
+  readonly temperature?: number;
 }
 
 /** Replaces or makes a file in one move: the new bytes are on the disk before the name points to them. */
@@ -137,8 +149,10 @@ export async function readRunInfo(folder: string): Promise<Partial<RunInfo>> {
 
 function checkRunInfo(info: unknown): Partial<RunInfo> {
   if (info === null || info === undefined) throw new Error(`expected an object, got ${shown(info)}`);
-  checkOptions("it", info, ["format", "data", "pattern", "encoding", "device", "adapter", "keep"]);
-  const { format, data, pattern, encoding, device, adapter, keep } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
+  checkOptions("it", info, ["format", "data", "pattern", "encoding", "device", "adapter", "keep", "simd", "sample"]);
+  const { format, data, pattern, encoding, device, adapter, keep, simd, sample } = info as Partial<
+    Record<keyof RunInfo | "format", unknown>
+  >;
   const require = (ok: boolean, name: string, expected: string, value: unknown): void => {
     if (!ok) throw new Error(`${name} must be ${expected}, got ${shown(value)}`);
   };
@@ -152,6 +166,16 @@ function checkRunInfo(info: unknown): Partial<RunInfo> {
   require(device === undefined || choices.includes(device), "device", `one of ${choices.join(", ")}`, device);
   require(adapter === undefined || isText(adapter), "adapter", "a device's description", adapter);
   require(keep === undefined || (Number.isSafeInteger(keep) && (keep as number) >= 0), "keep", "an integer of at least 0", keep);
+  require(simd === undefined || BUILDS.includes(simd as Build), "simd", `one of ${BUILDS.join(", ")}`, simd);
+  if (sample !== undefined) {
+    checkOptions("sample", sample, ["prompt", "length", "temperature"]);
+    const { prompt, length, temperature } = sample as Partial<Record<keyof SampleSettings, unknown>>;
+    require(prompt === undefined || typeof prompt === "string", "sample.prompt", "a text", prompt);
+    const isLength = Number.isSafeInteger(length) && (length as number) >= 0;
+    require(length === undefined || isLength, "sample.length", "an integer of at least 0", length);
+    const isTemperature = Number.isFinite(temperature) && (temperature as number) >= 0;
+    require(temperature === undefined || isTemperature, "sample.temperature", "a number of at least 0", temperature);
+  }
   return { ...(info as Partial<RunInfo>) };
 }
 

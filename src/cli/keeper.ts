@@ -10,7 +10,7 @@ import type { StepEvent } from "../training/events.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import type { TextSource } from "./data.ts";
 import type { DeviceFlags } from "./device.ts";
-import { isExploded, type Trainer, type TrainerOptions } from "../training/trainer.ts";
+import { isExploded, type Trainer } from "../training/trainer.ts";
 import {
   claimFolder,
   isFile,
@@ -22,6 +22,7 @@ import {
   soundCheckpoint,
   writeRunInfo,
   type RunInfo,
+  type SampleSettings,
 } from "./files.ts";
 import type { Lock } from "./lock.ts";
 import { programName, quote, shown, warn } from "./progress.ts";
@@ -34,6 +35,7 @@ export interface Run {
   readonly config: LanguageModelConfig;
   readonly options: TrainingOptions;
   readonly device: DeviceFlags["device"];
+  readonly simd: DeviceFlags["simd"];
   /** Checkpoints that stay, 0 for all. */
   readonly keep: number;
   /** Milliseconds after which the run ends. */
@@ -41,7 +43,7 @@ export interface Run {
   /** Whether each report gets a line. */
   readonly everyReport: boolean;
   /** How to sample while training, where that was said. */
-  readonly sample: NonNullable<TrainerOptions["sample"]>;
+  readonly sample: SampleSettings;
   /** The checkpoint that the weights come from, and its file. */
   readonly from: Checkpoint | undefined;
   readonly fromPath: string | undefined;
@@ -87,7 +89,8 @@ export class Keeper {
     this.lock = run.folder.lock;
     const { source: data, reading } = run.text;
     const keep = run.keep === KEPT ? undefined : run.keep;
-    this.info = given({ data, ...reading, device: run.device, adapter: device.description, keep });
+    const sample = Object.keys(run.sample).length > 0 ? run.sample : undefined;
+    this.info = given({ data, ...reading, device: run.device, adapter: device.description, keep, simd: run.simd, sample });
     // Without reports nothing can be told apart.
     this.proven = run.options.logInterval === 0 ? Infinity : run.resumes ? run.from!.training!.step + 1 : 0;
   }

@@ -54,7 +54,9 @@ const FIRST_STEP_PATIENCE = 1000;
 /** `gatewise train`. Returns the exit code. */
 export async function train(flags: TrainFlags, command: Command): Promise<number> {
   const run = await planRun(flags, command);
-  return withDevice({ ...flags, device: run.device }, (device) => trainOn(device, run, flags.json ?? false));
+  return withDevice({ ...flags, ...given({ simd: run.simd }), device: run.device }, (device) =>
+    trainOn(device, run, flags.json ?? false),
+  );
 }
 
 /** Finds out everything that can be wrong with what was asked for, while nothing is written yet. */
@@ -109,6 +111,7 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     ? changedConfig(checkpoint.config, typed.model)
     : languageModelConfig({ ...all.model, vocabSize: tokenizer.size });
   idleFlags(config, options).forEach(warn);
+  const samplePrompt = flags.samplePrompt ?? known.sample?.prompt;
   const name = `${text.name}-${modelName(config)}-${config.hiddenSize}`;
   return {
     text,
@@ -119,13 +122,14 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     resumes,
     known,
     device: resumes && !typedFlag("device") ? (known.device ?? flags.device) : flags.device,
+    simd: flags.simd ?? known.simd,
     keep: resumes && !typedFlag("keep") ? (known.keep ?? flags.keep) : flags.keep,
     milliseconds: flags.time,
     everyReport: typedFlag("logEvery"),
     sample: given({
-      prompt: flags.samplePrompt === undefined ? undefined : checkPrompt(flags.samplePrompt, tokenizer),
-      length: flags.sampleLength,
-      temperature: flags.sampleTemperature,
+      prompt: samplePrompt === undefined ? undefined : checkPrompt(samplePrompt, tokenizer),
+      length: flags.sampleLength ?? known.sample?.length,
+      temperature: flags.sampleTemperature ?? known.sample?.temperature,
     }),
     from: checkpoint && { ...checkpoint, config },
     fromPath: found?.path,

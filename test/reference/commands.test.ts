@@ -357,6 +357,17 @@ describe("train", () => {
     });
   });
 
+  it("remembers how samples are to be, and the build of WebAssembly", async () => {
+    const how = ["--sample-prompt", "It", "--sample-length", "3", "--sample-temperature", "0", "--simd", "plain"];
+    await train(...TINY, ...QUIET, ...how, "--steps", "1", "--out", "sampled");
+    const known = { sample: { prompt: "It", length: 3, temperature: 0 }, simd: "plain" };
+    expect(JSON.parse(readFileSync("sampled/run.json", "utf8"))).toMatchObject(known);
+    vi.mocked(openNodeDevice).mockClear();
+    const { out } = await train("--resume", "sampled", "--steps", "2", "--sample-every", "1", "--sample-length", "5", "--json");
+    expect(lines(out).find(({ event }) => event === "sample").text).toMatch(/^It[^]{5}$/);
+    expect(vi.mocked(openNodeDevice).mock.lastCall![0]!.simd).toBe("plain");
+  });
+
   it("remembers the device that was asked for, not the one that came", async () => {
     await train(...TINY, ...QUIET, "--device", "auto", "--steps", "1", "--out", "asked");
     expect(JSON.parse(readFileSync("asked/run.json", "utf8"))).toMatchObject({ device: "auto", adapter: "CPU float32" });

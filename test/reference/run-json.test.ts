@@ -39,6 +39,13 @@ it("each field of another kind is refused by its name, with what it must be and 
   for (const adapter of [1, null, {}, ""]) expect(await changed({ adapter })).toContain("adapter must be a device's description");
   for (const format of ["gatewise", 1, undefined])
     expect(await changed({ format })).toContain('format must be "gatewise-run", got');
+  expect(await changed({ simd: "fast" })).toContain('simd must be one of relaxed, plain, got "fast"');
+  expect(await changed({ sample: { prompt: 7 } })).toContain("sample.prompt must be a text, got 7");
+  for (const length of [-1, 0.5, "9"])
+    expect(await changed({ sample: { length } })).toContain("sample.length must be an integer");
+  for (const temperature of [-1, null, "1"])
+    expect(await changed({ sample: { temperature } })).toContain("sample.temperature must be a number of at least 0");
+  expect(await changed({ sample: { topK: 3 } })).toContain('unknown option "topK"');
   expect(await changed({ dta: "x" })).toContain('unknown option "dta"; did you mean "data"?');
   expect(await message('{"__proto__": {"data": "x"}}')).toContain('unknown option "__proto__"');
   for (const value of ["null", "[]", "7", '"text"']) expect(await message(value)).toMatch(/expected an object|must be an object/);
