@@ -1,13 +1,17 @@
-// Compiles the files of wasm/ with AssemblyScript, for Vite: `import { plain, relaxed } from "…/wasm?module"` is a module of two
-// texts, the bytes in base64, of plain SIMD and of relaxed SIMD. What was compiled is kept as long as no source changes.
+// Compiles the files of wasm/ with AssemblyScript, for Vite: `import { block, lengths, packed } from "…/wasm?module"` is the builds of
+// plain SIMD and of relaxed SIMD in one text. What was compiled is kept as long as no source changes.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { deflateSync } from "node:zlib";
 
 const at = (/** @type {string} */ path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const CACHE = at("node_modules/.cache/gatewise/");
 const OPTIONS = ["--importMemory", "--maximumMemory", "65536", "--runtime", "stub", "--noAssert", "-O3", "--enable", "simd"];
 const BUILDS = { plain: OPTIONS, relaxed: [...OPTIONS, "--enable", "relaxed-simd"] };
+
+/** The builds are all but the same: in blocks by turns, each block's twin lies in the window of the compression. */
+const BLOCK = 8192;
 
 /** What the files in wasm/ export is what the module does; wasm/shared/ has what they share. */
 const filesIn = (/** @type {string} */ folder) =>
@@ -24,10 +28,17 @@ export function wasmModule() {
     async load(id) {
       if (id !== at("wasm/module")) return null;
       for (const name of [...filesIn("wasm"), ...filesIn("wasm/shared")]) this.addWatchFile(at(name));
-      const texts = Object.keys(BUILDS).map(
-        async (build) => `export const ${build} = "${(await compile(build)).toString("base64")}";`,
-      );
-      return (await Promise.all(texts)).join("\n");
+      const builds = await Promise.all(Object.keys(BUILDS).map(compile));
+      const blocks = Math.ceil(Math.max(...builds.map(({ length }) => length)) / BLOCK);
+      const byTurns = Buffer.alloc(blocks * builds.length * BLOCK);
+      builds.forEach((bytes, build) => {
+        for (let i = 0; i < blocks; i++) bytes.copy(byTurns, (i * builds.length + build) * BLOCK, i * BLOCK, (i + 1) * BLOCK);
+      });
+      const lengths = Object.fromEntries(Object.keys(BUILDS).map((name, i) => [name, builds[i]?.length]));
+      const packed = deflateSync(byTurns, { level: 9 }).toString("base64");
+      return Object.entries({ block: BLOCK, lengths, packed })
+        .map(([name, value]) => `export const ${name} = ${JSON.stringify(value)};`)
+        .join("\n");
     },
   };
 }

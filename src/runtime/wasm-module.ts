@@ -23,21 +23,33 @@ const limitsOf = (bytes: Uint8Array): number => {
   return at + name.length;
 };
 
+async function unpack(): Promise<(build: Build) => Uint8Array<ArrayBuffer>> {
+  const { block, lengths, packed } = await import("../../wasm?module");
+  const stream = new Blob([Uint8Array.from(atob(packed), (c) => c.charCodeAt(0))]).stream();
+  const byTurns = await new Response(stream.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+  const builds = Object.keys(lengths);
+  return (build) => {
+    const bytes = new Uint8Array(byTurns.byteLength / builds.length);
+    for (let to = 0, from = block * builds.indexOf(build); to < bytes.length; to += block, from += block * builds.length)
+      bytes.set(new Uint8Array(byTurns, from, block), to);
+    return bytes.slice(0, lengths[build]);
+  };
+}
+
 /** Compiles the first of `builds` that can run here, or says why none can. */
 export async function compileModule({ builds = BUILDS as readonly Build[], shared = false } = {}): Promise<
   CompiledModule | string
 > {
   if (typeof WebAssembly === "undefined") return "there is no WebAssembly here";
-  const texts = await import("../../wasm?module");
-  for (const build of builds) {
-    const bytes = Uint8Array.from(atob(texts[build]), (c) => c.charCodeAt(0));
-    if (shared) bytes[limitsOf(bytes)] = SHARED;
-    if (!WebAssembly.validate(bytes)) continue;
-    try {
-      return { module: await WebAssembly.compile(bytes), build };
-    } catch (error) {
-      return `WebAssembly is not allowed here (${(error as Error).message})`;
+  try {
+    const bytesOf = await unpack();
+    for (const build of builds) {
+      const bytes = bytesOf(build);
+      if (shared) bytes[limitsOf(bytes)] = SHARED;
+      if (WebAssembly.validate(bytes)) return { module: await WebAssembly.compile(bytes), build };
     }
+  } catch (error) {
+    return `WebAssembly is not allowed here (${(error as Error).message})`;
   }
   return `WebAssembly has no ${builds.includes("plain") ? "" : "relaxed "}SIMD here`;
 }

@@ -1,5 +1,9 @@
-/** The files of wasm/, compiled: base64 of the build of plain SIMD and of the one of relaxed SIMD. */
+/**
+ * The files of wasm/, compiled: builds of so many bytes, in blocks of `block` bytes by turns, the last filled up with zeros,
+ * compressed as a zlib stream and in base64.
+ */
 declare module "*/wasm?module" {
-  export const plain: string;
-  export const relaxed: string;
+  export const block: number;
+  export const lengths: Readonly<Record<"plain" | "relaxed", number>>;
+  export const packed: string;
 }

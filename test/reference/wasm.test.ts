@@ -1,10 +1,12 @@
 // The WebAssembly forms and the memory that they run over.
 import { setFlagsFromString } from "node:v8";
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { fraction, randomWord } from "../../src/random.ts";
+import { gzipSync } from "node:zlib";
+import { fraction, randomWord, STREAM } from "../../src/random.ts";
 import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
+import type { Entry, KernelCase } from "../../src/runtime/kernel.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
@@ -18,6 +20,8 @@ import {
   type CompiledModule,
 } from "../../src/runtime/wasm-module.ts";
 import { differences } from "../../src/runtime/verify.ts";
+import { makeTensor } from "../../src/runtime/recorder.ts";
+import { sizeOf, toStored } from "../../src/runtime/tensor.ts";
 import { allEntries } from "../../src/training/kernel-list.ts";
 import { extraCases } from "../gpu/extra-cases.ts";
 
@@ -47,6 +51,42 @@ const formsOf = (build: Build) => {
   return Object.entries(all).filter(([, form]) => typeof form === "function");
 };
 
+/** What a case's tensors begin with. */
+function stored({ tensors }: KernelCase, names: readonly string[]): readonly Uint8Array[] {
+  return names.map((name, i) => {
+    const { fill = (at: number) => fraction(randomWord(1, i, at, STREAM.init)), ...spec } = tensors[name]!;
+    const tensor = makeTensor({ name, ...spec });
+    const values = Array.from({ length: sizeOf(spec.shape) }, (_, at) => fill(at));
+    const { buffer } = toStored(tensor, tensor.dtype === "u32" ? Uint32Array.from(values) : Float32Array.from(values));
+    return new Uint8Array(buffer);
+  });
+}
+
+/** The tensors after all parts of a form have run, one after the other. */
+function bitsInParts(entry: Entry, { params }: KernelCase, inputs: readonly Uint8Array[], parts: number): Buffer {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536 });
+  const forms = instantiate(compiled.get("plain")!, memory);
+  const numbers = Object.keys(entry.params).map((name) => params[name]!);
+  const each = forms[scratchName(entry)]?.(...numbers) ?? 0;
+  const places = new WasmHeap(memory, 4096).take([...inputs.map(({ length }) => length), parts * each])!;
+  inputs.forEach((bytes, i) => new Uint8Array(memory.buffer, places[i]).set(bytes));
+  for (let part = 0; part < parts; part++)
+    forms[formName(entry)]!(...places.slice(0, -1), ...numbers, places.at(-1)! + part * each, part, parts);
+  return Buffer.from(memory.buffer, places[0], places.at(-1)! - places[0]!);
+}
+
+test("every form makes the same bits in one part, two, three and nine", () => {
+  const names = new Set(formsOf("plain").map(([name]) => name));
+  for (const entry of entries.filter((each) => names.has(formName(each)))) {
+    for (const each of entry.cases()) {
+      const inputs = stored(each, Object.keys(entry.bindings));
+      const whole = bitsInParts(entry, each, inputs, 1);
+      for (const parts of [2, 3, 9])
+        expect(bitsInParts(entry, each, inputs, parts).equals(whole), `${formName(entry)}, ${each.name}`).toBe(true);
+    }
+  }
+});
+
 describe.each(BUILDS)("in the build of %s SIMD", (build) => {
   test("every form is called as an entry and takes its tensors, its params, its scratch, and its part in the work", () => {
     const arities = new Map(
@@ -66,6 +106,10 @@ describe.each(BUILDS)("in the build of %s SIMD", (build) => {
     }
     device.dispose();
   });
+});
+
+test("the module adds at most 20 KB to what is downloaded", async () => {
+  expect(gzipSync((await import("../../wasm?module")).packed).length).toBeLessThan(20_000);
 });
 
 describe("a memory of which parts are taken and given back", () => {

@@ -59,6 +59,13 @@ export function sigmoid(x: v128): v128 {
   return f32x4.div(one, f32x4.add(one, exp(f32x4.neg(x))));
 }
 
+/** The derivative of SiLU(x) = x·σ(x), of which σ(x) is given. */
+@inline
+export function slopeOfSilu(x: v128, s: v128): v128 {
+  const one = f32x4.splat(1);
+  return f32x4.mul(s, madd(x, f32x4.sub(one, s), one));
+}
+
 /** tanh x, within 3 ulp, by the rational approximation that Eigen has for it. */
 @inline
 export function tanh(x: v128): v128 {
@@ -75,6 +82,30 @@ export function tanh(x: v128): v128 {
   q = madd(q, s, f32x4.splat(4.89352518554385e-3));
   // So small, x is its own tanh, and x·p could be too small for a number.
   return v128.bitselect(x, f32x4.div(f32x4.mul(bounded, p), q), f32x4.lt(f32x4.abs(x), f32x4.splat(0.0004)));
+}
+
+/** ln(1 + eˣ). */
+@inline
+export function softplus(x: v128): v128 {
+  const one = f32x4.splat(1);
+  const e = exp(f32x4.neg(f32x4.abs(x)));
+  // ln(1 + e) = 2·artanh s
+  const s = f32x4.div(e, f32x4.add(e, f32x4.splat(2)));
+  const q = f32x4.mul(s, s);
+  let p = madd(f32x4.splat(1 / 13.0), q, f32x4.splat(1 / 11.0));
+  p = madd(p, q, f32x4.splat(1 / 9.0));
+  p = madd(p, q, f32x4.splat(1 / 7.0));
+  p = madd(p, q, f32x4.splat(1 / 5.0));
+  p = madd(p, q, f32x4.splat(1 / 3.0));
+  p = madd(p, q, one);
+  return madd(f32x4.add(s, s), p, f32x4.max(x, f32x4.splat(0)));
+}
+
+/** The sum of four numbers. */
+@inline
+export function sumOfLanes(x: v128): f32 {
+  const halves = f32x4.add(x, v128.shuffle<f32>(x, x, 2, 3, 0, 1));
+  return f32x4.extract_lane(halves, 0) + f32x4.extract_lane(halves, 1);
 }
 
 /** ln x of x from 1 on, as exact as an f32 can show; NaN stays. */

@@ -131,3 +131,23 @@ export function steps(
     t += tStep;
   }
 }
+
+/** The steps of a cell that multiplies its state by nothing: an epilogue without sums for all units of all rows, whose shares are of units. */
+export function scan(B: i32, H: i32, t: i32, tStep: i32, count: i32, part: i32, parts: i32, epilogue: Epilogue): void {
+  W = pad4(H);
+  rowsOfBatch = B;
+  const begin = 4 * share((B * W) >> 2, 1, part, parts);
+  const end = 4 * share((B * W) >> 2, 1, part + 1, parts);
+  for (let s = 0; s < count; s++) {
+    let row = begin / W;
+    let u = begin % W;
+    for (let at = begin; at < end; at += 4) {
+      epilogue(0, t * B + row, row, u, lanesOf(u, H));
+      u += 4;
+      if (u < W) continue;
+      u = 0;
+      row++;
+    }
+    t += tStep;
+  }
+}
