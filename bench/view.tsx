@@ -186,7 +186,7 @@ function Results({ report }: { report: Report }) {
         ]}
         rows={[
           [limits.gigaflops, limits.gigabytesPerSecond, limits.dispatch, limits.submit, limits.readBack, limits.barrier].map(
-            rounded,
+            (value) => (value === undefined ? "none" : rounded(value)),
           ),
         ]}
       />

@@ -287,8 +287,9 @@ function rated(benchmark: KernelBenchmark, milliseconds: Timing, variant: string
   return { kernel, sizes, variant, milliseconds, rate, unit, share };
 }
 
-/** What a plan takes on this device: the variants of its dispatches. */
+/** What a plan takes on this device: the variants of its dispatches, of which WebAssembly has none. */
 function variantOf(device: Device, { record }: KernelBenchmark): string {
+  if (device.kind === "wasm") return "";
   const chosen = new Map([...(device.tuner?.results ?? [])].map(([key, tuned]) => [key, tuned.chosen]));
   const recorder = new Recorder(device, chosen);
   record(recorder);

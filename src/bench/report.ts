@@ -152,7 +152,7 @@ export function toMarkdown(report: Report): string {
           `${digits(limits.dispatch)} µs`,
           `${digits(limits.submit)} µs`,
           `${digits(limits.readBack)} µs`,
-          `${digits(limits.barrier)} ns`,
+          limits.barrier === undefined ? "none" : `${digits(limits.barrier)} ns`,
         ],
       ],
     ),

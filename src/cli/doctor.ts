@@ -131,7 +131,7 @@ async function limits(device: Device): Promise<Finding> {
     `${found.dispatch.toPrecision(2)} µs a dispatch`,
     `${found.submit.toPrecision(2)} µs a submit`,
     `${found.readBack.toPrecision(2)} µs to read back`,
-    `${found.barrier.toPrecision(2)} ns a barrier`,
+    ...(found.barrier === undefined ? [] : [`${found.barrier.toPrecision(2)} ns a barrier`]),
   ];
   return { name: "measured", ok: true, text: parts.join(" · ") };
 }

@@ -1,4 +1,4 @@
-// Measures what an adapter can do at the most, so that kernels can be told as a share of it.
+// Measures what an adapter, or another device, can do at the most, so that kernels can be told as a share of it.
 import source from "../../shaders/probe.wgsl?raw";
 import type { Device, Plan } from "./device.ts";
 import { defineKernel, entry, linearWorkgroups, type Family } from "./kernel.ts";
@@ -89,8 +89,8 @@ export interface AdapterLimits {
   readonly submit: number;
   /** Microseconds of a submit and the wait for a number that it computed. */
   readonly readBack: number;
-  /** Nanoseconds of a barrier of 64 invocations. */
-  readonly barrier: number;
+  /** Nanoseconds of a barrier of 64 invocations, on WebGPU. */
+  readonly barrier?: number;
 }
 
 /** Rounds of multiply-adds: about 20 ms on a software adapter. */
@@ -180,7 +180,7 @@ export async function probeAdapter(device: Device): Promise<AdapterLimits> {
       dispatch: (1000 * net(best.many)) / (DISPATCHES - 1),
       submit: (1000 * net(best.submits)) / (SUBMITS - 1),
       readBack: 1000 * best.read,
-      barrier: (1e6 * net(best.barriers)) / BARRIERS,
+      ...(device.gpuDevice && { barrier: (1e6 * net(best.barriers)) / BARRIERS }),
     };
   } finally {
     for (const each of plans) each.dispose();

@@ -3,12 +3,14 @@ import { setFlagsFromString } from "node:v8";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { gzipSync } from "node:zlib";
 import { fraction, randomWord, STREAM } from "../../src/random.ts";
+import { benchmarkKernels, kernelBenchmarks } from "../../src/bench/kernels.ts";
 import { recordMatmul, type Matrix } from "../../src/kernels/matmul.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import type { Entry, KernelCase } from "../../src/runtime/kernel.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { Trainer } from "../../src/training/trainer.ts";
+import { probeAdapter, type AdapterLimits } from "../../src/runtime/probe.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
 import { WasmHeap } from "../../src/runtime/wasm-heap.ts";
 import {
@@ -214,6 +216,22 @@ describe("the device", () => {
     const none = await openNodeDevice({ prefer: "wasm", simd: "relaxed" });
     expect(none).toMatchObject({ kind: "cpu", fallbackReason: "WebAssembly has no relaxed SIMD here" });
     validate.mockRestore();
+  });
+
+  test("knows its own limits, which no product of its own exceeds", async () => {
+    const device = await openNodeDevice({ prefer: "wasm", threads: 1 });
+    const { gigaflops, gigabytesPerSecond, barrier } = await probeAdapter(device);
+    expect(barrier).toBeUndefined();
+    expect(gigabytesPerSecond).toBeGreaterThan(0.1);
+    const [product] = await benchmarkKernels(
+      device,
+      kernelBenchmarks().filter(({ kernel, sizes }) => kernel === "matmul nn" && sizes === "512×512×512"),
+      { gigaflops, gigabytesPerSecond } as AdapterLimits,
+    );
+    // The references reach a fiftieth of it; the machine may have others to serve.
+    expect(product!.share).toBeGreaterThan(0.05);
+    expect(product!.share).toBeLessThan(2);
+    device.dispose();
   });
 
   test("gives the same bits with one thread, two and three", async () => {

@@ -66,6 +66,31 @@ export function tile(
   v128.store(out, c31, 16);
 }
 
+/** out += a·B of one row a of k numbers: the same bits as in a tile, without panels. `bytes` are those of the columns. */
+export function addRow(a: usize, b: usize, bStride: usize, k: i32, out: usize, bytes: usize): void {
+  for (; k >= 4; k -= 4) {
+    const a0 = v128.load32_splat(a);
+    const a1 = v128.load32_splat(a, 4);
+    const a2 = v128.load32_splat(a, 8);
+    const a3 = v128.load32_splat(a, 12);
+    const b1 = b + bStride;
+    const b2 = b1 + bStride;
+    const b3 = b2 + bStride;
+    for (let n: usize = 0; n < bytes; n += 16) {
+      const two = madd(a1, v128.load(b1 + n), madd(a0, v128.load(b + n), v128.load(out + n)));
+      v128.store(out + n, madd(a3, v128.load(b3 + n), madd(a2, v128.load(b2 + n), two)));
+    }
+    a += 16;
+    b = b3 + bStride;
+  }
+  for (; k > 0; k--) {
+    const a0 = v128.load32_splat(a);
+    for (let n: usize = 0; n < bytes; n += 16) v128.store(out + n, madd(a0, v128.load(b + n), v128.load(out + n)));
+    a += 4;
+    b += bStride;
+  }
+}
+
 /** Four vectors as the rows of a 4 × 4 block, written as its columns, `stride` bytes apart. */
 @inline
 function transposed(r0: v128, r1: v128, r2: v128, r3: v128, to: usize, stride: usize): void {

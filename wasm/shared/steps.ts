@@ -1,7 +1,7 @@
 // Steps of the cells that multiply their state by W_hh: the products, for one thread's rows of the batch and all steps, and
 // around them what a cell makes of its sums, four units of a row at a time. Rows do not depend on each other, so a thread
 // takes its rows through all steps.
-import { COLUMNS, packColumns, packRows, ROWS, tile } from "./product";
+import { addRow, COLUMNS, packColumns, packRows, ROWS, tile } from "./product";
 import { lanesOf, pad4, share } from "./simd";
 
 /** Bytes of a tile. */
@@ -84,6 +84,7 @@ export function steps(
   parts: i32,
   epilogue: Epilogue,
 ): void {
+  if (count == 1 && B < ROWS) return fewRows(a, aStride, first ? K : 0, b, bStride, G, init, B, H, t, scratch, part, parts, epilogue);
   const row0 = share(B, ROWS, part, parts);
   const rows = share(B, ROWS, part + 1, parts) - row0;
   if (rows <= 0) return;
@@ -129,6 +130,34 @@ export function steps(
     }
     a += aStep;
     t += tStep;
+  }
+}
+
+/** One step of less rows than a tile has: panels would cost more than they save. Shares are of units. */
+// prettier-ignore
+function fewRows(
+  a: usize, aStride: usize, K: i32, b: usize, bStride: usize, G: i32, init: usize,
+  B: i32, H: i32, t: i32, scratch: usize, part: i32, parts: i32, epilogue: Epilogue,
+): void {
+  W = pad4(H);
+  rowsOfBatch = B;
+  const begin = share(W, COLUMNS, part, parts);
+  const end = share(W, COLUMNS, part + 1, parts);
+  if (end <= begin) return;
+  const bytes: usize = 4 * (end - begin);
+  const ofGates = scratch + TILE * GATES;
+  for (let row = 0; row < B; row++) {
+    for (let g = 0; g < G; g++) {
+      const from: usize = 4 * (g * W + begin);
+      const out = ofGates + bytes * g;
+      if (init) memory.copy(out, init + from, bytes);
+      else memory.fill(out, 0, bytes);
+      addRow(a + aStride * row, b + from, bStride, K, out, bytes);
+    }
+    for (let u = begin; u < end; u += 4) {
+      for (let g = 0; g < G; g++) v128.store(scratch + TILE * g, v128.load(ofGates + bytes * g + 4 * (u - begin)));
+      epilogue(scratch, t * B + row, row, u, lanesOf(u, H));
+    }
   }
 }
 
