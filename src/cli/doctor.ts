@@ -8,6 +8,7 @@ import { GatewiseError } from "../errors.ts";
 import { checkGradients, type CheckResult } from "../training/gradient-check.ts";
 import { BOOKS } from "../data/books.ts";
 import { bookFile } from "./data.ts";
+import { withDevice } from "./device.ts";
 import { duration, live, print, printJson, programName, say } from "./progress.ts";
 import { version } from "./version.ts";
 
@@ -40,6 +41,7 @@ export async function doctor({
       print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
   };
   found({ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books());
+  found(await webAssembly());
   let code = 0;
   let device: Device | undefined;
   let failure: GatewiseError | undefined;
@@ -121,7 +123,14 @@ function books(): Finding {
   return { name: "books", ok: here > 0, text: `${here} of ${BOOKS.length}`, ...advice };
 }
 
-/** What the adapter can do at the most; kernels are told as shares of it by "gatewise bench". */
+/** What computes where there is no GPU. */
+const webAssembly = (): Promise<Finding> =>
+  withDevice({ device: "wasm" }, async (device) => {
+    if (device.kind !== "wasm") return { name: "wasm", ok: false, text: device.fallbackReason ?? "" };
+    return { name: "wasm", ok: true, text: `${device.description} · ${(await limits(device)).text}` };
+  });
+
+/** What a device can do at the most; kernels are told as shares of it by "gatewise bench". */
 async function limits(device: Device): Promise<Finding> {
   const found = await probeAdapter(device);
   const parts = [

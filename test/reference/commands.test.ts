@@ -742,8 +742,14 @@ describe("doctor", () => {
   };
   const MiB = 2 ** 20;
   const disposed = vi.fn();
-  const gpu = (more: object = {}): void =>
-    void vi.mocked(openNodeDevice).mockResolvedValueOnce({
+  const wasm = (): void => {
+    const device = { kind: "wasm", description: "WebAssembly SIMD, 2 threads", dispose: () => {} };
+    vi.mocked(openNodeDevice).mockResolvedValueOnce(device as never);
+    vi.mocked(probeAdapter).mockResolvedValueOnce({ ...limits, gigaflops: 89, barrier: undefined } as never);
+  };
+  const gpu = (more: object = {}): void => {
+    wasm();
+    vi.mocked(openNodeDevice).mockResolvedValueOnce({
       description: "some GPU",
       family: "gpu",
       subgroupSize: 32,
@@ -758,6 +764,7 @@ describe("doctor", () => {
       dispose: disposed,
       ...more,
     } as never);
+  };
   const answers = (passed: boolean): void => {
     vi.mocked(probeAdapter).mockResolvedValueOnce(limits as never);
     vi.mocked(checkGradients).mockResolvedValueOnce({
@@ -785,6 +792,7 @@ describe("doctor", () => {
       expect.stringMatching(/^ok node v\d+\.\d+\.\d+ · \w+ \w+$/),
       expect.stringMatching(/^ok webgpu npm package \d.* \(Dawn\)$/),
       "ok books 18 of 18",
+      "ok wasm WebAssembly SIMD, 2 threads · 89.0 GFLOP/s · 56.7 GB/s · 1.3 µs a dispatch · 20 µs a submit · 3.0e+2 µs to read back",
       "ok adapter some GPU",
       "ok kernels variants for GPUs: workgroup-memory tiles · subgroups of 32",
       "ok limits 256 MiB a buffer, 128 MiB a binding",
@@ -800,7 +808,7 @@ describe("doctor", () => {
     answers(true);
     const short = (await gatewise("doctor")).out.split("\n").map((line) => line.replaceAll(/ +/g, " "));
     expect(short).toEqual(said.filter((line) => !/^ok (kernels|limits|features|tuning matmul)/.test(line)));
-    expect(short.length).toBeLessThanOrEqual(11);
+    expect(short.length).toBeLessThanOrEqual(12);
     gpu({ family: "software", description: "llvmpipe (software) · WebGPU" });
     answers(true);
     expect((await gatewise("doctor")).out).toContain(
@@ -848,6 +856,7 @@ describe("doctor", () => {
   });
 
   it("exits with 3 where there is no adapter, and with the error's own code where one fails", async () => {
+    wasm();
     vi.mocked(openNodeDevice).mockRejectedValueOnce(new GatewiseError("E_NO_WEBGPU", "no adapter"));
     const none = await gatewise("doctor", "--json");
     expect(none).toMatchObject({ code: 3, err: "" });

@@ -254,6 +254,26 @@ describe("the device", () => {
     expect(three).toEqual(one);
   });
 
+  test("trains 1,000 steps in the memory of the first", async () => {
+    const grow = vi.spyOn(WebAssembly.Memory.prototype, "grow");
+    const device = await open("plain");
+    const model = LanguageModel.create(device, { cell: "mamba", vocabSize: 5, embeddingSize: 4, hiddenSize: 4, seed: 1 });
+    const tokens = Uint32Array.from({ length: 300 }, (_, i) => i % 5);
+    const trainer = Trainer.create(model, tokens, { batchSize: 2, seqLen: 5, valFraction: 0 });
+    const train = async (maxSteps: number): Promise<void> => {
+      for await (const _ of trainer.run({ maxSteps }));
+    };
+    await train(3);
+    const before = device.memory();
+    expect(grow).toHaveBeenCalled();
+    grow.mockClear();
+    await train(1000);
+    expect(grow).not.toHaveBeenCalled();
+    expect(device.memory()).toEqual(before);
+    grow.mockRestore();
+    device.dispose();
+  });
+
   test("keeps numbers while its memory grows", async () => {
     const device = await open("plain");
     const x = device.tensor({ name: "x", shape: [5] });

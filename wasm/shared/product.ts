@@ -170,6 +170,18 @@ export function product(
   initStride: usize,
   scratch: usize,
 ): void {
+  if (M < ROWS && !aTransposed && !bTransposed && N % 4 == 0) {
+    // Panels would cost more than they save.
+    for (let m = 0; m < M; m++) {
+      if (!init) memory.fill(c, 0, 4 * N);
+      else if (init != c) memory.copy(c, init, 4 * N);
+      addRow(a, b, bStride, K, c, 4 * N);
+      a += aStride;
+      c += cStride;
+      init += initStride;
+    }
+    return;
+  }
   const packedB = scratch;
   const packedA = packedB + 4 * K_BLOCK * N_BLOCK;
   const edge = packedA + 4 * K_BLOCK * M_BLOCK;
