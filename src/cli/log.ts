@@ -13,6 +13,9 @@ export type LogRow = { readonly step: number } & { readonly [column in (typeof C
 
 const HEADER = `${COLUMNS.join()}\n`;
 const line = (row: LogRow): string => `${COLUMNS.map((column) => row[column] ?? "").join()}\n`;
+/** A log of whole rows. */
+export const logText = (rows: readonly LogRow[]): string => HEADER + rows.map(line).join("");
+
 /** Milliseconds that rows wait to be written together. */
 const PATIENCE = 1000;
 
@@ -58,7 +61,7 @@ export class RunLog {
     try {
       const rows = (await readLog(from)).filter((row) => row.step <= step);
       this.before = rows.at(-1)?.seconds ?? 0;
-      if (rows.length > 0) await writeSafely(join(to, LOG), HEADER + rows.map(line).join(""));
+      if (rows.length > 0) await writeSafely(join(to, LOG), logText(rows));
     } catch (error) {
       warn(`the curves so far are not continued: ${(error as Error).message}`);
     }

@@ -13,7 +13,7 @@ import type { Choices } from "../runtime/recorder.ts";
 import { sizeOf } from "../runtime/tensor.ts";
 import { OPTIMIZERS, type Moment } from "./optimizers.ts";
 import { checkTrainerOptions, trainingOptions, type TrainingOptions } from "./options.ts";
-import { copyTensors, writeSafetensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
+import { ALL_DTYPES, copyTensors, writeSafetensors, readHeader, parseJson, shownShape, type NamedTensor } from "./safetensors.ts";
 import { learningRateAt, reachedRate } from "./schedule.ts";
 import { Trainer, type TrainerOptions } from "./trainer.ts";
 
@@ -247,7 +247,7 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
 export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView, options: LoadOptions = {}): Checkpoint {
   const bytes = checkBytes("loadCheckpoint", file);
   checkOptions("loadCheckpoint", options, LOAD_NAMES);
-  const { places, metadata } = readHeader(bytes);
+  const { places, metadata } = readHeader(bytes, ALL_DTYPES);
   if (metadata.format !== FORMAT) {
     throw bad(`not a Gatewise checkpoint: its format is ${shown(metadata.format ?? "unknown")}, expected "${FORMAT}"`);
   }
@@ -263,6 +263,11 @@ export function loadCheckpoint(file: ArrayBufferLike | ArrayBufferView, options:
     throw bad(`the checkpoint's tokenizer has ${tokenizer.size} tokens, its model ${config.vocabSize}`);
   const training = metadata.training === undefined ? undefined : readMetadata(metadata, "training", trainingProgress);
   const tuning = metadata.tuning === undefined ? new Map() : readMetadata(metadata, "tuning", tuningChoices);
+  const [name, place] = Object.entries(places).find(([, { dtype }]) => dtype !== "F32") ?? [];
+  if (training && place)
+    throw bad(
+      `the run could not go on bit for bit: tensor ${shown(name)} is ${place.dtype}, a run's are F32; only a model alone may be`,
+    );
   checkShapes(config, training, places);
   return { config, tokenizer, tensors: copyTensors(bytes, places), training, device: metadata.device, tuning };
 }

@@ -22,6 +22,8 @@ type LogName = keyof typeof LOGS;
 const LOG_NAMES = Object.keys(LOGS) as readonly LogName[];
 type Rows = Record<LogName, number[]>;
 
+type TrainedOn = Pick<LoadedText, "tokenizer" | "tokens">;
+
 export class Lane {
   log: Rows = { points: [], evaluations: [] };
   /** The model and its training as they were last saved, and at which step. */
@@ -46,7 +48,7 @@ export class Lane {
   ) {}
 
   /** A model at step 0. */
-  static create(device: Device, settings: Settings, preset: PresetName, text: LoadedText): Lane {
+  static create(device: Device, settings: Settings, preset: PresetName, text: TrainedOn): Lane {
     const model = LanguageModel.create(device, { ...laneConfig(settings, preset, text.tokenizer.size), seed: settings.seed });
     return orFree(model, () => {
       const trainer = Trainer.create(model, text.tokens, trainerOptions(settings, text));
@@ -261,7 +263,7 @@ export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: nu
 /** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */
 const LOGGING: Required<Intervals> = { logInterval: 1, sampleInterval: 0, checkpointInterval: 0 };
 
-const trainerOptions = (settings: Settings, { tokenizer }: LoadedText): TrainerOptions => {
+const trainerOptions = (settings: Settings, { tokenizer }: TrainedOn): TrainerOptions => {
   const { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay } = settings;
   const { valFraction, evalInterval, seed } = settings;
   const training = { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay };
