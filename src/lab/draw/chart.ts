@@ -1,6 +1,6 @@
 // The chart of the loss: raw faint, smoothed bold, validation as marks. Each model has a colour and a dash of its own,
 // and its name at the end of its line.
-import uPlot from "uplot";
+import type uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { KINDS } from "../kinds.ts";
 import { alignCurves, laterRange, type AlignedCurves, type Curve } from "./curves.ts";
@@ -18,6 +18,10 @@ export interface LossChart {
   dispose(): void;
 }
 
+/** What draws comes when there is first something to draw: the page is there before. */
+let Plot: typeof uPlot | undefined;
+const loading = import("uplot").then((module) => (Plot = module.default));
+
 const HEIGHT = 320;
 /** Room at the right for the names, where there is any. */
 const LABEL_ROOM = 112;
@@ -28,7 +32,7 @@ const variable = (element: Element, name: string): string => getComputedStyle(el
 export function makeLossChart(container: HTMLElement): LossChart {
   let chart: uPlot | undefined;
   let shape = "";
-  /** Whether something came while there was no room to draw it: on another tab of the page. */
+  /** Whether something came while there was no room to draw it, on another tab of the page, or nothing to draw it with. */
   let missed = false;
   let last: { curves: readonly Curve[]; options: ChartOptions } | undefined;
   let drawn: AlignedCurves | undefined;
@@ -46,15 +50,15 @@ export function makeLossChart(container: HTMLElement): LossChart {
 
   function update(curves: readonly Curve[], options: ChartOptions): void {
     last = { curves, options };
-    missed = container.clientWidth === 0;
-    if (missed) return;
+    missed = container.clientWidth === 0 || !Plot;
+    if (!Plot || missed) return;
     const aligned = alignCurves(curves, options.unit === "bits" ? 1 / Math.LN2 : 1);
     drawn = aligned;
     const data: uPlot.AlignedData = [aligned.x, ...aligned.curves.flatMap(({ raw, smooth, val }) => [raw, smooth, val])];
     const wanted = JSON.stringify([options, curves.map(({ label, preset }) => [label, preset])]);
     if (!chart || wanted !== shape) {
       chart?.destroy();
-      chart = new uPlot(
+      chart = new Plot(
         chartOptions(container, curves, options, () => drawn && laterRange(drawn)),
         data,
         container,
@@ -62,10 +66,13 @@ export function makeLossChart(container: HTMLElement): LossChart {
       // Its canvas is an image to whoever cannot see it; the table beside it has the numbers.
       chart.root.setAttribute("aria-hidden", "true");
       shape = wanted;
+      performance.mark("curves shown");
     } else {
       chart.setData(data);
     }
   }
+
+  if (!Plot) void loading.then(rebuild);
 
   return {
     update,
@@ -133,8 +140,8 @@ function chartOptions(
       ...curves.flatMap(({ preset }, i): uPlot.Series[] => {
         const stroke = colours[i]!;
         return [
-          { stroke, alpha: 0.22, width: 1, points: { show: false } },
-          { stroke, width: 2.25, dash: [...KINDS[preset].dash], points: { show: false } },
+          { stroke, alpha: 0.22, width: 1, points: { show: false }, spanGaps: true },
+          { stroke, width: 2.25, dash: [...KINDS[preset].dash], points: { show: false }, spanGaps: true },
           {
             stroke,
             width: 0,

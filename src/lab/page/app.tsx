@@ -5,10 +5,11 @@ import { PRESET_NAMES } from "../../models/presets.ts";
 import { CheckTab } from "./check.tsx";
 import { inWords } from "../format.ts";
 import { LookTab } from "./look.tsx";
+import { LessonsTab } from "./lessons.tsx";
 import * as device from "./store/device.ts";
 import { status } from "./store/link.ts";
 import * as stage from "./store/stage.ts";
-import { place, type TabId } from "./place.ts";
+import { place, type TabId } from "../place.ts";
 import { TrainTab } from "./train.tsx";
 
 /** The bench page, where there is one. */
@@ -22,6 +23,7 @@ interface Tab {
   readonly stays?: boolean;
 }
 const TABS: readonly Tab[] = [
+  { id: "lessons", title: "Lessons", content: LessonsTab },
   { id: "train", title: "Train", content: TrainTab, stays: true },
   { id: "look", title: "Look inside", content: LookTab },
   { id: "check", title: "Check", content: CheckTab },
@@ -49,7 +51,7 @@ function BenchTab() {
 }
 
 export function App() {
-  const tab = TABS.find(({ id }) => id === place.value.tab)?.id ?? "train";
+  const tab = TABS.find(({ id }) => id === place.value.tab)?.id ?? "lessons";
   // A book can be dropped on any tab: Train is there from the start.
   const seen = useRef(new Set<TabId>(["train"]));
   seen.current.add(tab);
@@ -71,7 +73,7 @@ export function App() {
       <nav aria-label="Sections">
         <Tabs tab={tab} />
       </nav>
-      <NoGpu />
+      {tab !== "lessons" && tab !== "look" && <NoGpu />}
       <p class="status" role="status" aria-live="polite" data-phase={stage.phase.value}>
         {status.value}
       </p>

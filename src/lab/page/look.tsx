@@ -1,15 +1,16 @@
 // The Look inside tab: chooses a view, a model and a passage, and keeps what the views look at up to date.
-import { batch, computed, signal } from "@preact/signals";
+import { signal } from "@preact/signals";
 import { Component, type ComponentChildren } from "preact";
 import { useEffect } from "preact/hooks";
+import { Select } from "../draw/forms.tsx";
 import { quoted } from "../draw/passage-text.tsx";
-import { place } from "./place.ts";
-import type { ModelSnapshot } from "../protocol.ts";
+import { count } from "../format.ts";
+import { addressOf, changePlace, place } from "../place.ts";
 import { titleOf } from "../kinds.ts";
 import { ModelKey } from "../draw/model-key.tsx";
 import * as device from "./store/device.ts";
-import { status, worker } from "./store/link.ts";
-import * as plan from "./store/plan.ts";
+import { worker } from "./store/link.ts";
+import * as looked from "./store/looked.ts";
 import * as stage from "./store/stage.ts";
 import { pending } from "../views/use-computed.ts";
 import type { View } from "../views/view.ts";
@@ -29,87 +30,53 @@ const TITLES: Readonly<Record<string, string>> = {
 };
 const NAMES = Object.keys(TITLES).filter((name) => `../views/${name}.tsx` in FILES);
 
-const PASSAGE_LENGTH = 160;
-/** Characters that the views of a whole book are sure to get where it has as many, and those that they get at most. */
-const [BOOK_LEAST, BOOK_LENGTH] = [3000, 12_000];
 /** Milliseconds between two looks at a model that trains, at least. */
 const REFRESH = 3000;
 
-const snapshots = signal<readonly ModelSnapshot[]>([]);
-/** The visitor's choice of a model; until there is one, the last of the evolution. */
-const picked = signal<number | undefined>(undefined);
-const chosen = computed(() => Math.min(picked.value ?? Infinity, snapshots.value.length - 1));
-/** Where in the book the passage begins, as a part of it. */
-const position = signal(0.02);
-/** A passage of the visitor's own; the book's if empty. */
-const typed = signal("");
-const passage = signal("");
-const book = signal("");
-/** Characters of the visitor's own passage that the book lacks. */
-const leftOut = signal<readonly string[]>([]);
 /** Names of views whose files did not come. */
 const missing = signal<readonly string[]>([]);
 const view = signal<{ readonly name: string; readonly view: View } | undefined>(undefined);
 
-let refreshing = false;
-/** Whether it was asked for again meanwhile. */
-let again = false;
-async function refresh(): Promise<void> {
-  const id = stage.run.value?.id;
-  if (id === undefined) return;
-  if (refreshing) {
-    again = true;
-    return;
-  }
-  refreshing = true;
-  again = false;
-  try {
-    const taken: ModelSnapshot[] = [];
-    for (let lane = 0; lane < stage.lanes.value.length; lane++) {
-      const result = await worker.snapshot(lane);
-      if (!result.ok) {
-        status.value = result.message;
-        return;
-      }
-      taken.push(result.snapshot);
-    }
-    if (stage.run.value?.id === id) await findPassage(taken);
-  } finally {
-    refreshing = false;
-  }
-  // The run has ended, say, or another one came: the models are not what they were.
-  if (again || stage.run.value?.id !== id) await refresh();
-}
-
-/** Shows the passage that is asked for, and newer models with it: never one without the other. */
-async function findPassage(taken?: readonly ModelSnapshot[]): Promise<void> {
-  const snapshot = (taken ?? snapshots.value)[0];
-  if (!snapshot) return;
-  const known = new Set(snapshot.tokenizer.codePoints.map((point) => String.fromCodePoint(point)));
-  const from = Math.floor(position.value * Math.max(0, (plan.text.value?.characters ?? 0) - 2 * PASSAGE_LENGTH));
-  const longer = Math.min(from, Math.max(0, (plan.text.value?.characters ?? 0) - BOOK_LEAST));
-  const clean = (words: string): string => [...words].filter((character) => known.has(character)).join("");
-  const around = await worker.passage(longer, BOOK_LENGTH);
-  const wanted = typed.value || atLineStart(await worker.passage(from, 2 * PASSAGE_LENGTH));
-  batch(() => {
-    if (taken) snapshots.value = taken;
-    book.value = clean(around);
-    passage.value = clean(wanted);
-    leftOut.value = typed.value ? [...new Set(wanted)].filter((character) => !known.has(character)) : [];
-  });
-}
-
-/** A passage that begins with a line, where one begins soon. */
-function atLineStart(around: string): string {
-  const start = around.slice(0, PASSAGE_LENGTH).indexOf("\n") + 1;
-  return around.slice(start).trimStart().slice(0, PASSAGE_LENGTH);
-}
-
 export function LookTab() {
-  const name = NAMES.includes(place.value.view) ? place.value.view : NAMES[0];
-  const present = stage.run.value?.id;
+  const asked = place.value.part;
+  const name = NAMES.includes(asked) ? asked : NAMES[0]!;
+  return (
+    <div class="look">
+      <nav aria-label="Views" class="views">
+        {NAMES.map((id) => (
+          <a key={id} href={addressOfView(id)} aria-current={id === name ? "page" : undefined}>
+            {TITLES[id]}
+          </a>
+        ))}
+      </nav>
+      <ViewOf name={name} />
+    </div>
+  );
+}
+
+/** Another view of the same models and passage. */
+function addressOfView(part: string): string {
+  const { unit: _, at: _at, ...params } = place.value.params;
+  return addressOf({ tab: "look", part, params });
+}
+
+/** One view alone, as a page of somebody else's shows it. */
+export function Embedded({ name }: { name: string }) {
+  if (!NAMES.includes(name))
+    return (
+      <p class="problem">
+        There is no view called {name}: {NAMES.join(", ")}.
+      </p>
+    );
+  return (
+    <main class="look">
+      <ViewOf name={name} />
+    </main>
+  );
+}
+
+function ViewOf({ name }: { name: string }) {
   useEffect(() => {
-    if (!name) return;
     // A file that comes late must not take the place of a view that was chosen since.
     let gone = false;
     void FILES[`../views/${name}.tsx`]!().then(
@@ -120,13 +87,14 @@ export function LookTab() {
       gone = true;
     };
   }, [name]);
+  const { subject, position, typed } = looked;
   useEffect(() => {
-    snapshots.value = [];
-    void refresh();
-  }, [present]);
-  const moving = stage.training.value;
+    looked.snapshots.value = [];
+    void looked.refresh();
+  }, [subject.value]);
+  useEffect(() => void looked.findPassage(), [position.value, typed.value]);
+  const moving = stage.training.value && looked.source.value === looked.OWN;
   useEffect(() => {
-    void refresh();
     if (!moving) return;
     let timer = 0;
     const lookAfter = (milliseconds: number): void => {
@@ -135,7 +103,7 @@ export function LookTab() {
     const lookAgain = async (): Promise<void> => {
       const begun = performance.now();
       // What is still being computed is not asked for again.
-      if (document.visibilityState === "visible" && pending.value === 0) await refresh();
+      if (document.visibilityState === "visible" && pending.value === 0) await looked.refresh();
       // Large models take their time to be read: that may be a small part of all.
       if (timer > 0) lookAfter(Math.max(REFRESH, 10 * (performance.now() - begun)));
     };
@@ -144,45 +112,25 @@ export function LookTab() {
       clearTimeout(timer);
       timer = 0;
     };
-  }, [moving, stage.phase.value]);
-
-  return (
-    <div class="look">
-      <nav aria-label="Views" class="views">
-        {NAMES.map((id) => (
-          <a key={id} href={`#look/${id}`} aria-current={id === name ? "page" : undefined}>
-            {TITLES[id]}
-          </a>
-        ))}
-      </nav>
-      {stage.run.value === undefined && !(view.value?.name === name && view.value?.view.alone) ? (
-        <NoModel />
-      ) : (
-        <Stage name={name} />
-      )}
-    </div>
-  );
+  }, [moving]);
+  // A run that came to its end, or went a step on, is not what it was.
+  useEffect(() => void looked.refresh(), [stage.phase.value]);
+  return <Stage name={name} />;
 }
 
-function NoModel() {
-  return (
-    <section class="card prose">
-      <h2>No model yet</h2>
-      <p>
-        The views look into a network of yours, live, while it learns. <a href="#train">Train one</a>, or race several to compare
-        them; a minute is enough to see something.
-      </p>
-    </section>
-  );
-}
-
-function Stage({ name }: { name: string | undefined }) {
+function Stage({ name }: { name: string }) {
   const shown = view.value;
-  const snapshot = snapshots.value[chosen.value];
-  if (name && shown?.name !== name && missing.value.includes(name))
+  const snapshot = looked.snapshots.value[looked.chosen.value];
+  if (shown?.name !== name && missing.value.includes(name))
     return (
       <p class="problem" role="alert">
         This view could not be loaded. Reload the page to try again.
+      </p>
+    );
+  if (looked.problem.value !== undefined && !snapshot)
+    return (
+      <p class="problem" role="alert">
+        {looked.problem.value}
       </p>
     );
   if (!shown || shown.name !== name || !(snapshot || shown.view.alone)) return <p class="muted">Looking…</p>;
@@ -202,12 +150,13 @@ function Stage({ name }: { name: string | undefined }) {
         <div class="equation">{equation}</div>
       </div>
       <div class="pickers">
+        <SourcePicker />
         {!showsAll && <ModelPicker />}
         {uses !== "nothing" && <PassagePicker own={uses === "passage"} />}
       </div>
-      {leftOut.value.length > 0 && uses === "passage" && (
+      {looked.leftOut.value.length > 0 && uses === "passage" && (
         <p class="small" role="status">
-          This book has no {leftOut.value.map(quoted).join(", ")}: left out of your passage.
+          This book has no {looked.leftOut.value.map(quoted).join(", ")}: left out of your passage.
         </p>
       )}
       {topLayer && numLayers > 1 && (
@@ -215,15 +164,15 @@ function Stage({ name }: { name: string | undefined }) {
           These models have {numLayers} layers; what is shown is the top one, which the guess is made from.
         </p>
       )}
-      {uses === "passage" && passage.value === "" ? (
+      {uses === "passage" && looked.passage.value === "" ? (
         <p class="muted">There is nothing to read yet.</p>
       ) : (
         <Guarded key={name}>
           <Content
-            snapshots={snapshots.value}
-            chosen={chosen.value}
-            passage={passage.value}
-            book={book.value}
+            snapshots={looked.snapshots.value}
+            chosen={looked.chosen.value}
+            passage={looked.passage.value}
+            book={looked.book.value}
             device={device.info.value}
             clock={worker.timeLayers}
           />
@@ -253,13 +202,61 @@ class Guarded extends Component<{ children: ComponentChildren }, { problem?: str
   }
 }
 
+const SOURCES: Readonly<Record<looked.SourceName, string>> = {
+  own: "your run",
+  race: "prepared: four generations",
+  scans: "prepared: four that are scans",
+};
+
+/** Whose models are looked into, and those of a prepared run after how many steps. */
+function SourcePicker() {
+  const { source, step, steps, choose } = looked;
+  const { own: _, ...prepared } = SOURCES;
+  const at = steps.value.findIndex((each) => each === step.value);
+  const words = step.value === 0 ? "untrained" : `after ${count(step.value)} steps`;
+  return (
+    <div class="source">
+      <label>
+        <span>Models</span>
+        <Select
+          value={source.value}
+          options={(stage.run.value ? SOURCES : prepared) as Readonly<Record<looked.SourceName, string>>}
+          onChoose={choose}
+        />
+      </label>
+      {source.value !== looked.OWN && (
+        <label>
+          <span>
+            <b>{words}</b> on Alice
+          </span>
+          <input
+            type="range"
+            min="0"
+            max={steps.value.length - 1}
+            step="1"
+            value={at}
+            aria-label="Steps that they were trained"
+            aria-valuetext={words}
+            onInput={(event) => changePlace({ step: String(steps.value[Number(event.currentTarget.value)]) })}
+          />
+        </label>
+      )}
+    </div>
+  );
+}
+
 function ModelPicker() {
   return (
     <fieldset class="segments">
       <legend class="hidden">Model</legend>
-      {snapshots.value.map(({ preset, step }, i) => (
+      {looked.snapshots.value.map(({ preset, step }, i) => (
         <label key={preset}>
-          <input type="radio" name="look-model" checked={i === chosen.value} onChange={() => (picked.value = i)} />
+          <input
+            type="radio"
+            name="look-model"
+            checked={i === looked.chosen.value}
+            onChange={() => changePlace({ model: preset })}
+          />
           <span>
             <ModelKey preset={preset} /> {titleOf(preset)} <small>at step {step}</small>
           </span>
@@ -279,12 +276,8 @@ function PassagePicker({ own }: { own: boolean }) {
           min="0"
           max="1"
           step="0.005"
-          value={position.value}
-          onInput={(event) => {
-            position.value = Number(event.currentTarget.value);
-            typed.value = "";
-            void findPassage();
-          }}
+          value={looked.position.value}
+          onInput={(event) => changePlace({ passage: event.currentTarget.value, text: undefined })}
         />
       </label>
       {own && (
@@ -293,12 +286,9 @@ function PassagePicker({ own }: { own: boolean }) {
           <input
             type="text"
             maxLength={300}
-            value={typed.value}
+            value={looked.typed.value}
             placeholder="type here"
-            onInput={(event) => {
-              typed.value = event.currentTarget.value;
-              void findPassage();
-            }}
+            onInput={(event) => changePlace({ text: event.currentTarget.value || undefined })}
           />
         </label>
       )}

@@ -2,6 +2,8 @@
 import { render } from "preact";
 import { App } from "./app.tsx";
 import { kindColours } from "../kinds.ts";
+import { Embedded } from "./look.tsx";
+import { readAddress } from "../settings.ts";
 import { begin } from "./store/begin.ts";
 import { scriptUrl } from "../trusted.ts";
 
@@ -9,7 +11,9 @@ document.adoptedStyleSheets.push(kindColours());
 const lab = document.getElementById("lab")!;
 // The sentence for where this script does not come.
 lab.replaceChildren();
-render(<App />, lab);
+const { embed } = readAddress(location.search).page;
+document.documentElement.classList.toggle("embedded", embed !== undefined);
+render(embed === undefined ? <App /> : <Embedded name={embed} />, lab);
 void begin();
 
 if (import.meta.env.PROD && "serviceWorker" in navigator) {

@@ -1,5 +1,4 @@
 import { signal } from "@preact/signals";
-import { useState } from "preact/hooks";
 import { MEMORY_SIZES } from "../../bench/memory.ts";
 import { TASKS, type TaskName } from "../../data/tasks.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
@@ -13,12 +12,13 @@ import { PassageText, quoted } from "../draw/passage-text.tsx";
 import { Table } from "../draw/table.tsx";
 import { ModelKey } from "../draw/model-key.tsx";
 import { ColourScale, Waiting } from "./reading.tsx";
+import { usePlacedNumber } from "../place.ts";
 import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
   const snapshot = snapshots[chosen]!;
-  const [at, setAt] = useState(70);
+  const [at, setAt] = usePlacedNumber("at", 70, { least: 0 });
   const position = Math.min(at, [...passage].length - 1);
   const { value, problem } = useComputed(
     async () => ({ ...(await inspector.connectivity(snapshot, passage, position)), passage, position }),
@@ -160,7 +160,7 @@ function longest(parts: readonly number[]): string {
 }
 
 /** Tasks that only memory solves, for new small networks of every kind. */
-function MemoryTasks() {
+export function MemoryTasks() {
   const { explanation, chance, solved, steps } = TASKS[task.value];
   const now = trying.value;
   return (

@@ -1,9 +1,9 @@
-import { useState } from "preact/hooks";
 import { visible } from "../format.ts";
 import { heatColour } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
 import { ColourScale, Waiting } from "./reading.tsx";
+import { usePlacedNumber } from "../place.ts";
 import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -13,7 +13,7 @@ const SHOWN = 10;
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
   const snapshot = snapshots[chosen]!;
-  const [at, setAt] = useState(24);
+  const [at, setAt] = usePlacedNumber("at", 24, { least: 0 });
   const { value, problem } = useComputed(async () => {
     const result = await inspector.predictions(snapshot, passage);
     return { ...result, passage, points: snapshot.tokenizer.codePoints };

@@ -9,6 +9,7 @@ import { Clocks } from "./clocks.tsx";
 import { lineStyle, titleOf } from "../kinds.ts";
 import { inspector } from "./inspector.ts";
 import { UnitInput, Waiting } from "./reading.tsx";
+import { usePlacedNumber } from "../place.ts";
 import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -19,7 +20,7 @@ const TEXT = "Alice was beginning to get tired";
 function Content({ snapshots, passage, clock, device }: ViewProps) {
   const [length, setLength] = useState<(typeof LENGTHS)[number]>("8");
   const [round, setRound] = useState(0);
-  const [wantedUnit, setUnit] = useState(0);
+  const [wantedUnit, setUnit] = usePlacedNumber("unit", 0, { least: 0 });
   const text = [...(passage || TEXT)].slice(0, Number(length)).join("");
   const { value, problem } = useComputed(
     async () => ({ ...(await inspector.readBoth(snapshots, text)), text }),

@@ -1,10 +1,10 @@
 // What the views of a passage share: the model's trace of it, and the choice of a position and of a unit.
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
 import type { HeatKind } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted, type PassageTextProps } from "../draw/passage-text.tsx";
 import type { Trace } from "../analysis/trace.ts";
+import { usePlacedNumber } from "../place.ts";
 import { useComputed } from "./use-computed.ts";
 import type { ViewProps } from "./view.ts";
 
@@ -36,8 +36,8 @@ export function ColourScale({ kind, from, to }: { kind: HeatKind; from: string; 
 /** The chosen model's trace of the passage, once it is there. */
 export function useReading({ snapshots, chosen, passage }: ViewProps): { reading?: Reading; problem: string | undefined } {
   const snapshot = snapshots[chosen]!;
-  const [at, setAt] = useState(24);
-  const [wantedUnit, setUnit] = useState(0);
+  const [at, setAt] = usePlacedNumber("at", 24, { least: 0 });
+  const [wantedUnit, setUnit] = usePlacedNumber("unit", 0, { least: 0 });
   const { value, problem } = useComputed(
     async () => ({ trace: await inspector.trace(snapshot, passage), passage }),
     [snapshot, passage],

@@ -1,10 +1,11 @@
-import { useRef, useState } from "preact/hooks";
+import { useRef } from "preact/hooks";
 import { count, fixed } from "../format.ts";
 import { heatColour } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
 import { ColourScale, UnitInput, Waiting } from "./reading.tsx";
 import { Table } from "../draw/table.tsx";
+import { usePlacedNumber } from "../place.ts";
 import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -13,9 +14,10 @@ const SHOWN = 900;
 
 function Content({ snapshots, chosen, book }: ViewProps) {
   const snapshot = snapshots[chosen]!;
-  const [unit, setUnit] = useState<number | undefined>(undefined);
+  const [placedUnit, setUnit] = usePlacedNumber("unit", -1, { least: 0 });
+  const unit = placedUnit < 0 ? undefined : placedUnit;
   const first = useRef<number | undefined>(undefined);
-  const [at, setAt] = useState(0);
+  const [at, setAt] = usePlacedNumber("at", 0, { least: 0 });
   const { value, problem } = useComputed(
     async () => ({ ...(await inspector.units(snapshot, book, SHOWN)), book }),
     [snapshot, book],

@@ -8,6 +8,8 @@ import type { StateDict } from "../../models/parameters.ts";
 import type { PresetName } from "../../models/presets.ts";
 import { openDevice } from "../../runtime/open.ts";
 import { breakModel, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
+import { baselinesOf } from "../analysis/baselines.ts";
+import { gatesByHand, unroll } from "../analysis/by-hand.ts";
 import { characterMap, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
 import { connectivity, type Connectivity } from "../analysis/connectivity.ts";
 import { gradientPaths, PLACES, quartilesOf } from "../analysis/gradients.ts";
@@ -16,6 +18,10 @@ import { readBoth } from "../analysis/scan-tree.ts";
 import { affordable, ofUntrained, readable } from "../analysis/snapshot.ts";
 import { flowOf, readModel, type Trace } from "../analysis/trace.ts";
 import { reportUnits } from "../analysis/units.ts";
+
+import { learnLetters } from "../experiments/letters.ts";
+import { gradientsOfFresh } from "../experiments/untrained.ts";
+import { preparedModel, write } from "./prepared.ts";
 
 /** Characters that are read of a longer text, at most. */
 const FLOW_LENGTH = 3000;
@@ -26,6 +32,17 @@ const LEAST_PLACES = 8;
 const tokenizerOf = (snapshot: ModelSnapshot): CharTokenizer => CharTokenizer.fromJSON(snapshot.tokenizer);
 
 const inspector = {
+  prepared: preparedModel,
+  write,
+  gatesByHand,
+  unroll,
+  learnLetters,
+  gradientsOfFresh,
+  /** What counting characters gets on a text. */
+  baselines(text: string, valFraction: number) {
+    const tokenizer = CharTokenizer.fromText(text);
+    return baselinesOf(tokenizer.encode(text), tokenizer.size, valFraction);
+  },
   /** Reads a passage, after a line break if the book has one, and says what the model expected at each of its characters: [T, V], and in bits, [T]. */
   async predictions(snapshot: ModelSnapshot, passage: string) {
     const tokenizer = tokenizerOf(snapshot);

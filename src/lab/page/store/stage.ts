@@ -4,7 +4,7 @@ import * as Comlink from "comlink";
 import { bestEvaluation, curveOf, lastStep, type Curve } from "../../draw/curves.ts";
 import { titleOf } from "../../kinds.ts";
 import { EVAL_FIELDS, STEP_FIELDS, type LaneInfo, type Log, type Phase, type RunInfo } from "../../protocol.ts";
-import type { Sampling } from "../../settings.ts";
+import type { Sampling, Settings } from "../../settings.ts";
 import { busy, command, status, worker } from "./link.ts";
 import * as plan from "./plan.ts";
 import * as table from "./table.ts";
@@ -123,6 +123,14 @@ export const train = (): Promise<void> =>
   command(async () => {
     if (await create()) await worker.train();
   });
+/** Goes to where a run is trained, and trains one of such settings in place of what is there. */
+export const trainTheSame = async (settings: Settings): Promise<void> => {
+  location.hash = "train";
+  if (run.value) await reset();
+  await plan.chooseText({ book: settings.data });
+  plan.change(settings);
+  await train();
+};
 /** Goes on beyond the end of a run that is done, for as long again. */
 export const trainFurther = (): Promise<void> =>
   command(async () => {
