@@ -54,6 +54,23 @@ const runs: Readonly<Record<string, () => Promise<void>>> = {
     await page.waitForFunction(() => document.body.innerText.includes("step 200"));
     await page.waitForFunction((learned) => new RegExp(learned, "m").test(document.body.innerText), LEARNED.source);
   },
+  "custom-loop.mjs": async () => {
+    const said = run("examples/custom-loop.mjs");
+    expect(said).toMatch(LEARNED);
+    expect(said).toMatch(/^step 10: \d\.\d{4} on what it never saw, at a rate of 0\.03$/m);
+  },
+  "pytorch.html": async () => {
+    const train = ["train", "--data", "examples/sentence.txt", "--hidden", "8", "--batch", "1", "--seq", "8", "--steps", "2"];
+    run("dist/cli.js", ...train, "--val", "0", "--device", "cpu", "--out", join(folder, "made"));
+    run("dist/cli.js", "export", join(folder, "made"), join(folder, "exported"), "--to", "pytorch");
+    const page = await open("examples/pytorch.html");
+    const choose = (...names: string[]): Promise<void> =>
+      page.locator("#files").setInputFiles(names.map((name) => join(folder, "exported", name)));
+    await choose("model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json");
+    await page.waitForFunction(() => document.querySelector("#said")!.textContent.length === 200);
+    await choose("model.safetensors");
+    await page.waitForFunction(() => /resetAfter|tokenizer|cell/.test(document.querySelector("#said")!.textContent));
+  },
   "worker.mjs": async () => {
     const page = await open("test/lab/examples.html");
     const kinds = await page.evaluate(
