@@ -121,7 +121,13 @@ function runByHand(mutants) {
 function runTests(cwd, tests) {
   // What is tested as it is built.
   if (tests.some((test) => readFileSync(join(cwd, test), "utf8").includes("dist/"))) runNode(cwd, "vite/bin/vite.js", ["build"]);
-  return runNode(cwd, "vitest/vitest.mjs", ["run", "--project", "reference", "--project", "gpu", "--bail", "1", ...tests]);
+  return runNode(cwd, "vitest/vitest.mjs", [
+    "run",
+    ...["reference", "gpu", "long"].flatMap((name) => ["--project", name]),
+    "--bail",
+    "1",
+    ...tests,
+  ]);
 }
 
 /** @param {string} cwd @param {string} program @param {string[]} args @param {Record<string, string>} env */

@@ -38,14 +38,20 @@ function serve({ module, memory, control, part, parts }: ThreadData): void {
 }
 
 /** A worker of a page; rejects where the page's policy does not allow one. */
-export const spawnWorker: Spawn = (serve, data) =>
-  new Promise((resolve, reject) => {
-    const code = `onmessage = ({ data }) => { postMessage("ready"); (${serve})(data); };`;
-    const worker = new Worker(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-    worker.onmessage = () => resolve(worker);
-    worker.onerror = reject;
-    worker.postMessage(data, []);
-  });
+export const spawnWorker: Spawn = async (serve, data) => {
+  const code = `onmessage = ({ data }) => { postMessage("ready"); (${serve})(data); };`;
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  try {
+    return await new Promise<Worker>((resolve, reject) => {
+      const worker = new Worker(url);
+      worker.onmessage = () => resolve(worker);
+      worker.onerror = reject;
+      worker.postMessage(data, []);
+    });
+  } finally {
+    URL.revokeObjectURL(url);
+  }
+};
 
 export class Crew {
   private readonly words: Int32Array;
@@ -66,7 +72,13 @@ export class Crew {
   static async start(module: WebAssembly.Module, memory: WebAssembly.Memory, parts: number, spawn: Spawn): Promise<Crew> {
     const control = new SharedArrayBuffer(NUMBERS + 8 * MOST_NUMBERS);
     const others = Array.from({ length: parts - 1 }, (_, i) => ({ module, memory, control, part: i + 1, parts }));
-    return new Crew(module, control, await Promise.all(others.map((data) => spawn(String(serve), data))));
+    const started = await Promise.allSettled(others.map((data) => spawn(String(serve), data)));
+    const threads = started.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+    const crew = new Crew(module, control, threads);
+    const failed = started.find((each) => each.status === "rejected");
+    if (!failed) return crew;
+    crew.dispose();
+    throw failed.reason;
   }
 
   get parts(): number {

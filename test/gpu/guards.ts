@@ -1,6 +1,6 @@
 // What a driver's own order and bounds hide: that nothing is written behind a tensor, whatever stands there, and that the
-// order in which workgroups run changes no bit. Software adapters run them in order, one after another; here they also
-// run backwards.
+// order in which workgroups run, and between barriers their lanes, changes no bit. Software adapters run them in order, one
+// after another; here they also run backwards.
 import { fraction, randomWord } from "../../src/random.ts";
 import type { Device } from "../../src/runtime/device.ts";
 import { canRun, type Entry, type KernelCase, type ShaderFile, type Variant } from "../../src/runtime/kernel.ts";
@@ -11,42 +11,40 @@ const GUARD = 4096;
 const guardOf = (tensor: Tensor): NumberArray =>
   tensor.dtype === "u32" ? new Uint32Array(GUARD).fill(0xabcdef) : new Float32Array(GUARD).fill(1e30);
 
-/** A shader whose workgroups stand elsewhere than where they run. */
-function reversed(source: string): string {
+/** A shader whose workgroups, and lanes if it is `laneByLane`, stand elsewhere than where they run. */
+function reversed(source: string, laneByLane: boolean): string {
   const heads = /@compute\s+@workgroup_size\(([^)]*)\)\s*fn (\w+)\(([^{]*?),?\s*\)\s*\{/g;
   return source.replace(heads, (_, sizes: string, name: string, list: string) => {
-    const places: Record<string, string> = {};
-    for (const [, builtin, own] of list.matchAll(/@builtin\((\w+)\)\s*(\w+):/g)) places[builtin!] = own!;
-    const added: string[] = [];
-    const nameOf = (builtin: string): string => {
-      if (!places[builtin]) added.push(`@builtin(${builtin}) run_${builtin}: vec3u`);
-      return (places[builtin] ??= `run_${builtin}`);
+    const size = `vec3u(${[...sizes.split(","), "1", "1"].slice(0, 3).join(",")})`;
+    // What each builtin is where workgroup and lane are others; `run_…`: what it is.
+    const placed: Record<string, string> = {
+      workgroup_id: "run_num_workgroups - 1u - run_workgroup_id",
+      global_invocation_id: `(run_num_workgroups - 1u - run_workgroup_id) * ${size} + ${
+        laneByLane ? `${size} - 1u - run_local_invocation_id` : "run_local_invocation_id"
+      }`,
+      ...(laneByLane && {
+        local_invocation_id: `${size} - 1u - run_local_invocation_id`,
+        local_invocation_index: `${size}.x * ${size}.y * ${size}.z - 1u - run_local_invocation_index`,
+      }),
     };
-    const { workgroup_id, global_invocation_id } = places;
-    let [head, body] = [list, ""];
-    if (workgroup_id || global_invocation_id) {
-      const count = nameOf("num_workgroups");
-      const at = workgroup_id ? `run_${workgroup_id}` : nameOf("workgroup_id");
-      if (workgroup_id) head = head.replace(`${workgroup_id}:`, `${at}:`);
-      body += `let placed = ${count} - 1u - ${at};`;
-      if (workgroup_id) body += `let ${workgroup_id} = placed;`;
-      if (global_invocation_id) {
-        const size = [...sizes.split(","), "1", "1"].slice(0, 3).join(",");
-        head = head.replace(`${global_invocation_id}:`, `run_${global_invocation_id}:`);
-        body += `let ${global_invocation_id} = run_${global_invocation_id} - ${at} * vec3u(${size}) + placed * vec3u(${size});`;
-      }
+    const builtins = new Set(["num_workgroups", "workgroup_id", "local_invocation_id"]);
+    let body = "";
+    for (const [, builtin, own] of list.matchAll(/@builtin\((\w+)\)\s*(\w+):/g)) {
+      builtins.add(builtin!);
+      body += `let ${own} = ${placed[builtin!] ?? `run_${builtin}`};`;
     }
-    return `@compute @workgroup_size(${sizes}) fn ${name}(${[head, ...added].join(", ")}) { ${body}`;
+    const head = [...builtins].map((each) => `@builtin(${each}) run_${each}: ${each.endsWith("_index") ? "u32" : "vec3u"}`);
+    return `@compute @workgroup_size(${sizes}) fn ${name}(${head.join(", ")}) { ${body}`;
   });
 }
 
-function reversedEntry(one: Entry): Entry {
+function reversedEntry(one: Entry, laneByLane: boolean): Entry {
   const file = (each: ShaderFile): ShaderFile => ({
     ...each,
-    source: reversed(each.source),
+    source: reversed(each.source, laneByLane),
     ...(each.withSubgroups && { withSubgroups: file(each.withSubgroups) }),
   });
-  return { ...one, kernel: `${one.kernel} backwards`, files: one.files.map(file) };
+  return { ...one, kernel: `${one.kernel} backwards ${laneByLane}`, files: one.files.map(file) };
 }
 
 /** Runs a case with guards behind its tensors; returns what it wrote, and the bindings whose guards were written. */
@@ -102,7 +100,7 @@ export async function faults(device: Device, one: Entry, variants = one.variants
     if (!each) continue;
     const where = `${one.kernel}.${one.name}, ${variant.name}, ${each.name}`;
     const plain = await run(device, one, each, variant);
-    const backwards = await run(device, reversedEntry(one), each, variant);
+    const backwards = await run(device, reversedEntry(one, !variant.subgroupSize), each, variant);
     found.push(...[...plain.broken, ...backwards.broken].map((broken) => `${where}: ${broken}`));
     for (const [name, values] of Object.entries(plain.written)) {
       const [a, b] = [bits(values), bits(backwards.written[name]!)];

@@ -482,6 +482,27 @@ describe("--config", () => {
     }
   });
 
+  it("counts as typed: before a preset's sizes, what the text decides, and what a run that goes on has done so far", async () => {
+    writeFileSync(
+      "config.json",
+      JSON.stringify({ data: "text.txt", preset: "min-gru", hidden: 8, device: "cpu", batch: 2, seq: 4 }),
+    );
+    const [start] = lines(
+      (await gatewise("train", "--config", "config.json", "--steps", "1", "--out", "config-e", "--json")).out,
+    );
+    expect(start.config).toMatchObject({ cell: "min-gru", hiddenSize: 8 });
+    writeFileSync("config.json", JSON.stringify({ steps: 3, lr: 0.125, keep: 1, device: "cpu", "log-every": 1 }));
+    const { code, err } = await gatewise("train", "--resume", "config-e", "--config", "config.json");
+    expect(code, err).toBe(0);
+    expect(err).toMatch(/^step 2\/3 · /m);
+    expect(JSON.parse((await gatewise("info", "config-e", "--json")).out).training.options).toMatchObject({
+      totalSteps: 3,
+      learningRate: 0.125,
+      logInterval: 1,
+    });
+    expect(JSON.parse(readFileSync("config-e/run.json", "utf8"))).toMatchObject({ keep: 1 });
+  });
+
   it("of a run whose text came through a pipe names none, for the next run's own stands in its place", async () => {
     await gatewise("train", ...TINY, "--steps", "3", "--out", "piped");
     const known = JSON.parse(readFileSync("piped/run.json", "utf8"));

@@ -85,6 +85,19 @@ it("a device that becomes four times slower is told so within two seconds", asyn
   for (const { rate } of slow) expect(Math.abs(rate / 400 - 1)).toBeLessThan(0.25);
 });
 
+it("a rate is that of the steps of the last second at least, and no more of them than it takes", async () => {
+  const queue = new LogQueue(performance.now(), 0, TOKENS);
+  const rates: number[] = [];
+  for (const [i, milliseconds] of [600, 600, 300, 300, 600].entries()) {
+    queue.push(i + 1, 1, new Promise((resolve) => setTimeout(resolve, milliseconds, metrics)));
+    await vi.advanceTimersByTimeAsync(milliseconds);
+    rates.push(queue.shift()!.tokensPerSecond);
+  }
+  // 1, 2 and 3 steps from the beginning, then 3 in 1200 ms, from the first on, and 3 in 1200 ms, from the second on.
+  const right = [1 / 0.6, 2 / 1.2, 3 / 1.5, 3 / 1.2, 3 / 1.2];
+  rates.forEach((rate, i) => expect(rate, `step ${i + 1}`).toBeCloseTo(TOKENS * right[i]!, 6));
+});
+
 it("numbers that overtake those of the step before count from when they came", async () => {
   const queue = new LogQueue(performance.now(), 0, TOKENS);
   queue.push(1, 1, new Promise((resolve) => setTimeout(resolve, 20, metrics)));

@@ -254,3 +254,24 @@ describe("a checkpoint in f16, on a device without shader-f16", () => {
     expect(device.memory()).toEqual(before);
   });
 });
+
+it.each([
+  [4, 2, false, 1],
+  [4, 2, true, 0],
+  [5, 2, false, 1],
+  [6, 2, true, 1],
+  [6, 2, false, 2],
+  [6, 6, false, 0],
+  [6, null, false, 0],
+])(
+  "after step %i, with validations after every second, the best after %s, the last still to come: %s, none was better for %i",
+  async (step, bestStep, evaluationDue, count) => {
+    const checkpoint = loadCheckpoint(await begin(1, { valFraction: 0.25, evalInterval: 2, patience: 9, seqLen: 3 }));
+    const training = { ...checkpoint.training!, step, bestStep, evaluationDue };
+    const model = modelFromCheckpoint(device, checkpoint);
+    const trainer = resumeTrainer(model, tokens, { ...checkpoint, training });
+    expect(trainer.sinceBest).toBe(count);
+    trainer.dispose();
+    model.dispose();
+  },
+);

@@ -1,14 +1,15 @@
 // The threads of the WebAssembly device: what each is given, that all are waited for, and that none outlives its device.
+import { resolveObjectURL } from "node:buffer";
 import { execFile } from "node:child_process";
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { main } from "assemblyscript/asc";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test, vi } from "vitest";
 import { openWasmDevice } from "../../src/runtime/open.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
-import { Crew, type Spawn } from "../../src/runtime/wasm-threads.ts";
+import { Crew, spawnWorker, type Spawn } from "../../src/runtime/wasm-threads.ts";
 
 /** What starts threads in Node, and promises that they end. */
 function makeSpawn(): { readonly spawn: Spawn; readonly ends: Promise<unknown>[] } {
@@ -74,6 +75,43 @@ test("none outlives its device", async () => {
   expect(ends).toHaveLength(2);
   device.dispose();
   await Promise.all(ends);
+});
+
+test("those that were started end where another cannot be", async () => {
+  const { spawn, ends } = makeSpawn();
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true });
+  const some: Spawn = (serve, data) => (data.part === 2 ? Promise.reject(new Error("no more workers")) : spawn(serve, data));
+  await expect(Crew.start(module, memory, 4, some)).rejects.toThrow("no more workers");
+  expect(ends).toHaveLength(2);
+  await Promise.all(ends);
+});
+
+test.each([
+  ["that starts", "message"],
+  ["that does not", "error"],
+])("a page's worker %s leaves no address of its text behind", async (_, event) => {
+  const urls: string[] = [];
+  class PageWorker {
+    onmessage?: (event: unknown) => void;
+    onerror?: (event: unknown) => void;
+    constructor(url: string) {
+      urls.push(url);
+      expect(resolveObjectURL(url)).toBeDefined();
+    }
+    postMessage(): void {
+      queueMicrotask(() => this[`on${event as "message" | "error"}`]!("an event"));
+    }
+  }
+  vi.stubGlobal("Worker", PageWorker);
+  try {
+    const spawned = spawnWorker("() => {}", {} as never);
+    if (event === "error") await expect(spawned).rejects.toBe("an event");
+    else expect(await spawned).toBeInstanceOf(PageWorker);
+    expect(urls).toHaveLength(1);
+    expect(resolveObjectURL(urls[0]!)).toBeUndefined();
+  } finally {
+    vi.unstubAllGlobals();
+  }
 });
 
 test.each([
