@@ -1,5 +1,5 @@
 import { pad4, share } from "./shared/simd";
-import { product, PRODUCT_SCRATCH, ROWS, COLUMNS } from "./shared/product";
+import { fewRows, product, PRODUCT_SCRATCH, ROWS, COLUMNS } from "./shared/product";
 
 export function matmul_scratch(): i32 {
   return PRODUCT_SCRATCH;
@@ -66,21 +66,19 @@ function matmul(
         }
       }
     }
+    const fromA = a + aStep * k + (transposeA ? 4 : aStride) * m0;
+    const fromB = b + bStep * k + (transposeB ? bStride : 4) * n0;
+    const init = accumulate ? out : bias ? bias + 4 * n0 : 0;
+    const initStride = accumulate ? cStride : 0;
+    const inSlice = min(kSlice, K - k);
+    // By the rows of all threads, for the bits of the two are not always the same.
+    if (M < ROWS && !transposeA && (transposeB || N % 4 == 0)) {
+      fewRows(fromA, aStride, fromB, bStride, transposeB, out, cStride, m1 - m0, n1 - n0, inSlice, init, initStride);
+      continue;
+    }
+    // prettier-ignore
     product(
-      a + aStep * k + (transposeA ? 4 : aStride) * m0,
-      aStride,
-      transposeA,
-      b + bStep * k + (transposeB ? bStride : 4) * n0,
-      bStride,
-      transposeB,
-      out,
-      cStride,
-      m1 - m0,
-      n1 - n0,
-      min(kSlice, K - k),
-      accumulate ? out : bias ? bias + 4 * n0 : 0,
-      accumulate ? cStride : 0,
-      scratch,
+      fromA, aStride, transposeA, fromB, bStride, transposeB, out, cStride, m1 - m0, n1 - n0, inSlice, init, initStride, scratch,
     );
   }
   if (transposeA && useBias && n0 == 0) columnSums(a, aStride, K, m0, m1, vector);

@@ -1,6 +1,6 @@
 // Products of matrices: tiles of 4 × 8 sums in registers, over panels in which what a tile reads lies in a row.
 // A panel of A holds 4 of its rows, column after column; one of B 8 of its columns, row after row.
-import { madd } from "./simd";
+import { madd, sumOfLanes } from "./simd";
 
 /** Rows of a tile, and columns. */
 export const ROWS = 4;
@@ -91,6 +91,41 @@ export function addRow(a: usize, b: usize, bStride: usize, k: i32, out: usize, b
   }
 }
 
+/** out += a·Bᵀ of one row a of k numbers and N rows of B, four of which go together. */
+export function addDots(a: usize, b: usize, bStride: usize, N: i32, k: i32, out: usize): void {
+  const whole: usize = 4 * (k & ~3);
+  for (let n = 0; n < N; n += 4) {
+    const rows = min(4, N - n);
+    const r1 = b + bStride * min(1, rows - 1);
+    const r2 = b + bStride * min(2, rows - 1);
+    const r3 = b + bStride * min(3, rows - 1);
+    let s0 = f32x4.splat(0);
+    let s1 = s0;
+    let s2 = s0;
+    let s3 = s0;
+    for (let at: usize = 0; at < whole; at += 16) {
+      const x = v128.load(a + at);
+      s0 = madd(x, v128.load(b + at), s0);
+      s1 = madd(x, v128.load(r1 + at), s1);
+      s2 = madd(x, v128.load(r2 + at), s2);
+      s3 = madd(x, v128.load(r3 + at), s3);
+    }
+    addDot(s0, a, b, whole, 4 * k, out);
+    if (rows > 1) addDot(s1, a, r1, whole, 4 * k, out + 4);
+    if (rows > 2) addDot(s2, a, r2, whole, 4 * k, out + 8);
+    if (rows > 3) addDot(s3, a, r3, whole, 4 * k, out + 12);
+    b = r3 + bStride;
+    out += 16;
+  }
+}
+
+/** Adds what four lanes have summed up, and the products behind them. */
+function addDot(lanes: v128, a: usize, b: usize, from: usize, end: usize, out: usize): void {
+  let sum = sumOfLanes(lanes);
+  for (; from < end; from += 4) sum += load<f32>(a + from) * load<f32>(b + from);
+  store<f32>(out, load<f32>(out) + sum);
+}
+
 /** Four vectors as the rows of a 4 × 4 block, written as its columns, `stride` bytes apart. */
 @inline
 function transposed(r0: v128, r1: v128, r2: v128, r3: v128, to: usize, stride: usize): void {
@@ -170,18 +205,6 @@ export function product(
   initStride: usize,
   scratch: usize,
 ): void {
-  if (M < ROWS && !aTransposed && !bTransposed && N % 4 == 0) {
-    // Panels would cost more than they save.
-    for (let m = 0; m < M; m++) {
-      if (!init) memory.fill(c, 0, 4 * N);
-      else if (init != c) memory.copy(c, init, 4 * N);
-      addRow(a, b, bStride, K, c, 4 * N);
-      a += aStride;
-      c += cStride;
-      init += initStride;
-    }
-    return;
-  }
   const packedB = scratch;
   const packedA = packedB + 4 * K_BLOCK * N_BLOCK;
   const edge = packedA + 4 * K_BLOCK * M_BLOCK;
@@ -225,5 +248,22 @@ export function product(
         }
       }
     }
+  }
+}
+
+/** The same of few rows, A not transposed, N a multiple of four or B transposed: panels would cost more than they save. */
+// prettier-ignore
+export function fewRows(
+  a: usize, aStride: usize, b: usize, bStride: usize, bTransposed: bool, c: usize, cStride: usize, M: i32, N: i32, K: i32,
+  init: usize, initStride: usize,
+): void {
+  for (let m = 0; m < M; m++) {
+    if (!init) memory.fill(c, 0, 4 * N);
+    else if (init != c) memory.copy(c, init, 4 * N);
+    if (bTransposed) addDots(a, b, bStride, N, K, c);
+    else addRow(a, b, bStride, K, c, 4 * N);
+    a += aStride;
+    c += cStride;
+    init += initStride;
   }
 }
