@@ -32,7 +32,8 @@ export function wasmModule() {
       const blocks = Math.ceil(Math.max(...builds.map(({ length }) => length)) / BLOCK);
       const byTurns = Buffer.alloc(blocks * builds.length * BLOCK);
       builds.forEach((bytes, build) => {
-        for (let i = 0; i < blocks; i++) bytes.copy(byTurns, (i * builds.length + build) * BLOCK, i * BLOCK, (i + 1) * BLOCK);
+        for (let i = 0; i < blocks; i++)
+          byTurns.set(bytes.subarray(i * BLOCK, (i + 1) * BLOCK), (i * builds.length + build) * BLOCK);
       });
       const lengths = Object.fromEntries(Object.keys(BUILDS).map((name, i) => [name, builds[i]?.length]));
       const packed = deflateSync(byTurns, { level: 9 }).toString("base64");
