@@ -19,7 +19,7 @@ function putComplex(at: usize, re: v128, im: v128): void {
   v128.store(at, v128.shuffle<f32>(re, im, 2, 6, 3, 7), 16);
 }
 
-/** What of four numbers there is. */
+/** x in the lanes that there are. */
 @inline
 function splat(x: f32, lanes: v128): v128 {
   return v128.and(f32x4.splat(x), lanes);

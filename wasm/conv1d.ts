@@ -46,10 +46,11 @@ function sumAt(taps: usize, bias: usize, t: i32, b: i32, c: i32): v128 {
   return u;
 }
 
+/** `out` is SiLU of the sums, or, of a gradient, what is left of it in front of SiLU. */
 // prettier-ignore
-export function conv1d_forward(
-  x: usize, before: usize, weight: usize, bias: usize, y: usize,
-  B: i32, W: i32, K: i32, T: i32, t: i32, count: i32, stride: i32, scratch: usize, part: i32, parts: i32,
+function activate(
+  gradient: bool, x: usize, before: usize, weight: usize, bias: usize, out: usize,
+  B: i32, W: i32, K: i32, t: i32, count: i32, stride: i32, scratch: usize, part: i32, parts: i32,
 ): void {
   begin(x, before, B, W, K, stride);
   packTaps(weight, scratch);
@@ -57,9 +58,19 @@ export function conv1d_forward(
   for (let row = t * B + share(count * B, 1, part, parts); row < end; row++) {
     for (let c = 0; c < W; c += 4) {
       const u = sumAt(scratch, bias, row / B, row % B, c);
-      v128.store(y + 4 * (<usize>W * row + c), f32x4.mul(u, sigmoid(u)));
+      const s = sigmoid(u);
+      const to = out + 4 * (<usize>W * row + c);
+      v128.store(to, gradient ? f32x4.mul(v128.load(to), slopeOfSilu(u, s)) : f32x4.mul(u, s));
     }
   }
+}
+
+// prettier-ignore
+export function conv1d_forward(
+  x: usize, before: usize, weight: usize, bias: usize, y: usize,
+  B: i32, W: i32, K: i32, T: i32, t: i32, count: i32, stride: i32, scratch: usize, part: i32, parts: i32,
+): void {
+  activate(false, x, before, weight, bias, y, B, W, K, t, count, stride, scratch, part, parts);
 }
 
 // prettier-ignore
@@ -67,16 +78,7 @@ export function conv1d_activation(
   x: usize, before: usize, weight: usize, bias: usize, d: usize,
   B: i32, W: i32, K: i32, T: i32, t: i32, count: i32, stride: i32, scratch: usize, part: i32, parts: i32,
 ): void {
-  begin(x, before, B, W, K, stride);
-  packTaps(weight, scratch);
-  const end = t * B + share(count * B, 1, part + 1, parts);
-  for (let row = t * B + share(count * B, 1, part, parts); row < end; row++) {
-    for (let c = 0; c < W; c += 4) {
-      const u = sumAt(scratch, bias, row / B, row % B, c);
-      const at = d + 4 * (<usize>W * row + c);
-      v128.store(at, f32x4.mul(v128.load(at), slopeOfSilu(u, sigmoid(u))));
-    }
-  }
+  activate(true, x, before, weight, bias, d, B, W, K, t, count, stride, scratch, part, parts);
 }
 
 // prettier-ignore
