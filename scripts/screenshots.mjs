@@ -1,5 +1,6 @@
 // npm run lab:screenshots: pictures of the lab page for the README, in docs/, taken of the built page in the browser of
-// the tests while it trains on Alice. --quick takes them after a few steps, into the folder given: to look at changes.
+// the tests: lessons and views of the prepared runs, and a training. --quick trains less and takes all in the dark too, into the
+// folder given: to look at changes.
 import { spawnSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -31,14 +32,46 @@ const address = server.httpServer.address();
 if (address === null || typeof address === "string") throw new Error("the preview server has no port");
 const { executablePath, args } = environment.browser;
 const browser = await chromium.launch({ executablePath, args, env: browserVariables(environment) });
+/** Waits until nothing is computed any more, and the page has drawn what came of it. @param {import("playwright").Page} page */
+async function settled(page) {
+  await page.waitForTimeout(300);
+  await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"), null, { timeout: 120_000 });
+  await page.waitForTimeout(500);
+}
+
 try {
-  const steps = quick ? 400 : 1200;
   for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
     const context = await browser.newContext({ locale: "en-GB", colorScheme, viewport: { width: 1280, height: 900 } });
     const page = await context.newPage();
     page.on("console", (message) => message.type() === "error" && console.error(message.text()));
     page.on("pageerror", (error) => console.error(error.message));
-    await page.goto(`http://localhost:${address.port}/?preset=race&steps=${steps}&eval-every=${steps / 6}`);
+    /** In the dark a few will do: what changes is the palette. @template T @param {T[]} all @returns {T[]} */
+    const some = (all) => (colorScheme === "light" || quick ? all : all.slice(0, 2));
+    /** @param {string} selector */
+    const hrefs = (selector) =>
+      page.locator(selector).evaluateAll((links) => links.map((link) => link.getAttribute("href") ?? ""));
+
+    await page.goto(`http://localhost:${address.port}/?device=wasm#lessons`);
+    await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent?.length ?? 0) > 300);
+    await shoot(page, `lessons-${colorScheme}`);
+    for (const lesson of some(await hrefs('a[href^="#lessons/"]:not([href$="teachers"])'))) {
+      await page.evaluate((hash) => void (location.hash = hash), lesson);
+      await page.getByRole("button", { name: "That is my guess" }).click();
+      await settled(page);
+      await shoot(page, `lesson-${lesson.split("/")[1]}-${colorScheme}`);
+    }
+    await page.evaluate(() => void (location.hash = "#look"));
+    await page.waitForSelector(".views a");
+    for (const view of some(await hrefs(".views a"))) {
+      await page.evaluate((hash) => void (location.hash = hash), view);
+      await page.waitForSelector(`[data-view="${view.split("/")[1]?.split("?")[0]}"]`);
+      if (view.includes("memory")) await page.getByRole("button", { name: "Try their memory" }).click();
+      if (view.includes("break-it")) await page.getByRole("button", { name: /^Break it/ }).click();
+      await settled(page);
+      await shoot(page, `${view.split("/")[1]?.split("?")[0]}-${colorScheme}`);
+    }
+    const steps = quick ? 400 : 1200;
+    await page.goto(`http://localhost:${address.port}/?device=wasm&preset=race&steps=${steps}&eval-every=${steps / 6}#train`);
     await page.waitForFunction(
       () => document.querySelector("#go")?.textContent === "Train" && !document.querySelector("#go")?.hasAttribute("disabled"),
     );
@@ -47,22 +80,6 @@ try {
     await page.getByLabel("Close-up").check();
     await page.waitForTimeout(800);
     await shoot(page, `train-${colorScheme}`);
-    await page.getByRole("tab", { name: "Look inside" }).click();
-    await page.waitForSelector(".views a");
-    const views = await page.locator(".views a").evaluateAll((links) => links.map((link) => link.getAttribute("href") ?? ""));
-    // In the dark one view will do: what changes is the palette.
-    for (const view of colorScheme === "light" || quick ? views : views.slice(0, 2)) {
-      await page.evaluate((hash) => void (location.hash = hash), view);
-      await page.waitForSelector(`[data-view="${view.split("/")[1]}"]`);
-      if (view.endsWith("memory")) {
-        await page.getByRole("button", { name: "Try their memory" }).click();
-        await page.waitForFunction(() => document.body.textContent?.includes("Try their memory"), null, { timeout: 120_000 });
-      }
-      if (view.endsWith("break-it")) await page.getByRole("button", { name: "Break it, four ways" }).click();
-      await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"), null, { timeout: 120_000 });
-      await page.waitForTimeout(500);
-      await shoot(page, `${view.split("/")[1]}-${colorScheme}`);
-    }
     if (colorScheme === "light") {
       await page.getByRole("tab", { name: "Check" }).click();
       await page.getByRole("button", { name: "Check this device" }).click();
