@@ -4,5 +4,5 @@ import { train } from "./train.js";
 if (globalThis.document) {
   const worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
   const ofWorker = new Promise((resolve) => (worker.onmessage = ({ data }) => resolve(data)));
-  globalThis.outcome = Promise.all([train("cpu"), ofWorker]).then(([page, worker]) => ({ page, worker }));
-} else console.log(JSON.stringify(await train("cpu")));
+  globalThis.outcome = Promise.all([train(), ofWorker]).then(([page, worker]) => ({ page, worker }));
+} else console.log(JSON.stringify(await train()));

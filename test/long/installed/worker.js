@@ -1,3 +1,3 @@
 import { train } from "./train.js";
 
-train("cpu").then((losses) => postMessage(losses));
+train().then((losses) => postMessage(losses));

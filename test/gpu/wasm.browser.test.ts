@@ -1,0 +1,16 @@
+// The WebAssembly device as the browser's own engine runs it: every kernel in both builds, and the gradient check.
+import { expect, test } from "vitest";
+import { openDevice } from "../../src/runtime/open.ts";
+import { differences } from "../../src/runtime/verify.ts";
+import { BUILDS } from "../../src/runtime/wasm-module.ts";
+import { checkGradients } from "../../src/training/gradient-check.ts";
+import { allEntries } from "../../src/training/kernel-list.ts";
+
+test.each(BUILDS)("every kernel computes every case by %s SIMD, and the gradients are right", async (simd) => {
+  const device = await openDevice({ prefer: "wasm", simd });
+  expect(device.description).toMatch(simd === "relaxed" ? /^WebAssembly SIMD, relaxed/ : /^WebAssembly SIMD, (?!relaxed)/);
+  for (const [, entry] of allEntries()) expect(await differences(device, entry)).toEqual([]);
+  const { results } = await checkGradients(device, { quick: true });
+  expect(results.filter(({ passed }) => !passed)).toEqual([]);
+  device.dispose();
+});
