@@ -3,6 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import { wasmModule } from "../../scripts/wasm-module.mjs";
 
 const shaders = process.env.GATEWISE_MUTATE !== undefined;
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
@@ -25,7 +26,7 @@ const fakeAdapter = {
 
 export default defineConfig({
   resolve: { alias: [{ find: /^gatewise$/, replacement: at("../../src/index.ts") }] },
-  plugins: shaders ? [] : [fakeAdapter],
+  plugins: shaders ? [wasmModule()] : [wasmModule(), fakeAdapter],
   test: {
     include: shaders ? ["test/mutants/shaders.test.ts"] : ["test/reference/**/*.test.ts", `test/gpu/{${RUNTIME.join()}}.test.ts`],
     exclude: readdirSync(at("../reference"))

@@ -1,9 +1,5 @@
 // The threads of the WebAssembly device: what each is given, that all are waited for, and that none outlives its device.
 import { resolveObjectURL } from "node:buffer";
-import { execFile } from "node:child_process";
-import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
-import { promisify } from "node:util";
 import { Worker } from "node:worker_threads";
 import { main } from "assemblyscript/asc";
 import { beforeAll, expect, test, vi } from "vitest";
@@ -133,12 +129,4 @@ test("there is one, and a device all the same, where no other can be started", a
   const device = await openWasmDevice({ threads: 4 }, "no GPU", 4, () => Promise.reject(new Error("no workers here")));
   expect(device).toMatchObject({ kind: "wasm", description: expect.stringMatching(/, 1 thread$/), fallbackReason: "no GPU" });
   device.dispose();
-});
-
-test("none keeps a process alive that is done", async () => {
-  const program = `
-    const { openNodeDevice } = await import(${JSON.stringify(pathToFileURL(resolve("dist/node.js")).href)});
-    console.log((await openNodeDevice({ prefer: "wasm", threads: 3 })).description);`;
-  const run = promisify(execFile)(process.execPath, ["--input-type=module", "-e", program], { timeout: 30_000 });
-  expect((await run).stdout).toMatch(/, 3 threads\n$/);
 });
