@@ -237,7 +237,8 @@ async function encodeRun(trainer: Trainer, options: TrainingOptions, tokenizer: 
 
 /**
  * Decodes a checkpoint and checks that it is whole: that its header has the tensors that its configuration and its run
- * ask for, each of its shape, is known before a tensor is copied.
+ * ask for, each of its shape, is known before a tensor is copied. A model alone may be in F16, BF16 or F64: its numbers become
+ * the nearest float32.
  *
  * @param file the file's bytes: a Uint8Array or other view, or an ArrayBuffer
  * @param options the tokenizer, if it is of a kind of the caller's own

@@ -7,7 +7,9 @@ import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { stripGutenberg } from "../../src/data/books.ts";
 import { LanguageModel, loadCheckpoint, makeEvaluator, openDevice } from "../../src/index.ts";
-import { newContext, openPage, useLab } from "./lab.ts";
+import { PREPARED } from "../../src/lab/prepared.ts";
+import { readAddress, type Settings } from "../../src/lab/settings.ts";
+import { newContext, openPage, untilStep, useLab } from "./lab.ts";
 import { VIEWS } from "./whole.ts";
 
 const lab = useLab({ webGpu: false });
@@ -54,6 +56,11 @@ it("opens on the curves of a finished race and a text that is being written, and
   await page.waitForSelector('.writing .text[data-step="0"]');
   await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 300);
   expect(await words()).toBeLessThan(0.4);
+  // One button trains the same from nothing.
+  await page.getByRole("button", { name: "Train the same from nothing" }).click();
+  await untilStep(page, 1);
+  const { settings } = readAddress(new URL(page.url()).search);
+  for (const [name, value] of Object.entries(PREPARED.race.settings)) expect(settings[name as keyof Settings], name).toBe(value);
   await context.close();
 });
 
@@ -84,7 +91,7 @@ it("shows in every view a prepared network's real values before anything was tra
     await page.evaluate((hash) => void (location.hash = hash), `look/${view}`);
     await page.waitForSelector(`.view[data-view="${view}"][aria-busy=false]`);
     expect(await page.locator(".view .problem").count(), view).toBe(0);
-    expect(await page.locator(".view .computing").count(), view).toBe(0);
+    await page.waitForFunction(() => !document.querySelector(".view .computing"));
   }
   expect(problems).toEqual([]);
   await context.close();

@@ -12,15 +12,20 @@ import { addresses, openAddress, problemsOfLooks } from "./whole.ts";
 const lab = useLab();
 const withoutGpu = useLab({ webGpu: false });
 
-it("loads at most 150 KB of gzipped JavaScript, books, workers and what these alone load apart", () => {
+it("loads at most 80 KB of gzipped JavaScript at once, 200 with what its first screen runs, and of all but workers 150", () => {
   const assets = join(outDir, "assets");
-  const first = /src="\.\/assets\/([^"]+\.js)"/.exec(readFileSync(join(outDir, "index.html"), "utf8"))![1]!;
-  const scripts = readdirSync(assets).filter((name) => name.endsWith(".js") && !/worker|^module-/.test(name));
+  const index = readFileSync(join(outDir, "index.html"), "utf8");
+  const first = [...index.matchAll(/assets\/([^"]+\.js)"/g)].map((match) => match[1]!);
+  const scripts = readdirSync(assets).filter((name) => name.endsWith(".js"));
+  const size = (names: readonly string[]): number =>
+    names.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).length, 0) / 1024;
   // The one of WebAssembly.
-  expect(readdirSync(assets).filter((name) => name.startsWith("module-"))).toHaveLength(1);
-  expect(scripts).toContain(first);
-  const size = scripts.reduce((sum, name) => sum + gzipSync(readFileSync(join(assets, name))).length, 0);
-  expect(size).toBeLessThan(150 * 1024);
+  expect(scripts.filter((name) => name.startsWith("module-"))).toHaveLength(1);
+  expect(size(first)).toBeLessThan(80);
+  const alsoRun = scripts.filter((name) => /^(uPlot|inspect-worker|module)/.test(name));
+  expect(alsoRun).toHaveLength(3);
+  expect(size([...first, ...alsoRun])).toBeLessThan(200);
+  expect(size(scripts.filter((name) => !/worker|^module-/.test(name)))).toBeLessThan(150);
 });
 
 it("has no accessibility violation in light and dark, nor scrolls sideways, at any width", async () => {

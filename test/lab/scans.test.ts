@@ -47,10 +47,11 @@ it("races those that are ticked, keeps them, and shows in each what its cell has
   const tokens = CharTokenizer.fromText(stripGutenberg(alice)).encode(passage);
   const trace = await traceModel(mamba, tokens);
   const show = async (view: string): Promise<void> => {
-    await page.evaluate((name) => void (location.hash = `look/${name}`), view);
+    await page.locator(`.views a[href^="#look/${view}"]`).click();
     await page.waitForSelector(`[data-view="${view}"]`);
     await page.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"));
   };
+  await page.getByRole("tab", { name: "Look inside" }).click();
   await show("gates");
   await page.getByLabel("or your own").fill(passage);
   await page.getByRole("radio", { name: /Mamba/ }).last().check();
@@ -101,7 +102,23 @@ it("shows before anything is trained how a scan is a tree, step by step by keybo
       .locator('[data-table="tree"] tr', { has: page.getByRole("rowheader", { name, exact: true }) })
       .locator("td")
       .evaluateAll((cells) => cells.map((cell) => Number((cell as HTMLElement).dataset.value)));
-  const { scan, chain } = await readBoth([], "Alice wa");
+  // The chain is that of the prepared LSTM.
+  const { config, tokenizer, tensors } = loadCheckpoint(
+    readFileSync(join(root, "src/lab/prepared/lstm/checkpoint-3000.safetensors")),
+  );
+  const stateDict = Object.fromEntries(Object.entries(tensors).map(([name, { data }]) => [name, data]));
+  const lstm = {
+    preset: "lstm",
+    step: 3000,
+    seed: 1,
+    config,
+    stateDict,
+    tokenizer: (tokenizer as CharTokenizer).toJSON(),
+  } as const;
+  const { scan, chain } = await readBoth(
+    [lstm],
+    (await page.locator(".tree .symbol").allTextContents()).join("").replaceAll("␣", " "),
+  );
   const unit = (values: Float32Array, units: number): number[] => Array.from({ length: 8 }, (_, t) => values[t * units]!);
   expect(await row("h of the minGRU layer, step by step")).toEqual(unit(scan.h, scan.units));
   expect(await row("h of the LSTM")).toEqual(unit(chain.h, chain.units));

@@ -779,7 +779,7 @@ describe("what the views show of a trained race", () => {
     const shown = shownCharacters(tokenizer.size, tokenizer.encode(longer));
     const fresh = await untrained(snapshots.LSTM!);
     for (const space of ["read", "expected"] as const) {
-      await page.locator(".view select").selectOption(space);
+      await page.locator(".view select.inline").selectOption(space);
       await page.waitForSelector(`[data-space="${space}"]`);
       const [now, before] = [snapshots.LSTM!, fresh].map((model) => characterMap(model, space, shown));
       for (const [name, { cohesion, nearest }] of [

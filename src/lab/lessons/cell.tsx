@@ -75,8 +75,9 @@ const lesson: Lesson = {
   Picture,
   why: (
     <>
-      What is kept is multiplied by f at each step, and {STEPS} times {HALF} is a half. The same f multiplies the gradient on its
-      way back through the cell, with no matrix and no tanh in between: a highway, as long as f stays near 1.
+      What is kept is multiplied by f at each step, and {HALF} multiplied by itself {STEPS} times is about a half. The same f
+      multiplies the gradient on its way back through the cell, with no matrix and no tanh in between: a highway, as long as f
+      stays near 1.
     </>
   ),
   tryThis: (

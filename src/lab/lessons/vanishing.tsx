@@ -11,7 +11,7 @@ import { Dial, useTold } from "./frame/parts.tsx";
 
 const LAGS = 30;
 const lags = Array.from({ length: LAGS + 1 }, (_, k) => k);
-const SHOWN = [1, 10, 20, 30];
+const SHOWN = [10, 20, 30];
 /** Where the axis ends. */
 const LEAST = 1e-12;
 /** Characters of the book's beginning that are read, behind the heading. */

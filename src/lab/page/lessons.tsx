@@ -1,6 +1,6 @@
 // The Lessons tab: what is there at once, the list of lessons, and the one that is open.
 import "./lessons.css";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { place } from "../place.ts";
 import { LESSONS, loadLesson, type LessonEntry } from "../lessons/frame/index.ts";
 import { LessonFrame, type Lesson } from "../lessons/frame/lesson.tsx";
@@ -41,7 +41,10 @@ export function LessonsTab() {
 function Open({ entry: { name, title, minutes }, at }: { entry: LessonEntry; at: number }) {
   const [lesson, setLesson] = useState<Lesson>();
   const [problem, setProblem] = useState(false);
+  const heading = useRef<HTMLHeadingElement>(null);
   useEffect(() => {
+    // The link that led here is gone.
+    heading.current!.focus();
     loadLesson(name).then(setLesson, () => setProblem(true));
   }, [name]);
   const next = LESSONS[at + 1];
@@ -50,7 +53,9 @@ function Open({ entry: { name, title, minutes }, at }: { entry: LessonEntry; at:
       <p class="small">
         <a href="#lessons">All lessons</a> · {at + 1} of {LESSONS.length} · {minutes} minutes
       </p>
-      <h2 id="lesson-title">{title}</h2>
+      <h2 id="lesson-title" tabIndex={-1} ref={heading}>
+        {title}
+      </h2>
       {lesson && <LessonFrame lesson={lesson} device={device.info.value} clock={worker.timeLayers} />}
       {problem && (
         <p class="problem" role="alert">

@@ -49,6 +49,12 @@ export function LookTab() {
           </a>
         ))}
       </nav>
+      {stage.run.value === undefined && (
+        <p class="small muted">
+          What you see are prepared networks, trained before you came. <a href="#train">Train one of your own</a>, and look into
+          it while it learns.
+        </p>
+      )}
       <ViewOf name={name} />
     </div>
   );
@@ -113,8 +119,10 @@ function ViewOf({ name }: { name: string }) {
       timer = 0;
     };
   }, [moving]);
-  // A run that came to its end, or went a step on, is not what it was.
-  useEffect(() => void looked.refresh(), [stage.phase.value]);
+  useEffect(() => {
+    // A run that came to its end, or went a step on, is not what it was; a prepared one stays.
+    if (looked.source.value === looked.OWN) void looked.refresh();
+  }, [stage.phase.value]);
   return <Stage name={name} />;
 }
 

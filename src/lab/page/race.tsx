@@ -71,7 +71,8 @@ const PACE = 60;
 function Writing({ best: { preset, label } }: { best: Curve }) {
   const [at, setAt] = useState(steps.length - 1);
   const [seed, setSeed] = useState(1);
-  const [shown, setShown] = useState("");
+  const wanted = `${steps[at]} ${seed}`;
+  const [shown, setShown] = useState({ of: "", text: "" });
   const [problem, setProblem] = useState<string>();
   useEffect(() => {
     let written = "";
@@ -81,8 +82,8 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
     const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
     const draw = (): void => {
       const most = still ? LENGTH : ((performance.now() - begun) / 1000) * PACE;
-      setShown(written.slice(0, Math.ceil(most)));
-      if (most < LENGTH && !gone) frame = requestAnimationFrame(draw);
+      setShown({ of: wanted, text: written.slice(0, Math.ceil(most)) });
+      if (Math.min(most, written.length) < LENGTH && !gone) frame = requestAnimationFrame(draw);
     };
     const onText = (text: string): void => {
       if (gone) return;
@@ -93,7 +94,6 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
       written += text;
     };
     setProblem(undefined);
-    setShown("");
     answered(inspector.write(preset, steps[at]!, { prompt: "Alice ", length: LENGTH, seed }, proxy(onText))).catch((error) =>
       setProblem((error as Error).message),
     );
@@ -109,7 +109,7 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
         <ModelKey preset={preset} /> What the {label} writes, {words}
       </h3>
       <p class="text" data-step={steps[at]}>
-        {problem ?? `Alice ${shown}`}
+        {problem ?? `Alice ${shown.of === wanted ? shown.text : ""}`}
       </p>
       <div class="row">
         <Dial

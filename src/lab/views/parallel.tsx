@@ -81,7 +81,7 @@ function Content({ snapshots, passage, clock, device }: ViewProps) {
 }
 
 const whose = ({ step }: Read, preset: typeof SCAN): string =>
-  step === undefined ? `a fresh ${titleOf(preset)} layer` : `your ${titleOf(preset)} at step ${count(step)}`;
+  step === undefined ? `a fresh ${titleOf(preset)} layer` : `the ${titleOf(preset)} at step ${count(step)}`;
 
 /** How far each has come. */
 function tell(round: number, last: number, T: number): string {

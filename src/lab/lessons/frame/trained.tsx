@@ -28,7 +28,8 @@ export function Trained({ preset, gate, low, high }: { preset: PresetName; gate:
   const { value, problem } = useComputed(async () => {
     const text = await readBook();
     const from = text.indexOf(BEGINS);
-    const passage = text.slice(from, from + LENGTH).replaceAll("\n", " ");
+    const piece = text.slice(from, from + LENGTH).replaceAll("\n", " ");
+    const passage = piece.slice(0, piece.lastIndexOf(" "));
     const trace = await inspector.trace(await inspector.prepared(preset, PREPARED.race.steps.at(-1)!), passage);
     const unit = liveliest(trace.values[gate]!, trace.steps, trace.units);
     return { passage, unit, gates: Array.from({ length: trace.steps }, (_, t) => trace.values[gate]![t * trace.units + unit]!) };
