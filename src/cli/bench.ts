@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { GatewiseError } from "../errors.ts";
 import { runBenchmarks, toMarkdown, type Report, type Section } from "../bench/report.ts";
 import { PATIENT_TUNING, withDevice, type DeviceFlags } from "./device.ts";
+import type { Device } from "../runtime/device.ts";
 import { live, print, printJson, say } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 import { version } from "./version.ts";
@@ -41,7 +42,7 @@ export async function bench(flags: BenchFlags): Promise<number> {
     try {
       const report = await runBenchmarks(
         device,
-        { engine: engine(), version: version(), cores: availableParallelism() },
+        { engine: engine(device), version: version(), cores: availableParallelism() },
         {
           ...(sections.length > 0 && { sections }),
           kernel: flags.kernel,
@@ -71,7 +72,9 @@ export async function bench(flags: BenchFlags): Promise<number> {
   });
 }
 
-function engine(): string {
+function engine({ kind }: Device): string {
+  const node = `Node ${process.version}`;
+  if (kind !== "webgpu") return node;
   const { version: dawn } = createRequire(import.meta.url)("webgpu/package.json") as { version: string };
-  return `Node ${process.version} · npm webgpu ${dawn} (Dawn)`;
+  return `${node} · npm webgpu ${dawn} (Dawn)`;
 }

@@ -704,12 +704,22 @@ describe("bench", () => {
     expect(readFileSync("report.md", "utf8")).toBe(out);
     const [, about] = vi.mocked(runBenchmarks).mock.lastCall!;
     expect(about.version).toBe("1.2.3");
-    expect(about.engine).toMatch(/^Node v\d+\.\d+\.\d+ · npm webgpu \d.* \(Dawn\)$/);
+    // That of WebGPU need not be installed.
+    expect(about.engine).toMatch(/^Node v\d+\.\d+\.\d+$/);
     expect(about.cores).toBeGreaterThan(0);
     vi.mocked(runBenchmarks).mockResolvedValueOnce(report);
     const json = { code: 0, out: `${JSON.stringify(report)}\n`, err: "" };
     expect(await gatewise("bench", "--json", "--markdown", "beside-json.md")).toEqual(json);
     expect(readFileSync("beside-json.md", "utf8")).toBe(out);
+  });
+
+  it("says what drives the adapter", async () => {
+    const device = { kind: "webgpu", description: "some GPU", dispose: () => {} };
+    vi.mocked(openNodeDevice).mockResolvedValueOnce(device as never);
+    vi.mocked(runBenchmarks).mockResolvedValueOnce(report);
+    await gatewise("bench");
+    const [, about] = vi.mocked(runBenchmarks).mock.lastCall!;
+    expect(about.engine).toMatch(/^Node v\d+\.\d+\.\d+ · npm webgpu \d.* \(Dawn\)$/);
   });
 
   it("prints what was measured before a failure, which its exit code tells of", async () => {
