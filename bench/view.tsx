@@ -278,11 +278,12 @@ function Growth({ report: { training = [] } }: { report: Report }) {
     <figure>
       <LogPlot
         label="Characters a second in training against the hidden size; the table below has the numbers"
-        x={hidden.map(Math.log2)}
+        x={hidden}
         lines={lines}
-        xTitle="hidden size, log₂"
+        xTitle="hidden units"
         yTitle="characters/s"
         least={1}
+        doubling
       />
     </figure>
   );

@@ -88,11 +88,12 @@ export async function runBenchmarks(
     skipped: [],
   };
   const settings = { rounds, seconds, signal };
+  const most = Math.max(...(options.hidden ?? HIDDEN_SIZES));
   for (const section of SECTIONS) {
     if (!sections.includes(section)) continue;
     signal?.throwIfAborted();
     if (section === "kernels") {
-      const all = kernelBenchmarks(MOST_WORK[device.family]).filter((each) => !kernel || each.kernel.includes(kernel));
+      const all = kernelBenchmarks(MOST_WORK[device.family], most).filter((each) => !kernel || each.kernel.includes(kernel));
       report.kernels = await benchmarkKernels(device, all, report.limits, {
         ...settings,
         onProgress: (done, of) => onProgress?.("kernels", share(section, done / of)),
@@ -109,7 +110,7 @@ export async function runBenchmarks(
     } else if (section === "sampling") {
       onProgress?.("sampling", share(section));
       const made: SamplingResult[] = [];
-      for (const preset of PRESET_NAMES) made.push(await benchmarkSampling(device, preset, 512, settings));
+      for (const preset of PRESET_NAMES) made.push(await benchmarkSampling(device, preset, Math.min(512, most), settings));
       report.sampling = made;
     } else {
       report.scaling = await benchmarkScaling(device, { ...settings, onProgress: (what) => onProgress?.(what, share(section)) });

@@ -32,6 +32,11 @@ export function bytes(n: number): string {
 
 export const bits = (nats: number): number => nats / Math.LN2;
 
+/** Units of a loss. */
+export type Unit = "nats" | "bits";
+export const unitOf = (unit: Unit): string => (unit === "nats" ? "nats" : "bits per character");
+export const inUnit = (nats: number, unit: Unit): string => (unit === "nats" ? nats.toFixed(3) : bits(nats).toFixed(2));
+
 /** A character as a person can see it. */
 export const visible = (character: string): string =>
   character === "\n" ? "⏎" : character === " " ? "␣" : character === "\t" ? "⇥" : character;

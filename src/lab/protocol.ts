@@ -39,6 +39,8 @@ export type TextSource = { readonly book: string } | { readonly bytes: Uint8Arra
 export interface Estimate {
   readonly parameters: number;
   readonly bytes: number;
+  /** Steps, and validations as the parts of steps that they take. */
+  readonly passes: number;
   /** Floating-point operations of the whole run. */
   readonly flop: number;
   readonly dispatches: number;
@@ -57,6 +59,8 @@ export interface RunInfo {
   readonly device: string;
   /** Options of the command line for what the page has no field for: a checkpoint may bring them. */
   readonly flags: readonly string[];
+  /** Why it cannot be trained on its text; it writes and is looked into all the same. */
+  readonly needsText?: string;
   readonly lanes: readonly LaneInfo[];
 }
 
@@ -85,20 +89,40 @@ export interface Log {
   readonly evaluations: ArrayLike<number>;
 }
 
+/** How far a network has come, by what it writes. */
+export interface Measured {
+  readonly learned: "noise" | "letters" | "words" | "quotes";
+  /** Parts of a sample's pairs of characters, and of its words, that stand in the book. */
+  readonly pairs: number;
+  readonly words: number;
+}
+
 export type LabEvent =
   /** Quiet: it follows from a command whose answer says more. */
   | { readonly event: "phase"; readonly phase: Phase; readonly message?: string; readonly quiet?: boolean }
   /** Rows of a lane, from its row number `from`; what the page has from there on is replaced. */
   | { readonly event: "points" | "evaluations"; readonly lane: number; readonly from: number; readonly values: Float32Array }
   | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number }
-  | { readonly event: "sample"; readonly lane: number; readonly step: number; readonly text: string; readonly note?: string }
+  | {
+      readonly event: "sample";
+      readonly lane: number;
+      readonly step: number;
+      readonly text: string;
+      readonly measured: Measured;
+      readonly note?: string;
+    }
   | { readonly event: "lane-stopped"; readonly lane: number; readonly message: string }
-  /** Where the models that still train stand on the disk, the least of their steps, and how long it took to put them there. */
-  | { readonly event: "saved"; readonly step: number; readonly milliseconds: number }
+  /**
+   * Where the models that still train stand on the disk, the least of their steps, and how long it took to put them there.
+   * `again`: they were there before, and the browser has thrown them away.
+   */
+  | { readonly event: "saved"; readonly step: number; readonly milliseconds: number; readonly again: boolean }
   /** Why nothing is kept; training goes on all the same. */
   | { readonly event: "unsaved"; readonly message: string }
   | { readonly event: "device"; readonly device: DeviceInfo; readonly message: string }
   | { readonly event: "notice"; readonly message: string }
+  /** So many of the kernels that were asked for so far are compiled. */
+  | { readonly event: "compiling"; readonly done: number; readonly of: number }
   /** Forms of kernels are tried on this device, once: so many choices of so many are made. */
   | { readonly event: "tuning"; readonly done: number; readonly of: number; readonly over: boolean }
   /** The check begins, perhaps anew after a loss of the device. */

@@ -189,7 +189,7 @@ it("trains all the same where the browser keeps nothing, and says so", async () 
   await button(page, "New run").click();
   await button(page, "Delete LSTM · 16 units").click();
   await page.waitForFunction(() => document.querySelectorAll(".runs .name").length === 0);
-  expect(await statusOf(page)).toBe("Ready for a new run.");
+  expect(await statusOf(page)).toBe("“LSTM · 16 units” is deleted.");
   expect(problems).toEqual([]);
   await context.close();
 });

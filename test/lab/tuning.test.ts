@@ -11,6 +11,16 @@ it("says that it tunes and how far it is, and stops at once when it is paused", 
   const sizes = { ...SMALL, hidden: "64", embedding: "32", batch: "16", seq: "32", steps: "200", "eval-every": "0" };
   const { page, problems } = await openPage(context, lab.url + query(sizes));
   await ready(page);
+  const heard = await page.evaluateHandle(() => {
+    const status = document.querySelector(".status")!;
+    const all: string[] = [];
+    new MutationObserver(() => all.push(status.textContent!)).observe(status, {
+      childList: true,
+      characterData: true,
+      subtree: true,
+    });
+    return all;
+  });
   await button(page, "Train").click();
   await page.waitForFunction(() =>
     /^Finding out, once, .* choice 1 of \d+\.$/.test(document.querySelector(".status")?.textContent ?? ""),
@@ -24,6 +34,11 @@ it("says that it tunes and how far it is, and stops at once when it is paused", 
   await ready(page);
   await button(page, "Train").click();
   await untilStep(page, 3);
+  // Nothing between Train and the first step went by in silence.
+  const said = await heard.jsonValue();
+  expect(said).toContain("Making the models.");
+  expect(said.some((words) => /^Compiling kernels for this device: \d+ of \d+\.$/.test(words))).toBe(true);
+  expect(said.at(-1)).toBe("Training.");
   expect(problems).toEqual([]);
   await context.close();
 });

@@ -545,6 +545,7 @@ describe("what the views show of a trained race", () => {
     await on.waitForSelector(`[data-view="${view}"]`);
     await on.waitForFunction(() => !document.querySelector(".computing, [aria-busy=true]"));
   };
+  const chooseUnit = (unit: number, on = page): Promise<void> => on.getByLabel("Unit", { exact: true }).fill(String(unit));
   /** The gates and states that the view of the gates names. */
   const gatesShown = async (on = page): Promise<Record<string, string>> =>
     Object.fromEntries(
@@ -552,12 +553,11 @@ describe("what the views show of a trained race", () => {
     );
   const valuesAt = (trace: Trace, t: number, unit: number): Record<string, string> =>
     Object.fromEntries(Object.entries(trace.values).map(([name, values]) => [name, fixed(values[t * trace.units + unit]!, 2)]));
+  /** From the first sentence on that begins after the place. */
   const passageShown = (): string => {
-    const around = alice.slice(FROM, FROM + 320);
-    return around
-      .slice(around.slice(0, 160).indexOf("\n") + 1)
-      .trimStart()
-      .slice(0, 160);
+    const at = alice.indexOf("Let me see: that would be four\nthousand miles down", FROM);
+    expect(at - FROM).toBe(20);
+    return alice.slice(at, at + 160);
   };
 
   it("shows the gradient that the float64 reference has, and that an untrained LSTM's reaches further than a one-hot RNN's", async () => {
@@ -605,10 +605,43 @@ describe("what the views show of a trained race", () => {
     expect(parseFloat(await page.locator(".bars .value").first().innerText())).toBeCloseTo(100 * Math.max(...row), 0);
     await show("gates");
     const trace = await traceModel(snapshot, tokens);
-    expect(await gatesShown()).toEqual(valuesAt(trace, 24, 0));
+    // The unit whose cell changes most, until one is chosen; the strip has those whose forget gate does.
+    const H = 32;
+    const most = (values: Float32Array): number[] => {
+      const change = Array.from({ length: H }, (_, j) =>
+        values.reduce((sum, value, i) => (i % H === j && i >= H ? sum + Math.abs(value - values[i - H]!) : sum), 0),
+      );
+      return change.map((_, j) => j).sort((a, b) => change[b]! - change[a]!);
+    };
+    expect(await gatesShown()).toEqual(valuesAt(trace, 24, most(trace.values.c!)[0]!));
+    const strip = page.locator(".strip canvas");
+    expect(await strip.evaluate((canvas: HTMLCanvasElement) => [canvas.width, canvas.height])).toEqual([160, 16]);
+    await strip.scrollIntoViewIfNeeded();
+    const box = (await strip.boundingBox())!;
+    expect(box.height / 16).toBeGreaterThanOrEqual(12);
+    await page.mouse.move(box.x + (box.width * 30.5) / 160, box.y + box.height / 32);
+    const [first] = most(trace.values.f!);
+    await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, 30, first!));
+    expect((await page.locator(".strip .under span").allTextContents()).join("")).toBe([...passage].map(visible).join(""));
+    // Where else its gate is open: as the model reads the book from there.
+    const read = alice.slice(FROM, FROM + 3000);
+    const long = (await traceModel(snapshot, tokenizer.encode(read))).values.f!;
+    const at = Array.from(read, (_, t) => long[t * H + first!]!);
+    // Of what it seldom is.
+    const [least, largest] = [Math.min(...at), Math.max(...at)];
+    const large = at.reduce((sum, value) => sum + value, 0) / at.length < (least + largest) / 2;
+    const top = at.indexOf(large ? largest : least);
+    await page.waitForFunction(
+      (unit) => document.querySelector("[data-value=peaks] h3")?.textContent.includes(`unit ${unit} `),
+      first,
+    );
+    expect(await page.locator("[data-value=peaks] li").first().textContent()).toBe(
+      `${fixed(at[top]!, 2)} …${Array.from(read.slice(Math.max(0, top - 24), top + 13), visible).join("")}…`,
+    );
+    await page.getByLabel("Order of the units").selectOption("as they are");
     const heat = async (index: number): Promise<{ width: number; height: number; red: number[] }> =>
       page
-        .locator("canvas.heat")
+        .locator(".heats canvas")
         .nth(index)
         .evaluate((canvas: HTMLCanvasElement) => {
           const { data } = canvas.getContext("2d")!.getImageData(0, 0, canvas.width, canvas.height);
@@ -641,7 +674,7 @@ describe("what the views show of a trained race", () => {
       [1, 2, 40],
       [4, 20, 50],
     ] as const) {
-      const canvas = page.locator("canvas.heat").nth(index);
+      const canvas = page.locator(".heats canvas").nth(index);
       await canvas.scrollIntoViewIfNeeded();
       const box = (await canvas.boundingBox())!;
       await page.mouse.move(box.x + (box.width * (t + 0.5)) / 160, box.y + (box.height * (row + 0.5)) / 32);
@@ -665,7 +698,7 @@ describe("what the views show of a trained race", () => {
     await page.keyboard.press("End");
     await expect.poll(() => gatesShown()).toEqual(valuesAt(trace, 159, 7));
     await page.getByRole("radio", { name: /GRU/ }).last().check();
-    await page.waitForFunction(() => document.querySelectorAll("canvas.heat").length === 4);
+    await page.waitForFunction(() => document.querySelectorAll(".heats canvas").length === 4);
     await expect
       .poll(() => gatesShown())
       .toEqual(valuesAt(await traceModel(snapshots.GRU!, tokenizer.encode(passageShown())), 159, 7));
@@ -674,6 +707,7 @@ describe("what the views show of a trained race", () => {
 
   it("shows one step whose numbers obey the cell's equation, units that follow something, and a memory", async () => {
     await show("one-step");
+    await chooseUnit(0);
     const box = async (name: string): Promise<string | null> => page.locator(`[data-box="${name}"]`).textContent();
     const tokensShown = tokenizer.encode(passageShown());
     const lstm = await traceModel(snapshots.LSTM!, tokensShown);
@@ -778,6 +812,12 @@ describe("what the views show of a trained race", () => {
     expect(await page.locator("svg.map").first().locator("text").count()).toBe(tokenizer.size);
     const shown = shownCharacters(tokenizer.size, tokenizer.encode(longer));
     const fresh = await untrained(snapshots.LSTM!);
+    const loose = (["read", "own", "expected"] as const).map((space) => {
+      const groups = Object.values(characterMap(snapshots.LSTM!, space, shown).cohesion).filter((value) => value !== undefined);
+      return [groups.reduce((a, b) => a + b, 0) / groups.length, space] as const;
+    });
+    loose.sort(([a], [b]) => a - b);
+    expect(await page.locator("[data-space]").getAttribute("data-space")).toBe(loose[0]![1]);
     for (const space of ["read", "expected"] as const) {
       await page.locator(".view select.inline").selectOption(space);
       await page.waitForSelector(`[data-space="${space}"]`);
@@ -803,7 +843,7 @@ describe("what the views show of a trained race", () => {
     expect(await page.locator(".view").innerText()).toMatch(/no embedding/);
     await page.getByRole("radio", { name: /LSTM/ }).last().check();
     await show("break-it");
-    await button(page, "Break it, four ways").click();
+    await button(page, "Train it six ways").click();
     await page.waitForFunction(() => document.querySelectorAll("[data-breakage] .spark").length === 6);
     expect(await page.locator('[data-breakage="healthy"] .good').innerText()).toMatch(/Learning: the loss fell/);
     expect(await page.locator('[data-breakage="saturated"] .bad').innerText()).toMatch(/Saturated/);
@@ -865,10 +905,23 @@ describe("what the views show of a trained race", () => {
     await untilPhase(other.page, "paused");
     const snapshot = { ...(await snapshotOf({})), config: model.config, stateDict: await model.stateDict() };
     await show("gates", other.page);
+    await chooseUnit(0, other.page);
     const trace = await traceModel(snapshot, tokenizer.encode(passageShown()));
     expect(await gatesShown(other.page)).toEqual(valuesAt(trace, 24, 0));
-    expect(await other.page.locator(".view").innerText()).toMatch(/These models have 2 layers; what is shown is the top one/);
+    // The top layer, until another one is chosen.
+    expect(await other.page.locator(".view").getByLabel("Layer").locator("option").allTextContents()).toEqual([
+      "1 of 2",
+      "2 of 2, the top one",
+    ]);
+    await other.page.locator(".view").getByLabel("Layer").selectOption("0");
+    const below = await traceModel(snapshot, tokenizer.encode(passageShown()), 0);
+    await expect.poll(() => gatesShown(other.page)).toEqual(valuesAt(below, 24, 0));
+    // What the layer above reads is what this one holds.
+    expect(Array.from(below.values.h!)).toEqual(Array.from(trace.below!));
+    await other.page.locator(".view").getByLabel("Layer").selectOption("1");
+    await expect.poll(() => gatesShown(other.page)).toEqual(valuesAt(trace, 24, 0));
     await show("one-step", other.page);
+    await chooseUnit(0, other.page);
     expect(await other.page.locator('[data-box="h"]').textContent()).toBe(fixed(trace.values.h![24 * 20]!, 2));
     const sums = flowOf(snapshot, tokenizer.encode(passageShown()), trace)!;
     const [w, u] = [sums.input[24 * 20]!, sums.state[24 * 20]!];

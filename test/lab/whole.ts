@@ -36,7 +36,7 @@ export async function problemsOfLooks(lab: { url: string; browser: Browser }, lo
     if (place === "bench") await page.waitForSelector(".bench button.primary");
     if (place.startsWith("look/")) {
       await page.waitForSelector(`[data-view="${place.slice(5)}"]`);
-      if (place === "look/break-it") await button(page, "Break it, four ways").click();
+      if (place === "look/break-it") await button(page, "Train it six ways").click();
       await page.waitForFunction(() => !document.querySelector(".computing, .view [aria-busy=true]"));
     }
     for (const width of [320, 768, 1280]) {

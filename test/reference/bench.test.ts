@@ -25,6 +25,17 @@ it.each(["software", "gpu"] as const)(
   },
 );
 
+it("no kernel is measured for more hidden units than were asked for, and all that fit are", () => {
+  const sizesUpTo = (hidden: number): string[] =>
+    kernelBenchmarks(Infinity, hidden).map(({ kernel, sizes }) => `${kernel} ${sizes}`);
+  const [small, all] = [sizesUpTo(128), sizesUpTo(512)];
+  expect(small).toContain("lstm step forward B=64 H=128");
+  expect(small.filter((name) => /H=512|512×512|2048/.test(name))).toEqual([]);
+  expect(all).toEqual(expect.arrayContaining([...small, "lstm step forward B=64 H=512", "matmul nn 512×512×512"]));
+  expect(sizesUpTo(64).filter((name) => /step/.test(name))).toEqual([]);
+  expect(all).toEqual(kernelBenchmarks(Infinity).map(({ kernel, sizes }) => `${kernel} ${sizes}`));
+});
+
 it("every preset's training step is timed, in blocks or not", async () => {
   const device = await openDevice({ prefer: "cpu" });
   const sizes = PRESET_NAMES.map((preset) => ({ preset, H: 4, B: 2, T: 3 }));

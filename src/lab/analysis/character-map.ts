@@ -41,6 +41,12 @@ export interface ShownCharacters {
   readonly parts: readonly number[];
 }
 
+/** How far the groups are from drawing together: the mean of their cohesions, which fall as they do. */
+export function looseness({ cohesion }: CharacterMap): number {
+  const known = Object.values(cohesion).filter((value) => value !== undefined);
+  return known.length > 0 ? known.reduce((a, b) => a + b, 0) / known.length : Infinity;
+}
+
 /** More could not be told apart. */
 const MOST_SHOWN = 150;
 /** A character that makes up less of a text has hardly been trained. */

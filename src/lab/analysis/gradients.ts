@@ -7,7 +7,7 @@ import type { BackwardInputs } from "../../models/recurrent-calls.ts";
 import type { NumberArray } from "../../runtime/tensor.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { gradientOfLogits, layerWeights, onReference, topLayerOf } from "./reference.ts";
-import { readModel, statesBefore, topInputs, type Trace } from "./trace.ts";
+import { layerInputs, readModel, statesBefore, type Trace } from "./trace.ts";
 
 /** What reaches one thing that the top layer held. */
 export interface Path {
@@ -49,7 +49,7 @@ export async function gradientPaths(
     trace,
     ends,
     lags,
-    x: topInputs(snapshot, tokens, trace),
+    x: layerInputs(snapshot, tokens, trace),
     dLogits: lossGradients(snapshot, tokens, trace, ends),
   };
   return inBlock(snapshot.config) ? ofStream(snapshot, at) : ofStates(snapshot, at);

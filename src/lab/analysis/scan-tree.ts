@@ -5,7 +5,7 @@ import { LanguageModel } from "../../models/language-model.ts";
 import { PRESETS, type PresetName } from "../../models/presets.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { cellWeights, onReference } from "./reference.ts";
-import { readModel, topInputs, type Trace } from "./trace.ts";
+import { readModel, layerInputs, type Trace } from "./trace.ts";
 
 /** A step, or several as one: h′ = a h + b. */
 export interface Step {
@@ -84,7 +84,7 @@ function stepsOf({ snapshot, tokens }: Reader, trace: Trace): Pick<Scanned, "a" 
   const { steps: T, units: H, block } = trace;
   const [cell, config] = [cellOf(snapshot.config), insideConfig(snapshot.config)];
   const weights = cellWeights(snapshot, config.numLayers - 1);
-  const x = block?.u ?? topInputs(snapshot, tokens, trace);
+  const x = block?.u ?? layerInputs(snapshot, tokens, trace);
   const width = x.length / T;
   const [a, b] = [new Float32Array(T * H), new Float32Array(T * H)];
   for (let t = 0; t < T; t++) {

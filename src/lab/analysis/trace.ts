@@ -11,17 +11,19 @@ import { sizeOf, type Tensor } from "../../runtime/tensor.ts";
 import { cellWeights, inputRows, modelOn, onReference, type Readable } from "./reference.ts";
 
 export interface Trace {
-  /** T, characters read; H, units of the top layer, in a block the channels of its cell. */
+  /** Which layer it is of, from 0 on. */
+  readonly layer: number;
+  /** T, characters read; H, units of the layer, in a block the channels of its cell. */
   readonly steps: number;
   readonly units: number;
   /**
-   * By name, [T, H]: the top layer's gates, and its states after each character, h the last; where h is more than a number a
+   * By name, [T, H]: the layer's gates, and its states after each character, h the last; where h is more than a number a
    * unit, what the cell makes of it, y.
    */
   readonly values: Readonly<Record<string, Float32Array>>;
   /** Which of them are no gates; h or y comes first. */
   readonly states: readonly string[];
-  /** What the layer below the top one gives, [T, …], if there is one. */
+  /** What the layer below gives, [T, …], if there is one. */
   readonly below: Float32Array | undefined;
   /** In a block: what the cell reads, and what its output is multiplied by, [T, H] each. */
   readonly block: { readonly u: Float32Array; readonly gate: Float32Array } | undefined;
@@ -31,7 +33,7 @@ export interface Trace {
   readonly flow?: Flow | undefined;
 }
 
-/** What flows through the top layer's units. */
+/** What flows through a layer's units. */
 export interface Flow {
   /** [T, G·H]: what their gates add up, from the input and from the state before, biases included. */
   readonly input: Float32Array;
@@ -40,8 +42,12 @@ export interface Flow {
   readonly parts: Readonly<Record<string, Float32Array>>;
 }
 
-/** Reads tokens from a zero state, on the model's own device. */
-export async function readTokens(model: LanguageModel, tokens: ArrayLike<number>): Promise<Trace> {
+/** Reads tokens from a zero state, on the model's own device, and looks at a layer, by default the top one. */
+export async function readTokens(
+  model: LanguageModel,
+  tokens: ArrayLike<number>,
+  layer = model.config.numLayers - 1,
+): Promise<Trace> {
   const { device, config } = model;
   const { vocabSize: V } = config;
   const inside = insideConfig(config);
@@ -60,7 +66,7 @@ export async function readTokens(model: LanguageModel, tokens: ArrayLike<number>
   try {
     const { read, logits, layers } = plan.made;
     await plan.run([[read, Uint32Array.from(tokens)]]);
-    const { tensors } = layers.at(-1)!;
+    const { tensors } = layers[layer]!;
     /** Row `part` of the [n, H] that a tensor has of each step. */
     const ofEach = async (tensor: Tensor, part = 0): Promise<Float32Array> => {
       const saved = await device.read(tensor);
@@ -81,8 +87,8 @@ export async function readTokens(model: LanguageModel, tokens: ArrayLike<number>
       u: await ofEach(tensors.u),
       gate: (await ofEach(tensors.xz!, 1)).map(silu),
     };
-    const below = layers.length > 1 ? await rowsOf(device, layers.at(-2)!.output) : undefined;
-    return { steps: T, units: H, values, states, below, block, probabilities: softmax(await device.read(logits), V) };
+    const below = layer > 0 ? await rowsOf(device, layers[layer - 1]!.output) : undefined;
+    return { layer, steps: T, units: H, values, states, below, block, probabilities: softmax(await device.read(logits), V) };
   } finally {
     plan.dispose();
   }
@@ -93,19 +99,19 @@ async function rowsOf(device: Device, { tensor, rows, firstRow = 0, columns }: M
 }
 
 /** The same in float64. */
-export const traceModel = (model: Readable, tokens: ArrayLike<number>): Promise<Trace> =>
-  onReference((device) => readTokens(modelOn(device, model), tokens));
+export const traceModel = (model: Readable, tokens: ArrayLike<number>, layer?: number): Promise<Trace> =>
+  onReference((device) => readTokens(modelOn(device, model), tokens, layer));
 
 /** Reads as traceModel does. @throws GatewiseError E_DATA if the model has outgrown all numbers, as nothing could be shown. */
-export async function readModel(snapshot: Readable, tokens: ArrayLike<number>): Promise<Trace> {
-  const trace = await traceModel(snapshot, tokens);
+export async function readModel(snapshot: Readable, tokens: ArrayLike<number>, layer?: number): Promise<Trace> {
+  const trace = await traceModel(snapshot, tokens, layer);
   const wrong = [...Object.values(trace.values), trace.probabilities].some((values) => !values.every(Number.isFinite));
   if (wrong) throw new GatewiseError("E_DATA", "the model's states are not finite numbers any more: there is nothing to see");
   return trace;
 }
 
-/** [T, in]: what the top layer reads. */
-export const topInputs = (model: Readable, tokens: ArrayLike<number>, { below }: Trace): Float32Array =>
+/** [T, in]: what the layer reads. */
+export const layerInputs = (model: Readable, tokens: ArrayLike<number>, { below }: Trace): Float32Array =>
   below ?? inputRows(model, tokens);
 
 /** What is carried to each of the rows [in] that a layer reads, the first of which finds zero. */
@@ -131,9 +137,8 @@ export function flowOf(model: Readable, tokens: ArrayLike<number>, trace: Trace)
   if (!cell.flow) return undefined;
   const config = insideConfig(model.config);
   const { steps: T, block } = trace;
-  const top = config.numLayers - 1;
-  const weights = cellWeights(model, top);
-  const x = block?.u ?? topInputs(model, tokens, trace);
+  const weights = cellWeights(model, trace.layer);
+  const x = block?.u ?? layerInputs(model, tokens, trace);
   const width = x.length / T;
   const rows = Array.from(statesBefore(cell, config, weights, x, width), (states, t) =>
     cell.flow!(config, weights, x.subarray(t * width, (t + 1) * width), states),

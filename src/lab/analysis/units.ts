@@ -35,6 +35,25 @@ export async function reportUnits(
   return { values: state, steps, units, features };
 }
 
+/** How much each unit of `values` [T, H] changes from character to character, on the average. */
+export const changeOf = (values: Float32Array, units: number): Float64Array =>
+  Float64Array.from({ length: units }, (_, j) => {
+    let sum = 0;
+    for (let i = j + units; i < values.length; i += units) sum += Math.abs(values[i]! - values[i - units]!);
+    return sum / Math.max(1, values.length / units - 1);
+  });
+
+/** The characters at which values [T] are largest, the largest first; none so near another as `apart`. */
+export function peaksOf(values: Float32Array, most: number, apart: number): readonly number[] {
+  const order = Array.from(values, (_, t) => t).sort((a, b) => values[b]! - values[a]!);
+  const peaks: number[] = [];
+  for (const t of order) {
+    if (peaks.length === most) break;
+    if (peaks.every((peak) => Math.abs(peak - t) >= apart)) peaks.push(t);
+  }
+  return peaks;
+}
+
 /** The units of `values` [T, H] that follow a feature [T] best. */
 export function followers(values: Float32Array, units: number, feature: Float32Array): readonly Follower[] {
   if (feature.every((value) => value === feature[0])) return [];

@@ -2,14 +2,17 @@
 // and its name at the end of its line.
 import type uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { bits, type Unit } from "../format.ts";
 import { KINDS } from "../kinds.ts";
 import { alignCurves, laterRange, type AlignedCurves, type Curve } from "./curves.ts";
 
 export interface ChartOptions {
-  readonly unit: "nats" | "bits";
+  readonly unit: Unit;
   readonly logarithmic: boolean;
   /** Whether the scale fits the later part of the curves, and the fall at their beginning runs out of it. */
   readonly closeUp: boolean;
+  /** Losses to set the curves beside, in nats, by name. */
+  readonly guides?: Readonly<Record<string, number>> | undefined;
 }
 
 export interface LossChart {
@@ -88,7 +91,7 @@ export function makeLossChart(container: HTMLElement): LossChart {
 function chartOptions(
   container: HTMLElement,
   curves: readonly Curve[],
-  { unit, logarithmic, closeUp }: ChartOptions,
+  { unit, logarithmic, closeUp, guides = {} }: ChartOptions,
   later: () => readonly [number, number] | undefined,
 ): uPlot.Options {
   const width = container.clientWidth;
@@ -151,8 +154,34 @@ function chartOptions(
         ];
       }),
     ],
-    hooks: labelled ? { draw: [(u) => drawNames(u, curves, colours, font, faint)] } : {},
+    hooks: {
+      drawAxes: [(u) => drawGuides(u, guides, unit, font, faint)],
+      ...(labelled && { draw: [(u: uPlot) => drawNames(u, curves, colours, font, faint)] }),
+    },
   };
+}
+
+/** Draws each guide that is in sight as a line across, with its name. */
+function drawGuides(u: uPlot, guides: Readonly<Record<string, number>>, unit: Unit, font: string, faint: string): void {
+  const { ctx, bbox } = u;
+  const ratio = devicePixelRatio;
+  ctx.save();
+  ctx.font = font.replace(/^\d+px/, `${11 * ratio}px`);
+  ctx.textBaseline = "bottom";
+  ctx.textAlign = "right";
+  ctx.setLineDash([2 * ratio, 4 * ratio]);
+  ctx.lineWidth = ratio;
+  ctx.strokeStyle = ctx.fillStyle = faint;
+  for (const [name, nats] of Object.entries(guides)) {
+    const y = u.valToPos(unit === "bits" ? bits(nats) : nats, "y", true);
+    if (!(y > bbox.top && y < bbox.top + bbox.height)) continue;
+    ctx.beginPath();
+    ctx.moveTo(bbox.left, y);
+    ctx.lineTo(bbox.left + bbox.width, y);
+    ctx.stroke();
+    ctx.fillText(name, bbox.left + bbox.width - 4 * ratio, y - 2 * ratio);
+  }
+  ctx.restore();
 }
 
 /** Writes each name at the end of its line, moved apart where they would overlap. */

@@ -1,7 +1,8 @@
 // A small line plot as SVG: for the views, whose curves are short.
 import type { PresetName } from "../../models/presets.ts";
 import { inkStyle, lineStyle } from "../kinds.ts";
-import { Scroll } from "./scroll.tsx";
+import { ModelKey } from "./model-key.tsx";
+import { narrow } from "./narrow.ts";
 
 export interface PlotLine {
   readonly label: string;
@@ -27,11 +28,16 @@ export interface PlotProps {
   readonly doubling?: boolean;
 }
 
-const [WIDTH, HEIGHT] = [940, 390];
-const [LEFT, RIGHT, TOP, BOTTOM] = [62, 126, 12, 46];
+/** Names stand at the ends of their lines, or where there is no room in a key below. */
+const SIZES = {
+  wide: { WIDTH: 940, HEIGHT: 390, LEFT: 62, RIGHT: 126 },
+  narrow: { WIDTH: 400, HEIGHT: 340, LEFT: 62, RIGHT: 10 },
+} as const;
+const [TOP, BOTTOM] = [12, 46];
 
 /** Lines over a logarithmic axis. */
 export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = false }: PlotProps) {
+  const { WIDTH, HEIGHT, LEFT, RIGHT } = SIZES[narrow.value ? "narrow" : "wide"];
   const values = lines.flatMap(({ y }) => y.filter((value) => value > least));
   const top = Math.ceil(Math.log10(Math.max(...values, least * 10)));
   const bottom = Math.max(Math.log10(least), Math.floor(Math.log10(Math.min(...values, 10 ** top))));
@@ -48,14 +54,16 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = fal
   const points = (y: readonly number[]): string[] => y.map((value, i) => `${toX(x[i]!).toFixed(1)},${toY(value).toFixed(1)}`);
   const every = Math.max(1, Math.ceil((top - bottom) / 7));
   const decades = Array.from({ length: Math.floor((top - bottom) / every) + 1 }, (_, i) => bottom + i * every);
-  const ticks = doubling ? x : Array.from({ length: 6 }, (_, i) => Math.round(first + ((last - first) * i) / 5));
+  const ticks = doubling
+    ? x.filter((_, i) => !narrow.value || i % 2 === 0)
+    : Array.from({ length: 6 }, (_, i) => Math.round(first + ((last - first) * i) / 5));
   const names = spread(
     lines.filter(({ past }) => !past).map((line) => ({ line, y: toY(line.y.at(-1)!) })),
     15,
     HEIGHT - BOTTOM,
   );
   return (
-    <Scroll label={`${yTitle} by ${xTitle}`}>
+    <>
       <svg class="plot" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={label}>
         {decades.map((decade) => (
           <g key={decade}>
@@ -99,13 +107,22 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = fal
             points={points(y).join(" ")}
           />
         ))}
-        {names.map(({ line, y }) => (
+        {(narrow.value ? [] : names).map(({ line, y }) => (
           <text key={line.label} style={inkStyle(line.preset)} x={WIDTH - RIGHT + 8} y={y + 4}>
             {line.label}
           </text>
         ))}
       </svg>
-    </Scroll>
+      {narrow.value && (
+        <ul class="legend">
+          {names.map(({ line: { label: name, preset } }) => (
+            <li key={name}>
+              <ModelKey preset={preset} /> {name}
+            </li>
+          ))}
+        </ul>
+      )}
+    </>
   );
 }
 

@@ -49,7 +49,7 @@ const TEXT_LENGTH = 3000;
 
 /** Trains a small model of the same kind on the CPU, wrongly, and says what is wrong with it by what it does. */
 export async function breakModel(
-  { config }: ModelSnapshot,
+  { config }: Pick<ModelSnapshot, "config">,
   name: BreakageName,
   tokenizer: CharTokenizer,
   text: string,

@@ -52,7 +52,7 @@ function Picture({ guess, tell }: PictureProps) {
     const maps = [];
     for (const step of steps) {
       const snapshot = await inspector.prepared(PRESET, step);
-      const { tokens, now } = await inspector.characters(snapshot, SPACE, text);
+      const { tokens, now } = await inspector.characters(snapshot, [SPACE], text);
       maps.push(
         lettersOf(
           tokens.map((token) => String.fromCodePoint(snapshot.tokenizer.codePoints[token]!)),

@@ -1,11 +1,16 @@
 // The buttons of a run, how far it is, and its checkpoints.
+import type { ComponentChildren } from "preact";
 import { bestEvaluation, leastOf, smoothedLoss } from "../draw/curves.ts";
 import { download } from "./download.ts";
-import { bits, count, duration, rate } from "../format.ts";
+import { count, duration, inUnit, rate, unitOf } from "../format.ts";
+import { ModelKey } from "../draw/model-key.tsx";
+import { Table } from "../draw/table.tsx";
+import { unit } from "./loss.tsx";
 import { titleOf } from "../kinds.ts";
 import { dataArgument } from "../settings.ts";
 import * as device from "./store/device.ts";
 import { busy, status, worker } from "./store/link.ts";
+import { lasting, type Lasting } from "./store/lasting.ts";
 import * as plan from "./store/plan.ts";
 import * as stage from "./store/stage.ts";
 
@@ -67,25 +72,70 @@ function Figures({ done, total }: { done: number; total: number }) {
   const used = stage.run.value?.settings ?? plan.settings.value;
   // The models train in turns: their times add up.
   const seconds = speed.reduce((sum, perSecond) => sum + ((total - done) * used.batchSize * used.seqLen) / perSecond, 0);
-  const loss = leastOf(stage.curves.map(({ points }) => smoothedLoss(points)));
-  const val = leastOf(stage.curves.map(({ evaluations }) => bestEvaluation(evaluations)));
-  const figures: readonly (readonly [string, string])[] = [
+  const losses = stage.curves.map(({ points }) => smoothedLoss(points));
+  const best = stage.curves.map(({ evaluations }) => bestEvaluation(evaluations));
+  const figures: readonly (readonly [string, ComponentChildren])[] = [
     ["Step", `${count(done)} of ${count(total)}`],
-    ["Loss", loss === undefined ? "–" : loss.toFixed(3)],
-    ["Bits per character", loss === undefined ? "–" : bits(loss).toFixed(2)],
-    ["Best validation", val === undefined ? "–" : val.toFixed(3)],
+    ["Loss", <Leading losses={losses} />],
+    ["Best validation", <Leading losses={best} />],
     ["Speed", known ? rate(speed.length / speed.reduce((sum, perSecond) => sum + 1 / perSecond, 0)) : "–"],
     ["Time left", stage.training.value && known ? duration(seconds) : "–"],
   ];
   return (
-    <dl class="figures">
-      {figures.map(([name, value]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd>{value}</dd>
-        </div>
-      ))}
-    </dl>
+    <>
+      <dl class="figures">
+        {figures.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {stage.lanes.value.length > 1 && <Standings losses={losses} best={best} />}
+    </>
+  );
+}
+
+type Losses = readonly (number | undefined)[];
+
+/** The least of the models' losses, and whose it is. */
+function Leading({ losses }: { losses: Losses }) {
+  const least = leastOf(losses);
+  if (least === undefined) return <>–</>;
+  const { preset } = stage.curves[losses.indexOf(least)]!;
+  return (
+    <>
+      {inUnit(least, unit.value)} {unit.value}
+      {losses.length > 1 && <small>{titleOf(preset)}</small>}
+    </>
+  );
+}
+
+/** A race as it stands, the one that leads first. */
+function Standings({ losses, best }: { losses: Losses; best: Losses }) {
+  const order = stage.lanes.value.map((_, i) => i);
+  order.sort((a, b) => (best[a] ?? losses[a] ?? Infinity) - (best[b] ?? losses[b] ?? Infinity));
+  const shown = (loss: number | undefined): string => (loss === undefined ? "–" : inUnit(loss, unit.value));
+  return (
+    <Table
+      label="The race as it stands"
+      name="race"
+      columns={["Model", { number: `Loss, ${unitOf(unit.value)}` }, { number: "Best validation" }, { number: "Parameters" }]}
+    >
+      {order.map((i) => {
+        const { preset, parameters } = stage.lanes.value[i]!;
+        return (
+          <tr key={preset}>
+            <th scope="row">
+              <ModelKey preset={preset} /> {titleOf(preset)}
+            </th>
+            <td class="number">{shown(losses[i])}</td>
+            <td class="number">{shown(best[i])}</td>
+            <td class="number">{count(parameters)}</td>
+          </tr>
+        );
+      })}
+    </Table>
   );
 }
 
@@ -103,6 +153,12 @@ async function downloadCheckpoint(lane: number): Promise<void> {
   status.value = `Downloaded ${name}; it continues with: npx gatewise train --resume ${name} --data ${dataArgument(used, read.name)} --steps ${steps}`;
 }
 
+const LASTS: Readonly<Record<Lasting, string>> = {
+  always: ", until you delete it",
+  perhaps: ", as long as the browser has room",
+  window: ", until this window is closed at the most: download what you want to keep",
+};
+
 /** Always there, so that nothing moves when a run begins. */
 function CheckpointLine() {
   if (!stage.run.value)
@@ -110,7 +166,9 @@ function CheckpointLine() {
       <p class="row small checkpoints muted">
         {stage.unsaved.value
           ? "This browser keeps no files for the lab: download what you want to keep."
-          : "Runs are saved in this browser as they go, and restored after a reload."}
+          : lasting.value === "window"
+            ? "This window, as private ones do, keeps files until it is closed at the most: download what you want to keep."
+            : "Runs are saved in this browser as they go, and restored after a reload."}
       </p>
     );
   return (
@@ -120,7 +178,7 @@ function CheckpointLine() {
           ? `This browser keeps no files for the lab (${stage.unsaved.value}); download what you want to keep`
           : stage.savedAt.value === undefined
             ? "Not saved yet"
-            : `Saved at step ${count(stage.savedAt.value)}`}
+            : `Saved at step ${count(stage.savedAt.value)}${LASTS[lasting.value]}`}
       </span>
       {stage.lanes.value.map(({ preset }, i) => (
         <button

@@ -30,6 +30,14 @@ const TITLES: Readonly<Record<string, string>> = {
 };
 const NAMES = Object.keys(TITLES).filter((name) => `../views/${name}.tsx` in FILES);
 
+/** Sentences to try, in which something has to be kept: an open quotation or bracket, a line, a count, who is spoken of. */
+const SENTENCES = [
+  "'I know who you are,' said the Queen, 'and who he is.' Then she was quiet.",
+  "The Cat (it was a very large one (with many teeth)) looked at Alice (and grinned).",
+  "one two three one two three one two three one two three one two three",
+  "The King and the Queen were there. She said that he was, and he said that she was.",
+];
+
 /** Milliseconds between two looks at a model that trains, at least. */
 const REFRESH = 3000;
 
@@ -296,8 +304,14 @@ function PassagePicker({ own }: { own: boolean }) {
             maxLength={300}
             value={looked.typed.value}
             placeholder="type here"
+            list="sentences"
             onInput={(event) => changePlace({ text: event.currentTarget.value || undefined })}
           />
+          <datalist id="sentences">
+            {SENTENCES.map((sentence) => (
+              <option key={sentence} value={sentence} />
+            ))}
+          </datalist>
         </label>
       )}
     </div>

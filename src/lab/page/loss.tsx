@@ -1,5 +1,5 @@
 // The curves of the loss: as a chart, as a table, and as files.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { makeLossChart, type ChartOptions, type LossChart } from "../draw/chart.ts";
 import { alignCurves, curvesToCsv, curvesToJson, lastStep, smoothedLoss, tableSteps, type Curve } from "../draw/curves.ts";
@@ -13,6 +13,8 @@ import * as table from "./store/table.ts";
 import { Table } from "../draw/table.tsx";
 
 const chartOptions = signal<ChartOptions>({ unit: "nats", logarithmic: false, closeUp: false });
+/** In which losses are shown, here and beside the chart. */
+export const unit = computed(() => chartOptions.value.unit);
 
 /** Those of the run on the stage, and those that are compared with it. */
 const shownCurves = (): readonly Curve[] => [...stage.curves, ...[...table.compared.value.values()].flat()];
@@ -29,19 +31,19 @@ export function Loss() {
     let timer = 0;
     const draw = (): void => {
       timer = 0;
-      made.update(shownCurves(), chartOptions.value);
+      made.update(shownCurves(), { ...chartOptions.value, guides: stage.baselines.value });
     };
     const soon = (): void => {
       timer ||= window.setTimeout(() => requestAnimationFrame(draw), REDRAW);
     };
-    const stop = [stage.curvesVersion, chartOptions, table.compared].map((source) => source.subscribe(soon));
+    const stop = [stage.curvesVersion, stage.baselines, chartOptions, table.compared].map((source) => source.subscribe(soon));
     return () => {
       clearTimeout(timer);
       stop.forEach((end) => end());
       made.dispose();
     };
   }, []);
-  const { unit, logarithmic, closeUp } = chartOptions.value;
+  const { logarithmic, closeUp } = chartOptions.value;
   return (
     <section class="card curves" aria-labelledby="curves-title">
       <div class="row head">
@@ -53,7 +55,7 @@ export function Loss() {
               <input
                 type="radio"
                 name="unit"
-                checked={unit === name}
+                checked={unit.value === name}
                 onChange={() => (chartOptions.value = { ...chartOptions.value, unit: name })}
               />
               <span>{name === "nats" ? "Nats" : "Bits per character"}</span>
@@ -89,8 +91,10 @@ function chartSummary(): string {
       ? `${label}: no step yet`
       : `${label}: ${loss.toFixed(2)} nats at step ${lastStep(points, STEP_FIELDS)}${val}`;
   });
+  const counted = Object.entries(stage.baselines.value ?? {}).map(([name, loss]) => `${name} ${loss.toFixed(2)}`);
+  const beside = counted.length > 0 ? ` Counting characters gets: ${counted.join(", ")}.` : "";
   return parts.length > 0
-    ? `Loss against training steps. ${parts.join("; ")}. All values are in the table below.`
+    ? `Loss against training steps. ${parts.join("; ")}.${beside} All values are in the table below.`
     : "Loss against training steps; nothing is trained yet.";
 }
 
@@ -105,7 +109,9 @@ function Legend() {
         </li>
       ))}
       <li class="muted">
-        {shown.length > 0 ? "faint: every step · bold: smoothed · rings: validation" : "Press Train: the curves grow here."}
+        {shown.length > 0
+          ? "faint: every step · bold: smoothed · rings: validation · dotted: what counting characters, pairs or triples gets"
+          : "Press Train: the curves grow here."}
       </li>
     </ul>
   );

@@ -1,6 +1,8 @@
 // The table of runs.
 import { leastOf } from "../draw/curves.ts";
-import { bits, count } from "../format.ts";
+import { count, inUnit, unitOf } from "../format.ts";
+import { titleOf } from "../kinds.ts";
+import { unit } from "./loss.tsx";
 import { ModelKey } from "../draw/model-key.tsx";
 import { busy } from "./store/link.ts";
 import * as stage from "./store/stage.ts";
@@ -19,8 +21,7 @@ export function Runs() {
           "Name",
           "Book",
           { number: "Steps" },
-          { number: "Best validation" },
-          { number: "Bits" },
+          { number: `Best validation, ${unitOf(unit.value)}` },
           <span class="hidden">Actions</span>,
         ]}
       >
@@ -36,8 +37,10 @@ function RunRow({ summary }: { summary: RunSummary }) {
   const { id, name, title, models } = summary;
   const present = stage.run.value?.id === id;
   const best = leastOf(models.map((model) => model.best));
+  const winner = models.find((model) => model.best === best);
+  const leaving = table.leaving.value.has(id);
   return (
-    <tr class={present ? "present" : ""}>
+    <tr class={present ? "present" : leaving ? "leaving" : ""}>
       <th scope="row">
         <input
           class="name"
@@ -56,31 +59,39 @@ function RunRow({ summary }: { summary: RunSummary }) {
       </th>
       <td>{title.split(",")[0]}</td>
       <td class="number">{count(Math.max(...models.map((model) => model.step)))}</td>
-      <td class="number">{best?.toFixed(3) ?? "–"}</td>
-      <td class="number">{best === undefined ? "–" : bits(best).toFixed(2)}</td>
+      <td class="number">
+        {best === undefined ? "–" : inUnit(best, unit.value)}
+        {winner && models.length > 1 && <small> {titleOf(winner.preset)}</small>}
+      </td>
       <td class="actions">
         {present ? (
           <span class="muted">on stage</span>
         ) : (
           <>
-            <button
-              type="button"
-              class="small"
-              aria-pressed={table.compared.value.has(id)}
-              onClick={() => void table.compare(summary)}
-            >
-              Compare<span class="hidden"> {name}</span>
-            </button>
-            <button
-              type="button"
-              class="small"
-              disabled={stage.training.value || busy.value}
-              onClick={() => void stage.openRun(id)}
-            >
-              Open<span class="hidden"> {name}</span>
-            </button>
-            <button type="button" class="small" onClick={() => void table.remove(id)}>
-              Delete<span class="hidden"> {name}</span>
+            {!leaving && (
+              <>
+                <button
+                  type="button"
+                  class="small"
+                  aria-pressed={table.compared.value.has(id)}
+                  onClick={() => void table.compare(summary)}
+                >
+                  Compare<span class="hidden"> {name}</span>
+                </button>
+                <button
+                  type="button"
+                  class="small"
+                  disabled={stage.training.value || busy.value}
+                  onClick={() => void stage.openRun(id)}
+                >
+                  Open<span class="hidden"> {name}</span>
+                </button>
+              </>
+            )}
+            {/* One button, so that the keyboard's focus stays on it. */}
+            <button type="button" class="small" onClick={() => (leaving ? table.keep(summary) : table.remove(summary))}>
+              {leaving ? "Undo deleting" : "Delete"}
+              <span class="hidden"> {name}</span>
             </button>
           </>
         )}

@@ -1,4 +1,5 @@
 // What the models write, and how their samples are drawn.
+import type { Measured } from "../protocol.ts";
 import { download } from "./download.ts";
 import { count } from "../format.ts";
 import { titleOf } from "../kinds.ts";
@@ -6,6 +7,19 @@ import { ModelKey } from "../draw/model-key.tsx";
 import { Scroll } from "../draw/scroll.tsx";
 import * as plan from "./store/plan.ts";
 import * as stage from "./store/stage.ts";
+
+const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
+
+/** How far it has come, and by which measure. */
+const Phase = ({ learned, pairs, words }: Measured) => (
+  <span
+    class="phase"
+    data-learned={learned}
+    title={`${percent(words)} of its words of three letters and more are the book’s, and ${percent(pairs)} of its pairs of characters`}
+  >
+    {learned}
+  </span>
+);
 
 export function Samples() {
   const { temperature, topK, prompt } = plan.sampling.value;
@@ -83,6 +97,7 @@ export function Samples() {
             <h3>
               <ModelKey preset={preset} /> {titleOf(preset)}
               <span class="muted"> {stopped ? "stopped" : sample ? `at step ${count(sample.step)}` : ""}</span>
+              {sample && <Phase {...sample.measured} />}
             </h3>
             {stopped && <p class="problem">{stopped}</p>}
             {sample?.note && <p class="muted">{sample.note}</p>}

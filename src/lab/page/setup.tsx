@@ -47,7 +47,7 @@ export function Setup() {
   const locked = !stage.editable.value;
   return (
     <form class="setup" onSubmit={(event) => event.preventDefault()} aria-label="Set-up">
-      <BookField locked={locked} />
+      <BookField locked={!stage.textWanted.value} />
       <ModelField locked={locked} />
       <details class="sizes">
         <summary>Sizes and optimizer</summary>
@@ -56,6 +56,7 @@ export function Setup() {
           <NumberFields names={BEFORE} />
           <WordFields />
           <NumberFields names={AFTER} />
+          <Beyond />
         </fieldset>
       </details>
       <EstimateLine />
@@ -69,7 +70,7 @@ async function readFile(file: File): Promise<void> {
     if (file.name.endsWith(".safetensors")) return await stage.openCheckpoint(file);
     if (file.size > MOST_BYTES)
       throw new Error(`${file.name} has ${bytes(file.size)}; the lab takes texts up to ${bytes(MOST_BYTES)}`);
-    await plan.chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
+    await stage.chooseText({ bytes: new Uint8Array(await file.arrayBuffer()), name: file.name });
   } catch (error) {
     // A folder, say, or a file that was deleted since.
     plan.textProblem.value = error instanceof Error ? error.message : String(error);
@@ -88,7 +89,7 @@ function BookField({ locked }: { locked: boolean }) {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
       event.preventDefault();
-      if (stage.editable.value) void readFile(file);
+      if (stage.textWanted.value) void readFile(file);
       else status.value = stage.run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
     };
     addEventListener("dragover", over);
@@ -111,7 +112,7 @@ function BookField({ locked }: { locked: boolean }) {
         id="book"
         value={plan.settings.value.data}
         options={books}
-        onChoose={(book) => book !== "own" && void plan.chooseText({ book })}
+        onChoose={(book) => book !== "own" && void stage.chooseText({ book })}
       />
       <div class="row small">
         <FileButton label="Open a .txt" accept=".txt,text/plain" onFile={(file) => void readFile(file)} />
@@ -137,7 +138,7 @@ function PasteField() {
         type="button"
         onClick={async () => {
           const pasted = area?.value ?? "";
-          await plan.chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
+          await stage.chooseText({ bytes: new TextEncoder().encode(pasted), name: "pasted text.txt" });
           // What was refused stays, to be made longer.
           pasting.value = plan.textProblem.value !== undefined;
         }}
@@ -283,7 +284,21 @@ function WordFields() {
   );
 }
 
-/** Operations and dispatches a second, by what is known of adapters of a kind; a run's own rate replaces it. */
+/** What a checkpoint brought that has no field. */
+function Beyond() {
+  const flags = stage.run.value?.flags ?? [];
+  if (flags.length === 0) return null;
+  return (
+    <p class="small">
+      Beside these, from the checkpoint:{" "}
+      {flags.map((flag) => (
+        <code key={flag}>{flag} </code>
+      ))}
+    </p>
+  );
+}
+
+/** Operations and dispatches a second, by what is known of adapters of a kind, until the first steps were timed here. */
 const SPEEDS = { gpu: [4e11, 40_000], software: [2.2e9, 9000], wasm: [2e10, 1e5], cpu: [2.2e8, 1e6] } as const;
 
 function EstimateLine() {
@@ -291,11 +306,13 @@ function EstimateLine() {
   if (typeof known === "string") return <p class="estimate problem">{known}</p>;
   if (!known || !device.info.value) return <p class="estimate">Estimating…</p>;
   const [flops, dispatches] = SPEEDS[device.info.value.family];
-  const seconds = known.flop / flops + known.dispatches / dispatches;
+  const timed = plan.pace.value?.settings === plan.settings.value ? plan.pace.value.seconds : undefined;
+  const seconds = timed === undefined ? known.flop / flops + known.dispatches / dispatches : timed * known.passes;
   return (
     <p class="estimate">
-      {count(known.parameters)} parameters, about {bytes(known.bytes)} of memory, roughly {duration(seconds)} for{" "}
-      {count(plan.settings.value.totalSteps)} steps here.
+      {count(known.parameters)} parameters, about {bytes(known.bytes)} of memory,{" "}
+      {timed === undefined ? "roughly" : "by the first steps"} {duration(seconds)} for {count(plan.settings.value.totalSteps)}{" "}
+      steps here.
     </p>
   );
 }

@@ -1,7 +1,10 @@
 import { signal } from "@preact/signals";
 import { BROKEN_STEPS, UNITS, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
 import { answered, inspector } from "./inspector.ts";
-import type { ModelSnapshot } from "../protocol.ts";
+import { Select } from "../draw/forms.tsx";
+import { inWords } from "../format.ts";
+import { titleOf } from "../kinds.ts";
+import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { View, ViewProps } from "./view.ts";
 
 const TITLES: Readonly<Record<BreakageName, string>> = {
@@ -19,19 +22,21 @@ type Result = Breakdown | "running" | { readonly problem: string };
 const results = signal<Readonly<Partial<Record<string, Result>>>>({});
 const running = signal(false);
 const cancelled = signal(false);
+/** The visitor's choice; until there is one, the model that is looked at. */
+const picked = signal<PresetName | undefined>(undefined);
 
-async function breakIt(snapshot: ModelSnapshot, book: string): Promise<void> {
+async function breakIt(preset: PresetName, book: string): Promise<void> {
   running.value = true;
   cancelled.value = false;
   const note = (name: BreakageName, result: Result): void => {
-    results.value = { ...results.value, [`${snapshot.preset} ${name}`]: result };
+    results.value = { ...results.value, [`${preset} ${name}`]: result };
   };
   for (const name of NAMES) {
     if (cancelled.value) break;
     note(name, "running");
     note(
       name,
-      await answered(inspector.breakModel(snapshot, name, book)).catch((error: unknown) => ({
+      await answered(inspector.breakModel(preset, name, book)).catch((error: unknown) => ({
         problem: error instanceof Error ? error.message : String(error),
       })),
     );
@@ -40,27 +45,40 @@ async function breakIt(snapshot: ModelSnapshot, book: string): Promise<void> {
 }
 
 function Content({ snapshots, chosen, book }: ViewProps) {
-  const snapshot = snapshots[chosen]!;
+  const preset = picked.value ?? snapshots[chosen]?.preset ?? "lstm";
   return (
     <>
       <div class="row">
+        <label>
+          Kind{" "}
+          <Select
+            class="inline"
+            value={preset}
+            disabled={running.value}
+            options={Object.fromEntries(PRESET_NAMES.map((name) => [name, titleOf(name)])) as Record<PresetName, string>}
+            onChoose={(name) => (picked.value = name)}
+          />
+        </label>
         <button
           type="button"
           class="primary"
-          aria-disabled={cancelled.value && running.value}
-          onClick={() => (running.value ? (cancelled.value = true) : void breakIt(snapshot, book))}
+          aria-disabled={running.value ? cancelled.value : book === ""}
+          onClick={() => {
+            if (running.value) cancelled.value = true;
+            else if (book !== "") void breakIt(preset, book);
+          }}
         >
-          {!running.value ? "Break it, four ways" : cancelled.value ? "Stopping…" : "Cancel"}
+          {!running.value ? `Train it ${inWords(NAMES.length)} ways` : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted">
-          New networks of the chosen kind with {UNITS} units, {BROKEN_STEPS} steps each on the CPU; your run is left alone.
+          New networks with {UNITS} units, {BROKEN_STEPS} steps each on the CPU; your run is left alone.
         </span>
       </div>
       <div class="breakages">
         {NAMES.map((name) => (
           <article key={name} data-breakage={name}>
             <h3>{TITLES[name]}</h3>
-            <Outcome result={results.value[`${snapshot.preset} ${name}`]} />
+            <Outcome result={results.value[`${preset} ${name}`]} />
           </article>
         ))}
       </div>
@@ -153,8 +171,9 @@ const view: View = {
   intro: (
     <>
       Training fails in a few typical ways, and each leaves its mark. Too large a learning rate throws the weights about, one too
-      small leaves them where they are. Weights that start too large pin every tanh at ±1, where its slope is nothing. And where
-      gradients are steep it is clipping that keeps a step short: the last two differ in nothing else. The lab names what it sees.
+      small leaves them where they are. Weights that start too large pin every tanh at ±1, where its slope is nothing; the scans
+      have none to pin. And where gradients are steep it is clipping that keeps a step short: the last two differ in nothing else.
+      The lab names what it sees.
     </>
   ),
   equation: (
@@ -167,6 +186,8 @@ const view: View = {
     </>
   ),
   uses: "nothing",
+  showsAll: true,
+  alone: true,
   Content,
 };
 export default view;

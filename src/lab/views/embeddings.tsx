@@ -29,16 +29,22 @@ const TIED: Readonly<Partial<Record<SpaceName, string>>> = {
 function Content({ snapshots, chosen, book }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const oneHot = snapshot.config.input === "one-hot";
-  const [wanted, setSpace] = useState<SpaceName>("read");
+  /** The visitor's choice; until there is one, the map that grouped best when they came. */
+  const [wanted, setSpace] = useState<SpaceName | undefined>(undefined);
+  const best = useRef<SpaceName | undefined>(undefined);
   const { head, embedding } = modelNames(snapshot.config);
   const spaces = head === embedding ? TIED : SPACES;
-  const space = wanted in spaces ? wanted : "own";
+  const asked = [wanted ?? best.current].filter((name) => name !== undefined && name in spaces) as SpaceName[];
   const { value, problem } = useComputed(
     async () =>
       oneHot
         ? undefined
-        : { ...(await inspector.characters(snapshot, space, book)), points: snapshot.tokenizer.codePoints, space, snapshot },
-    [snapshot, space, book],
+        : {
+            ...(await inspector.characters(snapshot, asked.length > 0 ? asked : (Object.keys(spaces) as SpaceName[]), book)),
+            points: snapshot.tokenizer.codePoints,
+            snapshot,
+          },
+    [snapshot, wanted, book],
   );
   // What the map was turned like last, so that it does not turn while it forms.
   const last = useRef<{ readonly key: string; readonly points: Float32Array } | undefined>(undefined);
@@ -51,6 +57,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
       </p>
     );
   if (!value || value.tokens.length === 0) return <Waiting problem={problem}>Looking for the plane…</Waiting>;
+  best.current ??= value.space;
   const characters = value.tokens.map((token) => String.fromCodePoint(value.points[token]!));
   const key = JSON.stringify([value.snapshot.preset, value.space, value.tokens]);
   const now = alignedWith(value.now.points, last.current?.key === key ? last.current.points : value.untrained.points);
@@ -58,7 +65,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   return (
     <>
       <label>
-        Characters <Select class="inline" value={space} options={spaces as typeof SPACES} onChoose={setSpace} />
+        Characters <Select class="inline" value={value.space} options={spaces as typeof SPACES} onChoose={setSpace} />
       </label>
       <div class="maps" data-space={value.space}>
         <Drawing title={`Now, at step ${count(value.snapshot.step)}`} characters={characters} parts={value.parts} points={now} />

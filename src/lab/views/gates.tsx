@@ -1,9 +1,15 @@
+import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { fixed } from "../format.ts";
+import { fixed, visible } from "../format.ts";
+import { changeOf } from "../analysis/units.ts";
+import { Scroll } from "../draw/scroll.tsx";
+import { inspector } from "./inspector.ts";
+import type { ModelSnapshot } from "../protocol.ts";
+import { useComputed } from "./use-computed.ts";
 import { Select } from "../draw/forms.tsx";
 import { dark, heatColour, paintHeatmap, type HeatKind } from "../draw/heatmap.ts";
 import { quoted } from "../draw/passage-text.tsx";
-import { ColourScale, ReadingText, UnitInput, useReading, Waiting, type Reading } from "./reading.tsx";
+import { ColourScale, LayerPicker, ReadingText, UnitInput, useReading, Waiting, type Reading } from "./reading.tsx";
 import type { Trace } from "../analysis/trace.ts";
 import type { View, ViewProps } from "./view.ts";
 
@@ -32,14 +38,8 @@ type Order = (typeof ORDERS)[number];
 function sortUnits(values: Float32Array, { steps, units }: Trace, order: Order): readonly number[] {
   const indices = Array.from({ length: units }, (_, j) => j);
   if (order === ORDERS[0]) return indices;
-  const score = indices.map((j) => {
-    let sum = 0;
-    for (let t = 0; t < steps; t++) {
-      const value = values[t * units + j]!;
-      sum += order === ORDERS[1] ? value : t > 0 ? Math.abs(value - values[(t - 1) * units + j]!) : 0;
-    }
-    return sum / steps;
-  });
+  const meanOf = (j: number): number => values.reduce((sum, value, i) => (i % units === j ? sum + value : sum), 0) / steps;
+  const score = order === ORDERS[1] ? indices.map(meanOf) : changeOf(values, units);
   return indices.sort((a, b) => score[b]! - score[a]!);
 }
 
@@ -54,7 +54,7 @@ function meansOver(values: Float32Array, { steps, units }: Trace) {
 }
 
 function Content(props: ViewProps) {
-  const [order, setOrder] = useState<Order>("as they are");
+  const [order, setOrder] = useState<Order>("by how much they change");
   const [wantedGate, setGate] = useState("f");
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
@@ -95,6 +95,7 @@ function Content(props: ViewProps) {
         <label>
           Order of the units <Select class="inline" value={order} options={ORDERS} onChoose={setOrder} />
         </label>
+        <LayerPicker reading={reading} />
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <p class="values" data-value="gates">
           at {quoted(characters[position]!)}, unit {unit}:{" "}
@@ -105,12 +106,69 @@ function Content(props: ViewProps) {
           ))}
         </p>
       </div>
+      <Strip name={gate} reading={reading} rows={rows.slice(0, STRIP)} />
+      <Peaks snapshot={props.snapshots[props.chosen]!} book={props.book} layer={trace.layer} name={gate} unit={unit} />
+      <h3>All gates and states, all units</h3>
       <div class="heats">
         {names.map((name) => (
           <Heat key={name} name={name} reading={reading} rows={rows} />
         ))}
       </div>
     </>
+  );
+}
+
+/** Units of the strip, and how high each is. */
+const [STRIP, STRIP_ROW] = [16, 14];
+
+/** One gate of a few units, with the letters under it. */
+function Strip({ name, reading, rows }: { name: string; reading: Reading; rows: readonly number[] }) {
+  const { characters, position } = reading;
+  return (
+    <Scroll label={`${titleOf(name)} of ${rows.length} units, letter by letter`}>
+      <div class="strip">
+        <Heat name={name} reading={reading} rows={rows} height={rows.length * STRIP_ROW}>
+          <div class="under" aria-hidden="true">
+            {characters.map((character, t) => (
+              <span key={t} class={t === position ? "at" : undefined}>
+                {visible(character)}
+              </span>
+            ))}
+          </div>
+        </Heat>
+      </div>
+    </Scroll>
+  );
+}
+
+interface PeaksProps {
+  readonly snapshot: ModelSnapshot;
+  readonly book: string;
+  readonly layer: number;
+  readonly name: string;
+  readonly unit: number;
+}
+
+/** Where else in the book the chosen unit is on. */
+function Peaks({ snapshot, book, layer, name, unit }: PeaksProps) {
+  const { value, problem } = useComputed(
+    async () => ({ ...(await inspector.peaks(snapshot, book, layer, name, unit)), name, unit }),
+    [snapshot, book, layer, name, unit],
+  );
+  return (
+    <div class="peaks" data-value="peaks">
+      <h3>{value ? `Where else ${value.name} of unit ${value.unit} is ${value.large ? "large" : "small"}` : "Where else"}</h3>
+      {problem && <p class="problem">{problem}</p>}
+      <ol class="snippets">
+        {value?.places.map(({ before, character, after, value: size }, i) => (
+          <li key={i}>
+            {fixed(size, 2)} …{[...before].map(visible).join("")}
+            <b>{visible(character)}</b>
+            {[...after].map(visible).join("")}…
+          </li>
+        ))}
+      </ol>
+    </div>
   );
 }
 
@@ -130,8 +188,18 @@ function ownScales(values: Float32Array, { steps, units }: Trace): Float32Array 
 /** Of numbers up to so much. */
 const digitsOf = (most: number): number => (most < 0.2 ? 3 : 2);
 
-/** One gate or state; `rows`: the unit in each row, the same in all heatmaps. */
-function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: readonly number[] }) {
+interface HeatProps {
+  readonly name: string;
+  readonly reading: Reading;
+  /** The unit in each row, the same in all heatmaps. */
+  readonly rows: readonly number[];
+  readonly height?: number;
+  /** What stands under its columns. */
+  readonly children?: ComponentChildren;
+}
+
+/** One gate or state. */
+function Heat({ name, reading, rows, height = Math.min(320, Math.max(96, rows.length * 4)), children }: HeatProps) {
   const { trace, characters, position, unit, look } = reading;
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
@@ -141,17 +209,17 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
   const limit = useMemo(() => (kind === "part" ? 1 : Math.max(1, usualMost(values))), [values]);
   const mean = useMemo(() => values.reduce((sum, value) => sum + value, 0) / values.length, [values]);
   useEffect(() => {
-    const turned = new Float32Array(values.length);
+    const turned = new Float32Array(rows.length * trace.steps);
     rows.forEach((j, row) => {
       for (let t = 0; t < trace.steps; t++) turned[row * trace.steps + t] = values[t * trace.units + j]! / (scales?.[j] || 1);
     });
-    paintHeatmap(canvas.current!, { rows: trace.units, columns: trace.steps, values: turned }, kind, limit);
+    paintHeatmap(canvas.current!, { rows: rows.length, columns: trace.steps, values: turned }, kind, limit);
   }, [trace, name, rows.join(), dark.value]);
   const point = (event: PointerEvent): void => {
     const box = canvas.current!.getBoundingClientRect();
     const t = Math.floor(((event.clientX - box.left) / box.width) * trace.steps);
-    const row = Math.floor(((event.clientY - box.top) / box.height) * trace.units);
-    if (t >= 0 && t < trace.steps && row >= 0 && row < trace.units) look(t, rows[row]!);
+    const row = Math.floor(((event.clientY - box.top) / box.height) * rows.length);
+    if (t >= 0 && t < trace.steps && row >= 0 && row < rows.length) look(t, rows[row]!);
   };
   return (
     <figure class="heat-figure">
@@ -163,17 +231,20 @@ function Heat({ name, reading, rows }: { name: string; reading: Reading; rows: r
           ref={canvas}
           class="heat"
           role="img"
-          aria-label={`${titleOf(name)}: ${trace.units} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(characters[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
-          style={{ height: `${Math.min(192, Math.max(96, trace.units * 2))}px` }}
+          aria-label={`${titleOf(name)}: ${rows.length} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(characters[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
+          style={{ height: `${height}px` }}
           onPointerMove={point}
           onPointerDown={point}
         />
         <i class="cursor" style={{ left: `${(position / trace.steps) * 100}%`, width: `${100 / trace.steps}%` }} />
-        <i
-          class="cursor row-cursor"
-          style={{ top: `${(rows.indexOf(unit) / trace.units) * 100}%`, height: `${100 / trace.units}%` }}
-        />
+        {rows.includes(unit) && (
+          <i
+            class="cursor row-cursor"
+            style={{ top: `${(rows.indexOf(unit) / rows.length) * 100}%`, height: `${100 / rows.length}%` }}
+          />
+        )}
       </div>
+      {children}
       <ColourScale
         kind={kind}
         from={kind === "part" ? "0" : fixed(-limit, limit === 1 ? 0 : 1)}
@@ -188,9 +259,10 @@ const view: View = {
   intro: (
     <>
       Left to right the passage, top to bottom the units of the network; the frame marks the chosen unit and character. A forget
-      gate near 1 keeps what its unit holds, one near 0 lets go of it: look for stripes, where many units reset at once, at
-      spaces, quotation marks and line ends. The gates of minGRU, minLSTM and Mamba see the text and not the state. Mamba’s Δ
-      opens and closes: wide open a channel forgets and takes the character in, nearly shut it passes over it and keeps.
+      gate near 1 keeps what its unit holds, one near 0 lets go of it. The strip has the units whose gate changes most, with the
+      letters below it: some open or shut at spaces, quotation marks or line ends; most gates of a short training do little. The
+      gates of minGRU, minLSTM and Mamba see the text and not the state. Mamba’s Δ opens and closes: wide open a channel forgets
+      and takes the character in, nearly shut it passes over it and keeps.
     </>
   ),
   equation: (
@@ -211,7 +283,6 @@ const view: View = {
     </>
   ),
   uses: "passage",
-  topLayer: true,
   Content,
 };
 export default view;

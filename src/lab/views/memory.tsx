@@ -1,13 +1,15 @@
 import { signal } from "@preact/signals";
+import { proxy } from "comlink";
 import { MEMORY_SIZES } from "../../bench/memory.ts";
 import { TASKS, type TaskName } from "../../data/tasks.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { StateDict } from "../../models/parameters.ts";
-import { count, visible } from "../format.ts";
+import { count, duration, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { heatColour } from "../draw/heatmap.ts";
 import { answered, inspector } from "./inspector.ts";
 import { titleOf } from "../kinds.ts";
+import type { ModelSnapshot } from "../protocol.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
 import { Table } from "../draw/table.tsx";
 import { ModelKey } from "../draw/model-key.tsx";
@@ -17,7 +19,16 @@ import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
 function Content({ snapshots, chosen, passage }: ViewProps) {
-  const snapshot = snapshots[chosen]!;
+  const snapshot = snapshots[chosen];
+  return (
+    <>
+      {snapshot && <Guess snapshot={snapshot} passage={passage} />}
+      <MemoryTasks />
+    </>
+  );
+}
+
+function Guess({ snapshot, passage }: { snapshot: ModelSnapshot; passage: string }) {
   const [at, setAt] = usePlacedNumber("at", 70, { least: 0 });
   const position = Math.min(at, [...passage].length - 1);
   const { value, problem } = useComputed(
@@ -55,7 +66,7 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
             .map(visible)
             .join("")}
         </code>{" "}
-        the model expects <b>{quoted(guess)}</b> ({(100 * value.probability).toFixed(0)} %).{" "}
+        the model expects <b class="glyph">{quoted(guess)}</b> ({(100 * value.probability).toFixed(0)} %).{" "}
         {total > 0 ? (
           <>
             Nine tenths of what moves this guess lie in the last{" "}
@@ -73,7 +84,6 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
         Colours show the square root, so that small influences stay visible. Reading begins with this passage.
       </p>
       {total > 0 && <Strongest influence={value.influence} characters={characters} />}
-      <MemoryTasks />
     </>
   );
 }
@@ -115,8 +125,10 @@ const TITLES = Object.fromEntries(Object.entries(TASKS).map(([name, { title }]) 
 const task = signal<TaskName>("adding");
 /** By task and preset, the part of right answers for each lag that was tried; outlives the tab: it is minutes of work. */
 const results = signal<Readonly<Record<string, readonly number[]>>>({});
-/** What is being trained at this moment. */
-const trying = signal<{ readonly preset: PresetName; readonly lag: number } | undefined>(undefined);
+/** What is being trained at this moment, and at which step. */
+const trying = signal<{ readonly preset: PresetName; readonly lag: number; readonly step: number } | undefined>(undefined);
+/** Seconds and characters of the steps that were done so far: how fast this device is. */
+const pace = { seconds: 0, characters: 0 };
 const cancelled = signal(false);
 const failed = signal<string | undefined>(undefined);
 
@@ -137,8 +149,17 @@ async function tryMemories(name: TaskName): Promise<void> {
       const key = `${name} ${preset}`;
       let stateDict: StateDict | undefined;
       for (const lag of TASKS[name].lags) {
-        trying.value = { preset, lag };
-        const result = await answered(inspector.tryMemory(preset, name, lag, stateDict));
+        let [before, at] = [0, performance.now()];
+        trying.value = { preset, lag, step: 0 };
+        const onStep = (step: number): void => {
+          if (step > before) {
+            pace.seconds += (performance.now() - at) / 1000;
+            pace.characters += (step - before) * TASKS[name].length(lag, false);
+          }
+          [before, at] = [step, performance.now()];
+          trying.value = { preset, lag, step };
+        };
+        const result = await answered(inspector.tryMemory(preset, name, lag, stateDict, proxy(onStep)));
         if (cancelled.value) return;
         stateDict = result.stateDict;
         results.value = { ...results.value, [key]: [...(results.value[key] ?? []), result.right] };
@@ -150,6 +171,16 @@ async function tryMemories(name: TaskName): Promise<void> {
   } finally {
     trying.value = undefined;
   }
+}
+
+/** Seconds that are left at the most, if every kind goes on to the last lag, by the pace of the steps so far. */
+function mostLeft({ preset, lag, step }: NonNullable<typeof trying.value>): number {
+  const { steps, length, ...of } = TASKS[task.value];
+  const lags: readonly number[] = of.lags;
+  const whole = (from: number): number => lags.slice(from).reduce((sum, each) => sum + steps * length(each, false), 0);
+  const kindsAfter = PRESET_NAMES.length - 1 - PRESET_NAMES.indexOf(preset);
+  const characters = whole(lags.indexOf(lag)) - step * length(lag, false) + kindsAfter * whole(0);
+  return (characters * pace.seconds) / pace.characters;
 }
 
 /** The longest lag that was solved. */
@@ -191,7 +222,9 @@ export function MemoryTasks() {
           {!now ? "Try their memory" : cancelled.value ? "Stopping…" : "Cancel"}
         </button>
         <span class="small muted" role="status">
-          {now ? `Training: ${titleOf(now.preset)}, lag ${now.lag}` : "a minute or some"}
+          {now
+            ? `Training: ${titleOf(now.preset)}, lag ${now.lag}${pace.seconds > 0 ? `; at most ${duration(mostLeft(now))} for all that is left` : ""}`
+            : "how long it takes is said once the first steps are done"}
         </span>
       </div>
       {failed.value && <p class="problem">{failed.value}</p>}
@@ -254,6 +287,7 @@ const view: View = {
     </>
   ),
   uses: "passage",
+  alone: true,
   Content,
 };
 export default view;

@@ -75,7 +75,7 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
           ))}
         </ol>
         <p class="small">
-          What came: <b>{quoted(truth)}</b>, its guess number {rank}, {surprise.toFixed(2)} bits of surprise.
+          What came: <b class="glyph">{quoted(truth)}</b>, its guess number {rank}, {surprise.toFixed(2)} bits of surprise.
         </p>
       </div>
     </div>

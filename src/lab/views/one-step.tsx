@@ -1,6 +1,6 @@
 import { fixed } from "../format.ts";
 import { quoted } from "../draw/passage-text.tsx";
-import { ReadingText, UnitInput, useReading, Waiting } from "./reading.tsx";
+import { LayerPicker, ReadingText, UnitInput, useReading, Waiting } from "./reading.tsx";
 import { Scroll } from "../draw/scroll.tsx";
 import type { Trace } from "../analysis/trace.ts";
 import type { View, ViewProps } from "./view.ts";
@@ -184,7 +184,6 @@ function Content(props: ViewProps) {
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
   const { trace, characters, position, unit, look } = reading;
-  const { config } = props.snapshots[props.chosen]!;
   const { boxes, wires } = diagram(trace, position, unit);
   const words = boxes.map(({ name, value: number }) => `${name} ${fixed(number, 2)}`).join(", ");
   const rows = 1 + Math.max(...boxes.map(({ at: [, row] }) => row));
@@ -198,9 +197,10 @@ function Content(props: ViewProps) {
         <button type="button" aria-disabled={position === characters.length - 1} onClick={() => look(position + 1)}>
           Next step →
         </button>
+        <LayerPicker reading={reading} />
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <span class="muted">
-          reads {quoted(characters[position]!)}; {inBrackets(trace, config.numLayers)}
+          reads <span class="glyph">{quoted(characters[position]!)}</span>; {inBrackets(trace)}
         </span>
       </div>
       <Scroll label="The cell’s diagram">
@@ -226,10 +226,10 @@ function Content(props: ViewProps) {
   );
 }
 
-function inBrackets(trace: Trace, layers: number): string {
+function inBrackets(trace: Trace): string {
   if (trace.flow?.input.length === 0) return "this cell has no gates";
   if (seesNoState(trace)) return "in brackets what a gate adds up, of what is read alone: it does not see the state";
-  return `in brackets what comes from ${layers > 1 ? "the layer below" : "the character"}, then from the states before`;
+  return `in brackets what comes from ${trace.layer > 0 ? "the layer below" : "the character"}, then from the states before`;
 }
 
 const [COLUMN, ROW] = [146, 108];
@@ -311,7 +311,6 @@ const view: View = {
     </>
   ),
   uses: "passage",
-  topLayer: true,
   Content,
 };
 export default view;

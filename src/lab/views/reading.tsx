@@ -4,6 +4,8 @@ import type { HeatKind } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted, type PassageTextProps } from "../draw/passage-text.tsx";
 import type { Trace } from "../analysis/trace.ts";
+import { changeOf } from "../analysis/units.ts";
+import { Select } from "../draw/forms.tsx";
 import { usePlacedNumber } from "../place.ts";
 import { useComputed } from "./use-computed.ts";
 import type { ViewProps } from "./view.ts";
@@ -20,6 +22,9 @@ export interface Reading {
   readonly position: number;
   readonly unit: number;
   readonly look: (position: number, unit?: number) => void;
+  /** How many layers there are, and the choice of another one, from 0 on. */
+  readonly layers: number;
+  readonly chooseLayer: (layer: number) => void;
 }
 
 /** What the colours behind characters mean, from one end to the other. */
@@ -37,21 +42,32 @@ export function ColourScale({ kind, from, to }: { kind: HeatKind; from: string; 
 export function useReading({ snapshots, chosen, passage }: ViewProps): { reading?: Reading; problem: string | undefined } {
   const snapshot = snapshots[chosen]!;
   const [at, setAt] = usePlacedNumber("at", 24, { least: 0 });
-  const [wantedUnit, setUnit] = usePlacedNumber("unit", 0, { least: 0 });
+  const [wantedUnit, setUnit] = usePlacedNumber("unit", -1, { least: 0 });
+  const layers = snapshot.config.numLayers;
+  const [wantedLayer, setLayer] = usePlacedNumber("layer", layers, { least: 1, most: layers });
+  const layer = Math.floor(wantedLayer) - 1;
   const { value, problem } = useComputed(
-    async () => ({ trace: await inspector.trace(snapshot, passage), passage }),
-    [snapshot, passage],
+    async () => ({ trace: await inspector.trace(snapshot, passage, layer), passage }),
+    [snapshot, passage, layer],
   );
   if (!value || value.trace.steps === 0) return { problem };
   const { trace } = value;
   const characters = [...value.passage];
   const position = Math.min(at, characters.length - 1);
-  const unit = Math.min(wantedUnit, trace.units - 1);
+  // Until one is chosen, one that does something here.
+  const unit = wantedUnit < 0 ? liveliest(trace) : Math.min(wantedUnit, trace.units - 1);
   const look = (toPosition: number, toUnit = unit): void => {
     setAt(Math.max(0, Math.min(characters.length - 1, toPosition)));
     setUnit(toUnit);
   };
-  return { reading: { trace, characters, position, unit, look }, problem };
+  const chooseLayer = (to: number): void => setLayer(to + 1);
+  return { reading: { trace, characters, position, unit, look, layers, chooseLayer }, problem };
+}
+
+/** The unit whose state changes most over the passage. */
+function liveliest({ values, states, units }: Trace): number {
+  const change = changeOf(values[states.at(-1)!]!, units);
+  return change.indexOf(Math.max(...change));
 }
 
 interface ReadingTextProps {
@@ -72,6 +88,26 @@ export function ReadingText({ reading: { characters, position, look }, colour, s
       colour={colour}
       describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}${say(i)}`}
     />
+  );
+}
+
+/** Which layer is looked at, where there are several. */
+export function LayerPicker({ reading: { trace, layers, chooseLayer } }: { reading: Reading }) {
+  if (layers === 1) return null;
+  const titles = Array.from({ length: layers }, (_, l) => [
+    String(l),
+    `${l + 1} of ${layers}${l === layers - 1 ? ", the top one" : ""}`,
+  ]);
+  return (
+    <label class="small">
+      Layer{" "}
+      <Select<string>
+        class="inline"
+        value={String(trace.layer)}
+        options={Object.fromEntries(titles)}
+        onChoose={(l) => chooseLayer(Number(l))}
+      />
+    </label>
   );
 }
 

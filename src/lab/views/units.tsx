@@ -38,7 +38,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           <h3>Unit {shown} reads</h3>
           <UnitInput units={value.units} unit={shown} onChoose={setUnit} />
           <span class="small muted">
-            at {quoted(characters[position]!)}: {fixed(valueAt(position), 2)}
+            at <span class="glyph">{quoted(characters[position]!)}</span>: {fixed(valueAt(position), 2)}
           </span>
         </div>
         <PassageText

@@ -11,6 +11,8 @@ import type { DeviceChoice } from "../settings.ts";
 const OPEN_LIMIT = 20_000;
 /** Milliseconds that tuning may take of a visit: whoever presses Train waits for the first loss. The rest is for the next. */
 const TUNING = 1000;
+/** Milliseconds between two reports of what is compiled. */
+const TELL_EVERY = 250;
 /** Devices opened in a row after losses; a device that trained this long without one counts as sound again. */
 const TRY_DELAYS = [50, 2000, 6000];
 const SOUND_AFTER = 20_000;
@@ -84,8 +86,27 @@ export class DeviceKeeper {
       );
       throw error;
     }
+    if (this.device.gpuDevice) this.countCompilations(this.device.gpuDevice as GPUDevice);
     const { kind, family, description, fallbackReason } = this.device;
     return (this.info = { family: kind === "cpu" ? "cpu" : family, description, fallbackReason });
+  }
+
+  /** Has the page told how many of the kernels that were asked for are compiled, now and then. */
+  private countCompilations(gpu: GPUDevice): void {
+    const compile = gpu.createComputePipelineAsync.bind(gpu);
+    let [done, of, toldAt] = [0, 0, 0];
+    gpu.createComputePipelineAsync = async (descriptor) => {
+      of++;
+      try {
+        return await compile(descriptor);
+      } finally {
+        done++;
+        if (performance.now() - toldAt > TELL_EVERY) {
+          toldAt = performance.now();
+          this.post({ event: "compiling", done, of });
+        }
+      }
+    };
   }
 
   /** Opens a device on the visitor's word and puts on it what stood on the one before. */

@@ -16,6 +16,8 @@ export function estimateRun(settings: Settings, { vocabulary, characters }: Text
   const validations = evalInterval > 0 ? Math.ceil(totalSteps / evalInterval) : 0;
   const windows = validations * Math.ceil((characters * valFraction) / (B * T));
   const moments = OPTIMIZERS[settings.optimizer].moments.length;
+  // A forward pass is a third of a step.
+  const passes = totalSteps + windows / 3;
   let [parameters, values, flop, dispatches] = [0, 0, 0, 0];
   for (const preset of presetsOf(settings)) {
     const config = laneConfig(settings, preset, vocabulary.length);
@@ -32,11 +34,9 @@ export function estimateRun(settings: Settings, { vocabulary, characters }: Text
     // The first layer reads a table of projections, a row a character; a block reads the rows themselves.
     const input = config.input === "embedding" && !block ? 6 * V * E * width : 0;
     const reading = block ? L : L - 1;
-    // A forward pass is a third of a step.
-    const passes = totalSteps + windows / 3;
     flop += passes * (input + T * B * (3 * L * stepWork + 3 * reading * inputWork + 6 * H * V));
     const chain = L * (block ? BLOCK_DISPATCHES : T);
     dispatches += totalSteps * (2 * chain + 24) + windows * (chain + 8);
   }
-  return { parameters, bytes: values * 4, flop, dispatches };
+  return { parameters, bytes: values * 4, passes, flop, dispatches };
 }

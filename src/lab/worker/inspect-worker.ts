@@ -3,21 +3,23 @@ import * as Comlink from "comlink";
 import { memoryConfig, trainMemory } from "../../bench/memory.ts";
 import type { TaskName } from "../../data/tasks.ts";
 import { CharTokenizer } from "../../data/tokenizer.ts";
+import { MEMORY_OPTIONS, usedBy } from "../../models/cells.ts";
+import { languageModelConfig } from "../../models/config.ts";
 import { LanguageModel } from "../../models/language-model.ts";
 import type { StateDict } from "../../models/parameters.ts";
-import type { PresetName } from "../../models/presets.ts";
+import { PRESETS, type PresetName } from "../../models/presets.ts";
 import { openDevice } from "../../runtime/open.ts";
 import { breakModel, type BreakageName, type Breakdown } from "../experiments/breakage.ts";
 import { baselinesOf } from "../analysis/baselines.ts";
 import { gatesByHand, unroll } from "../analysis/by-hand.ts";
-import { characterMap, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
+import { characterMap, looseness, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
 import { connectivity, type Connectivity } from "../analysis/connectivity.ts";
 import { gradientPaths, PLACES, quartilesOf } from "../analysis/gradients.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { readBoth } from "../analysis/scan-tree.ts";
 import { affordable, ofUntrained, readable } from "../analysis/snapshot.ts";
 import { flowOf, readModel, type Trace } from "../analysis/trace.ts";
-import { reportUnits } from "../analysis/units.ts";
+import { peaksOf, reportUnits } from "../analysis/units.ts";
 
 import { learnLetters } from "../experiments/letters.ts";
 import { gradientsOfFresh } from "../experiments/untrained.ts";
@@ -26,6 +28,8 @@ import { preparedModel, write } from "./prepared.ts";
 /** Characters that are read of a longer text, at most. */
 const FLOW_LENGTH = 3000;
 const UNITS_LENGTH = 12_000;
+/** Places at which a unit is shown, how far from each other, and how many characters before each. */
+const [PEAKS, PEAKS_APART, SNIPPET] = [6, 12, 24];
 /** Places that gradients are followed back from in a large model. */
 const LEAST_PLACES = 8;
 
@@ -56,10 +60,10 @@ const inspector = {
       surprise.buffer,
     ]);
   },
-  /** Every gate and state over a passage, and what the gates add up. */
-  async trace(snapshot: ModelSnapshot, passage: string): Promise<Trace> {
+  /** Every gate and state of a layer over a passage, and what the gates add up. */
+  async trace(snapshot: ModelSnapshot, passage: string, layer?: number): Promise<Trace> {
     const tokens = tokenizerOf(snapshot).encode(passage);
-    const trace = await readModel(snapshot, tokens);
+    const trace = await readModel(snapshot, tokens, layer);
     return { ...trace, flow: flowOf(snapshot, tokens, trace) };
   },
   /** How far back the gradient reaches by each path, in parts of what it is at lag 0, over a longer text: in the model as it is, and untrained. */
@@ -74,11 +78,13 @@ const inspector = {
       }));
     return { now: await flow(snapshot), untrained: await ofUntrained(snapshot, `flow ${lags}`, read, flow) };
   },
-  /** Where the characters lie, now and in the untrained model; how often they come is counted in a text. */
-  async characters(snapshot: ModelSnapshot, space: SpaceName, text: string) {
+  /** Where the characters lie, now and in the untrained model, in that of some spaces which groups them best; how often they come is counted in a text. */
+  async characters(snapshot: ModelSnapshot, spaces: readonly SpaceName[], text: string) {
     const shown = shownCharacters(snapshot.config.vocabSize, tokenizerOf(snapshot).encode(text));
-    const map = (model: ModelSnapshot): CharacterMap => characterMap(model, space, shown);
-    return { ...shown, now: map(snapshot), untrained: await ofUntrained(snapshot, `map ${space}`, text, map) };
+    const maps = spaces.map((space) => ({ space, now: characterMap(snapshot, space, shown) }));
+    const { space, now } = maps.reduce((best, map) => (looseness(map.now) < looseness(best.now) ? map : best));
+    const fresh = (model: ModelSnapshot): CharacterMap => characterMap(model, space, shown);
+    return { ...shown, space, now, untrained: await ofUntrained(snapshot, `map ${space}`, text, fresh) };
   },
   /** What every unit does over the first `shown` characters of a text, and what it follows best over more of it; by feature, how well a unit of the untrained model does. */
   async units(snapshot: ModelSnapshot, text: string, shown: number) {
@@ -91,25 +97,48 @@ const inspector = {
     });
     return { ...report, values: report.values.slice(0, shown * report.units), untrained };
   },
+  /** Where in a longer text a gate or state of a unit is what it seldom is, large or small: what stands around, and what it is there. */
+  async peaks(snapshot: ModelSnapshot, text: string, layer: number, name: string, unit: number) {
+    const characters = readable(snapshot, text, FLOW_LENGTH);
+    const { values, units } = await readModel(snapshot, tokenizerOf(snapshot).encode(characters.join("")), layer);
+    const own = values[name]!.filter((_, i) => i % units === unit);
+    const [least, most] = [Math.min(...own), Math.max(...own)];
+    const large = own.reduce((sum, value) => sum + value, 0) / own.length < (least + most) / 2;
+    const places = peaksOf(large ? own : own.map((value) => -value), PEAKS, PEAKS_APART).map((t) => ({
+      before: characters.slice(Math.max(0, t - SNIPPET), t).join(""),
+      character: characters[t]!,
+      after: characters.slice(t + 1, t + 1 + SNIPPET / 2).join(""),
+      value: own[t]!,
+    }));
+    return { large, places };
+  },
   /** A short text read by a layer that is a scan, with what its steps are, and by one that is a chain. */
   readBoth,
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
   /** Trains a small model on a task of memory, from the beginning or from what it was at a shorter lag: what part it got right, and what it is now. */
-  async tryMemory(preset: PresetName, task: TaskName, lag: number, from?: StateDict) {
+  async tryMemory(preset: PresetName, task: TaskName, lag: number, from: StateDict | undefined, onStep: (step: number) => void) {
     const device = await openDevice({ prefer: "cpu" });
     try {
       const model = LanguageModel.create(device, memoryConfig(preset, task, "small"));
       if (from) model.loadStateDict(from);
       let right = 0;
-      for await (const { accuracy } of trainMemory(model, { task, lag, size: "small" })) right = accuracy;
+      for await (const heard of trainMemory(model, { task, lag, size: "small" })) {
+        right = heard.accuracy;
+        if (heard.event === "progress") onStep(heard.step);
+      }
       return { right, stateDict: await model.stateDict() };
     } finally {
       device.dispose();
     }
   },
-  breakModel: (snapshot: ModelSnapshot, name: BreakageName, text: string): Promise<Breakdown> =>
-    breakModel(snapshot, name, tokenizerOf(snapshot), text),
+  /** Trains a small model of a kind wrongly on a text. */
+  breakModel(preset: PresetName, name: BreakageName, text: string): Promise<Breakdown> {
+    const tokenizer = CharTokenizer.fromText(text);
+    const long = usedBy(PRESETS[preset], Object.fromEntries(MEMORY_OPTIONS.map(({ name, longMemory }) => [name, longMemory])));
+    const config = languageModelConfig({ ...PRESETS[preset], ...long, vocabSize: tokenizer.size });
+    return breakModel({ config }, name, tokenizer, text);
+  },
 };
 export type Inspector = typeof inspector;
 

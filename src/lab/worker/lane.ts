@@ -10,8 +10,9 @@ import { LanguageModel } from "../../models/language-model.ts";
 import type { Device } from "../../runtime/device.ts";
 import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint, type Intervals } from "../../training/checkpoint.ts";
 import type { TrainingEvent } from "../../training/events.ts";
-import { TRAINING_DEFAULTS } from "../../training/options.ts";
+import { TRAINING_DEFAULTS, type TrainingOptions } from "../../training/options.ts";
 import { Trainer, type TrainerOptions } from "../../training/trainer.ts";
+import { visible } from "../format.ts";
 import { EVAL_FIELDS, STEP_FIELDS, type ModelSnapshot, type Post } from "../protocol.ts";
 import { NUMBER_NAMES, NUMBERS, type NumberName, type Settings } from "../settings.ts";
 import type { LoadedText } from "./texts.ts";
@@ -39,12 +40,16 @@ export class Lane {
   /** What ends its present events. */
   private signal: AbortSignal | undefined;
 
-  /** `intervals`: what its checkpoints say in place of LOGGING. */
+  /**
+   * `intervals`: what its checkpoints say in place of LOGGING. `needsText`: why it cannot be trained on the text that there
+   * is; it writes and is looked into all the same.
+   */
   private constructor(
     readonly preset: PresetName,
     readonly model: LanguageModel,
     readonly trainer: Trainer,
     private readonly intervals: Intervals,
+    readonly needsText?: string,
   ) {}
 
   /** A model at step 0. */
@@ -56,7 +61,7 @@ export class Lane {
     });
   }
 
-  /** A model as a checkpoint left it, in f32 where the device has no f16. `text` must be in its vocabulary. */
+  /** A model as a checkpoint left it, in f32 where the device has no f16; on a text that has other characters to look at only. */
   static restore(device: Device, preset: PresetName, bytes: Uint8Array, text: LoadedText, saved = loadCheckpoint(bytes)): Lane {
     const { tokenizer, training } = saved;
     if (!(tokenizer instanceof CharTokenizer))
@@ -64,13 +69,19 @@ export class Lane {
         "E_BAD_CHECKPOINT",
         `the page shows models of characters, and this one's tokenizer is ${tokenizer.toJSON().kind}; use it on the command line: gatewise sample`,
       );
+    const options = training?.options ?? TRAINING_DEFAULTS;
+    const unknown = text.tokenizer.characters.filter((character) => !tokenizer.characters.includes(character));
+    const needsText =
+      unknown.length === 0
+        ? undefined
+        : `${text.info.title} has characters that this model was never shown, such as ${quoted(unknown)}: open the text that it was trained on to train it further`;
     // The models of a race share one array of what may be a long text.
     const same = JSON.stringify(tokenizer) === JSON.stringify(text.tokenizer);
-    const tokens = same ? text.tokens : tokenizer.encode(text.text);
+    const tokens = needsText ? standIn(tokenizer, options) : same ? text.tokens : tokenizer.encode(text.text);
     const model = modelFromCheckpoint(device, saved);
     return orFree(model, () => {
       const trainer = resumeTrainer(model, tokens, { ...saved, config: model.config }, LOGGING);
-      const lane = new Lane(preset, model, trainer, training?.options ?? TRAINING_DEFAULTS);
+      const lane = new Lane(preset, model, trainer, options, needsText);
       lane.snapshot = { step: trainer.step, bytes };
       return lane;
     });
@@ -144,7 +155,7 @@ export class Lane {
 
   /** Keeps the model as it stands. One whose numbers are not finite stops, and keeps what it had. */
   async takeSnapshot(): Promise<void> {
-    if (this.failure !== undefined) return;
+    if (this.failure !== undefined || this.needsText !== undefined) return;
     const { step } = this;
     const { logInterval, sampleInterval, checkpointInterval } = this.intervals;
     try {
@@ -242,6 +253,17 @@ export async function makeLanes(
   }
   return lanes;
 }
+
+/** Some characters of many. */
+const quoted = (characters: readonly string[]): string =>
+  characters
+    .slice(0, 3)
+    .map((character) => `“${visible(character)}”`)
+    .join(", ");
+
+/** Tokens in place of a text that is not there: enough for a trainer, which never comes to read them. */
+const standIn = ({ size }: CharTokenizer, { batchSize, seqLen }: TrainingOptions): Uint32Array =>
+  Uint32Array.from({ length: 4 * batchSize * seqLen + 10_000 }, (_, i) => i % size);
 
 function orFree<T>(model: LanguageModel, make: () => T): T {
   try {

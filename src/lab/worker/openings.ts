@@ -36,6 +36,11 @@ export async function runOfCheckpoint(
   // A run that had come to its end goes on for as many steps as the page is set to.
   const totalSteps = step < own.totalSteps ? own.totalSteps : step + settings.totalSteps;
   const { precision } = checkpoint.config;
+  if (lane.needsText !== undefined)
+    return {
+      parts: await unkept({ settings: { ...settings, preset, ...own, totalSteps }, sampling, text, lanes: [lane] }),
+      notice: `Opened at step ${step}, to write and to be looked into. ${lane.needsText}.`,
+    };
   const otherwise = [
     ...(sameText(checkpoint, lane.trainer.tokens) ? [] : [`on another text than ${text.info.title}`]),
     ...(lane.model.config.precision === precision ? [] : [`in ${precision}, which this device does not have`]),

@@ -2,12 +2,14 @@
 // else wants the device waits for a moment between two steps.
 import { GatewiseError } from "../../errors.ts";
 import type { Device } from "../../runtime/device.ts";
+import { baselinesOf, type Baselines } from "../analysis/baselines.ts";
+import { measure, stockOf, type Stock } from "../analysis/learned.ts";
 import { messageOf } from "./answer.ts";
 import { isLoss, type DeviceKeeper } from "./device-keeper.ts";
+import { Keeping } from "./keeping.ts";
 import { Lane, makeLanes } from "./lane.ts";
 import type { Phase, Post, RunInfo } from "../protocol.ts";
 import type { Sampling, Settings } from "../settings.ts";
-import { writeModel, writeRun, writeRunFile } from "./storage.ts";
 import type { LoadedText } from "./texts.ts";
 
 /** Milliseconds between two reports to the page. */
@@ -20,6 +22,8 @@ const SAMPLE_INTERVAL = 4000;
 const FIRST_SAMPLE = 2500;
 const SHARE = { save: 1 / 30, sample: 1 / 6 };
 const SAMPLE_LENGTH = 240;
+/** Characters that take no more than a moment to count. */
+const MOST_COUNTED = 500_000;
 
 /** What a run has of the worker around it. */
 export interface Surroundings {
@@ -47,9 +51,9 @@ export class Run {
   lanes: readonly Lane[];
   /** Whether it is to train; its loop goes on between two steps, or ends. */
   training = false;
-  private readonly text: LoadedText;
-  /** Whether the text can be had again, from the disk if it is the visitor's own: no checkpoint is of use without it. */
-  private textKept: boolean;
+  readonly text: LoadedText;
+  private stock: Stock | undefined;
+  readonly keeping: Keeping;
   private readonly release: () => void;
   /** Ends what is under way and may be left undone: tuning and sampling. Steps are always done to their end. */
   private stop: (() => void) | undefined;
@@ -61,7 +65,8 @@ export class Run {
     { id, settings, sampling, text, lanes, release }: Parts,
   ) {
     [this.id, this.settings, this.sampling, this.lanes] = [id, settings, sampling, lanes];
-    [this.text, this.textKept, this.release] = [text, text.info.data !== "own", release];
+    [this.text, this.release] = [text, release];
+    this.keeping = new Keeping(this, around.post);
   }
 
   /** Whether there is anything left to train. */
@@ -72,6 +77,11 @@ export class Run {
   /** Why no model trains any more, where that is not the run's end. */
   get failure(): string | undefined {
     return this.lanes.every(({ failure }) => failure !== undefined) ? this.lanes[0]!.failure : undefined;
+  }
+
+  /** Why it cannot be trained on the text that there is. */
+  get needsText(): string | undefined {
+    return this.lanes.find(({ needsText }) => needsText !== undefined)?.needsText;
   }
 
   get phase(): Phase {
@@ -92,8 +102,15 @@ export class Run {
       text: this.text.info,
       device: this.around.keeper.info!.description,
       flags: this.lanes[0]!.flags,
+      ...(this.needsText !== undefined && { needsText: this.needsText }),
       lanes: this.lanes.map(({ preset, model, step }) => ({ preset, parameters: model.parameterCount, step })),
     };
+  }
+
+  /** What counting the characters of its text gets, or of the beginning of a long one. */
+  baselines(): Baselines {
+    const { tokens, tokenizer } = this.text;
+    return baselinesOf(tokens.subarray(0, MOST_COUNTED), tokenizer.size, this.settings.valFraction);
   }
 
   /** @throws GatewiseError E_CONFIG */
@@ -123,6 +140,7 @@ export class Run {
   drop(): void {
     this.training = false;
     for (const lane of this.lanes) lane.dispose();
+    this.keeping.end();
     this.release();
   }
 
@@ -191,7 +209,7 @@ export class Run {
   async extend(totalSteps: number): Promise<void> {
     this.settings = { ...this.settings, totalSteps };
     for (const lane of this.lanes) lane.endAt(totalSteps);
-    await this.around.keeper.alone(() => this.keepDescription());
+    await this.around.keeper.alone(() => this.keeping.describe());
   }
 
   /** Does what may be left undone. */
@@ -311,7 +329,8 @@ export class Run {
         });
         if (text === undefined) return;
         const note = left.length > 0 ? `This book has no “${[...new Set(left)].join("")}”: left out of the prompt.` : undefined;
-        this.around.post({ event: "sample", lane, step, text, ...(note && { note }) });
+        const measured = measure(text, (this.stock ??= stockOf(this.text.text)));
+        this.around.post({ event: "sample", lane, step, text, measured, ...(note && { note }) });
       }
     });
   }
@@ -325,35 +344,7 @@ export class Run {
       await lane.takeSnapshot();
       this.reportFailure(lane);
     }
-    await this.keep(begun);
-  }
-
-  /** Writes what there is of it to the disk. */
-  async keep(begun = performance.now()): Promise<void> {
-    const { id, lanes, text } = this;
-    const { post } = this.around;
-    const kept = lanes.filter(({ snapshot }) => snapshot !== undefined);
-    try {
-      if (!this.textKept) await writeRunFile(id, "text.txt", text.text);
-      this.textKept = true;
-      // All at once: a page that is left waits for it.
-      await Promise.all([
-        this.keepDescription(),
-        ...kept.map(({ preset, log, snapshot }) => writeModel(id, preset, log, snapshot!.bytes)),
-      ]);
-      if (kept.length === 0) return;
-      const sound = kept.filter(({ failure }) => failure === undefined);
-      const steps = (sound.length > 0 ? sound : kept).map(({ snapshot }) => snapshot!.step);
-      post({ event: "saved", step: Math.min(...steps), milliseconds: performance.now() - begun });
-    } catch (error) {
-      // A browser may keep no files (private windows, a full disk): training goes on all the same.
-      post({ event: "unsaved", message: messageOf(error) });
-    }
-  }
-
-  private keepDescription(): Promise<void> {
-    const { id, settings, sampling, text, lanes } = this;
-    return writeRun({ id, settings, sampling, presets: lanes.map(({ preset }) => preset), title: text.info.title });
+    await this.keeping.keep(begun);
   }
 }
 

@@ -62,6 +62,16 @@ export async function writeModel(
 export const readCheckpoint = (id: string, preset: PresetName): Promise<Uint8Array | undefined> =>
   readRunFile(id, checkpointName(preset));
 
+/** Whether the checkpoint of a model is there, as long as it was written. */
+export async function holdsCheckpoint(id: string, preset: PresetName, bytes: number): Promise<boolean> {
+  try {
+    const { size } = await (await (await folder(id, false)).getFileHandle(checkpointName(preset))).getFile();
+    return size === bytes;
+  } catch {
+    return false;
+  }
+}
+
 export async function readLog(id: string, preset: PresetName) {
   const names = logNames(preset);
   const points = await readRows(id, names.points, STEP_FIELDS);

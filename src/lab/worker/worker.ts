@@ -8,6 +8,7 @@ import { DeviceKeeper } from "./device-keeper.ts";
 import { estimateRun } from "./estimate.ts";
 import { keptRun, newRun, runOfCheckpoint } from "./openings.ts";
 import type { Post, Result, RunInfo, TextSource } from "../protocol.ts";
+import { rehearse } from "./rehearsal.ts";
 import { Run, type Parts } from "./run.ts";
 import type { DeviceChoice, Sampling, Settings } from "../settings.ts";
 import { claimRun, readLog, readRun, removeRun } from "./storage.ts";
@@ -16,6 +17,7 @@ import { Bookmark } from "./texts.ts";
 let port: MessagePort | undefined;
 let run: Run | undefined;
 let checking: AbortController | undefined;
+let rehearsing: AbortController | undefined;
 
 const post: Post = (event, transfer = []) => port?.postMessage(event, transfer);
 const base = new URL(import.meta.env.BASE_URL === "./" ? "../" : import.meta.env.BASE_URL, self.location.href).href;
@@ -44,8 +46,11 @@ function announce(message?: string, quiet = false): void {
   post({ event: "phase", phase, quiet, ...(why !== undefined && { message: why }) });
 }
 
-/** The result of a task that uses the device, or why there is none. */
-const attempt = <T extends object>(task: () => Promise<T>): Promise<Result<T>> => answer(() => keeper.use(task));
+/** The result of a task that uses the device, or why there is none. Nothing waits for a rehearsal. */
+function attempt<T extends object>(task: () => Promise<T>): Promise<Result<T>> {
+  rehearsing?.abort(new GatewiseError("E_CONFIG", "something else is to be done"));
+  return answer(() => keeper.use(task));
+}
 /** Waits for what tells the page itself how it went. */
 const settled = async (task: Promise<void> | undefined): Promise<void> => void (await Promise.allSettled([task]));
 
@@ -79,7 +84,7 @@ function putOnStage(parts: Parts): RunInfo {
 /** The same for a new one, which is kept at once: it may be left before the first step. */
 async function putNewOnStage(parts: Parts): Promise<RunInfo> {
   const info = putOnStage(parts);
-  await requireRun().keep();
+  await requireRun().keeping.keep();
   return info;
 }
 
@@ -94,6 +99,11 @@ const worker = {
     }),
   loadText: (source: TextSource) => answer(async () => ({ text: (await bookmark.load(source)).info })),
   estimate: (settings: Settings) => answer(() => ({ estimate: estimateRun(settings, bookmark.text.info) })),
+  /** Takes a few steps of what would be trained, unless something else is to be done. */
+  rehearse(settings: Settings) {
+    const { signal } = (rehearsing = new AbortController());
+    return answer(() => keeper.use(async () => ({ seconds: await rehearse(keeper.present, settings, bookmark.text, signal) })));
+  },
   /** Makes the models and trainers of a new run, at step 0. */
   create: (settings: Settings, sampling: Sampling) =>
     attempt(async () => {
@@ -102,7 +112,7 @@ const worker = {
       return { run: await putNewOnStage(await newRun(keeper.present, settings, sampling, text)) };
     }),
   async train(): Promise<void> {
-    if (run && !run.training && !keeper.recovering) void run.train();
+    if (run && !run.training && !keeper.recovering && run.needsText === undefined) void run.train();
   },
   async pause(): Promise<void> {
     if (!run?.training) return;
@@ -117,7 +127,7 @@ const worker = {
     announce(undefined, true);
   },
   async step(): Promise<void> {
-    if (run && !run.training) await settled(keeper.use(() => requireRun().singleStep()));
+    if (run && !run.training && run.needsText === undefined) await settled(keeper.use(() => requireRun().singleStep()));
   },
   /** Lets go of the run; what it saved stays. */
   async reset(): Promise<void> {
@@ -145,6 +155,7 @@ const worker = {
     const result = await attempt(async () => ({ snapshot: await requireRun().lane(index).look() }));
     return transferred(result, ({ snapshot }) => Object.values(snapshot.stateDict));
   },
+  baselines: () => answer(() => ({ baselines: requireRun().baselines() })),
   /** Part of the run's text. */
   passage: async (from: number, length: number): Promise<string> => bookmark.loaded?.text.slice(from, from + length) ?? "",
   async checkpoint(index: number) {
@@ -169,6 +180,8 @@ const worker = {
     run?.interrupt();
     await settled(run && keeper.use(() => requireRun().save()));
   },
+  /** Looks whether what was kept of the run is still there, and writes it again if not. */
+  checkKept: (): Promise<void> => settled(run?.keeping.check()),
   restore: (id: string) =>
     attempt(async () => {
       const parts = await keptRun(keeper.present, id, base);

@@ -3,6 +3,7 @@ import { batch } from "@preact/signals";
 import * as Comlink from "comlink";
 import type { LabEvent } from "../../protocol.ts";
 import { defaultsFor, readAddress, SAMPLING, type Settings } from "../../settings.ts";
+import { askLasting, lasting } from "./lasting.ts";
 import * as device from "./device.ts";
 import { command, status, worker } from "./link.ts";
 import * as plan from "./plan.ts";
@@ -16,6 +17,7 @@ export async function begin(): Promise<void> {
   void worker.connect(Comlink.transfer(port2, [port2]));
   const asked = readAddress(location.search);
   const stored = table.load();
+  void askLasting();
   plan.page.value = asked.page;
   await device.open(asked.page.device ?? "auto");
   plan.settings.value = { ...defaultsFor(device.info.value?.family ?? "cpu", asked.settings.preset), ...asked.settings };
@@ -50,6 +52,7 @@ function hear(event: LabEvent): void {
     }
     case "points":
     case "evaluations":
+      if (status.value.startsWith("Compiling")) stage.announcePhase();
       stage.replaceRows(event.lane, event.event, event.from, event.values);
       break;
     case "rate":
@@ -66,6 +69,7 @@ function hear(event: LabEvent): void {
       stage.savedAt.value = event.step;
       savingTakes = event.milliseconds;
       stage.unsaved.value = undefined;
+      if (event.again) lasting.value = "window";
       stage.summarise();
       break;
     case "unsaved":
@@ -78,6 +82,10 @@ function hear(event: LabEvent): void {
       break;
     case "notice":
       status.value = event.message;
+      break;
+    case "compiling":
+      // Whoever pressed Train waits for it.
+      if (stage.training.value) status.value = `Compiling kernels for this device: ${event.done} of ${event.of}.`;
       break;
     case "tuning":
       if (event.over) {
@@ -93,6 +101,20 @@ function hear(event: LabEvent): void {
       device.checkResults.value = [...device.checkResults.value, event.result];
   }
 }
+
+/** Milliseconds that news stands: then how things are does again. */
+const NEWS = 60_000;
+let newsTimer = 0;
+status.subscribe(() => {
+  clearTimeout(newsTimer);
+  newsTimer = window.setTimeout(stage.announcePhase, NEWS);
+});
+
+// News belongs to the tab that it came on.
+addEventListener("hashchange", ({ oldURL, newURL }) => {
+  const tabOf = (url: string): string | undefined => new URL(url).hash.split(/[/?]/)[0];
+  if (tabOf(oldURL) !== tabOf(newURL)) stage.announcePhase();
+});
 
 /** Milliseconds that a page which is left holds still, at the most, until its run is kept. */
 const HOLD = 400;
@@ -129,5 +151,8 @@ addEventListener("pagehide", () => {
 // A page that is hidden may be ended without another word, on a phone; one that is come back to may find the table changed.
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden") keepNow();
-  else void table.load().then((stored) => (table.runs.value = stored ?? table.runs.value));
+  else {
+    void worker.checkKept();
+    void table.load().then((stored) => (table.runs.value = stored ?? table.runs.value));
+  }
 });

@@ -1,5 +1,6 @@
 // What the views look at: the visitor's own run as it is now, or a prepared one after some step, and a passage of its book.
 import { batch, computed, signal } from "@preact/signals";
+import { fromStart } from "../../passage.ts";
 import type { PresetName } from "../../../models/presets.ts";
 import { changePlace, place } from "../../place.ts";
 import { PREPARED, PREPARED_NAMES, preparedPresets, type PreparedName } from "../../prepared.ts";
@@ -115,7 +116,7 @@ export async function findPassage(taken?: readonly ModelSnapshot[]): Promise<voi
   const from = Math.floor(position.value * Math.max(0, length - 2 * PASSAGE_LENGTH));
   const longer = Math.min(from, Math.max(0, length - BOOK_LEAST));
   const around = await read(longer, BOOK_LENGTH);
-  const wanted = typed.value || atLineStart(await read(from, 2 * PASSAGE_LENGTH));
+  const wanted = typed.value || passageIn(await read(from, 2 * PASSAGE_LENGTH), from === 0);
   batch(() => {
     if (taken) snapshots.value = taken;
     book.value = clean(around);
@@ -124,11 +125,9 @@ export async function findPassage(taken?: readonly ModelSnapshot[]): Promise<voi
   });
 }
 
-/** A passage that begins with a line, where one begins soon. */
-function atLineStart(around: string): string {
-  const start = around.slice(0, PASSAGE_LENGTH).indexOf("\n") + 1;
-  return around.slice(start).trimStart().slice(0, PASSAGE_LENGTH);
-}
+/** A passage that begins where a reader would. */
+const passageIn = (around: string, whole: boolean): string =>
+  (whole ? around.trimStart() : fromStart(around, PASSAGE_LENGTH)).slice(0, PASSAGE_LENGTH);
 
 /** Looks into another run, whose models and steps are others. */
 export const choose = (run: SourceName): void => changePlace({ run, model: undefined, step: undefined, unit: undefined });

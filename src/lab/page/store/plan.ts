@@ -30,11 +30,22 @@ effect(() => {
   });
 });
 
+/** Seconds of a step, as measured here with these settings. */
+export const pace = signal<{ readonly settings: Settings; readonly seconds: number } | undefined>(undefined);
+
+/** Has the first steps of these settings taken, so that their kernels are ready and their pace is known. */
+export async function rehearse(settings: Settings): Promise<void> {
+  if (pace.value?.settings === settings) return;
+  const result = await worker.rehearse(settings);
+  if (result.ok) pace.value = { settings, seconds: result.seconds };
+}
+
 /** The text that is on its way; what needs a text waits for it. */
 export let textLoad: Promise<void> = Promise.resolve();
 
 /** The visitor's choice of a text. */
 export async function chooseText(source: TextSource): Promise<void> {
+  status.value = "";
   // Whoever has set the validation part has meant it.
   await (textLoad = loadText(source, settings.value.valFraction === valFractionFor(text.value?.characters ?? 0)));
   if (!textProblem.value) writeUrl();

@@ -1,17 +1,28 @@
 // The run on the stage, and what can be done with it.
-import { batch, computed, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import * as Comlink from "comlink";
 import { bestEvaluation, curveOf, lastStep, type Curve } from "../../draw/curves.ts";
 import { titleOf } from "../../kinds.ts";
-import { EVAL_FIELDS, STEP_FIELDS, type LaneInfo, type Log, type Phase, type RunInfo } from "../../protocol.ts";
+import {
+  EVAL_FIELDS,
+  STEP_FIELDS,
+  type LaneInfo,
+  type Log,
+  type Measured,
+  type Phase,
+  type RunInfo,
+  type TextSource,
+} from "../../protocol.ts";
 import type { Sampling, Settings } from "../../settings.ts";
+import { info } from "./device.ts";
+import { keepFiles } from "./lasting.ts";
 import { busy, command, status, worker } from "./link.ts";
 import * as plan from "./plan.ts";
 import * as table from "./table.ts";
 
 export interface LaneView extends Omit<LaneInfo, "step"> {
   readonly charactersPerSecond?: number;
-  readonly sample?: { readonly step: number; readonly text: string; readonly note?: string };
+  readonly sample?: { readonly step: number; readonly text: string; readonly measured: Measured; readonly note?: string };
   readonly stopped?: string;
 }
 
@@ -21,6 +32,8 @@ export const lanes = signal<readonly LaneView[]>([]);
 export let curves: readonly Curve[] = [];
 /** Counts changes of `curves`, which are too large to be copied for every point. */
 export const curvesVersion = signal(0);
+/** What counting the characters of its text gets, once that is known. */
+export const baselines = signal<Readonly<Record<string, number>> | undefined>(undefined);
 export const savedAt = signal<number | undefined>(undefined);
 /** Why nothing is kept, if that is so. */
 export const unsaved = signal<string | undefined>(undefined);
@@ -28,6 +41,8 @@ export const unsaved = signal<string | undefined>(undefined);
 export const training = computed(() => phase.value === "training" || phase.value === "recovering");
 /** Whether the set-up can be changed: not while a run stands on it. */
 export const editable = computed(() => run.value === undefined && !busy.value);
+/** Whether a text can be chosen: for the next run, or for one that needs its own. */
+export const textWanted = computed(() => editable.value || (run.value?.needsText !== undefined && !busy.value));
 
 /** Steps that all models have done; one that stopped for good holds up nothing. */
 export function stepsDone(): number {
@@ -37,9 +52,11 @@ export function stepsDone(): number {
   return Math.min(...(going.length > 0 ? going : [Math.max(0, ...steps)]));
 }
 
+/** Says how things stand; where something is amiss that stays said. */
 export function announcePhase(): void {
   const step = stepsDone();
   const words: Partial<Record<Phase, string>> = {
+    idle: "",
     training: "Training.",
     paused: step > 0 ? `Paused at step ${step.toLocaleString("en")}.` : "",
     done: `Done: ${step.toLocaleString("en")} steps.`,
@@ -76,6 +93,10 @@ function show(info: RunInfo, logs: readonly Log[] = []): void {
   });
   table.rememberStage(info.id);
   plan.writeUrl();
+  baselines.value = undefined;
+  void worker.baselines().then((result) => {
+    if (result.ok && run.value?.id === info.id) baselines.value = result.baselines;
+  });
 }
 
 /** Enters a new run into the table of runs. */
@@ -102,10 +123,14 @@ export function summarise(): void {
   table.change(run.value.id, { settings: run.value.settings, models });
 }
 
+/** Whether there is a run that can be trained; makes one if there is none. */
 async function create(): Promise<boolean> {
-  if (run.value) return true;
+  if (run.value?.needsText !== undefined) status.value = `${run.value.needsText}.`;
+  if (run.value) return run.value.needsText === undefined;
   phase.value = "preparing";
+  status.value = "Reading the book.";
   await plan.textLoad;
+  status.value = "Making the models.";
   const result = await worker.create(plan.settings.value, plan.sampling.value);
   if (!result.ok) {
     // The device may have been lost over it.
@@ -119,8 +144,26 @@ async function create(): Promise<boolean> {
   return true;
 }
 
+/** Milliseconds without a change of the set-up after which it is rehearsed. */
+const REST = 2000;
+let restTimer = 0;
+effect(() => {
+  const settings = plan.settings.value;
+  clearTimeout(restTimer);
+  if (phase.value !== "idle" || !editable.value || !plan.text.value || !info.value) return;
+  const later = (): void => void (restTimer = window.setTimeout(rest, REST));
+  const rest = (): void => {
+    // Elsewhere the page has other things to compute.
+    const shown = document.visibilityState === "visible" && document.getElementById("go")?.checkVisibility();
+    if (shown) void plan.rehearse(settings);
+    else later();
+  };
+  later();
+});
+
 export const train = (): Promise<void> =>
   command(async () => {
+    void keepFiles();
     if (await create()) await worker.train();
   });
 /** Goes to where a run is trained, and trains one of such settings in place of what is there. */
@@ -153,6 +196,7 @@ export const reset = (): Promise<void> =>
       run.value = undefined;
       lanes.value = [];
       curves = [];
+      baselines.value = undefined;
       curvesVersion.value++;
       status.value = "Ready for a new run.";
     });
@@ -187,6 +231,7 @@ export async function restore(id: string, asked: Partial<Sampling> = {}): Promis
     status.value = `Restored “${summary.name}” at step ${stepsDone().toLocaleString("en")}.`;
   });
   void worker.setSampling(plan.sampling.value);
+  void worker.sample();
   return true;
 }
 export const openRun = (id: string): Promise<void> =>
@@ -197,16 +242,36 @@ export const openRun = (id: string): Promise<void> =>
 
 export const openCheckpoint = (file: File): Promise<void> =>
   command(async () => {
-    const bytes = new Uint8Array(await file.arrayBuffer());
     await plan.textLoad;
-    const { settings, sampling } = plan;
-    const result = await worker.openCheckpoint(Comlink.transfer(bytes, [bytes.buffer]), settings.value, sampling.value);
-    if (!result.ok) {
-      status.value = `${file.name} could not be opened: ${result.message}`;
-      return;
-    }
-    show(result.run);
-    enter(result.run, file.name.slice(0, 80));
-    status.value = result.notice;
-    await worker.sample();
+    await openBytes(new Uint8Array(await file.arrayBuffer()), file.name.slice(0, 80));
   });
+
+async function openBytes(bytes: Uint8Array<ArrayBuffer>, name: string): Promise<void> {
+  const { settings, sampling } = plan;
+  const result = await worker.openCheckpoint(Comlink.transfer(bytes, [bytes.buffer]), settings.value, sampling.value);
+  if (!result.ok) {
+    status.value = `${name} could not be opened: ${result.message}`;
+    return;
+  }
+  show(result.run);
+  enter(result.run, name);
+  status.value = result.notice;
+  await worker.sample();
+}
+
+/** The visitor's choice of a text: of the next run, or of a run that had none to train on. */
+export async function chooseText(source: TextSource): Promise<void> {
+  await plan.chooseText(source);
+  const { needsText, id, settings } = run.value ?? {};
+  if (needsText === undefined || plan.textProblem.value) return;
+  const { data } = plan.settings.value;
+  await command(async () => {
+    const result = await worker.checkpoint(0);
+    if (!result.ok) return;
+    const name = table.runs.value.find((line) => line.id === id)?.name ?? titleOf(settings!.preset);
+    plan.settings.value = { ...settings!, data };
+    await openBytes(result.bytes, name);
+    // It stands in the table again, with its text.
+    await table.forget(id!);
+  });
+}

@@ -56,12 +56,40 @@ export function rename(id: string, name: string): void {
   if (trimmed) change(id, { name: trimmed });
 }
 
-export async function remove(id: string): Promise<void> {
-  if (!(await forget(id))) status.value = "This run is open in another tab.";
+/** Milliseconds in which what was deleted can be had back. */
+const REGRET = 10_000;
+/** Runs that are deleted soon, by the timer that does it. */
+export const leaving = signal<ReadonlyMap<string, number>>(new Map());
+
+const leave = (id: string, timer?: number): void => {
+  const next = new Map(leaving.value);
+  if (timer === undefined) next.delete(id);
+  else next.set(id, timer);
+  leaving.value = next;
+};
+
+/** Deletes a run in a while. */
+export function remove({ id, name }: RunSummary): void {
+  status.value = `“${name}” is deleted in ${REGRET / 1000} seconds.`;
+  const now = async (): Promise<void> => {
+    leave(id);
+    status.value = (await forget(id)) ? `“${name}” is deleted.` : "This run is open in another tab.";
+  };
+  leave(
+    id,
+    window.setTimeout(() => void now(), REGRET),
+  );
 }
 
-/** Deletes a run, unless a page has it open. */
-async function forget(id: string): Promise<boolean> {
+/** Leaves in the table what was to be deleted. */
+export function keep({ id, name }: RunSummary): void {
+  clearTimeout(leaving.value.get(id));
+  leave(id);
+  status.value = `“${name}” stays.`;
+}
+
+/** Deletes a run at once, unless a page has it open. */
+export async function forget(id: string): Promise<boolean> {
   if (!(await worker.remove(id))) return false;
   showCurves(id, []);
   changeAll((table) => table.filter((line) => line.id !== id));
