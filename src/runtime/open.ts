@@ -8,7 +8,7 @@ import type { Device } from "./device.ts";
 import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
-import { BUILDS, type Build } from "./wasm-module.ts";
+import { BUILDS } from "./wasm-module.ts";
 import type { Spawn } from "./wasm-threads.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
 import type { Gpu, GpuDevice } from "./webgpu-types.ts";
@@ -63,7 +63,7 @@ export interface OpenDeviceOptions extends WebGpuOptions {
    * Which build of the WebAssembly device: by default "relaxed", which is faster, where the engine has relaxed SIMD. "plain" gives the
    * same bits in every engine.
    */
-  readonly simd?: Build;
+  readonly simd?: "relaxed" | "plain";
   /** Number format of the CPU device. */
   readonly precision?: "float32" | "float64";
 }
