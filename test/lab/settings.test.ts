@@ -1,4 +1,5 @@
 // What comes from outside without a browser: addresses and what the browser's storage gives back, mutated.
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import * as v from "valibot";
 import { expect, it, vi } from "vitest";
@@ -27,9 +28,10 @@ import {
   writeAddress,
 } from "../../src/lab/settings.ts";
 import { presetOf, RACERS } from "../../src/lab/kinds.ts";
-import type { TextInfo } from "../../src/lab/protocol.ts";
+import { MOST_BYTES, type TextInfo } from "../../src/lab/protocol.ts";
 import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
 import { Lane, laneConfig } from "../../src/lab/worker/lane.ts";
+import { loadText } from "../../src/lab/worker/texts.ts";
 
 const settings = { ...defaultsFor("software"), preset: "race" } as const;
 const RUN = {
@@ -344,4 +346,12 @@ it("reads a log's rows up to the first that no training writes", () => {
     }),
     runs(200),
   );
+});
+
+it("reads a text that gzip packed, and says so of one that it packed and somebody cut, or that is too long", async () => {
+  const words = "It was the best of times. ".repeat(20);
+  const read = (bytes: Uint8Array) => loadText({ bytes, name: "times.txt.gz" }, "");
+  expect((await read(gzipSync(words))).text).toBe(words);
+  await expect(read(gzipSync(words).subarray(0, 30))).rejects.toThrow(/^times\.txt\.gz is no whole \.gz file: /);
+  await expect(read(gzipSync(Buffer.alloc(2 * MOST_BYTES)))).rejects.toThrow(/bytes or more; the lab takes texts up to 67108864/);
 });

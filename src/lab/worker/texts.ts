@@ -35,9 +35,10 @@ export class Bookmark {
 
 /** @throws GatewiseError E_DATA that says what is wrong with the text */
 export async function loadText(source: TextSource, base: string): Promise<LoadedText> {
-  const { bytes, title, name, data } = "book" in source ? await fetchBook(source.book, base) : ownText(source);
+  const { bytes: given, title, name, data } = "book" in source ? await fetchBook(source.book, base) : ownText(source);
+  const bytes = await unpacked(given, title);
   if (bytes.length > MOST_BYTES)
-    throw new GatewiseError("E_DATA", `${title} has ${bytes.length} bytes; the lab takes texts up to ${MOST_BYTES}`);
+    throw new GatewiseError("E_DATA", `${title} has ${bytes.length} bytes or more; the lab takes texts up to ${MOST_BYTES}`);
   const encoding = detectEncoding(bytes);
   const whole = decodeText(bytes, title, encoding);
   const text = stripGutenberg(whole);
@@ -60,6 +61,24 @@ export async function loadText(source: TextSource, base: string): Promise<Loaded
       stripped: Math.max(0, whole.length - text.length - (whole.match(/\r\n/g)?.length ?? 0)),
     },
   };
+}
+
+/** Bytes as they were before gzip, if that has been at them; of very many the first. @throws GatewiseError E_DATA */
+async function unpacked(bytes: Uint8Array, title: string): Promise<Uint8Array> {
+  if (!(bytes[0] === 0x1f && bytes[1] === 0x8b)) return bytes;
+  const pieces: Uint8Array<ArrayBuffer>[] = [];
+  let length = 0;
+  try {
+    const stream = new Blob([bytes as Uint8Array<ArrayBuffer>]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const reader = stream.getReader();
+    for (let next = await reader.read(); !next.done; next = await reader.read()) {
+      pieces.push(next.value);
+      if ((length += next.value.length) > MOST_BYTES) break;
+    }
+  } catch (cause) {
+    throw new GatewiseError("E_DATA", `${title} is no whole .gz file: ${(cause as Error).message}`, { cause });
+  }
+  return new Uint8Array(await new Blob(pieces).arrayBuffer());
 }
 
 async function fetchBook(name: string, base: string) {
