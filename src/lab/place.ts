@@ -1,6 +1,6 @@
 // Where in the page the visitor is, as the address's part after # says it: "#look/gates?model=lstm&at=40" is a tab, what is
 // shown in it, and how that stands. Every state has an address: docs/lab.md has the names, which stay as they are.
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { readAddress } from "./settings.ts";
 
 export const TAB_IDS = ["lessons", "train", "look", "check", "bench"] as const;
@@ -27,6 +27,8 @@ function readPlace(): Place {
 }
 
 export const place = signal(readPlace());
+/** For what stays as it is while a place changes only in what stands behind it. */
+export const tabShown = computed(() => place.value.tab);
 addEventListener("hashchange", () => {
   // One that was not written yet is not what was gone to.
   clearTimeout(writing);

@@ -9,7 +9,7 @@ import { LessonsTab } from "./lessons.tsx";
 import * as device from "./store/device.ts";
 import { status } from "./store/link.ts";
 import * as stage from "./store/stage.ts";
-import { place, type TabId } from "../place.ts";
+import { tabShown, type TabId } from "../place.ts";
 import { TrainTab } from "./train.tsx";
 
 /** The bench page, where there is one. */
@@ -51,7 +51,7 @@ function BenchTab() {
 }
 
 export function App() {
-  const tab = TABS.find(({ id }) => id === place.value.tab)?.id ?? "lessons";
+  const tab = TABS.find(({ id }) => id === tabShown.value)?.id ?? "lessons";
   // A book can be dropped on any tab: Train is there from the start.
   const seen = useRef(new Set<TabId>(["train"]));
   seen.current.add(tab);

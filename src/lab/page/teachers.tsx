@@ -47,7 +47,7 @@ const PLAN: readonly Item[] = [
     minutes: "9–10",
     what: "Press “Train the same from nothing” and leave it running.",
     ask: "What will it write when we come back?",
-    hear: "Bets are fine. The curves are the same on every run of this seed.",
+    hear: "Bets are fine. On one device the curves of a seed are the same every time.",
   },
 ];
 
