@@ -57,6 +57,9 @@ it("races those that are ticked, keeps them, and shows in each what its cell has
   await page.getByRole("radio", { name: /Mamba/ }).last().check();
   const last = tokens.length - 1;
   const at = (name: string): string => fixed(trace.values[name]![last * trace.units]!, 2);
+  // What the pointer happens to rest on would be chosen.
+  await page.mouse.move(0, 0);
+  await page.getByLabel("Unit", { exact: true }).fill("0");
   const shown = page.locator('[data-value="gates"] span');
   await expect.poll(() => shown.allTextContents()).toEqual([`Δ = ${at("Δ")}`, `y = ${at("y")}`]);
   // Behind the text stands how far it opens: the mean of all channels, from the least to the most.
@@ -73,6 +76,7 @@ it("races those that are ticked, keeps them, and shows in each what its cell has
   await show("one-step");
   await page.getByText("this cell has no gates").waitFor();
   await page.getByRole("radio", { name: /Mamba/ }).last().check();
+  await page.getByLabel("Unit", { exact: true }).fill("0");
   const { parts } = flowOf(mamba, tokens, trace)!;
   for (const name of ["C·e^(ΔA) h", "C·ΔB x", "D x", "output ⊙ gate"])
     await expect.poll(() => page.locator(`[data-box="${name}"]`).textContent()).toBe(fixed(parts[name]![last * trace.units]!, 2));

@@ -848,7 +848,7 @@ describe("what the views show of a trained race", () => {
     expect(await page.locator('[data-breakage="healthy"] .good').innerText()).toMatch(/Learning: the loss fell/);
     expect(await page.locator('[data-breakage="saturated"] .bad').innerText()).toMatch(/Saturated/);
     expect(await page.locator('[data-breakage="clipped"] .good').innerText()).toMatch(/Learning/);
-    expect(await page.locator('[data-breakage="unclipped"] .bad').innerText()).toMatch(/Diverged/);
+    expect(await page.locator('[data-breakage="unclipped"] .bad').innerText()).toMatch(/Overshot/);
     expect(problems).toEqual([]);
   });
 

@@ -151,15 +151,16 @@ async function tryMemories(name: TaskName): Promise<void> {
       for (const lag of TASKS[name].lags) {
         let [before, at] = [0, performance.now()];
         trying.value = { preset, lag, step: 0 };
-        const onStep = (step: number): void => {
+        const goesOn = (step: number): boolean => {
           if (step > before) {
             pace.seconds += (performance.now() - at) / 1000;
             pace.characters += (step - before) * TASKS[name].length(lag, false);
           }
           [before, at] = [step, performance.now()];
           trying.value = { preset, lag, step };
+          return !cancelled.value;
         };
-        const result = await answered(inspector.tryMemory(preset, name, lag, stateDict, proxy(onStep)));
+        const result = await answered(inspector.tryMemory(preset, name, lag, stateDict, proxy(goesOn)));
         if (cancelled.value) return;
         stateDict = result.stateDict;
         results.value = { ...results.value, [key]: [...(results.value[key] ?? []), result.right] };

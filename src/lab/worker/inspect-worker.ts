@@ -116,8 +116,17 @@ const inspector = {
   readBoth,
   connectivity: (snapshot: ModelSnapshot, passage: string, at: number): Promise<Connectivity> =>
     connectivity(snapshot, tokenizerOf(snapshot).encode(passage), at),
-  /** Trains a small model on a task of memory, from the beginning or from what it was at a shorter lag: what part it got right, and what it is now. */
-  async tryMemory(preset: PresetName, task: TaskName, lag: number, from: StateDict | undefined, onStep: (step: number) => void) {
+  /**
+   * Trains a small model on a task of memory, from the beginning or from what it was at a shorter lag, as long as it is to go
+   * on: what part it got right, and what it is now.
+   */
+  async tryMemory(
+    preset: PresetName,
+    task: TaskName,
+    lag: number,
+    from: StateDict | undefined,
+    goesOn: (step: number) => boolean,
+  ) {
     const device = await openDevice({ prefer: "cpu" });
     try {
       const model = LanguageModel.create(device, memoryConfig(preset, task, "small"));
@@ -125,7 +134,7 @@ const inspector = {
       let right = 0;
       for await (const heard of trainMemory(model, { task, lag, size: "small" })) {
         right = heard.accuracy;
-        if (heard.event === "progress") onStep(heard.step);
+        if (heard.event === "progress" && !(await goesOn(heard.step))) break;
       }
       return { right, stateDict: await model.stateDict() };
     } finally {
