@@ -6,7 +6,7 @@ import { makeTokenizer, SIZED_KINDS, type TokenizerKind } from "../data/tokenize
 import { GatewiseError } from "../errors.ts";
 import { languageModelConfig, parameterCount, type LanguageModelConfig } from "../models/config.ts";
 import { PRESETS, type PresetName } from "../models/presets.ts";
-import { CELL_NUMBERS, hasOption, inBlock, usedBy } from "../models/cells.ts";
+import { CELL_NUMBERS, hasOption, inBlock, MEMORY_OPTIONS, usedBy } from "../models/cells.ts";
 import { LanguageModel } from "../models/language-model.ts";
 import type { Device } from "../runtime/device.ts";
 import type { EvalEvent } from "../training/events.ts";
@@ -36,6 +36,8 @@ const PARAMETERS = 300_000;
 const PROMPT = "Alice ";
 /** Bytes of a sample, about. */
 const SAMPLE_LENGTH = 240;
+/** Options that only some of the models have. */
+const OWN_OPTIONS = [...CELL_NUMBERS, ...MEMORY_OPTIONS];
 /** Flags that compare takes. */
 export const COMPARE_FLAGS = [
   ...Object.keys(COMPARE_DEFAULTS),
@@ -47,7 +49,7 @@ export const COMPARE_FLAGS = [
   "clip",
   "weightDecay",
   "seed",
-  ...CELL_NUMBERS.map(({ name }) => name),
+  ...OWN_OPTIONS.map(({ name }) => name),
 ];
 
 export interface CompareFlags extends DeviceFlags, ReadingOptions {
@@ -120,7 +122,7 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
     }),
   );
   const typed = readTrainingFlags(command).typed.model;
-  const unused = CELL_NUMBERS.find(
+  const unused = OWN_OPTIONS.find(
     ({ name }) => typed[name] !== undefined && !presets.some((preset) => hasOption(PRESETS[preset].cell, name)),
   );
   if (unused)

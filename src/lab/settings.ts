@@ -286,11 +286,7 @@ export function commandLine(settings: Settings, textName: string, flags: readonl
   const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
   words.push(...(race ? ["--presets", settings.presets] : ["--preset", settings.preset]));
   words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
-  // A comparison leaves cells their own options.
-  const fields = race
-    ? Object.fromEntries(NUMBER_NAMES.filter((name) => !(name in CELL_DEFAULTS)).map((name) => [name, 0]))
-    : NUMBERS;
-  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], fields));
+  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], NUMBERS));
   // What a memory begins from is left to the cell where it is 0.
   const left = MEMORY_OPTIONS.flatMap(({ name }): NumberName[] => (settings[name] === 0 ? [name] : []));
   for (const field of NUMBER_NAMES)

@@ -174,8 +174,10 @@ it("gives each model of a race what it has a use for, and the command line the s
     stateSize: 8,
   });
   const flags = (of: typeof race): string[] => commandLine(of, "alice.txt").split(" --");
-  expect(flags(race)).toEqual(expect.arrayContaining(["npx gatewise compare", "presets lstm,mamba", "embedding 32"]));
-  expect(flags(race).some((flag) => /^(expand|state-size|conv)/.test(flag))).toBe(false);
+  expect(flags(race)).toEqual(
+    expect.arrayContaining(["npx gatewise compare", "presets lstm,mamba", "embedding 32", "state-size 8", "forget-bias 1"]),
+  );
+  expect(flags({ ...race, presets: "gru" }).some((flag) => /^(expand|state-size|conv|forget-bias)/.test(flag))).toBe(false);
   expect(flags({ ...race, preset: "lstm" }).some((flag) => /^(expand|state-size|conv|presets)/.test(flag))).toBe(false);
   expect(flags({ ...race, preset: "mamba" })).toEqual(
     expect.arrayContaining(["hidden 64", "expand 2", "state-size 8", "conv 4"]),

@@ -198,6 +198,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--expand": [["3", "--presets", "mamba"], "model", { expand: 3 }],
     "--conv": [["5", "--presets", "mamba"], "model", { convSize: 5 }],
     "--state-size": [["6", "--presets", "s4d"], "model", { stateSize: 6 }],
+    "--forget-bias": [["1.5", "--presets", "lstm"], "model", { forgetBias: 1.5 }],
     "--vocab-size": [["260", "--tokenizers", "bpe"], "model", { vocabSize: 260 }],
     "--hidden": [["7"], "model", { hiddenSize: 7 }],
     "--embedding": [["3"], "model", { embeddingSize: 3 }],
