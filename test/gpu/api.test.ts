@@ -293,6 +293,7 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
           prefer: word("cpu"),
           precision: word("float32"),
           threads: integer(1, 1),
+          simd: word("plain"),
           powerPreference: word("low-power"),
           tuning: word("off"),
           tuningStore: given,
