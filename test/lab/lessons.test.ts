@@ -60,7 +60,8 @@ it("opens on the curves of a finished race and a text that is being written, and
   await page.getByRole("button", { name: "Train the same from nothing" }).click();
   await untilStep(page, 1);
   const { settings } = readAddress(new URL(page.url()).search);
-  for (const [name, value] of Object.entries(PREPARED.race.settings)) expect(settings[name as keyof Settings], name).toBe(value);
+  // Other tests of this process add a cell, of which the page knows nothing.
+  expect(settings).toEqual({ ...PREPARED.race.settings, presets: "one-hot-rnn,embedding-rnn,gru,lstm" });
   await context.close();
 });
 
