@@ -1,8 +1,8 @@
 // npm run lab:screenshots: pictures of the lab page for the README, in docs/, taken of the built page in the browser of
-// the tests: lessons and views of the prepared runs, and a training. --quick trains less and takes all in the dark too, into the
-// folder given: to look at changes.
+// the tests: those that the README shows, of lessons, of views of the prepared runs, and of a training. --quick trains less and
+// takes all there are, in the dark too, into the folder given: to look at changes.
 import { spawnSync } from "node:child_process";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { chromium } from "playwright";
 import { preview } from "vite";
@@ -11,6 +11,7 @@ import { browserVariables, readEnvironment, root } from "./environment.mjs";
 const quick = process.argv[2] === "--quick";
 const folder = quick ? resolve(process.argv[3] ?? "screenshots") : join(root, "docs", "lab");
 mkdirSync(folder, { recursive: true });
+const shown = readFileSync(join(root, "README.md"), "utf8");
 
 const vite = join(root, "node_modules", "vite", "bin", "vite.js");
 const built = spawnSync(process.execPath, [vite, "build", "--mode", "lab", "--logLevel", "warn"], {
@@ -66,7 +67,7 @@ try {
       await page.evaluate((hash) => void (location.hash = hash), view);
       await page.waitForSelector(`[data-view="${view.split("/")[1]?.split("?")[0]}"]`);
       if (view.includes("memory")) await page.getByRole("button", { name: "Try their memory" }).click();
-      if (view.includes("break-it")) await page.getByRole("button", { name: /^Break it/ }).click();
+      if (view.includes("break-it")) await page.getByRole("button", { name: /^Train it/ }).click();
       await settled(page);
       await shoot(page, `${view.split("/")[1]?.split("?")[0]}-${colorScheme}`);
     }
@@ -105,6 +106,7 @@ try {
 
 /** @param {import("playwright").Page} page @param {string} name */
 async function shoot(page, name) {
+  if (!quick && !shown.includes(`docs/lab/${name}.png`)) return;
   await page.screenshot({ path: join(folder, `${name}.png`), fullPage: true });
   console.log(join(folder, `${name}.png`));
 }
