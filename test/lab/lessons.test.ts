@@ -8,7 +8,7 @@ import { root } from "../../scripts/environment.mjs";
 import { stripGutenberg } from "../../src/data/books.ts";
 import { LanguageModel, loadCheckpoint, makeEvaluator, openDevice } from "../../src/index.ts";
 import { PREPARED } from "../../src/lab/prepared.ts";
-import { readAddress, type Settings } from "../../src/lab/settings.ts";
+import { readAddress } from "../../src/lab/settings.ts";
 import { newContext, openPage, untilStep, useLab } from "./lab.ts";
 import { VIEWS } from "./whole.ts";
 

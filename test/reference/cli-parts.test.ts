@@ -185,20 +185,19 @@ describe("a run's progress", () => {
       progress.evaluating(3, 5);
       expect(told()).toMatch(/^step 10\/30 · validating: 60 % · /);
       vi.advanceTimersByTime(2000);
-      progress.evaluated({
-        v: 1,
-        event: "eval",
-        step: 10,
-        seconds: 1,
-        valLoss: 1,
-        valBitsPerToken: 1,
-        valAccuracy: 0.5,
-        best: false,
-      });
+      const figures = { v: 1, event: "eval", seconds: 1, valLoss: 1, valBitsPerToken: 1, valAccuracy: 0.5, best: false } as const;
+      progress.evaluated({ ...figures, step: 10 });
       vi.advanceTimersByTime(10_000);
       step(20);
       // Ten steps of a second, as before, and one validation of 12 seconds.
       expect(told()).toContain(" 22 s left");
+      progress.evaluating(1, 5);
+      vi.advanceTimersByTime(10_000);
+      progress.evaluated({ ...figures, step: 20 });
+      vi.advanceTimersByTime(1000);
+      step(21);
+      // Nine steps, and one validation of 10 seconds.
+      expect(told()).toContain(" 19 s left");
     } finally {
       write.mockRestore();
       vi.useRealTimers();

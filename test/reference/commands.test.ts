@@ -105,6 +105,25 @@ describe("train", () => {
     expect(events.at(-1).trainAccuracy).toBeGreaterThan(0);
   });
 
+  it("says why the first step is long while it is, and not when it was short", async () => {
+    const { run } = Trainer.prototype;
+    for (const slow of ["start", "step"]) {
+      const running = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* (this: Trainer, options) {
+        for await (const event of run.call(this, options)) {
+          yield event;
+          if (event.event === slow) await new Promise((done) => setTimeout(done, 1100));
+        }
+      });
+      // Only drivers of GPUs compile.
+      vi.mocked(openNodeDevice).mockImplementationOnce(async () =>
+        Object.defineProperty(await openDevice({ prefer: "cpu" }), "kind", { value: "webgpu" }),
+      );
+      const { err } = await train(...TINY, ...QUIET, "--steps", "1", "--out", `slow-${slow}`);
+      running.mockRestore();
+      expect(err.includes("the first step takes longer")).toBe(slow === "start");
+    }
+  });
+
   it("without a validation part ends with how much of the text it knows", async () => {
     const { err } = await train(...TINY, ...QUIET, "--steps", "2", "--val", "0", "--schedule", "cosine", "--out", "knows");
     expect(err).toMatch(/^done: .* · training loss \d\.\d{3} · next-character accuracy on the text \d+\.\d %$/m);

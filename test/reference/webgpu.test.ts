@@ -455,6 +455,11 @@ it("a plan that does not fit in memory leaves nothing behind on the CPU device",
   expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
 });
 
+it("a limit that a device does not tell, as one that somebody wrapped, counts as kept", async () => {
+  const { device } = await open({}, { limits: { maxComputeWorkgroupStorageSize: undefined } });
+  expect(device.kind).toBe("webgpu");
+});
+
 it("the wait for an adapter leaves no timer behind, however it ends", async () => {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
   try {
