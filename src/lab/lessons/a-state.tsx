@@ -178,8 +178,8 @@ const lesson: Lesson = {
   ),
   tryThis: (
     <>
-      Choose the word hello: after one l comes another, after the second an o. Then turn back the training and watch when the
-      network begins to tell them apart.
+      Choose the word hello: after one l comes another, after the second an o. Guess again, then turn back the training and watch
+      when the network begins to tell them apart.
     </>
   ),
   equation: (

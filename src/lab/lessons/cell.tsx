@@ -5,28 +5,29 @@ import type { Lesson, PictureProps } from "./frame/lesson.tsx";
 import { useTold } from "./frame/parts.tsx";
 import { Trained } from "./frame/trained.tsx";
 
-const INPUT = [1, 0, 0, -1, 0, 0];
+const [FIRST, SECOND] = [0.4, 0.6];
+const INPUT = [FIRST, 0, 0, SECOND, 0, 0];
 const HALVES = INPUT.map(() => 0.5);
-const near = (value: number, to: number): boolean => Math.abs(value - to) < 0.1;
+const near = (value: number, to: number): boolean => Math.abs(value - to) < 0.08;
 const [ON, OFF] = [1, 0];
 const keep = { i: [ON, OFF, OFF, OFF, OFF, OFF], f: [OFF, ON, ON, ON, ON, ON] };
 const open = INPUT.map(() => ON);
 
 const GOALS: readonly Goal[] = [
-  { title: "Write the first input, and keep it to the end", met: ({ c }) => near(c![5]!, 1), gates: { ...keep, o: HALVES } },
+  { title: "Write the first input, and keep it to the end", met: ({ c }) => near(c![5]!, FIRST), gates: { ...keep, o: HALVES } },
   {
-    title: "Overwrite it with the second",
-    met: ({ c }) => near(c![2]!, 1) && near(c![5]!, -1),
+    title: "Overwrite it with the second, at step 4",
+    met: ({ c }) => near(c![2]!, FIRST) && near(c![5]!, SECOND),
     gates: { i: [ON, OFF, OFF, ON, OFF, OFF], f: [OFF, ON, ON, OFF, ON, ON], o: HALVES },
   },
   {
     title: "Keep the first, and read it out only at the end",
-    met: ({ c, h }) => near(c![5]!, 1) && h![5]! > 0.6 && h!.slice(0, 5).every((value) => near(value, 0)),
+    met: ({ c, h }) => near(c![5]!, FIRST) && near(h![5]!, Math.tanh(FIRST)) && h!.slice(0, 5).every((value) => near(value, 0)),
     gates: { ...keep, o: [OFF, OFF, OFF, OFF, OFF, ON] },
   },
   {
     title: "Count: let both inputs add up",
-    met: ({ c }) => near(c![2]!, 1) && near(c![5]!, 0),
+    met: ({ c }) => near(c![2]!, FIRST) && near(c![5]!, FIRST + SECOND),
     gates: { i: [ON, OFF, OFF, ON, OFF, OFF], f: open, o: open },
   },
 ];
@@ -82,7 +83,8 @@ const lesson: Lesson = {
   ),
   tryThis: (
     <>
-      Bring about the four things above the picture. The last of them a GRU cannot do: what it lets in it takes from what it had.
+      Bring about the four things above the picture. The last of them a GRU cannot do: it mixes what comes with what it had, and
+      no mixture of {FIRST} and {SECOND} is {FIRST + SECOND}.
     </>
   ),
   equation: (

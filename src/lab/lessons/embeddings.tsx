@@ -154,7 +154,10 @@ const lesson: Lesson = {
     </>
   ),
   tryThis: (
-    <>Choose a letter and turn the training from 0 up: which neighbours does it find first? Look at b, d, g, and at s, t.</>
+    <>
+      Choose a letter and turn the training from 0 up: which neighbours does it find first? Vowels find each other soon; rare
+      letters, such as q, x and z, lie near much else, for little was learned of them.
+    </>
   ),
   equation: (
     <>

@@ -14,7 +14,7 @@ const GOALS: readonly Goal[] = [
   { title: "Keep the first input to the end", met: ({ h }) => near(h![5]!, 1), gates: { z: [0, 1, 1, 1, 1, 1] } },
   { title: "Forget it after one step", met: ({ h }) => near(h![0]!, 1) && near(h![1]!, 0), gates: { z: [0, 0, 0, 0, 0, 0] } },
   {
-    title: "Overwrite it with the second, and keep that",
+    title: "Overwrite it with the second, at step 4, and keep that",
     met: ({ h }) => near(h![2]!, 1) && near(h![5]!, -1),
     gates: { z: [0, 1, 1, 0, 1, 1] },
   },

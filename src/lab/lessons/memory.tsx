@@ -56,8 +56,9 @@ function Picture({ guess, tell }: PictureProps) {
         {MEMORY_PRESETS.map(row)}
       </Table>
       <p class="small muted">
-        ✓ is solved; else the part of the answers that is right, on what they never saw. Prepared. Each has at most 5,000 numbers
-        to learn, and goes on to the next lag if it solves one. Another start may move the end of a row by a column.
+        ✓ is solved, {fixed(100 * solved, 0)} % right; else the part of the answers that is right, on what they never saw.
+        Prepared. Each has at most 5,000 numbers to learn, and goes on to the next lag if it solves one. Another start may move
+        the end of a row by a column.
       </p>
       <details>
         <summary>Train them here, all eight kinds</summary>
@@ -82,6 +83,7 @@ const lesson: Lesson = {
     step: 1,
     start: LAGS.length,
     say: (value) => (value === 0 ? `not even ${LAGS[0]} steps` : `${LAGS[value - 1]} steps`),
+    of: "at Latch",
   },
   Picture,
   why: (

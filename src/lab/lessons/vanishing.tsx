@@ -117,6 +117,7 @@ const lesson: Lesson = {
     step: 1,
     start: -1,
     say: inParts,
+    of: "with W_hh as it began",
   },
   Picture,
   why: (
@@ -128,8 +129,8 @@ const lesson: Lesson = {
   ),
   tryThis: (
     <>
-      Turn W_hh up to 3 and go through the three chances: in one the RNN’s gradient explodes, in the others it does not, and no
-      value is safe in all of them. Then turn the forget bias from 0 to 3.
+      Turn W_hh up to 4 and go through the three chances: in one the RNN’s gradient grows 75 times, in another it fades to a
+      thirtieth, and no value is safe in all of them. Then turn the forget bias from 0 to 3.
     </>
   ),
   equation: (

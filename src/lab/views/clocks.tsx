@@ -55,8 +55,8 @@ export function Clocks({ clock, device }: Pick<ViewProps, "clock" | "device">) {
       <p>
         One pass forward and backward of an {titleOf(CHAIN)} layer and of a {titleOf(SCAN)} layer of {CLOCK_UNITS} units over one
         text, longer and longer, on {device?.description ?? "this device"}.
-        {device?.family === "cpu" &&
-          " The CPU here computes on one thread, where nothing runs side by side: what the scan saves is work alone, the products with the state."}
+        {(device?.family === "cpu" || device?.family === "wasm") &&
+          " The processor here computes on one thread, where nothing runs side by side: what the scan saves is work alone, the products with the state."}
       </p>
       <div class="row">
         <button

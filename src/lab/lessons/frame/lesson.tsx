@@ -25,6 +25,8 @@ export interface Lesson {
     readonly start: number;
     /** A guess, or the answer, for people. */
     readonly say: (value: number) => string;
+    /** What the answer is of, where the picture can show something else too. */
+    readonly of?: string;
   };
   readonly Picture: ComponentType<PictureProps>;
   /** Two sentences. */
@@ -37,7 +39,7 @@ export interface Lesson {
 
 export function LessonFrame({ lesson, ...around }: Around & { lesson: Lesson }) {
   const { question, guess, Picture, why, tryThis, equation, exercise, solution } = lesson;
-  const { label, least, most, step, start, say } = guess;
+  const { label, least, most, step, start, say, of } = guess;
   const asked = place.value.params.guess;
   const given = asked !== undefined && Number(asked) >= least && Number(asked) <= most ? Number(asked) : undefined;
   const [moved, setMoved] = useState(given ?? start);
@@ -73,7 +75,8 @@ export function LessonFrame({ lesson, ...around }: Around & { lesson: Lesson }) 
       <p class="verdict-line" role="status" data-answer={given === undefined ? undefined : answer}>
         {given !== undefined && answer !== undefined && (
           <>
-            You guessed <b>{say(given)}</b>; it is <b>{say(answer)}</b>.
+            You guessed <b>{say(given)}</b>; it is <b>{say(answer)}</b>
+            {of && `, ${of}`}.
           </>
         )}
       </p>
@@ -81,8 +84,8 @@ export function LessonFrame({ lesson, ...around }: Around & { lesson: Lesson }) 
         <Picture guess={given} tell={tell} {...around} />
       </div>
       <dl class="after">
-        <dt>Why</dt>
-        <dd>{why}</dd>
+        {given !== undefined && <dt>Why</dt>}
+        {given !== undefined && <dd>{why}</dd>}
         <dt>Try</dt>
         <dd>{tryThis}</dd>
         <dt>The equation</dt>
