@@ -3,9 +3,11 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, it, vi } from "vitest";
+import { create } from "webgpu";
 import { cacheFolder, fileStore, openNodeDevice } from "../../src/runtime/node.ts";
 import { INFO, makeFakeAdapter } from "./fake-gpu.ts";
 
+vi.mock("webgpu", () => ({ create: vi.fn() }));
 afterEach(() => void vi.unstubAllEnvs());
 
 const own = join(homedir(), ".cache", "gatewise");
@@ -42,6 +44,13 @@ it("a change that fails leaves the text as it was, and no lock that the next one
   await store.update("tuning", (text) => `${text}, and after`);
   expect(await store.load("tuning")).toBe("before, and after");
   rmSync(folder, { recursive: true });
+});
+
+it("Dawn is made once and kept, since collected it would take Node down with it", async () => {
+  const requestAdapter = async (): Promise<GPUAdapter> => makeFakeAdapter();
+  vi.mocked(create).mockImplementation(() => ({ requestAdapter }) as unknown as GPU);
+  for (let opening = 0; opening < 2; opening++) (await openNodeDevice({ prefer: "webgpu", tuning: "off" })).dispose();
+  expect(create).toHaveBeenCalledOnce();
 });
 
 it("a store and an engine of the caller's go before Node's own", async () => {
