@@ -12,7 +12,10 @@ export interface ThreadData {
   readonly parts: number;
 }
 
-/** Integers of the control block: the number of the dispatch, threads that are still at it, the form's number, how many numbers it is given. */
+/**
+ * Integers of the control block: the number of the dispatch, threads that are still at it, the form's number, how many numbers it
+ * is given, or −1 once a thread has failed.
+ */
 const [GENERATION, BUSY, FORM, COUNT] = [0, 1, 2, 3];
 /** Behind them the numbers. */
 const NUMBERS = 16;
@@ -27,12 +30,17 @@ function serve({ module, memory, control, part, parts }: ThreadData): void {
   ) => void)[];
   const words = new Int32Array(control, 0, 4);
   const numbers = new Float64Array(control, 16);
-  for (let seen = 0; ; seen++) {
+  for (let seen = 0; ; seen = (seen + 1) | 0) {
     for (let i = 0; i < 2000 && Atomics.load(words, 0) === seen; i++);
-    Atomics.wait(words, 0, seen);
+    // Who had done its part and slept again before the caller came to notify is woken by that for nothing.
+    while (Atomics.load(words, 0) === seen) Atomics.wait(words, 0, seen);
     const given = numbers.slice(0, words[3]);
     const [scratch, each] = given.slice(-2);
-    forms[words[2]!]!(...given.slice(0, -2), scratch! + part * each!, part, parts);
+    try {
+      forms[words[2]!]!(...given.slice(0, -2), scratch! + part * each!, part, parts);
+    } catch {
+      words[3] = -1;
+    }
     if (Atomics.sub(words, 1, 1) === 1) Atomics.notify(words, 1);
   }
 }
@@ -85,7 +93,12 @@ export class Crew {
     return this.threads.length + 1;
   }
 
-  /** Runs all parts of a form; the first on this thread, by `own`. The last of its numbers are the first scratch, and the bytes of each. */
+  /**
+   * Runs all parts of a form; the first on this thread, by `own`. The last of its numbers are the first scratch, and the bytes of
+   * each.
+   *
+   * @throws Error if another thread's part failed
+   */
   run(name: string, given: readonly number[], own: () => void): void {
     const { words } = this;
     this.numbers.set(given);
@@ -97,10 +110,11 @@ export class Crew {
     own();
     for (let looks = 0; ; looks++) {
       const busy = Atomics.load(words, BUSY);
-      if (busy === 0) return;
+      if (busy === 0) break;
       // The main thread of a page may not sleep.
       if (looks > LOOKS && typeof document === "undefined") Atomics.wait(words, BUSY, busy);
     }
+    if (words[COUNT]! < 0) throw new Error(`a thread of WebAssembly failed in ${name}`);
   }
 
   dispose(): void {

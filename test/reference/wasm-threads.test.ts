@@ -64,6 +64,32 @@ test.each([2, 4])("of %i each does its own part in scratch of its own, and all h
   await Promise.all(ends);
 });
 
+test("a thread that is woken for nothing does nothing, and one that fails is told of", async () => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true });
+  const { spawn, ends } = makeSpawn();
+  let control: Int32Array | undefined;
+  const crew = await Crew.start(module, memory, 2, (serve, data) => {
+    control = new Int32Array(data.control);
+    return spawn(serve, data);
+  });
+  const words = new Int32Array(memory.buffer);
+  const [address, bytes] = [2048, 64];
+  crew.run("mark", [1, address, bytes], () => {});
+  words.fill(0);
+  // As the caller's own notify does that comes when the thread sleeps again.
+  await vi.waitFor(() => expect(Atomics.notify(control!, 0)).toBe(1));
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(words.every((word) => word === 0)).toBe(true);
+  crew.run("mark", [2, address, bytes], () => {});
+  expect(words[(address + bytes) / 4]).toBe(2);
+  // Its scratch is beyond the memory.
+  expect(() => crew.run("mark", [3, 0, 2 ** 24], () => {})).toThrow("a thread of WebAssembly failed in mark");
+  crew.run("mark", [4, address, bytes], () => {});
+  expect(words[(address + bytes) / 4]).toBe(4);
+  crew.dispose();
+  await Promise.all(ends);
+});
+
 test("none outlives its device", async () => {
   const { spawn, ends } = makeSpawn();
   const device = await WasmDevice.open({ threads: 3, spawn });
