@@ -71,7 +71,7 @@ async function openChosenDevice({ device: prefer, tune = true, retune, ...flags 
       onTuning: showTuning(),
     });
   } catch (error) {
-    throw new GatewiseError("E_NO_WEBGPU", `${whyNotHere(error)}, or take --device cpu`, { cause: error });
+    throw new GatewiseError("E_NO_WEBGPU", `${whyNotHere(error)}, or take --device wasm`, { cause: error });
   }
   const { kind, description, fallbackReason } = device;
   if (fallbackReason !== undefined) {

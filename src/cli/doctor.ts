@@ -74,7 +74,7 @@ export async function doctor({
       name: "adapter",
       ok: false,
       text: device ? error.message : whyNotHere(error),
-      ...(!device && { advice: `install a Vulkan, Metal or D3D12 driver, or: ${programName()} train --device cpu` }),
+      ...(!device && { advice: `install a Vulkan, Metal or D3D12 driver, or: ${programName()} train --device wasm` }),
     });
   } finally {
     device?.dispose();

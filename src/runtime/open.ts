@@ -57,11 +57,14 @@ export interface OpenDeviceOptions extends WebGpuOptions {
    * software adapter.
    */
   readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
-  /** Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. */
+  /**
+   * Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. A page that is not
+   * cross-origin isolated has one, and so has `openDevice` in Node, where `openNodeDevice` starts them.
+   */
   readonly threads?: number;
   /**
-   * Which build of the WebAssembly device: by default "relaxed", which is faster, where the engine has relaxed SIMD. "plain" gives the
-   * same bits in every engine.
+   * Which build of the WebAssembly device: "relaxed", the default, is faster, and "plain" where the engine has no relaxed SIMD
+   * (Node 20 has it with --experimental-wasm-relaxed-simd). "plain" gives the same bits in every engine.
    */
   readonly simd?: "relaxed" | "plain";
   /** Number format of the CPU device. */
@@ -137,7 +140,7 @@ export async function openWasmDevice(
   spawn?: Spawn,
 ): Promise<Device> {
   const { threads = Math.min(cores, MOST_THREADS), simd } = options;
-  const builds = simd ? [simd] : BUILDS;
+  const builds = simd === "plain" ? [simd] : BUILDS;
   const { WasmDevice, spawnWorker } = await import("./wasm-device.ts");
   const own = globalThis.crossOriginIsolated && typeof Worker === "function" ? spawnWorker : undefined;
   const opened = await WasmDevice.open({ threads, builds, spawn: spawn ?? own, fallbackReason: reason }).catch(() =>

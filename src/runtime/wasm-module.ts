@@ -51,7 +51,7 @@ export async function compileModule({ builds = BUILDS as readonly Build[], share
   } catch (error) {
     return `WebAssembly is not allowed here (${(error as Error).message})`;
   }
-  return `WebAssembly has no ${builds.includes("plain") ? "" : "relaxed "}SIMD here`;
+  return "WebAssembly has no SIMD here";
 }
 
 export const instantiate = ({ module }: CompiledModule, memory: WebAssembly.Memory): Readonly<Record<string, Form | undefined>> =>

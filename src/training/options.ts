@@ -16,7 +16,7 @@ import { sampleSettingsOf, type SampleOptions } from "../models/sample.ts";
 import { OPTIMIZER_NAMES, type OptimizerName } from "./optimizers.ts";
 import { checkSchedule, type ScheduleName } from "./schedule.ts";
 
-/** How to train. The command line's options carry the same names. */
+/** How to train. */
 export interface TrainingOptions {
   /** B, streams or windows side by side. */
   readonly batchSize: number;

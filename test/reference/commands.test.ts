@@ -894,7 +894,7 @@ describe("doctor", () => {
       name: "adapter",
       ok: false,
       text: "no adapter",
-      advice: "install a Vulkan, Metal or D3D12 driver, or: npx gatewise train --device cpu",
+      advice: "install a Vulkan, Metal or D3D12 driver, or: npx gatewise train --device wasm",
     });
     gpu();
     disposed.mockClear();

@@ -596,7 +596,7 @@ describe("exit codes", () => {
     for (const error of ["E_NO_WEBGPU", "E_LIMIT", "E_DEVICE_LOST"] as const) {
       vi.mocked(openNodeDevice).mockRejectedValueOnce(new GatewiseError(error, "none here"));
       const none = await gatewise("check", "--device", "webgpu");
-      expect(none).toEqual({ code: 3, out: "", err: "gatewise: none here, or take --device cpu\n" });
+      expect(none).toEqual({ code: 3, out: "", err: "gatewise: none here, or take --device wasm\n" });
     }
     vi.mocked(openNodeDevice).mockRejectedValueOnce(new Error("a fault"));
     expect(await gatewise("check")).toEqual({ code: 1, out: "", err: "gatewise: a fault\n" });
