@@ -17,7 +17,9 @@ const fileOf = (preset: string, step: number): Buffer => readFileSync(join(folde
 
 it("has each preset once, a file for each step but the first, and at most 1.6 MB of all", () => {
   expect(PREPARED_NAMES.flatMap(preparedPresets).sort()).toEqual([...PRESET_NAMES].sort());
-  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(folder, name)).isFile());
+  const files = readdirSync(folder, { recursive: true, encoding: "utf8" }).filter((name) =>
+    statSync(join(folder, name)).isFile(),
+  );
   const wanted = PREPARED_NAMES.flatMap((name) =>
     preparedPresets(name).flatMap((preset) => [
       ...PREPARED[name].steps.slice(1).map((step) => `${preset}/checkpoint-${step}.safetensors`),
