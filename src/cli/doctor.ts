@@ -41,7 +41,8 @@ export async function doctor({
       print(`${ok ? "ok  " : "FAIL"} ${name.padEnd(10)} ${text}${advice ? `\n     ${" ".repeat(11)}${advice}` : ""}\n`);
   };
   found({ name: "gatewise", ok: true, text: version() }, node(), webgpuPackage(), books());
-  found(await webAssembly());
+  const wasm = await webAssembly();
+  found(wasm);
   let code = 0;
   let device: Device | undefined;
   let failure: GatewiseError | undefined;
@@ -74,12 +75,18 @@ export async function doctor({
       name: "adapter",
       ok: false,
       text: device ? error.message : whyNotHere(error),
-      ...(!device && { advice: `install a Vulkan, Metal or D3D12 driver, or: ${programName()} train --device wasm` }),
+      ...(!device && { advice: "where there is a GPU, install its Vulkan, Metal or D3D12 driver" }),
     });
   } finally {
     device?.dispose();
   }
   if (device && !failure && code === 0) found(verdict(device));
+  if (code === NO_ADAPTER && wasm.ok)
+    found({
+      name: "verdict",
+      ok: true,
+      text: `ready without a GPU: ${programName()} train --data alice computes in WebAssembly`,
+    });
   if (json) printJson({ v: 1, event: "doctor", ok: code === 0 && !failure, findings });
   if (failure) throw failure;
   return code;
