@@ -1,12 +1,11 @@
 import { setFlagsFromString } from "node:v8";
 import { given } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
-import type { Device } from "../runtime/device.ts";
+import type { Device, DeviceChoice } from "../runtime/device.ts";
 import { whyNotHere } from "../runtime/open.ts";
 import { openNodeDevice } from "../runtime/node.ts";
 import type { Build } from "../runtime/wasm-module.ts";
 import type { TuningProgress } from "../runtime/tuner.ts";
-import type { DeviceChoice } from "./options.ts";
 import { duration, live, say, warn } from "./progress.ts";
 import { isStopping } from "./stop.ts";
 

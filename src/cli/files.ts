@@ -8,8 +8,8 @@ import { GatewiseError } from "../errors.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
 import type { DataNames } from "./data.ts";
 import { lockFolder, type Lock } from "./lock.ts";
+import { DEVICE_CHOICES, type DeviceChoice } from "../runtime/device.ts";
 import { BUILDS, type Build } from "../runtime/wasm-module.ts";
-import { DEVICE_CHOICES, type DeviceChoice } from "./options.ts";
 import { shown as shownPath } from "./progress.ts";
 
 /** Checkpoints that stay of a run, unless it is told how many. */

@@ -9,6 +9,7 @@ import { SIZED_KINDS, TOKENIZER_KINDS } from "../data/tokenizers.ts";
 import { CELL_NAMES, CELL_OPTIONS, inBlock, type CellOptions } from "../models/cells.ts";
 import { LANGUAGE_MODEL_DEFAULTS, type LanguageModelConfig } from "../models/config.ts";
 import { PRESET_NAMES, PRESETS, type PresetName } from "../models/presets.ts";
+import { DEVICE_CHOICES } from "../runtime/device.ts";
 import { BUILDS } from "../runtime/wasm-module.ts";
 import { OPTIMIZER_NAMES } from "../training/optimizers.ts";
 import { TRAINING_DEFAULTS, type TrainingOptions } from "../training/options.ts";
@@ -209,8 +210,6 @@ export function parseTime(text: string): number {
     throw new InvalidArgumentError('expected a time such as "90s", "10m" or "1h30m", of at most 24 days');
   return Math.ceil(time);
 }
-export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
-export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 export const deviceOption = (): Option =>
   new Option("--device <kind>", "where to compute; auto takes a GPU, else WebAssembly, else the CPU")
     .helpGroup(GROUP.output)

@@ -4,6 +4,7 @@ import * as v from "valibot";
 import { given, nearest, shown } from "../checks.ts";
 import { BOOKS } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
+import { DEVICE_CHOICES, type DeviceChoice } from "../runtime/device.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
 import { CELL_DEFAULTS, CELL_NUMBERS, MEMORY_OPTIONS, usedBy, type CellNumber, type MemoryOption } from "../models/cells.ts";
@@ -12,8 +13,6 @@ import { PRESETS } from "../models/presets.ts";
 import { CHOICES, isRace, presetsOf, RACE, RACERS, type Choice } from "./kinds.ts";
 
 const OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd"] as const satisfies readonly OptimizerName[];
-export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
-export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
 const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
 
 interface NumberField {

@@ -6,6 +6,10 @@ import type { NumberArray, Tensor, TensorSpec } from "./tensor.ts";
 import type { Tuned } from "./tuning-memory.ts";
 import type { GpuDevice } from "./webgpu-types.ts";
 
+/** What devices can be asked for: the fastest one here, or one of a kind. */
+export const DEVICE_CHOICES = ["auto", "webgpu", "wasm", "cpu"] as const;
+export type DeviceChoice = (typeof DEVICE_CHOICES)[number];
+
 /** Tensors, and the dense values in logical order to write to them. */
 export type Writes = readonly (readonly [Tensor, NumberArray])[];
 

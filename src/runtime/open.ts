@@ -4,7 +4,7 @@ import { GatewiseError } from "../errors.ts";
 import { checkGpuDevice, checkLimits, OTHER_DEVICE, infoOfDevice, requestGpuDevice, type AdapterInfo } from "./adapter.ts";
 import { browserStore } from "./browser-store.ts";
 import { CpuDevice } from "./cpu-device.ts";
-import type { Device } from "./device.ts";
+import { DEVICE_CHOICES, type Device, type DeviceChoice } from "./device.ts";
 import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
@@ -72,7 +72,7 @@ export interface OpenDeviceOptions extends WebGpuOptions {
 }
 
 const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | undefined>> = {
-  prefer: ["auto", "webgpu", "wasm", "cpu"],
+  prefer: DEVICE_CHOICES,
   precision: ["float32", "float64"],
   threads: undefined,
   simd: BUILDS,
@@ -105,7 +105,7 @@ export async function openDevice(options: OpenDeviceOptions = {}): Promise<Devic
 }
 
 /** What is opened where nothing is said: a device of the caller's own is not passed over, and only the CPU has float64. */
-export const preferred = ({ gpuDevice, precision }: OpenDeviceOptions): NonNullable<OpenDeviceOptions["prefer"]> =>
+export const preferred = ({ gpuDevice, precision }: OpenDeviceOptions): DeviceChoice =>
   gpuDevice ? "webgpu" : precision === "float64" ? "cpu" : "auto";
 
 /** Opens what checked options ask for; `openWasm` opens the WebAssembly device, and is told for what it stands in. */

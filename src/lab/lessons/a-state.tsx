@@ -11,7 +11,7 @@ import { useComputed } from "../views/use-computed.ts";
 import { Waiting } from "../views/reading.tsx";
 import { readBook, readLog } from "../prepared-files.ts";
 import type { Lesson, PictureProps } from "./frame/lesson.tsx";
-import { Dial, useTold } from "./frame/parts.tsx";
+import { TrainedFor, useTold } from "./frame/parts.tsx";
 import { bestEvaluation } from "../draw/curves.ts";
 
 /** By pattern: its letters, and where its first doubt lies, after which letter comes which. */
@@ -56,15 +56,7 @@ function Picture({ guess, tell }: PictureProps) {
         <p class="small muted">The line is what comes. Guess, and see what the network expects at each place.</p>
       ) : (
         <>
-          <Dial
-            label="Trained for"
-            least={0}
-            most={LETTERS_STEPS.length - 1}
-            step={1}
-            value={look}
-            say={`${LETTERS_STEPS[look]} steps`}
-            onChange={setLook}
-          />
+          <TrainedFor steps={LETTERS_STEPS} at={look} onChange={setLook} />
           <p class="small muted">
             The larger a dot, the surer the network is of that letter. After the marked {letters[doubt]} it gives {next}{" "}
             <b data-value="sure">{fixed(100 * sure(look), 0)} %</b>.

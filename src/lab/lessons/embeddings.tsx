@@ -8,7 +8,7 @@ import { inspector } from "../views/inspector.ts";
 import { Waiting } from "../views/reading.tsx";
 import { useComputed } from "../views/use-computed.ts";
 import type { Lesson, PictureProps } from "./frame/lesson.tsx";
-import { Dial, useTold } from "./frame/parts.tsx";
+import { TrainedFor, useTold } from "./frame/parts.tsx";
 
 const { steps } = PREPARED.race;
 const PRESET = "embedding-rnn";
@@ -79,15 +79,7 @@ function Picture({ guess, tell }: PictureProps) {
       {guess === undefined ? (
         <p class="small muted">This is the untrained network: the letters lie where chance has put them.</p>
       ) : (
-        <Dial
-          label="Trained for"
-          least={0}
-          most={steps.length - 1}
-          step={1}
-          value={at}
-          say={`${steps[at]!.toLocaleString("en")} steps`}
-          onChange={setAt}
-        />
+        <TrainedFor steps={steps} at={at} onChange={setAt} />
       )}
     </>
   );

@@ -10,7 +10,7 @@ import { PREPARED, preparedPresets } from "../prepared.ts";
 import { answered, inspector } from "../views/inspector.ts";
 import { readLog } from "../prepared-files.ts";
 import { trainTheSame } from "./store/stage.ts";
-import { Dial } from "../lessons/frame/parts.tsx";
+import { TrainedFor } from "../lessons/frame/parts.tsx";
 
 const PRESETS = preparedPresets("race");
 const { steps } = PREPARED.race;
@@ -112,15 +112,7 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
         {problem ?? `Alice ${shown.of === wanted ? shown.text : ""}`}
       </p>
       <div class="row">
-        <Dial
-          label="Trained for"
-          least={0}
-          most={steps.length - 1}
-          step={1}
-          value={at}
-          say={`${count(steps[at]!)} steps`}
-          onChange={setAt}
-        />
+        <TrainedFor steps={steps} at={at} onChange={setAt} />
         <button type="button" class="small" onClick={() => setSeed(seed + 1)}>
           Write something else
         </button>

@@ -1,11 +1,10 @@
 // The lab's one device: whatever computes on it takes its turn, and one that is lost is replaced.
 import { GatewiseError } from "../../errors.ts";
-import type { Device } from "../../runtime/device.ts";
 import { openDevice, type WebGpuOptions } from "../../runtime/open.ts";
 import { Turns } from "../../turns.ts";
 import { messageOf } from "./answer.ts";
 import type { DeviceInfo, Post } from "../protocol.ts";
-import type { DeviceChoice } from "../settings.ts";
+import type { Device, DeviceChoice } from "../../runtime/device.ts";
 
 /** A device that came may still have to be asked what it is like; the library itself waits 15 s for it to come. */
 const OPEN_LIMIT = 20_000;

@@ -1,6 +1,7 @@
 // The training worker: keeps the device and the run, and does with them what the page asks for.
 import * as Comlink from "comlink";
 import { GatewiseError } from "../../errors.ts";
+import type { DeviceChoice } from "../../runtime/device.ts";
 import { checkGradients, type CheckResult } from "../../training/gradient-check.ts";
 import { timeLayers } from "../experiments/clocks.ts";
 import { answer, messageOf } from "./answer.ts";
@@ -10,7 +11,7 @@ import { keptRun, newRun, runOfCheckpoint } from "./openings.ts";
 import type { Post, Result, RunInfo, TextSource } from "../protocol.ts";
 import { rehearse } from "./rehearsal.ts";
 import { Run, type Parts } from "./run.ts";
-import type { DeviceChoice, Sampling, Settings } from "../settings.ts";
+import type { Sampling, Settings } from "../settings.ts";
 import { claimRun, readLog, readRun, removeRun } from "./storage.ts";
 import { Bookmark } from "./texts.ts";
 

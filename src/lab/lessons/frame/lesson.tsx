@@ -84,8 +84,12 @@ export function LessonFrame({ lesson, ...around }: Around & { lesson: Lesson }) 
         <Picture guess={given} tell={tell} {...around} />
       </div>
       <dl class="after">
-        {given !== undefined && <dt>Why</dt>}
-        {given !== undefined && <dd>{why}</dd>}
+        {given !== undefined && (
+          <>
+            <dt>Why</dt>
+            <dd>{why}</dd>
+          </>
+        )}
         <dt>Try</dt>
         <dd>{tryThis}</dd>
         <dt>The equation</dt>

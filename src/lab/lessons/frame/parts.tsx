@@ -1,7 +1,7 @@
 // What the pictures of lessons are made of: steps side by side, and in each of them bars to see and sliders to drag.
 import type { ComponentChildren, JSX } from "preact";
 import { useEffect } from "preact/hooks";
-import { fixed } from "../../format.ts";
+import { count, fixed } from "../../format.ts";
 
 /** Columns, one a step, with rows of things in them. */
 export function StepGrid({ label, steps, children }: { label: string; steps: number; children: ComponentChildren }) {
@@ -113,6 +113,17 @@ export function Dial(props: {
       />
     </label>
   );
+}
+
+/** Which of the steps that were kept is looked at. */
+export function TrainedFor(props: {
+  readonly steps: readonly number[];
+  readonly at: number;
+  readonly onChange: (at: number) => void;
+}) {
+  const { steps, at, onChange } = props;
+  const say = `${count(steps[at]!)} steps`;
+  return <Dial label="Trained for" least={0} most={steps.length - 1} step={1} value={at} say={say} onChange={onChange} />;
 }
 
 /** Says the answer whenever it is another one. */

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import type { CheckResult } from "../../../training/gradient-check.ts";
 import type { DeviceInfo } from "../../protocol.ts";
-import type { DeviceChoice } from "../../settings.ts";
+import type { DeviceChoice } from "../../../runtime/device.ts";
 import { command, status, worker } from "./link.ts";
 
 export const info = signal<DeviceInfo | undefined>(undefined);
