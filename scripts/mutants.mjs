@@ -5,6 +5,7 @@
 //   --share K/N      of StrykerJS's mutants only those in the K-th of N parts of the lines, in blocks of eight: an estimate
 //                    of the score in a part of the time, and another part for whoever has worked on the survivors of one
 //   --static         also what runs once, while a file is loaded (tables, names, expressions): see below
+//   --tests A,B      StrykerJS runs only the tests whose files' names begin with A or B: what is near, in a part of the time
 //   --concurrency N  that many at once
 //   --report FILE    keeps StrykerJS's report in JSON
 //
@@ -49,6 +50,7 @@ const { values: options, positionals: given } = parseArgs({
     hand: { type: "boolean", default: false },
     static: { type: "boolean", default: false },
     share: { type: "string", default: "1/1" },
+    tests: { type: "string" },
     concurrency: { type: "string" },
     report: { type: "string" },
   },
@@ -168,7 +170,7 @@ function runStryker(sources) {
         mutate: sources.flatMap(shareOf),
         testRunner: "vitest",
         plugins: ["@stryker-mutator/vitest-runner", join(lists, "ignorer.mjs")],
-        ignorers: ["glob"],
+        ignorers: ["text"],
         vitest: { configFile: "test/mutants/vitest.config.ts" },
         coverageAnalysis: "perTest",
         ignoreStatic: !options.static,
@@ -184,7 +186,8 @@ function runStryker(sources) {
         allowEmpty: true,
       }),
     );
-    const { status } = spawnSync(process.execPath, [program, "run", settings], { cwd: root, stdio: "inherit" });
+    const env = { ...process.env, GATEWISE_MUTANT_TESTS: `@(${(options.tests ?? "").replaceAll(",", "|")})` };
+    const { status } = spawnSync(process.execPath, [program, "run", settings], { cwd: root, stdio: "inherit", env });
     if (status !== 0) throw new Error("StrykerJS failed; see above");
     if (!existsSync(report)) return 0;
     if (options.report) cpSync(report, options.report);

@@ -8,6 +8,9 @@ import { wasmModule } from "../../scripts/wasm-module.mjs";
 const shaders = process.env.GATEWISE_MUTATE !== undefined;
 const at = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+/** How the names of the tests in test/reference begin that are run. */
+const { GATEWISE_MUTANT_TESTS: begins = "" } = process.env;
+
 /** What of test/gpu is about the runtime, and not about what a GPU computes. */
 const RUNTIME = ["disposal", "opening", "plans", "runtime"];
 
@@ -29,7 +32,9 @@ export default defineConfig({
   resolve: { alias: [{ find: /^gatewise$/, replacement: at("../../src/index.ts") }] },
   plugins: shaders ? [wasmModule()] : [wasmModule(), fakeAdapter],
   test: {
-    include: shaders ? ["test/mutants/shaders.test.ts"] : ["test/reference/**/*.test.ts", `test/gpu/{${RUNTIME.join()}}.test.ts`],
+    include: shaders
+      ? ["test/mutants/shaders.test.ts"]
+      : [`test/reference/${begins}*.test.ts`, `test/gpu/{${RUNTIME.join()}}.test.ts`],
     exclude: readdirSync(at("../reference"))
       .filter((name) => UNFIT.test(readFileSync(at(`../reference/${name}`), "utf8")))
       .map((name) => `test/reference/${name}`),

@@ -90,6 +90,28 @@ test("a thread that is woken for nothing does nothing, and one that fails is tol
   await Promise.all(ends);
 });
 
+test.each([
+  ["the main thread of a page, which may not sleep, waits for its threads awake", {}, false],
+  ["any other thread sleeps until its threads are done", undefined, true],
+])("%s", async (_, page, sleeps) => {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 16, shared: true });
+  const { spawn, ends } = makeSpawn();
+  const crew = await Crew.start(module, memory, 4, spawn);
+  vi.stubGlobal("document", page);
+  const wait = vi.spyOn(Atomics, "wait");
+  try {
+    crew.run("mark", [1, 2048, 64], () => {});
+    // Of the last, which takes longest.
+    expect(new Int32Array(memory.buffer)[(2048 + 3 * 64) / 4 + 1]).toBe(3);
+    expect(wait.mock.calls.length > 0).toBe(sleeps);
+  } finally {
+    wait.mockRestore();
+    vi.unstubAllGlobals();
+    crew.dispose();
+  }
+  await Promise.all(ends);
+});
+
 test("none outlives its device", async () => {
   const { spawn, ends } = makeSpawn();
   const device = await WasmDevice.open({ threads: 3, spawn });
