@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { availableParallelism, homedir } from "node:os";
@@ -29,6 +30,7 @@ export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<D
   if (prefer === "cpu" || prefer === "wasm" || options.gpuDevice || options.gpu) return openChosen(options, openWasm);
   let gpu: GPU;
   try {
+    if (prefer === "auto" && process.platform === "linux") checkForHardware(readdirSync("/dev"));
     gpu = await nodeGpu();
   } catch (error) {
     if (prefer === "webgpu") throw error;
@@ -36,6 +38,20 @@ export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<D
     return options.precision === "float64" ? new CpuDevice("float64", reason) : openWasm(reason);
   }
   return openChosen({ tuningStore: fileStore(), engine: nodeEngine(), ...options, gpu }, openWasm);
+}
+
+/** In /dev, what the drivers of Linux's GPUs work through: DRM, NVIDIA's, AMD's compute, WSL's, and those of phones and boards. */
+const GPU_FILES = /^(dri|nvidia.*|kfd|dxg|mali\d*|kgsl-3d\d+|nvhost-gpu|nvgpu|pvrsrvkm)$/;
+
+/**
+ * A machine that shows no GPU need not be asked for adapters: software ones alone would come, after a tenth of a second and two
+ * warnings about their limits that Dawn (npm webgpu 0.6.2) writes to the process's stderr whatever it is told.
+ *
+ * @throws GatewiseError E_NO_WEBGPU
+ */
+export function checkForHardware(devices: readonly string[]): void {
+  if (!devices.some((name) => GPU_FILES.test(name)))
+    throw new GatewiseError("E_NO_WEBGPU", "Linux shows no GPU here: /dev has neither dri nor another driver's file");
 }
 
 const spawnThread: Spawn = (serve, data) =>

@@ -1,10 +1,11 @@
 // Node's own: where the cache lies, that a folder which cannot be made is no reason to stop, and whose GPU it opens.
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import fs, { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { create } from "webgpu";
-import { cacheFolder, fileStore, nodeEngine, openNodeDevice } from "../../src/runtime/node.ts";
+import { cacheFolder, checkForHardware, fileStore, nodeEngine, openNodeDevice } from "../../src/runtime/node.ts";
 import { INFO, makeFakeAdapter } from "./fake-gpu.ts";
 
 vi.mock("webgpu", () => ({ create: vi.fn() }));
@@ -183,4 +184,25 @@ it("a GPU of the caller's is the one that is opened", async () => {
   const device = await openNodeDevice({ gpu, prefer: "webgpu", tuning: "off" });
   expect(device.description).toContain(INFO.description);
   device.dispose();
+});
+
+it.each(["dri", "nvidia0", "nvidiactl", "kfd", "dxg", "mali0", "kgsl-3d0"])("a machine with /dev/%s may have a GPU", (name) => {
+  expect(() => checkForHardware(["null", name, "tty1"])).not.toThrow();
+});
+
+it("a machine that has no driver's file is asked for no adapter", async () => {
+  expect(() => checkForHardware(["null", "drift", "loop-mali0", "tty1"])).toThrow(
+    expect.objectContaining({ code: "E_NO_WEBGPU", message: expect.stringContaining("/dev has neither dri") }),
+  );
+  const files = vi.spyOn(fs, "readdirSync").mockReturnValue([]);
+  const platform = vi.spyOn(process, "platform", "get").mockReturnValue("linux");
+  syncBuiltinESMExports();
+  vi.mocked(create).mockClear();
+  const device = await openNodeDevice({ threads: 1 });
+  expect(device.fallbackReason).toContain("Linux shows no GPU");
+  expect(create).not.toHaveBeenCalled();
+  device.dispose();
+  files.mockRestore();
+  platform.mockRestore();
+  syncBuiltinESMExports();
 });
