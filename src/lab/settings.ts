@@ -5,6 +5,7 @@ import { given, nearest, shown } from "../checks.ts";
 import { BOOKS } from "../data/books.ts";
 import { GatewiseError } from "../errors.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "../runtime/device.ts";
+import type { TokenizerKind } from "../data/tokenizers.ts";
 import type { OptimizerName } from "../training/optimizers.ts";
 import type { ScheduleName } from "../training/schedule.ts";
 import { CELL_DEFAULTS, CELL_NUMBERS, MEMORY_OPTIONS, usedBy, type CellNumber, type MemoryOption } from "../models/cells.ts";
@@ -14,6 +15,11 @@ import { CHOICES, isRace, presetsOf, RACE, RACERS, type Choice } from "./kinds.t
 
 const OPTIMIZERS = ["adam", "adamw", "rmsprop", "sgd"] as const satisfies readonly OptimizerName[];
 const SCHEDULES = ["constant", "cosine", "step"] as const satisfies readonly ScheduleName[];
+const TOKENIZERS = ["char", "byte", "word", "bpe"] as const satisfies readonly TokenizerKind[];
+/** Those whose vocabulary has a size that can be asked for. */
+const SIZED: readonly TokenizerKind[] = ["word", "bpe"];
+/** Tokens of such a vocabulary, if nothing else is said. */
+export const VOCABULARY = 1024;
 
 interface NumberField {
   readonly flag: string;
@@ -62,6 +68,13 @@ export const NUMBERS = {
   weightDecay: real("weight-decay", "Weight decay", 0, 1, "pull of the weights to zero"),
   valFraction: real("val", "Validation part", 0, 0.5, "end of the text that is not trained on"),
   evalInterval: whole("eval-every", "Validate every", 0, 100_000, "steps between validations; 0 for none"),
+  vocabSize: whole(
+    "vocab-size",
+    "Vocabulary",
+    256,
+    65_536,
+    "most tokens, those of the 256 bytes included, of words or of pieces of words",
+  ),
   seed: whole("seed", "Seed", 0, 4_294_967_295, "the same seed gives the same run"),
 } as const satisfies Record<string, NumberField>;
 export type NumberName = keyof typeof NUMBERS;
@@ -70,6 +83,7 @@ export const NUMBER_NAMES = Object.keys(NUMBERS) as readonly NumberName[];
 export const WORDS = {
   optimizer: { flag: "optimizer", label: "Optimizer", words: OPTIMIZERS },
   schedule: { flag: "schedule", label: "Schedule", words: SCHEDULES },
+  tokenizer: { flag: "tokenizer", label: "Tokens are", words: TOKENIZERS },
 } as const;
 export type WordName = keyof typeof WORDS;
 
@@ -81,7 +95,11 @@ export type Settings = Readonly<Record<NumberName, number>> & {
   readonly presets: string;
   readonly optimizer: OptimizerName;
   readonly schedule: ScheduleName;
+  readonly tokenizer: TokenizerKind;
 };
+
+/** Whether its vocabulary is as large as the setting says, at the most. */
+export const isSized = ({ tokenizer }: Pick<Settings, "tokenizer">): boolean => SIZED.includes(tokenizer);
 
 /** How samples are drawn; may change while training goes on. */
 export interface Sampling {
@@ -106,6 +124,7 @@ const PICKED = {
   presets: v.pipe(v.string(), v.check(isRace)),
   optimizer: v.picklist(OPTIMIZERS),
   schedule: v.picklist(SCHEDULES),
+  tokenizer: v.picklist(TOKENIZERS),
 };
 export const SettingsSchema = v.object({ ...PICKED, ...NUMBER_SCHEMAS });
 /**
@@ -115,10 +134,12 @@ export const SettingsSchema = v.object({ ...PICKED, ...NUMBER_SCHEMAS });
 export const StoredSettingsSchema = v.object({
   ...PICKED,
   presets: v.optional(PICKED.presets, RACERS),
+  tokenizer: v.optional(PICKED.tokenizer, "char"),
   ...(Object.fromEntries(
     NUMBER_NAMES.map((name) => [name, number({ ...NUMBERS[name], least: 0, most: Number.MAX_SAFE_INTEGER })]),
   ) as typeof NUMBER_SCHEMAS),
   seed: NUMBER_SCHEMAS.seed,
+  vocabSize: v.optional(NUMBER_SCHEMAS.vocabSize, VOCABULARY),
   ...(Object.fromEntries(
     CELL_NUMBERS.map(({ name }) => [name, v.optional(NUMBER_SCHEMAS[name], CELL_DEFAULTS[name])]),
   ) as unknown as Pick<typeof NUMBER_SCHEMAS, CellNumber>),
@@ -178,6 +199,8 @@ export function defaultsFor(family: DeviceFamily, preset: Choice = "lstm"): Sett
     presets: RACERS,
     optimizer: "adam",
     schedule: "constant",
+    tokenizer: "char",
+    vocabSize: VOCABULARY,
     numLayers: 1,
     dropout: 0,
     ...(Object.fromEntries(CELL_NUMBERS.map(({ name }) => [name, CELL_DEFAULTS[name]])) as Record<CellNumber, number>),
@@ -223,7 +246,7 @@ export interface FromAddress {
   readonly ignored: readonly string[];
 }
 
-const WORD_FIELDS = ["data", "preset", "presets", "optimizer", "schedule"] as const;
+const WORD_FIELDS = ["data", "preset", "presets", "optimizer", "schedule", "tokenizer"] as const;
 const { entries: SETTINGS } = SettingsSchema;
 const { entries: DRAWN } = SamplingSchema;
 /** All that an address holds, by its name there: a field of the settings, of the sampling, or of the page. */
@@ -285,11 +308,12 @@ export function commandLine(settings: Settings, textName: string, flags: readonl
   const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
   words.push(...(race ? ["--presets", settings.presets] : ["--preset", settings.preset]));
   words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
+  if (settings.tokenizer !== "char") words.push(race ? "--tokenizers" : "--tokenizer", settings.tokenizer);
   const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], NUMBERS));
   // What a memory begins from is left to the cell where it is 0.
   const left = MEMORY_OPTIONS.flatMap(({ name }): NumberName[] => (settings[name] === 0 ? [name] : []));
   for (const field of NUMBER_NAMES)
-    if (used.some((fields) => field in fields) && !left.includes(field))
+    if (used.some((fields) => field in fields) && !left.includes(field) && (field !== "vocabSize" || isSized(settings)))
       words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
   return [...words, ...flags].join(" ");
 }

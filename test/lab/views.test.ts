@@ -28,6 +28,7 @@ import { fixed, visible } from "../../src/lab/format.ts";
 import { gradientPaths } from "../../src/lab/analysis/gradients.ts";
 import type { ModelSnapshot } from "../../src/lab/protocol.ts";
 import { flowOf, traceModel, type Trace } from "../../src/lab/analysis/trace.ts";
+import { piecesOf } from "../../src/lab/analysis/pieces.ts";
 import { followers, reportUnits } from "../../src/lab/analysis/units.ts";
 import { button, downloaded, launchBrowser, newContext, openPage, query, ready, serveLab, SMALL, untilPhase } from "./lab.ts";
 import { memoryRow } from "./whole.ts";
@@ -340,7 +341,7 @@ describe("what the views compute", () => {
     const digits = CharTokenizer.fromText("0123456789");
     const snapshot = await snapshotOf({ cell: "gru" });
     const counting = "0123456789".repeat(20);
-    const { features } = await reportUnits(snapshot, [...counting], digits.encode(counting));
+    const { features } = await reportUnits(snapshot, piecesOf(digits, counting));
     expect(features.find(({ name }) => name === "inside quotation marks")!.best).toEqual([]);
   });
 
@@ -417,8 +418,8 @@ describe("what the views compute", () => {
   it("says which characters are near each other, in each of the three spaces", async () => {
     const snapshot = await snapshotOf({ cell: "gru" });
     const { embeddingSize: E, hiddenSize: H, vocabSize: V } = snapshot.config;
-    const shown = shownCharacters(V, tokens);
-    expect(String.fromCodePoint(snapshot.tokenizer.codePoints[shown.tokens[0]!]!)).toBe(" ");
+    const shown = shownCharacters(tokenizer, tokens);
+    expect(shown.names[0]).toBe(" ");
     // Vowels are put at one place, far from all others.
     const vowels = [..."aeiouy"].map((c) => tokenizer.encode(c)[0]!);
     const own = snapshot.stateDict["embedding.weight"]!.slice();
@@ -749,13 +750,10 @@ describe("what the views show of a trained race", () => {
     await page.getByRole("radio", { name: /LSTM/ }).last().check();
     await page.waitForSelector('[data-box="f ⊙ c"]');
     await show("units");
-    const characters = [...longer];
-    const tokens = tokenizer.encode(characters.join(""));
+    const read = piecesOf(tokenizer, longer);
     const fresh = await untrained(snapshots.LSTM!);
-    const expected = (await reportUnits(snapshots.LSTM!, characters, tokens)).features;
-    const before = new Map(
-      (await reportUnits(fresh, characters, tokens)).features.map(({ name, best }) => [name, best[0]!.correlation]),
-    );
+    const expected = (await reportUnits(snapshots.LSTM!, read)).features;
+    const before = new Map((await reportUnits(fresh, read)).features.map(({ name, best }) => [name, best[0]!.correlation]));
     expect(expected.every(({ best }) => best.length === 3)).toBe(true);
     for (const { name, best } of expected) {
       const line = page.locator(`[data-feature="${name}"]`);
@@ -810,7 +808,7 @@ describe("what the views show of a trained race", () => {
   it("maps the embeddings, says that one-hot has none, and breaks a model in named ways", async () => {
     await show("embeddings");
     expect(await page.locator("svg.map").first().locator("text").count()).toBe(tokenizer.size);
-    const shown = shownCharacters(tokenizer.size, tokenizer.encode(longer));
+    const shown = shownCharacters(tokenizer, tokenizer.encode(longer));
     const fresh = await untrained(snapshots.LSTM!);
     const loose = (["read", "own", "expected"] as const).map((space) => {
       const groups = Object.values(characterMap(snapshots.LSTM!, space, shown).cohesion).filter((value) => value !== undefined);

@@ -5,11 +5,15 @@ import { describe, expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
 import { stripGutenberg } from "../../src/data/books.ts";
 import {
+  BpeTokenizer,
+  ByteTokenizer,
   CharTokenizer,
   LanguageModel,
   openDevice,
   type LanguageModelConfig,
   type LanguageModelOptions,
+  type Tokenizer,
+  WordTokenizer,
 } from "../../src/index.ts";
 import { breakModel } from "../../src/lab/experiments/breakage.ts";
 import { characterMap, shownCharacters } from "../../src/lab/analysis/character-map.ts";
@@ -17,8 +21,9 @@ import { connectivity } from "../../src/lab/analysis/connectivity.ts";
 import { gradientPaths, quartilesOf, type Quartiles } from "../../src/lab/analysis/gradients.ts";
 import { inputRows } from "../../src/lab/analysis/reference.ts";
 import { flowOf, traceModel } from "../../src/lab/analysis/trace.ts";
+import { atPieces, nameOf, piecesOf, startOf } from "../../src/lab/analysis/pieces.ts";
 import { reportUnits } from "../../src/lab/analysis/units.ts";
-import type { ModelSnapshot } from "../../src/lab/protocol.ts";
+import type { ModelSnapshot, TokenizerJson } from "../../src/lab/protocol.ts";
 import { CELL_NAMES, inBlock, layerOf } from "../../src/models/cells.ts";
 import { modelLayers } from "../../src/models/config.ts";
 
@@ -28,16 +33,16 @@ const tokens = tokenizer.encode(TEXT);
 const V = tokenizer.size;
 const D = 6;
 
-async function snapshotOf(config: Partial<LanguageModelConfig>): Promise<ModelSnapshot> {
+async function snapshotOf(config: Partial<LanguageModelConfig>, by: Tokenizer = tokenizer): Promise<ModelSnapshot> {
   const device = await openDevice({ prefer: "cpu", precision: "float64" });
-  const model = LanguageModel.create(device, { hiddenSize: D, numLayers: 2, ...config, vocabSize: V, seed: 3 });
+  const model = LanguageModel.create(device, { hiddenSize: D, numLayers: 2, ...config, vocabSize: by.size, seed: 3 });
   // Steps that are large enough to be seen.
   const state = Object.entries(await model.stateDict()).map(
     ([name, values]) => [name, /proj|hidden|embeddings/.test(name) ? values.map((x) => 2 * x) : values] as const,
   );
   device.dispose();
   const stateDict = Object.fromEntries(state);
-  return { preset: "lstm", step: 0, seed: 3, config: model.config, stateDict, tokenizer: tokenizer.toJSON() };
+  return { preset: "lstm", step: 0, seed: 3, config: model.config, stateDict, tokenizer: by.toJSON() as TokenizerJson };
 }
 
 type Row = Float64Array;
@@ -167,11 +172,11 @@ describe.each(BLOCKS)("of a model of blocks around %s", (cell) => {
 
   it("maps its characters, whose own vectors are also what they are expected by, and ranks its channels", async () => {
     const snapshot = await snapshotOf({ cell });
-    const shown = shownCharacters(V, tokens);
+    const shown = shownCharacters(tokenizer, tokens);
     const [own, read, expected] = (["own", "read", "expected"] as const).map((space) => characterMap(snapshot, space, shown));
     expect(Array.from(own!.points)).toEqual(Array.from(expected!.points));
     expect(Array.from(own!.points)).not.toEqual(Array.from(read!.points));
-    const report = await reportUnits(snapshot, [...TEXT], tokens);
+    const report = await reportUnits(snapshot, piecesOf(tokenizer, TEXT));
     expect(report.units).toBe(2 * D);
     expect(report.values).toHaveLength(report.units * tokens.length);
   });
@@ -219,4 +224,58 @@ describe("untrained, with the gradient 30 characters back in parts of what it is
       }
     },
   );
+});
+
+describe("a text as a model reads it", () => {
+  const WORDS = "the cat — the hat — the cat é";
+  const cases = [
+    ["characters", CharTokenizer.fromText(WORDS), [...WORDS]],
+    ["bytes", new ByteTokenizer(), [...WORDS].flatMap((c) => (c === "—" ? ["", "", c] : c === "é" ? ["", c] : [c]))],
+    // What comes once has no token and is spelt.
+    [
+      "words",
+      WordTokenizer.fromText(WORDS),
+      ["the", " ", "cat", " ", "—", " ", "the", " ", "h", "a", "t", " ", "—", " ", "the", " ", "cat", " ", "", "é"],
+    ],
+  ] as const;
+  it.each(cases)("is pieces that are the text together: %s", (_, by, expected) => {
+    const { tokens, pieces } = piecesOf(by, WORDS);
+    expect(pieces).toEqual(expected);
+    expect(tokens).toEqual(by.encode(WORDS));
+    expect(pieces.join("")).toBe(WORDS);
+  });
+
+  it("is pieces of words, of which some are longer than a character", () => {
+    const { pieces } = piecesOf(BpeTokenizer.fromText(WORDS.repeat(9), { vocabSize: 300 }), WORDS);
+    expect(pieces.join("")).toBe(WORDS);
+    expect(pieces).toContain(" cat");
+  });
+
+  it("names a token by its text, and a part of a character by its byte", () => {
+    const bytes = new ByteTokenizer();
+    expect([65, 10, 0xe2].map((token) => nameOf(bytes, token))).toEqual(["A", "\n", "‹E2›"]);
+    const dashes = BpeTokenizer.fromText("—".repeat(50), { vocabSize: 257 });
+    expect(nameOf(dashes, 256)).toBe("‹token 256›");
+    expect(startOf(bytes)).toBe(10);
+    expect(startOf(CharTokenizer.fromText("ab"))).toBe(0);
+  });
+
+  it("gives a piece what its last character has", () => {
+    expect([...atPieces(["ab", "", "c", "de"], Float32Array.of(0, 1, 2, 3, 4))]).toEqual([1, 1, 2, 4]);
+  });
+
+  it("is looked into token by token: units, the map, the gradient and what moved a guess", async () => {
+    const by = BpeTokenizer.fromText(TEXT, { vocabSize: 270 });
+    const snapshot = await snapshotOf({ cell: "gru" }, by);
+    const read = piecesOf(by, TEXT);
+    const { features, steps } = await reportUnits(snapshot, read);
+    expect(steps).toBe(read.tokens.length);
+    expect(steps).toBeLessThan(TEXT.length / 1.5);
+    expect(features.find(({ name }) => name === "inside a word")!.best).toHaveLength(3);
+    const shown = shownCharacters(by, read.tokens);
+    expect(shown.names[0]).toBe(by.decode([shown.tokens[0]!]));
+    expect(characterMap(snapshot, "own", shown).points).toHaveLength(2 * shown.tokens.length);
+    expect((await gradientPaths(snapshot, read.tokens, 5))[0]!.norms).toHaveLength(6);
+    expect((await connectivity(snapshot, read.tokens, 7)).influence).toHaveLength(8);
+  });
 });

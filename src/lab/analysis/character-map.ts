@@ -1,9 +1,11 @@
 // Where characters lie: their vectors in a model, the plane through them, and which are near each other. Letters: V
 // characters on the map, D numbers each.
+import type { Tokenizer } from "../../data/tokenizer.ts";
 import { plainProjection } from "../../kernels/block.ts";
 import { inBlock } from "../../models/cells.ts";
 import { modelNames } from "../../models/config.ts";
 import type { ModelSnapshot } from "../protocol.ts";
+import { nameOf } from "./pieces.ts";
 import { layerWeights } from "./reference.ts";
 
 /** Groups of characters; each is of the first that it fits. й and ў are written as vowels with a mark, and are none. */
@@ -16,9 +18,9 @@ const GROUP_TESTS = {
 };
 export type GroupName = keyof typeof GROUP_TESTS;
 export const GROUPS = Object.keys(GROUP_TESTS) as readonly GroupName[];
-/** Accents do not matter. */
+/** Of what is longer its first that is no space. Accents do not matter. */
 export const groupOf = (character: string): GroupName =>
-  GROUPS.find((name) => GROUP_TESTS[name].test(character.normalize("NFD")))!;
+  GROUPS.find((name) => GROUP_TESTS[name].test((character.trimStart() || character).normalize("NFD")))!;
 
 /** "read": what the first layer's gates get of a character; "own": its embedding; "expected": what the state must be like. */
 export type SpaceName = "read" | "own" | "expected";
@@ -37,6 +39,7 @@ export interface CharacterMap {
 export interface ShownCharacters {
   /** Tokens, the most frequent first. */
   readonly tokens: readonly number[];
+  readonly names: readonly string[];
   /** How often each comes, in parts of all. */
   readonly parts: readonly number[];
 }
@@ -54,24 +57,25 @@ export const RARE = 0.001;
 const NEAREST = 3;
 
 /** The characters to show, by how often they come in a text. */
-export function shownCharacters(vocabulary: number, text: ArrayLike<number>): ShownCharacters {
-  const counts = new Float64Array(vocabulary);
+export function shownCharacters(tokenizer: Tokenizer, text: ArrayLike<number>): ShownCharacters {
+  const counts = new Float64Array(tokenizer.size);
   for (let i = 0; i < text.length; i++) counts[text[i]!] = counts[text[i]!]! + 1;
   const tokens = Array.from(counts, (_, token) => token)
     .sort((a, b) => counts[b]! - counts[a]! || a - b)
     .slice(0, MOST_SHOWN);
-  return { tokens, parts: tokens.map((token) => counts[token]! / Math.max(1, text.length)) };
+  const parts = tokens.map((token) => counts[token]! / Math.max(1, text.length));
+  return { tokens, parts, names: tokens.map((token) => nameOf(tokenizer, token)) };
 }
 
 /** Puts the shown characters of a model with embeddings on their plane; frequent ones count more, because rare ones are still where chance put them. */
-export function characterMap(snapshot: ModelSnapshot, space: SpaceName, { tokens, parts }: ShownCharacters): CharacterMap {
+export function characterMap(snapshot: ModelSnapshot, space: SpaceName, { tokens, parts, names }: ShownCharacters): CharacterMap {
   const rows = tokens.map((token) => vectorOf(snapshot, space, token));
   const weights = parts.map((part) => Math.sqrt(part + 1e-4));
   const D = rows[0]!.length;
   const flat = new Float64Array(rows.length * D);
   rows.forEach((row, v) => flat.set(row, v * D));
   const { points, explained } = principalPlane(flat, rows.length, D, weights);
-  const groups = tokens.map((token) => groupOf(String.fromCodePoint(snapshot.tokenizer.codePoints[token]!)));
+  const groups = names.map(groupOf);
   return {
     points,
     explained: explained[0] + explained[1],

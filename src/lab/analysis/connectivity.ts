@@ -4,9 +4,9 @@ import { gradientOfLogits, inputRows } from "./reference.ts";
 import { readModel } from "./trace.ts";
 
 export interface Connectivity {
-  /** ‖∂ logit / ∂ x‖ for each character up to the position. */
+  /** ‖∂ logit / ∂ x‖ for each token up to the position. */
   readonly influence: Float32Array;
-  /** The character whose logit it is: the model's first guess at what comes after the position. */
+  /** The token whose logit it is: the model's first guess at what comes after the position. */
   readonly guess: number;
   readonly probability: number;
 }

@@ -4,6 +4,7 @@ import { cellOf, insideConfig } from "../../models/cells.ts";
 import { LanguageModel } from "../../models/language-model.ts";
 import { PRESETS, type PresetName } from "../../models/presets.ts";
 import type { ModelSnapshot } from "../protocol.ts";
+import { knows, tokenizerOf } from "./pieces.ts";
 import { cellWeights, onReference } from "./reference.ts";
 import { readModel, layerInputs, type Trace } from "./trace.ts";
 
@@ -55,12 +56,11 @@ interface Reader {
   readonly step: number | undefined;
 }
 
-/** The run's own model of a preset, where it has one that knows the text's characters; else a fresh one. */
+/** The run's own model of a preset, where it has one of characters that knows the text's; else a fresh one. */
 async function readerOf(preset: PresetName, snapshots: readonly ModelSnapshot[], text: string): Promise<Reader> {
   const snapshot = snapshots.find((each) => each.preset === preset);
-  const known = snapshot && new Set(snapshot.tokenizer.codePoints);
-  if (snapshot && [...text].every((character) => known!.has(character.codePointAt(0)!)))
-    return { snapshot, tokens: CharTokenizer.fromJSON(snapshot.tokenizer).encode(text), step: snapshot.step };
+  if (snapshot?.tokenizer.kind === "char" && knows(tokenizerOf(snapshot), text))
+    return { snapshot, tokens: tokenizerOf(snapshot).encode(text), step: snapshot.step };
   const tokenizer = CharTokenizer.fromText(text);
   return onReference(async (device) => {
     const model = LanguageModel.create(device, { ...PRESETS[preset], ...FRESH, vocabSize: tokenizer.size, seed: 1 });

@@ -21,8 +21,8 @@ export const affordable = ({ config }: ModelSnapshot, passes: number, most: numb
   Math.max(least, Math.min(most, Math.floor(WORK / (passes * parameterCount(config)))));
 
 /** The beginning of a text, as much of it as reading does not take long. */
-export const readable = (snapshot: ModelSnapshot, text: string, most: number): readonly string[] =>
-  [...text].slice(0, affordable(snapshot, 1, most, Math.min(most, LEAST_READ)));
+export const readable = (snapshot: ModelSnapshot, text: string, most: number): string =>
+  [...text].slice(0, affordable(snapshot, 1, most, Math.min(most, LEAST_READ))).join("");
 
 const kept = new Map<string, unknown>();
 const MOST_KEPT = 16;
@@ -34,7 +34,7 @@ export async function ofUntrained<T>(
   text: string,
   compute: (fresh: ModelSnapshot) => Promise<T> | T,
 ): Promise<T> {
-  const key = JSON.stringify([what, snapshot.config, snapshot.seed, snapshot.tokenizer.codePoints, text]);
+  const key = JSON.stringify([what, snapshot.config, snapshot.seed, snapshot.tokenizer, text]);
   if (!kept.has(key)) {
     if (kept.size >= MOST_KEPT) kept.delete(kept.keys().next().value!);
     kept.set(key, await compute(await freshSnapshot(snapshot)));

@@ -1,5 +1,6 @@
 // What units keep track of: the correlation of each with each thing in the text. In the inspector's worker.
 import { FEATURES } from "./features.ts";
+import { atPieces, type Pieces } from "./pieces.ts";
 import type { ModelSnapshot } from "../protocol.ts";
 import { readModel } from "./trace.ts";
 
@@ -20,16 +21,13 @@ export interface UnitReport {
 const BEST = 3;
 
 /** Reads a text and ranks the units, features that are followed best first. */
-export async function reportUnits(
-  snapshot: ModelSnapshot,
-  characters: readonly string[],
-  tokens: ArrayLike<number>,
-): Promise<UnitReport> {
+export async function reportUnits(snapshot: ModelSnapshot, { tokens, pieces }: Pieces): Promise<UnitReport> {
   const { values, states, steps, units } = await readModel(snapshot, tokens);
   const state = values[states.at(-1)!]!;
+  const characters = [...pieces.join("")];
   const features = Object.entries(FEATURES).map(([name, feature]) => ({
     name,
-    best: followers(state, units, feature(characters)),
+    best: followers(state, units, atPieces(pieces, feature(characters))),
   }));
   features.sort((a, b) => Math.abs(b.best[0]?.correlation ?? 0) - Math.abs(a.best[0]?.correlation ?? 0));
   return { values: state, steps, units, features };

@@ -2,7 +2,8 @@
 import { visible } from "../format.ts";
 
 export interface PassageTextProps {
-  readonly text: string;
+  /** Characters, or what else the model's tokens stand for. */
+  readonly pieces: readonly string[];
   readonly label: string;
   readonly chosen: number;
   readonly onChoose: (index: number) => void;
@@ -12,9 +13,8 @@ export interface PassageTextProps {
   readonly describe: (index: number) => string;
 }
 
-export function PassageText({ text, label, chosen, onChoose, colour, describe }: PassageTextProps) {
-  const characters = [...text];
-  const last = characters.length - 1;
+export function PassageText({ pieces, label, chosen, onChoose, colour, describe }: PassageTextProps) {
+  const last = pieces.length - 1;
   const onKeyDown = (event: KeyboardEvent): void => {
     const moves: Readonly<Record<string, number>> = {
       ArrowLeft: chosen - 1,
@@ -42,12 +42,12 @@ export function PassageText({ text, label, chosen, onChoose, colour, describe }:
       aria-valuemin={0}
       aria-valuemax={Math.max(0, last)}
       aria-valuenow={chosen}
-      aria-valuetext={characters[chosen] === undefined ? "" : describe(chosen)}
+      aria-valuetext={pieces[chosen] === undefined ? "" : describe(chosen)}
       onKeyDown={onKeyDown}
       onPointerOver={onPoint}
       onPointerDown={onPoint}
     >
-      {characters.map((character, i) => {
+      {pieces.map((piece, i) => {
         const rgb = colour?.(i);
         return (
           <span
@@ -56,7 +56,7 @@ export function PassageText({ text, label, chosen, onChoose, colour, describe }:
             class={i === chosen ? "at" : undefined}
             style={{ backgroundColor: rgb ? `rgb(${rgb.join(" ")})` : "", color: rgb ? inkOn(rgb) : "" }}
           >
-            {character === "\n" ? "⏎\n" : character === " " ? "\u00a0\u200b" : character}
+            {piece === "" ? "·" : piece.replaceAll("\n", "⏎\n").replaceAll(" ", "\u00a0\u200b")}
           </span>
         );
       })}

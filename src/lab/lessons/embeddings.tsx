@@ -52,13 +52,8 @@ function Picture({ guess, tell }: PictureProps) {
     const maps = [];
     for (const step of steps) {
       const snapshot = await inspector.prepared(PRESET, step);
-      const { tokens, now } = await inspector.characters(snapshot, [SPACE], text);
-      maps.push(
-        lettersOf(
-          tokens.map((token) => String.fromCodePoint(snapshot.tokenizer.codePoints[token]!)),
-          now,
-        ),
-      );
+      const { names, now } = await inspector.characters(snapshot, [SPACE], text);
+      maps.push(lettersOf(names, now));
     }
     return maps;
   }, []);

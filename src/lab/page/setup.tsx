@@ -11,6 +11,7 @@ import { ModelKey, RaceKey } from "../draw/model-key.tsx";
 import {
   commandLine,
   fits,
+  isSized,
   NUMBERS,
   rangeOf,
   withPreset,
@@ -55,7 +56,7 @@ export function Setup() {
           <legend class="hidden">Sizes and optimizer</legend>
           <NumberFields names={BEFORE} />
           <WordFields />
-          <NumberFields names={AFTER} />
+          <NumberFields names={isSized(plan.settings.value) ? ["vocabSize", ...AFTER] : AFTER} />
           <Beyond />
         </fieldset>
       </details>

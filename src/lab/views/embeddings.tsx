@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../analysis/character-map.ts";
 import { modelNames } from "../../models/config.ts";
-import { count, visible } from "../format.ts";
+import { count, tokensOf, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { inspector } from "./inspector.ts";
 import { Waiting } from "./reading.tsx";
@@ -41,7 +41,6 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         ? undefined
         : {
             ...(await inspector.characters(snapshot, asked.length > 0 ? asked : (Object.keys(spaces) as SpaceName[]), book)),
-            points: snapshot.tokenizer.codePoints,
             snapshot,
           },
     [snapshot, wanted, book],
@@ -58,7 +57,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
     );
   if (!value || value.tokens.length === 0) return <Waiting problem={problem}>Looking for the plane…</Waiting>;
   best.current ??= value.space;
-  const characters = value.tokens.map((token) => String.fromCodePoint(value.points[token]!));
+  const { names } = value;
   const key = JSON.stringify([value.snapshot.preset, value.space, value.tokens]);
   const now = alignedWith(value.now.points, last.current?.key === key ? last.current.points : value.untrained.points);
   last.current = { key, points: now };
@@ -68,30 +67,30 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         Characters <Select class="inline" value={value.space} options={spaces as typeof SPACES} onChoose={setSpace} />
       </label>
       <div class="maps" data-space={value.space}>
-        <Drawing title={`Now, at step ${count(value.snapshot.step)}`} characters={characters} parts={value.parts} points={now} />
-        <Drawing title="Untrained" characters={characters} parts={value.parts} points={value.untrained.points} />
+        <Drawing title={`Now, at step ${count(value.snapshot.step)}`} names={names} parts={value.parts} points={now} />
+        <Drawing title="Untrained" names={names} parts={value.parts} points={value.untrained.points} />
       </div>
       <p class="small muted">
         The planes hold {percent(value.now.explained)} of all differences now and {percent(value.untrained.explained)} untrained.
         Small and grey: fewer than {1000 * RARE} in 1,000 characters, hardly trained. Characters that would cover each other are
         moved apart.
         {value.tokens.length < snapshot.config.vocabSize &&
-          ` Of ${count(snapshot.config.vocabSize)} characters these are the ${value.tokens.length} most frequent.`}
+          ` Of ${count(snapshot.config.vocabSize)} ${tokensOf(snapshot)} these are the ${value.tokens.length} most frequent.`}
       </p>
       <div class="columns">
         <Cohesion now={value.now.cohesion} untrained={value.untrained.cohesion} />
         <details>
           <summary>The nearest neighbours of each character</summary>
           <Table label="The nearest neighbours of each character" columns={["Character", "Now", "Untrained"]}>
-            {characters.map((character, v) =>
+            {names.map((name, v) =>
               value.parts[v]! < RARE ? null : (
-                <tr key={character}>
+                <tr key={name}>
                   <th scope="row">
-                    <code>{visible(character)}</code>
+                    <code>{visible(name)}</code>
                   </th>
                   {[value.now, value.untrained].map(({ nearest }, i) => (
-                    <td key={i} data-nearest={`${character} ${i === 0 ? "now" : "untrained"}`}>
-                      <code>{nearest[v]!.map((w) => visible(characters[w]!)).join(" ")}</code>
+                    <td key={i} data-nearest={`${name} ${i === 0 ? "now" : "untrained"}`}>
+                      <code>{nearest[v]!.map((w) => visible(names[w]!)).join(" ")}</code>
                     </td>
                   ))}
                 </tr>
@@ -108,15 +107,15 @@ const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
 
 interface DrawingProps {
   readonly title: string;
-  readonly characters: readonly string[];
+  readonly names: readonly string[];
   readonly parts: readonly number[];
   readonly points: Float32Array;
 }
 
-function Drawing({ title, characters, parts, points }: DrawingProps) {
+function Drawing({ title, names, parts, points }: DrawingProps) {
   const places = spreadOut(points);
   // Frequent ones are drawn over rare ones.
-  const order = characters.map((_, i) => characters.length - 1 - i);
+  const order = names.map((_, i) => names.length - 1 - i);
   return (
     <figure class="map-figure">
       <figcaption>{title}</figcaption>
@@ -125,18 +124,18 @@ function Drawing({ title, characters, parts, points }: DrawingProps) {
           class="map"
           viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
           role="img"
-          aria-label={`${title}: a map of ${characters.length} characters. The tables below tell how near they lie.`}
+          aria-label={`${title}: a map of ${names.length} characters. The tables below tell how near they lie.`}
         >
           {order.map((v) => {
-            const group = groupOf(characters[v]!);
+            const group = groupOf(names[v]!);
             return (
               <g
-                key={characters[v]}
+                key={names[v]}
                 class={`group-${GROUPS.indexOf(group)}${parts[v]! < RARE ? " rare" : ""}`}
                 transform={`translate(${places[v]!.x.toFixed(1)} ${places[v]!.y.toFixed(1)})`}
               >
                 <Mark group={group} />
-                <text>{visible(characters[v]!)}</text>
+                <text>{visible(names[v]!)}</text>
               </g>
             );
           })}

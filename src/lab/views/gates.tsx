@@ -58,7 +58,7 @@ function Content(props: ViewProps) {
   const [wantedGate, setGate] = useState("f");
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
-  const { trace, characters, position, unit, look } = reading;
+  const { trace, pieces, position, unit, look } = reading;
   const names = Object.keys(trace.values);
   const gates = names.filter((name) => !trace.states.includes(name));
   // The gate that keeps what is held, where there is one.
@@ -98,7 +98,7 @@ function Content(props: ViewProps) {
         <LayerPicker reading={reading} />
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <p class="values" data-value="gates">
-          at {quoted(characters[position]!)}, unit {unit}:{" "}
+          at {quoted(pieces[position]!)}, unit {unit}:{" "}
           {names.map((name) => (
             <span key={name}>
               {name} = {fixed(trace.values[name]![position * trace.units + unit]!, 2)}
@@ -123,15 +123,15 @@ const [STRIP, STRIP_ROW] = [16, 14];
 
 /** One gate of a few units, with the letters under it. */
 function Strip({ name, reading, rows }: { name: string; reading: Reading; rows: readonly number[] }) {
-  const { characters, position } = reading;
+  const { pieces, position } = reading;
   return (
     <Scroll label={`${titleOf(name)} of ${rows.length} units, letter by letter`}>
       <div class="strip">
         <Heat name={name} reading={reading} rows={rows} height={rows.length * STRIP_ROW}>
           <div class="under" aria-hidden="true">
-            {characters.map((character, t) => (
+            {pieces.map((piece, t) => (
               <span key={t} class={t === position ? "at" : undefined}>
-                {visible(character)}
+                {visible([...piece][0] ?? "·")}
               </span>
             ))}
           </div>
@@ -160,11 +160,11 @@ function Peaks({ snapshot, book, layer, name, unit }: PeaksProps) {
       <h3>{value ? `Where else ${value.name} of unit ${value.unit} is ${value.large ? "large" : "small"}` : "Where else"}</h3>
       {problem && <p class="problem">{problem}</p>}
       <ol class="snippets">
-        {value?.places.map(({ before, character, after, value: size }, i) => (
+        {value?.places.map(({ before, piece, after, value: size }, i) => (
           <li key={i}>
-            {fixed(size, 2)} …{[...before].map(visible).join("")}
-            <b>{visible(character)}</b>
-            {[...after].map(visible).join("")}…
+            {fixed(size, 2)} …{visible(before)}
+            <b>{visible(piece)}</b>
+            {visible(after)}…
           </li>
         ))}
       </ol>
@@ -200,7 +200,7 @@ interface HeatProps {
 
 /** One gate or state. */
 function Heat({ name, reading, rows, height = Math.min(320, Math.max(96, rows.length * 4)), children }: HeatProps) {
-  const { trace, characters, position, unit, look } = reading;
+  const { trace, pieces, position, unit, look } = reading;
   const canvas = useRef<HTMLCanvasElement>(null);
   const values = trace.values[name]!;
   // Only gates are bound to 1: a cell counts, and so may a state without a squashing function.
@@ -231,7 +231,7 @@ function Heat({ name, reading, rows, height = Math.min(320, Math.max(96, rows.le
           ref={canvas}
           class="heat"
           role="img"
-          aria-label={`${titleOf(name)}: ${rows.length} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(characters[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
+          aria-label={`${titleOf(name)}: ${rows.length} units over ${trace.steps} characters, mean ${fixed(mean, 2)}; at ${quoted(pieces[position]!)} unit ${unit} is ${fixed(values[position * trace.units + unit]!, 2)}`}
           style={{ height: `${height}px` }}
           onPointerMove={point}
           onPointerDown={point}

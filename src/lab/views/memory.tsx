@@ -4,7 +4,7 @@ import { MEMORY_SIZES } from "../../bench/memory.ts";
 import { TASKS, type TaskName } from "../../data/tasks.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { StateDict } from "../../models/parameters.ts";
-import { count, duration, visible } from "../format.ts";
+import { count, duration, tokensOf, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { heatColour } from "../draw/heatmap.ts";
 import { answered, inspector } from "./inspector.ts";
@@ -30,16 +30,11 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
 
 function Guess({ snapshot, passage }: { snapshot: ModelSnapshot; passage: string }) {
   const [at, setAt] = usePlacedNumber("at", 70, { least: 0 });
-  const position = Math.min(at, [...passage].length - 1);
-  const { value, problem } = useComputed(
-    async () => ({ ...(await inspector.connectivity(snapshot, passage, position)), passage, position }),
-    [snapshot, passage, position],
-  );
+  const { value, problem } = useComputed(() => inspector.connectivity(snapshot, passage, at), [snapshot, passage, at]);
   if (!value) return <Waiting problem={problem}>Following the prediction back…</Waiting>;
-  const characters = [...value.passage];
+  const { pieces, name } = value;
   const most = Math.max(1e-12, ...value.influence);
   const part = (i: number): number => (value.influence[i] ?? 0) / most;
-  const guess = String.fromCodePoint(snapshot.tokenizer.codePoints[value.guess]!);
   // How many of the last characters make up nine tenths of all influence.
   const total = value.influence.reduce((sum, x) => sum + x, 0);
   let reach = 0;
@@ -48,30 +43,23 @@ function Guess({ snapshot, passage }: { snapshot: ModelSnapshot; passage: string
   return (
     <>
       <PassageText
-        text={value.passage}
+        pieces={pieces}
         label="Position in the passage"
-        chosen={Math.min(position, characters.length - 1)}
+        chosen={Math.min(at, pieces.length - 1)}
         onChoose={setAt}
         colour={(i) => (i <= value.position ? heatColour(Math.sqrt(part(i)), "part", 1) : undefined)}
         describe={(i) =>
-          `${quoted(characters[i]!)}, ${i <= value.position ? `${(100 * part(i)).toFixed(0)} percent of the strongest influence` : "not read yet"}`
+          `${quoted(pieces[i]!)}, ${i <= value.position ? `${(100 * part(i)).toFixed(0)} percent of the strongest influence` : "not read yet"}`
         }
       />
       <p>
-        After{" "}
-        <code>
-          …
-          {characters
-            .slice(Math.max(0, value.position - 14), value.position + 1)
-            .map(visible)
-            .join("")}
-        </code>{" "}
-        the model expects <b class="glyph">{quoted(guess)}</b> ({(100 * value.probability).toFixed(0)} %).{" "}
+        After <code>…{visible(pieces.slice(Math.max(0, value.position - 14), value.position + 1).join(""))}</code> the model
+        expects <b class="glyph">{quoted(name)}</b> ({(100 * value.probability).toFixed(0)} %).{" "}
         {total > 0 ? (
           <>
             Nine tenths of what moves this guess lie in the last{" "}
             <b>
-              <output data-value="reach">{reach}</output> {reach === 1 ? "character" : "characters"}
+              <output data-value="reach">{reach}</output> {reach === 1 ? tokensOf(snapshot).slice(0, -1) : tokensOf(snapshot)}
             </b>
             .
           </>
@@ -83,25 +71,31 @@ function Guess({ snapshot, passage }: { snapshot: ModelSnapshot; passage: string
       <p class="small muted">
         Colours show the square root, so that small influences stay visible. Reading begins with this passage.
       </p>
-      {total > 0 && <Strongest influence={value.influence} characters={characters} />}
+      {total > 0 && <Strongest influence={value.influence} pieces={pieces} unit={tokensOf(snapshot)} />}
     </>
   );
 }
 
 const STRONGEST = 8;
 
-/** The characters that moved a guess most, in numbers. */
-function Strongest({ influence, characters }: { influence: Float32Array; characters: readonly string[] }) {
+interface StrongestProps {
+  readonly influence: Float32Array;
+  readonly pieces: readonly string[];
+  readonly unit: string;
+}
+
+/** What moved a guess most, in numbers. */
+function Strongest({ influence, pieces, unit }: StrongestProps) {
   const last = influence.length - 1;
   const order = Array.from(influence, (_, i) => i)
     .sort((a, b) => influence[b]! - influence[a]!)
     .slice(0, STRONGEST);
   const most = influence[order[0]!]!;
   const rows: Readonly<Record<string, (i: number) => string>> = {
-    "characters back": (i) => String(last - i),
+    [`${unit} back`]: (i) => String(last - i),
     "of the strongest": (i) => `${((100 * influence[i]!) / most).toFixed(0)} %`,
   };
-  const columns = ["Moved it most", ...order.map((i) => ({ number: <code>{visible(characters[i]!)}</code> }))];
+  const columns = ["Moved it most", ...order.map((i) => ({ number: <code>{visible(pieces[i]!)}</code> }))];
   return (
     <Table label="What moved this guess most" class="narrow" name="strongest" columns={columns}>
       {Object.entries(rows).map(([name, of]) => (

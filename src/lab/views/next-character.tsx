@@ -1,4 +1,4 @@
-import { visible } from "../format.ts";
+import { tokensOf, visible } from "../format.ts";
 import { heatColour } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
@@ -14,68 +14,61 @@ const SHOWN = 10;
 function Content({ snapshots, chosen, passage }: ViewProps) {
   const snapshot = snapshots[chosen]!;
   const [at, setAt] = usePlacedNumber("at", 24, { least: 0 });
-  const { value, problem } = useComputed(async () => {
-    const result = await inspector.predictions(snapshot, passage);
-    return { ...result, passage, points: snapshot.tokenizer.codePoints };
-  }, [snapshot, passage]);
+  const { value, problem } = useComputed(() => inspector.predictions(snapshot, passage), [snapshot, passage]);
   if (!value || value.surprise.length === 0) return <Waiting problem={problem}>Reading…</Waiting>;
-  const characters = [...value.passage];
-  const position = Math.min(at, characters.length - 1);
-  const V = value.points.length;
+  const { names, tokens, pieces } = value;
+  const position = Math.min(at, pieces.length - 1);
+  const V = names.length;
   const row = value.probabilities.subarray(position * V, (position + 1) * V);
-  const top = Array.from(row, (probability, token) => ({ character: String.fromCodePoint(value.points[token]!), probability }))
+  const top = Array.from(row, (probability, token) => ({ token, probability }))
     .sort((a, b) => b.probability - a.probability)
     .slice(0, SHOWN);
-  const truth = characters[position]!;
+  const truth = tokens[position]!;
   const surprise = value.surprise[position]!;
-  const mean = value.surprise.reduce((sum, bits) => sum + bits, 0) / value.surprise.length;
-  const own = row[value.points.indexOf(truth.codePointAt(0)!)]!;
+  const mean = value.surprise.reduce((sum, bits) => sum + bits, 0) / [...pieces.join("")].length;
+  const own = row[truth]!;
   const rank = row.reduce((better, probability) => better + Number(probability > own), 1);
   return (
     <div class="columns">
       <div>
-        <h3>Surprise, character by character</h3>
+        <h3>
+          Surprise, {tokensOf(snapshot).slice(0, -1)} by {tokensOf(snapshot).slice(0, -1)}
+        </h3>
         <PassageText
-          text={value.passage}
+          pieces={pieces}
           label="Position in the passage"
           chosen={position}
           onChoose={setAt}
           colour={(i) => heatColour(value.surprise[i]!, "part", MOST_SURPRISE)}
-          describe={(i) => `${quoted(characters[i]!)}, surprise ${value.surprise[i]!.toFixed(1)} bits`}
+          describe={(i) => `${quoted(pieces[i]!)}, surprise ${value.surprise[i]!.toFixed(1)} bits`}
         />
         <ColourScale kind="part" from="0" to={`${MOST_SURPRISE} bits or more`} />
         <p class="small muted">
-          The stronger the colour, the less the model expected the character. It begins to read at {quoted(value.after)}, which is
-          not shown. Over this passage it pays <output data-value="mean">{mean.toFixed(2)}</output> bits a character; choose one
-          by pointing or with the arrow keys.
+          The stronger the colour, the less the model expected what stands there. It begins to read at {quoted(value.after)},
+          which is not shown. Over this passage it pays <output data-value="mean">{mean.toFixed(2)}</output> bits a character;
+          choose one by pointing or with the arrow keys.
         </p>
       </div>
       <div>
         <h3>
-          After{" "}
-          <code>
-            …
-            {characters
-              .slice(Math.max(0, position - 12), position)
-              .map(visible)
-              .join("")}
-          </code>
+          After <code>…{visible(pieces.slice(Math.max(0, position - 12), position).join(""))}</code>
         </h3>
         <ol class="bars">
-          {top.map(({ character, probability }) => (
-            <li key={character} class={character === truth ? "truth" : undefined}>
-              <span class="symbol">{visible(character)}</span>
+          {top.map(({ token, probability }) => (
+            <li key={token} class={token === truth ? "truth" : undefined}>
+              <span class="symbol">{visible(names[token]!)}</span>
               <span class="bar">
                 <i style={{ width: `${(probability * 100).toFixed(2)}%` }} />
               </span>
               <span class="value">
-                {(probability * 100).toFixed(1)} %{character === truth && <span class="good"> ✓ came</span>}
+                {(probability * 100).toFixed(1)} %{token === truth && <span class="good"> ✓ came</span>}
               </span>
             </li>
           ))}
         </ol>
         <p class="small">
-          What came: <b class="glyph">{quoted(truth)}</b>, its guess number {rank}, {surprise.toFixed(2)} bits of surprise.
+          What came: <b class="glyph">{quoted(names[truth]!)}</b>, its guess number {rank}, {surprise.toFixed(2)} bits of
+          surprise.
         </p>
       </div>
     </div>

@@ -183,7 +183,7 @@ const seesNoState = ({ flow }: Trace): boolean => flow !== undefined && flow.sta
 function Content(props: ViewProps) {
   const { reading, problem } = useReading(props);
   if (!reading) return <Waiting problem={problem}>Reading…</Waiting>;
-  const { trace, characters, position, unit, look } = reading;
+  const { trace, pieces, position, unit, look } = reading;
   const { boxes, wires } = diagram(trace, position, unit);
   const words = boxes.map(({ name, value: number }) => `${name} ${fixed(number, 2)}`).join(", ");
   const rows = 1 + Math.max(...boxes.map(({ at: [, row] }) => row));
@@ -194,13 +194,13 @@ function Content(props: ViewProps) {
         <button type="button" aria-disabled={position === 0} onClick={() => look(position - 1)}>
           ← Step back
         </button>
-        <button type="button" aria-disabled={position === characters.length - 1} onClick={() => look(position + 1)}>
+        <button type="button" aria-disabled={position === pieces.length - 1} onClick={() => look(position + 1)}>
           Next step →
         </button>
         <LayerPicker reading={reading} />
         <UnitInput units={trace.units} unit={unit} onChoose={(j) => look(position, j)} />
         <span class="muted">
-          reads <span class="glyph">{quoted(characters[position]!)}</span>; {inBrackets(trace)}
+          reads <span class="glyph">{quoted(pieces[position]!)}</span>; {inBrackets(trace)}
         </span>
       </div>
       <Scroll label="The cell’s diagram">
@@ -208,7 +208,7 @@ function Content(props: ViewProps) {
           class="cell"
           viewBox={`0 0 ${WIDTH} ${rows * ROW}`}
           role="img"
-          aria-label={`Unit ${unit} at ${quoted(characters[position]!)}: ${words}`}
+          aria-label={`Unit ${unit} at ${quoted(pieces[position]!)}: ${words}`}
         >
           {wires.map(([from, to]) => (
             <Wire

@@ -17,7 +17,7 @@ export function Waiting({ problem, children }: { problem: string | undefined; ch
 
 export interface Reading {
   readonly trace: Trace;
-  readonly characters: readonly string[];
+  readonly pieces: readonly string[];
   /** The position and the unit that are looked at. */
   readonly position: number;
   readonly unit: number;
@@ -46,22 +46,18 @@ export function useReading({ snapshots, chosen, passage }: ViewProps): { reading
   const layers = snapshot.config.numLayers;
   const [wantedLayer, setLayer] = usePlacedNumber("layer", layers, { least: 1, most: layers });
   const layer = Math.floor(wantedLayer) - 1;
-  const { value, problem } = useComputed(
-    async () => ({ trace: await inspector.trace(snapshot, passage, layer), passage }),
-    [snapshot, passage, layer],
-  );
-  if (!value || value.trace.steps === 0) return { problem };
-  const { trace } = value;
-  const characters = [...value.passage];
-  const position = Math.min(at, characters.length - 1);
+  const { value: trace, problem } = useComputed(() => inspector.trace(snapshot, passage, layer), [snapshot, passage, layer]);
+  if (!trace || trace.steps === 0) return { problem };
+  const { pieces } = trace;
+  const position = Math.min(at, pieces.length - 1);
   // Until one is chosen, one that does something here.
   const unit = wantedUnit < 0 ? liveliest(trace) : Math.min(wantedUnit, trace.units - 1);
   const look = (toPosition: number, toUnit = unit): void => {
-    setAt(Math.max(0, Math.min(characters.length - 1, toPosition)));
+    setAt(Math.max(0, Math.min(pieces.length - 1, toPosition)));
     setUnit(toUnit);
   };
   const chooseLayer = (to: number): void => setLayer(to + 1);
-  return { reading: { trace, characters, position, unit, look, layers, chooseLayer }, problem };
+  return { reading: { trace, pieces, position, unit, look, layers, chooseLayer }, problem };
 }
 
 /** The unit whose state changes most over the passage. */
@@ -78,15 +74,15 @@ interface ReadingTextProps {
 }
 
 /** The passage of a reading, to choose a position in. */
-export function ReadingText({ reading: { characters, position, look }, colour, say = () => "" }: ReadingTextProps) {
+export function ReadingText({ reading: { pieces, position, look }, colour, say = () => "" }: ReadingTextProps) {
   return (
     <PassageText
-      text={characters.join("")}
+      pieces={pieces}
       label="Position in the passage"
       chosen={position}
       onChoose={look}
       colour={colour}
-      describe={(i) => `${quoted(characters[i]!)} at ${i + 1} of ${characters.length}${say(i)}`}
+      describe={(i) => `${quoted(pieces[i]!)} at ${i + 1} of ${pieces.length}${say(i)}`}
     />
   );
 }

@@ -1,5 +1,5 @@
 import { useRef } from "preact/hooks";
-import { count, fixed } from "../format.ts";
+import { count, fixed, tokensOf } from "../format.ts";
 import { heatColour } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
@@ -18,19 +18,16 @@ function Content({ snapshots, chosen, book }: ViewProps) {
   const unit = placedUnit < 0 ? undefined : placedUnit;
   const first = useRef<number | undefined>(undefined);
   const [at, setAt] = usePlacedNumber("at", 0, { least: 0 });
-  const { value, problem } = useComputed(
-    async () => ({ ...(await inspector.units(snapshot, book, SHOWN)), book }),
-    [snapshot, book],
-  );
+  const { value, problem } = useComputed(() => inspector.units(snapshot, book, SHOWN), [snapshot, book]);
   if (!value || value.steps === 0) return <Waiting problem={problem}>Reading…</Waiting>;
   // Until one is chosen it stays the one that was shown first, whoever follows best now.
   first.current ??= value.features[0]!.best[0]?.unit ?? 0;
   const shown = Math.min(unit ?? first.current, value.units - 1);
-  const characters = [...value.book].slice(0, Math.min(SHOWN, value.steps));
-  const position = Math.min(at, characters.length - 1);
+  const { pieces } = value;
+  const position = Math.min(at, pieces.length - 1);
   const valueAt = (t: number): number => value.values[t * value.units + shown]!;
   let limit = 0.05;
-  for (let t = 0; t < characters.length; t++) limit = Math.max(limit, Math.abs(valueAt(t)));
+  for (let t = 0; t < pieces.length; t++) limit = Math.max(limit, Math.abs(valueAt(t)));
   return (
     <div class="columns even">
       <div>
@@ -38,16 +35,16 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           <h3>Unit {shown} reads</h3>
           <UnitInput units={value.units} unit={shown} onChoose={setUnit} />
           <span class="small muted">
-            at <span class="glyph">{quoted(characters[position]!)}</span>: {fixed(valueAt(position), 2)}
+            at <span class="glyph">{quoted(pieces[position]!)}</span>: {fixed(valueAt(position), 2)}
           </span>
         </div>
         <PassageText
-          text={characters.join("")}
+          pieces={pieces}
           label="Position in the text"
           chosen={position}
           onChoose={setAt}
           colour={(i) => heatColour(valueAt(i), "signed", limit)}
-          describe={(i) => `${quoted(characters[i]!)}, ${fixed(valueAt(i), 2)}`}
+          describe={(i) => `${quoted(pieces[i]!)}, ${fixed(valueAt(i), 2)}`}
         />
         <ColourScale kind="signed" from={fixed(-limit, 1)} to={fixed(limit, 1)} />
       </div>
@@ -85,8 +82,8 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           ))}
         </Table>
         <p class="small muted">
-          Over {count(value.steps)} characters from here. Untrained: the best of any unit, whatever its sign, in the same network
-          with fresh weights.
+          Over {count(value.steps)} {tokensOf(snapshot)} from here. Untrained: the best of any unit, whatever its sign, in the
+          same network with fresh weights.
         </p>
       </div>
     </div>

@@ -12,6 +12,8 @@ const BLOCK_DISPATCHES = 20;
 
 /** Bytes and operations of a run, from the shapes of what a training step keeps. */
 export function estimateRun(settings: Settings, { vocabulary, characters }: TextInfo): Estimate {
+  const { tokenizer, vocabSize } = settings;
+  const size = tokenizer === "char" ? vocabulary.length : tokenizer === "byte" ? 256 : vocabSize;
   const { batchSize: B, seqLen: T, numLayers: L, totalSteps, evalInterval, valFraction } = settings;
   const validations = evalInterval > 0 ? Math.ceil(totalSteps / evalInterval) : 0;
   const windows = validations * Math.ceil((characters * valFraction) / (B * T));
@@ -20,7 +22,7 @@ export function estimateRun(settings: Settings, { vocabulary, characters }: Text
   const passes = totalSteps + windows / 3;
   let [parameters, values, flop, dispatches] = [0, 0, 0, 0];
   for (const preset of presetsOf(settings)) {
-    const config = laneConfig(settings, preset, vocabulary.length);
+    const config = laneConfig(settings, preset, size);
     const { hiddenSize: H, vocabSize: V, embeddingSize: E } = config;
     const { inputWork, stepWork, forwardValues, backwardValues } = layerOf(config).costs(config, H);
     const block = inBlock(config);

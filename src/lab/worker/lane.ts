@@ -1,6 +1,8 @@
 // One model of a run with its trainer and its log. A race has several, which train on the same batches.
 import { given } from "../../checks.ts";
-import { CharTokenizer } from "../../data/tokenizer.ts";
+import { splitTokens } from "../../data/batches.ts";
+import { CharTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import type { TokenizerKind } from "../../data/tokenizers.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { CellOption } from "../../kernels/cell.ts";
 import { CELL_DEFAULTS, CELL_NUMBERS, layerOf, MEMORY_OPTIONS, usedBy, type CellOptions } from "../../models/cells.ts";
@@ -12,18 +14,17 @@ import { loadCheckpoint, modelFromCheckpoint, resumeTrainer, saveCheckpoint, typ
 import type { TrainingEvent } from "../../training/events.ts";
 import { TRAINING_DEFAULTS, type TrainingOptions } from "../../training/options.ts";
 import { Trainer, type TrainerOptions } from "../../training/trainer.ts";
-import { visible } from "../format.ts";
-import { EVAL_FIELDS, STEP_FIELDS, type ModelSnapshot, type Post } from "../protocol.ts";
-import { NUMBER_NAMES, NUMBERS, type NumberName, type Settings } from "../settings.ts";
-import type { LoadedText } from "./texts.ts";
+import { knows } from "../analysis/pieces.ts";
+import { countCharacters, visible } from "../format.ts";
+import { EVAL_FIELDS, STEP_FIELDS, type ModelSnapshot, type Post, type TokenizerJson } from "../protocol.ts";
+import { isSized, NUMBER_NAMES, NUMBERS, VOCABULARY, type NumberName, type Settings } from "../settings.ts";
+import { tokenizerFor, tokensBy, type LoadedText } from "./texts.ts";
 
 /** Rows of STEP_FIELDS and of EVAL_FIELDS numbers. */
 const LOGS = { points: STEP_FIELDS, evaluations: EVAL_FIELDS } as const;
 type LogName = keyof typeof LOGS;
 const LOG_NAMES = Object.keys(LOGS) as readonly LogName[];
 type Rows = Record<LogName, number[]>;
-
-type TrainedOn = Pick<LoadedText, "tokenizer" | "tokens">;
 
 export class Lane {
   log: Rows = { points: [], evaluations: [] };
@@ -39,6 +40,8 @@ export class Lane {
   private events: AsyncGenerator<TrainingEvent, void, void> | undefined;
   /** What ends its present events. */
   private signal: AbortSignal | undefined;
+  /** Tokens a character: losses and rates are told by characters, so that they can be compared whatever a token is. */
+  private readonly density: { readonly train: number; readonly val: number };
 
   /**
    * `intervals`: what its checkpoints say in place of LOGGING. `needsText`: why it cannot be trained on the text that there
@@ -50,13 +53,28 @@ export class Lane {
     readonly trainer: Trainer,
     private readonly intervals: Intervals,
     readonly needsText?: string,
-  ) {}
+  ) {
+    const { train, val } = splitTokens(trainer.tokens, trainer.options.valFraction);
+    this.density = { train: this.densityOf(train), val: this.densityOf(val) };
+  }
+
+  private densityOf(tokens: Uint32Array): number {
+    const { tokenizer } = this;
+    return tokenizer instanceof CharTokenizer || tokens.length === 0
+      ? 1
+      : tokens.length / Math.max(1, countCharacters(tokenizer.decode(tokens)));
+  }
+
+  get tokenizer(): Tokenizer {
+    return this.trainer.settings.tokenizer!;
+  }
 
   /** A model at step 0. */
-  static create(device: Device, settings: Settings, preset: PresetName, text: TrainedOn): Lane {
-    const model = LanguageModel.create(device, { ...laneConfig(settings, preset, text.tokenizer.size), seed: settings.seed });
+  static create(device: Device, settings: Settings, preset: PresetName, text: Pick<LoadedText, "text">): Lane {
+    const tokenizer = tokenizerFor(text, settings);
+    const model = LanguageModel.create(device, { ...laneConfig(settings, preset, tokenizer.size), seed: settings.seed });
     return orFree(model, () => {
-      const trainer = Trainer.create(model, text.tokens, trainerOptions(settings, text));
+      const trainer = Trainer.create(model, tokensBy(tokenizer, text), trainerOptions(settings, tokenizer));
       return new Lane(preset, model, trainer, TRAINING_DEFAULTS);
     });
   }
@@ -64,20 +82,13 @@ export class Lane {
   /** A model as a checkpoint left it, in f32 where the device has no f16; on a text that has other characters to look at only. */
   static restore(device: Device, preset: PresetName, bytes: Uint8Array, text: LoadedText, saved = loadCheckpoint(bytes)): Lane {
     const { tokenizer, training } = saved;
-    if (!(tokenizer instanceof CharTokenizer))
-      throw new GatewiseError(
-        "E_BAD_CHECKPOINT",
-        `the page shows models of characters, and this one's tokenizer is ${tokenizer.toJSON().kind}; use it on the command line: gatewise sample`,
-      );
     const options = training?.options ?? TRAINING_DEFAULTS;
-    const unknown = text.tokenizer.characters.filter((character) => !tokenizer.characters.includes(character));
+    const unknown = text.info.vocabulary.filter((character) => !knows(tokenizer, character));
     const needsText =
       unknown.length === 0
         ? undefined
         : `${text.info.title} has characters that this model was never shown, such as ${quoted(unknown)}: open the text that it was trained on to train it further`;
-    // The models of a race share one array of what may be a long text.
-    const same = JSON.stringify(tokenizer) === JSON.stringify(text.tokenizer);
-    const tokens = needsText ? standIn(tokenizer, options) : same ? text.tokens : tokenizer.encode(text.text);
+    const tokens = needsText ? standIn(tokenizer, options) : tokensBy(tokenizer, text);
     const model = modelFromCheckpoint(device, saved);
     return orFree(model, () => {
       const trainer = resumeTrainer(model, tokens, { ...saved, config: model.config }, LOGGING);
@@ -132,11 +143,11 @@ export class Lane {
       const { value, done } = await this.events!.next();
       if (done) return false;
       if (value.event === "step") {
-        this.log.points.push(value.step, value.loss, value.gradNorm, value.learningRate);
+        this.log.points.push(value.step, value.loss * this.density.train, value.gradNorm, value.learningRate);
         this.pace.milliseconds += performance.now() - begun;
         this.pace.steps += this.step - before;
       } else if (value.event === "eval") {
-        this.log.evaluations.push(value.step, value.valLoss, value.valAccuracy);
+        this.log.evaluations.push(value.step, value.valLoss * this.density.val, value.valAccuracy);
       } else if (value.event === "end" && value.reason === "done") {
         this.finished = !this.trainer.evaluationDue;
       }
@@ -174,7 +185,7 @@ export class Lane {
   /** The model as the views look at it. */
   async look(): Promise<ModelSnapshot> {
     const { preset, step, model, trainer } = this;
-    const tokenizer = trainer.settings.tokenizer!.toJSON() as ModelSnapshot["tokenizer"];
+    const tokenizer = this.tokenizer.toJSON() as TokenizerJson;
     return { preset, step, seed: trainer.options.seed, config: model.config, stateDict: await model.stateDict(), tokenizer };
   }
 
@@ -189,7 +200,7 @@ export class Lane {
     const { milliseconds, steps } = this.pace;
     if (steps === 0 || milliseconds <= 250) return;
     const { batchSize, seqLen } = this.trainer.options;
-    post({ event: "rate", lane, charactersPerSecond: (steps * batchSize * seqLen * 1000) / milliseconds });
+    post({ event: "rate", lane, charactersPerSecond: (steps * batchSize * seqLen * 1000) / this.density.train / milliseconds });
     // The last seconds count more than those before.
     const kept = Math.min(1, 3000 / milliseconds);
     this.pace.milliseconds *= kept;
@@ -210,7 +221,9 @@ export class Lane {
       NumberName,
       number
     >;
-    return { ...numbers, optimizer: options.optimizer, schedule: options.schedule };
+    const kind = { tokenizer: this.tokenizer.toJSON().kind as TokenizerKind };
+    const vocabSize = isSized(kind) ? this.model.config.vocabSize : VOCABULARY;
+    return { ...numbers, ...kind, vocabSize, optimizer: options.optimizer, schedule: options.schedule };
   }
 
   /** Options of the command line for what a checkpoint says and the page has no field for. */
@@ -262,7 +275,7 @@ const quoted = (characters: readonly string[]): string =>
     .join(", ");
 
 /** Tokens in place of a text that is not there: enough for a trainer, which never comes to read them. */
-const standIn = ({ size }: CharTokenizer, { batchSize, seqLen }: TrainingOptions): Uint32Array =>
+const standIn = ({ size }: Tokenizer, { batchSize, seqLen }: TrainingOptions): Uint32Array =>
   Uint32Array.from({ length: 4 * batchSize * seqLen + 10_000 }, (_, i) => i % size);
 
 function orFree<T>(model: LanguageModel, make: () => T): T {
@@ -285,7 +298,7 @@ export const laneConfig = (settings: Settings, preset: PresetName, vocabSize: nu
 /** Every step is logged, so that the log of a resumed run has no gaps; samples and checkpoints are the lab's own. */
 const LOGGING: Required<Intervals> = { logInterval: 1, sampleInterval: 0, checkpointInterval: 0 };
 
-const trainerOptions = (settings: Settings, { tokenizer }: TrainedOn): TrainerOptions => {
+const trainerOptions = (settings: Settings, tokenizer: Tokenizer): TrainerOptions => {
   const { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay } = settings;
   const { valFraction, evalInterval, seed } = settings;
   const training = { batchSize, seqLen, optimizer, learningRate, schedule, warmupSteps, totalSteps, clip, weightDecay };

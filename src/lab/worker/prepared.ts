@@ -1,13 +1,13 @@
 // The models of the prepared runs, fetched when they are asked for, and what they write.
-import { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { PresetName } from "../../models/presets.ts";
 import { openDevice } from "../../runtime/open.ts";
 import { loadCheckpoint } from "../../training/checkpoint.ts";
+import { tokenizerOf } from "../analysis/pieces.ts";
 import { modelOn } from "../analysis/reference.ts";
 import { freshSnapshot } from "../analysis/snapshot.ts";
 import { PREPARED, preparedOf } from "../prepared.ts";
-import type { ModelSnapshot } from "../protocol.ts";
+import type { ModelSnapshot, TokenizerJson } from "../protocol.ts";
 
 const FILES = import.meta.glob<string>("../prepared/*/*.safetensors", { query: "?url", import: "default", eager: true });
 
@@ -35,7 +35,7 @@ async function makeModel(preset: PresetName, step: number): Promise<ModelSnapsho
     seed: settings.seed,
     config,
     stateDict: Object.fromEntries(Object.entries(tensors).map(([tensor, { data }]) => [tensor, data])),
-    tokenizer: (tokenizer as CharTokenizer).toJSON(),
+    tokenizer: tokenizer.toJSON() as TokenizerJson,
   };
 }
 
@@ -55,7 +55,7 @@ export async function write(preset: PresetName, step: number, wish: Wish, onText
   const device = await openDevice({ prefer: "cpu" });
   try {
     const model = modelOn(device, snapshot);
-    await model.sample(CharTokenizer.fromJSON(snapshot.tokenizer), { ...wish, temperature: 0.5, signal, onText });
+    await model.sample(tokenizerOf(snapshot), { ...wish, temperature: 0.5, signal, onText });
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {

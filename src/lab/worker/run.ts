@@ -1,8 +1,10 @@
 // A run: its models, which train in turns, the text that they read, and what is kept of them. While it trains, whatever
 // else wants the device waits for a moment between two steps.
+import { CharTokenizer } from "../../data/tokenizer.ts";
 import { GatewiseError } from "../../errors.ts";
 import type { Device } from "../../runtime/device.ts";
 import { baselinesOf, type Baselines } from "../analysis/baselines.ts";
+import { knows } from "../analysis/pieces.ts";
 import { measure, stockOf, type Stock } from "../analysis/learned.ts";
 import { messageOf } from "./answer.ts";
 import { isLoss, type DeviceKeeper } from "./device-keeper.ts";
@@ -109,8 +111,9 @@ export class Run {
 
   /** What counting the characters of its text gets, or of the beginning of a long one. */
   baselines(): Baselines {
-    const { tokens, tokenizer } = this.text;
-    return baselinesOf(tokens.subarray(0, MOST_COUNTED), tokenizer.size, this.settings.valFraction);
+    const { text, info } = this.text;
+    const tokens = CharTokenizer.fromText(text).encode(text).subarray(0, MOST_COUNTED);
+    return baselinesOf(tokens, info.vocabulary.length, this.settings.valFraction);
   }
 
   /** @throws GatewiseError E_CONFIG */
@@ -321,8 +324,8 @@ export class Run {
       for (const [lane, { model, step, trainer, failure }] of this.lanes.entries()) {
         if (failure !== undefined) continue;
         const codec = trainer.settings.tokenizer!;
-        const known = [...prompt].filter((character) => isKnown(codec, character));
-        const left = [...prompt].filter((character) => !isKnown(codec, character));
+        const known = [...prompt].filter((character) => knows(codec, character));
+        const left = [...prompt].filter((character) => !knows(codec, character));
         const options = { prompt: known.join(""), length: SAMPLE_LENGTH, temperature, topK, seed: step, signal };
         const text = await model.sample(codec, options).catch((error: unknown) => {
           if (!signal.aborted || error !== signal.reason) throw error;
@@ -361,13 +364,4 @@ function breathe(): Promise<void> {
     breath.port1.onmessage = () => resolve();
     breath.port2.postMessage(0);
   });
-}
-
-function isKnown(codec: { encode(text: string): Uint32Array }, character: string): boolean {
-  try {
-    codec.encode(character);
-    return true;
-  } catch {
-    return false;
-  }
 }

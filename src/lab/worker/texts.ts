@@ -1,18 +1,39 @@
 // The text that a run reads: a bundled book, or bytes that the visitor gave.
-import { CharTokenizer } from "../../data/tokenizer.ts";
+import { CharTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
+import { makeTokenizer } from "../../data/tokenizers.ts";
 import { findBook, stripGutenberg } from "../../data/books.ts";
 import { detectEncoding } from "../../data/detect-encoding.ts";
 import { decodeText } from "../../data/encodings.ts";
 import { GatewiseError } from "../../errors.ts";
 import { Turns } from "../../turns.ts";
+import { countCharacters } from "../format.ts";
+import { isSized, type Settings } from "../settings.ts";
 import { MOST_BYTES, type TextInfo, type TextSource } from "../protocol.ts";
 
 export interface LoadedText {
   readonly text: string;
-  readonly tokenizer: CharTokenizer;
-  readonly tokens: Uint32Array;
   readonly info: TextInfo;
 }
+
+/** Makes something of a text, unless it was the last that was made: the models of a race share what may be long. */
+function keepLast<T>(): (text: string, key: string, make: () => T) => T {
+  let last: { readonly text: string; readonly key: string; readonly made: T } | undefined;
+  return (text, key, make) => {
+    if (last?.text !== text || last.key !== key) last = { text, key, made: make() };
+    return last.made;
+  };
+}
+const [tokenizers, tokenLists] = [keepLast<Tokenizer>(), keepLast<Uint32Array>()];
+
+/** The tokenizer that settings ask for, for a text. */
+export function tokenizerFor({ text }: Pick<LoadedText, "text">, settings: Pick<Settings, "tokenizer" | "vocabSize">): Tokenizer {
+  const size = isSized(settings) ? settings.vocabSize : undefined;
+  return tokenizers(text, `${settings.tokenizer} ${size}`, () => makeTokenizer(settings.tokenizer, text, size));
+}
+
+/** A text's tokens. @throws GatewiseError E_DATA for what the tokenizer does not know */
+export const tokensBy = (tokenizer: Tokenizer, { text }: Pick<LoadedText, "text">): Uint32Array =>
+  tokenLists(text, JSON.stringify(tokenizer), () => tokenizer.encode(text));
 
 /** The text that new runs read: of those that were asked for the last one that could be loaded. */
 export class Bookmark {
@@ -44,19 +65,15 @@ export async function loadText(source: TextSource, base: string): Promise<Loaded
   const text = stripGutenberg(whole);
   if (text.length < 200)
     throw new GatewiseError("E_DATA", `${title} has ${text.length} characters; give a text of at least a few hundred`);
-  const tokenizer = CharTokenizer.fromText(text);
-  const tokens = tokenizer.encode(text);
   return {
     text,
-    tokenizer,
-    tokens,
     info: {
       data,
       title,
       name,
       encoding,
-      characters: tokens.length,
-      vocabulary: tokenizer.characters,
+      characters: countCharacters(text),
+      vocabulary: CharTokenizer.fromText(text).characters,
       opening: text.trimStart().slice(0, 400),
       stripped: Math.max(0, whole.length - text.length - (whole.match(/\r\n/g)?.length ?? 0)),
     },

@@ -110,8 +110,11 @@ async function reader(): Promise<{ readonly length: number; readonly read: (from
 export async function findPassage(taken?: readonly ModelSnapshot[]): Promise<void> {
   const snapshot = (taken ?? snapshots.value)[0];
   if (!snapshot) return;
-  const known = new Set(snapshot.tokenizer.codePoints.map((point) => String.fromCodePoint(point)));
-  const clean = (words: string): string => [...words].filter((character) => known.has(character)).join("");
+  const { tokenizer } = snapshot;
+  const points = tokenizer.kind === "char" ? new Set(tokenizer.codePoints) : undefined;
+  // What spells in bytes knows all.
+  const isKnown = (character: string): boolean => points?.has(character.codePointAt(0)!) ?? true;
+  const clean = (words: string): string => [...words].filter(isKnown).join("");
   const { length, read } = await reader();
   const from = Math.floor(position.value * Math.max(0, length - 2 * PASSAGE_LENGTH));
   const longer = Math.min(from, Math.max(0, length - BOOK_LEAST));
@@ -121,7 +124,7 @@ export async function findPassage(taken?: readonly ModelSnapshot[]): Promise<voi
     if (taken) snapshots.value = taken;
     book.value = clean(around);
     passage.value = clean(wanted);
-    leftOut.value = typed.value ? [...new Set(wanted)].filter((character) => !known.has(character)) : [];
+    leftOut.value = typed.value ? [...new Set(wanted)].filter((character) => !isKnown(character)) : [];
   });
 }
 
