@@ -14,7 +14,7 @@ import { trainingOptions, type TrainingOptions } from "../training/options.ts";
 import { Trainer } from "../training/trainer.ts";
 import { loadText, readPrompt, unitOf, type DataNames, type ReadingOptions } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { flagOf, idleFlags, readTrainingFlags } from "./options.ts";
+import { flagOf, idleFlags, isGiven, readTrainingFlags } from "./options.ts";
 import { count, duration, live, percent, plainTable, print, printJson, Progress, rate, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 
@@ -93,7 +93,7 @@ interface Row {
 export async function compare(flags: CompareFlags, command: Command): Promise<number> {
   const options = trainingOptions({ ...readTrainingFlags(command).all.training, sampleInterval: 0, checkpointInterval: 0 });
   const { tokenizers = ["char"], vocabSize } = flags;
-  const one = flags.tokenizers && command.getOptionValueSource("presets") !== "cli";
+  const one = flags.tokenizers && !isGiven(command, "presets");
   const presets = one ? (["lstm"] as const) : flags.presets;
   if (vocabSize !== undefined && !tokenizers.some((kind) => SIZED_KINDS.includes(kind)))
     throw new GatewiseError("E_CONFIG", `--vocab-size is for --tokenizers ${SIZED_KINDS.join(" and ")}`);
@@ -111,12 +111,12 @@ export async function compare(flags: CompareFlags, command: Command): Promise<nu
     texts.some(({ tokens, options: { valFraction } }) => splitTokens(tokens, valFraction).val.length < 2)
   )
     throw new GatewiseError("E_CONFIG", "compare needs a validation part: give --val more than 0 and --eval-every at least 1");
-  const sized = flags.tokenizers !== undefined && command.getOptionValueSource("hidden") !== "cli";
+  const sized = flags.tokenizers !== undefined && !isGiven(command, "hidden");
   const contenders = presets.flatMap((preset) =>
     texts.map(({ kind, ...own }): Contender => {
       const model = usedBy(PRESETS[preset], readTrainingFlags(command, preset).all.model);
       const given = { ...model, vocabSize: own.tokenizer.size };
-      const typed = command.getOptionValueSource("embedding") === "cli" ? model.embeddingSize : undefined;
+      const typed = isGiven(command, "embedding") ? model.embeddingSize : undefined;
       const name = !flags.tokenizers ? preset : presets.length > 1 ? `${preset}, ${kind}` : kind;
       return { name, preset, ...own, config: sized ? ofSize(PARAMETERS, given, typed) : languageModelConfig(given) };
     }),

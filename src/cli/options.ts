@@ -235,6 +235,8 @@ export const presetsOption = (fallback: readonly PresetName[]): Option =>
   new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
     .argParser(parseNames(PRESET_NAMES))
     .default(fallback, fallback.join(","));
+export const configOption = (): Option =>
+  new Option("--config <file>", 'options from a file, as "gatewise info RUN --config" prints them; what is typed goes before');
 export const tokenizersOption = (): Option =>
   new Option(
     "--tokenizers <names>",

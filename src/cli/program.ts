@@ -21,6 +21,7 @@ import {
   addModelFlags,
   addTrainingFlags,
   bestOption,
+  configOption,
   dataOptions,
   deviceOption,
   evalCharsOption,
@@ -167,7 +168,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
             "the old one goes on, stretched over --steps",
         ).choices(["reached", "peak"]),
       )
-      .option("--config <file>", 'options from a file, as "gatewise info RUN --config" prints them; what is typed goes before')
+      .addOption(configOption())
       .addOption(new Option("--time <time>", 'end after so long, such as "10m"').argParser(parseTime))
       .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
       .addOption(
@@ -236,6 +237,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .addOption(presetsOption(GENERATIONS))
       .addOption(tokenizersOption())
       .addOption(vocabSizeOption())
+      .addOption(configOption())
       .option("--markdown", "print the table as Markdown"),
   ).action((_texts, _flags, self: Command) => run(compare(self.opts(), self)));
 

@@ -301,25 +301,43 @@ export function writeAddress(settings: Settings, sampling: Sampling, page: PageA
   return `?${new URLSearchParams(given)}`;
 }
 
+/** The command line's options that do the same, by their names there. */
+function optionsOf(settings: Settings, textName: string): readonly (readonly [name: string, value: string | number])[] {
+  const race = settings.preset === RACE;
+  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], NUMBERS));
+  const isMeant = (name: NumberName): boolean =>
+    used.some((fields) => name in fields) &&
+    (name !== "vocabSize" || isSized(settings)) &&
+    // What a memory begins from is left to the cell where it is 0.
+    !(settings[name] === 0 && MEMORY_OPTIONS.some((option) => option.name === name));
+  const { data, optimizer, schedule, tokenizer } = settings;
+  return [
+    ["data", data === "own" ? `./${textName}` : data],
+    race ? ["presets", settings.presets] : ["preset", settings.preset],
+    ["optimizer", optimizer],
+    ["schedule", schedule],
+    ...(tokenizer === "char" ? [] : [[race ? "tokenizers" : "tokenizer", tokenizer] as const]),
+    ...NUMBER_NAMES.filter(isMeant).map((name) => [NUMBERS[name].flag, settings[name]] as const),
+  ];
+}
+
 /** The command that does the same in a terminal; `flags` for what is no setting of the page. */
 export function commandLine(settings: Settings, textName: string, flags: readonly string[] = []): string {
-  const race = settings.preset === RACE;
-  const data = dataArgument(settings, textName);
-  const words = ["npx gatewise", race ? "compare" : "train", "--data", data];
-  words.push(...(race ? ["--presets", settings.presets] : ["--preset", settings.preset]));
-  words.push("--optimizer", settings.optimizer, "--schedule", settings.schedule);
-  if (settings.tokenizer !== "char") words.push(race ? "--tokenizers" : "--tokenizer", settings.tokenizer);
-  const used = presetsOf(settings).map((preset) => usedBy(PRESETS[preset], NUMBERS));
-  // What a memory begins from is left to the cell where it is 0.
-  const left = MEMORY_OPTIONS.flatMap(({ name }): NumberName[] => (settings[name] === 0 ? [name] : []));
-  for (const field of NUMBER_NAMES)
-    if (used.some((fields) => field in fields) && !left.includes(field) && (field !== "vocabSize" || isSized(settings)))
-      words.push(`--${NUMBERS[field].flag}`, String(settings[field]));
-  return [...words, ...flags].join(" ");
+  const words = optionsOf(settings, textName).flatMap(([name, value]) => [`--${name}`, shellQuote(String(value))]);
+  return [`npx gatewise ${settings.preset === RACE ? "compare" : "train"}`, ...words, ...flags].join(" ");
+}
+
+/** The same as a file for --config. */
+export function configFile(settings: Settings, textName: string, flags: readonly string[] = []): string {
+  const more = flags.map((flag) => {
+    const [name, value] = flag.slice(2).split(" ");
+    return [name, value ?? true] as const;
+  });
+  return `${JSON.stringify(Object.fromEntries([...optionsOf(settings, textName), ...more]), null, 2)}\n`;
 }
 
 /** What --data takes: a text of the visitor's own lies where they have it. */
 export const dataArgument = ({ data }: Pick<Settings, "data">, textName: string): string =>
   data === "own" ? shellQuote(`./${textName}`) : data;
 
-const shellQuote = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
+const shellQuote = (text: string): string => (/^[\w.,/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);

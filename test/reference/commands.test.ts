@@ -972,8 +972,8 @@ describe("a command that is told to stop", () => {
       "--out",
       "stops",
     );
-    await vi.waitFor(() => expect(existsSync("stops/run.json")).toBe(true), { timeout: 20_000, interval: 2 });
-    await new Promise((done) => setTimeout(done, 50));
+    // Which is there once a step is done.
+    await vi.waitFor(() => expect(existsSync("stops/log.csv")).toBe(true), { timeout: 20_000, interval: 2 });
     process.emit("SIGTERM");
     const { code, err } = await stopping;
     expect(code).toBe(143);

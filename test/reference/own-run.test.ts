@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { configFile, defaultsFor } from "../../src/lab/settings.ts";
 import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { gatewise, lines, workInFolder } from "./command-line.ts";
 
@@ -480,6 +481,22 @@ describe("--config", () => {
       expect(code, err).toBe(0);
       expect(contents(`${name}-again`).equals(contents(name))).toBe(true);
     }
+  });
+
+  it("reads what the lab copies out, of one model and of a race", async () => {
+    const small = { ...defaultsFor("cpu"), data: "own", hiddenSize: 4, embeddingSize: 3, batchSize: 2, seqLen: 4, totalSteps: 3 };
+    const one = { ...small, preset: "gru", tokenizer: "bpe", vocabSize: 260, schedule: "cosine", valFraction: 0.25 } as const;
+    writeFileSync("config.json", configFile(one, "text.txt", ["--gru-reset before", "--orthogonal"]));
+    const { code, err } = await gatewise("train", "--config", "config.json", "--device", "cpu", "--out", "config-lab");
+    expect(code, err).toBe(0);
+    const { config, training, tokenizer } = JSON.parse((await gatewise("info", "config-lab", "--json")).out);
+    expect(config).toMatchObject({ cell: "gru", resetAfter: false, orthogonal: true, hiddenSize: 4, embeddingSize: 3 });
+    expect(tokenizer).toBe("bpe");
+    expect(training.options).toMatchObject({ totalSteps: 3, schedule: "cosine", valFraction: 0.25, learningRate: 0.01 });
+    const race = { ...small, preset: "race", presets: "gru,lstm", evalInterval: 3, valFraction: 0.25 } as const;
+    writeFileSync("config.json", configFile(race, "text.txt"));
+    const raced = lines((await gatewise("compare", "--config", "config.json", "--device", "cpu", "--json")).out);
+    expect(raced.filter(({ event }) => event === "compare")).toMatchObject([{ preset: "gru" }, { preset: "lstm" }]);
   });
 
   it("counts as typed: before a preset's sizes, what the text decides, and what a run that goes on has done so far", async () => {

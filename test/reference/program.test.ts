@@ -194,6 +194,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--presets": [["lstm,gru"], "model", { cell: "lstm" }],
     "--pattern": "own-text.test.ts",
     "--encoding": "own-text.test.ts",
+    "--config": "own-run.test.ts",
     "--tokenizers": [["byte,char"], "model", { vocabSize: 256 }],
     "--expand": [["3", "--presets", "mamba"], "model", { expand: 3 }],
     "--conv": [["5", "--presets", "mamba"], "model", { convSize: 5 }],

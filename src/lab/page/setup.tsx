@@ -10,6 +10,7 @@ import { CHOICES, noteOf, presetsOf, RACE, titleOf } from "../kinds.ts";
 import { ModelKey, RaceKey } from "../draw/model-key.tsx";
 import {
   commandLine,
+  configFile,
   fits,
   isSized,
   NUMBERS,
@@ -328,16 +329,19 @@ async function copy(what: string, words: string): Promise<void> {
 }
 
 function ShareLine() {
+  const ofRun = (write: typeof commandLine): string =>
+    write(plan.settings.value, plan.text.value?.name ?? "text.txt", stage.run.value?.flags);
   return (
     <div class="row small">
+      <button type="button" onClick={() => void copy("Command", ofRun(commandLine))} title="The same run in a terminal">
+        Copy as command
+      </button>
       <button
         type="button"
-        onClick={() =>
-          void copy("Command", commandLine(plan.settings.value, plan.text.value?.name ?? "text.txt", stage.run.value?.flags))
-        }
-        title="The same run in a terminal"
+        onClick={() => void copy("Configuration", ofRun(configFile))}
+        title="The same run’s options, for --config FILE"
       >
-        Copy as command
+        Copy as config
       </button>
       <button
         type="button"
