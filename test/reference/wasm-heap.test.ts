@@ -44,6 +44,15 @@ describe("parts of a memory", () => {
     expect(heap.take([64])).toEqual([320]);
   });
 
+  it("that filled a gap to its last byte become one with their neighbours again", () => {
+    const heap = makeHeap();
+    heap.take([64, 64, 64, 64]);
+    heap.give(64);
+    expect(heap.take([64])).toEqual([64]);
+    for (const address of [0, 64, 128]) heap.give(address);
+    expect(heap.take([192])).toEqual([0]);
+  });
+
   it("that are given back one from another stay gaps of their own, in the order of their addresses", () => {
     const heap = makeHeap();
     heap.take([64, 64, 64, 64, 64, 64, 64]);
@@ -106,8 +115,11 @@ describe("a memory", () => {
     [10 * PAGE, 11],
   ])("of which %i bytes are taken has %i pages, with 64 bytes behind them that vectors may read", (bytes, pages) => {
     const heap = makeHeap();
+    const { buffer } = heap.memory;
     expect(heap.take([bytes])).toEqual([0]);
     expect(heap.memory.buffer.byteLength).toBe(pages * PAGE);
+    // Whoever grows a memory, be it by nothing, takes away the arrays over it.
+    expect(heap.memory.buffer === buffer).toBe(pages === 1);
   });
 
   it("that cannot grow gives nothing, and is as it was before", () => {
