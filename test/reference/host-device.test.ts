@@ -56,6 +56,7 @@ describe.each(kinds)("on %s,", (_, open) => {
       r.dispatch(quick, { x }, { milliseconds: 0 });
       r.copy(x, made[0]!);
       r.dispatch(slow, { x }, { milliseconds: 0 });
+      r.clear(made[1]!);
       return made;
     });
     // Rows of five are eight wide; no tensor has less than four numbers.
@@ -87,14 +88,14 @@ describe.each(kinds)("on %s,", (_, open) => {
     ]);
     const [from, to] = parts as [Tensor, Tensor];
     const plan = await device.record("moves", (r) => {
-      r.copy(from, to, { fromOffset: 2, toOffset: 4, length: 6 });
+      r.copy(from, to, { fromOffset: 2, toOffset: 4, length: 5 });
       r.clear({ ...from, offset: from.offset + 4, length: 4 });
       r.dispatch(quick, { x: from }, { milliseconds: 0 });
     });
     await plan.run([[from, Float32Array.from({ length: 12 }, (_, i) => i)]]);
-    expect([...(await device.read(to))]).toEqual([0, 0, 0, 0, 2, 3, 4, 5, 6, 7, 0, 0]);
+    expect([...(await device.read(to))]).toEqual([0, 0, 0, 0, 2, 3, 4, 5, 6, 0, 0, 0]);
     expect([...(await device.read(from))]).toEqual([1, 2, 3, 4, 1, 1, 1, 1, 9, 10, 11, 12]);
-    expect([...(await plan.runAndRead(to))]).toEqual([0, 0, 0, 0, 3, 4, 1, 1, 1, 1, 0, 0]);
+    expect([...(await plan.runAndRead(to))]).toEqual([0, 0, 0, 0, 3, 4, 1, 1, 1, 0, 0, 0]);
   });
 
   it("a profile sums the time of each kernel, slowest first, of what a run does", async () => {
@@ -163,14 +164,46 @@ describe.each(kinds)("on %s,", (_, open) => {
   });
 
   it.each([
-    ["the device", (): void => device.dispose()],
-    ["the tensor", (): void => device.free(x)],
-    ["the plan", (plan: Plan): void => plan.dispose()],
-  ])("whoever is let in may dispose of %s, which ends the run", async (_, dispose) => {
+    ["the device", "this device", (): void => device.dispose()],
+    ["the device by its symbol", "this device", (): void => device[Symbol.dispose]()],
+    ["the tensor", "x is not on this device", (): void => device.free(x)],
+    ["the plan", 'the plan "lasting"', (plan: Plan): void => plan.dispose()],
+  ])("whoever is let in may dispose of %s, which ends the run", async (_, what, dispose) => {
     const plan = await lasting(40, 1);
     const reading = device.tensor({ name: "other", shape: [4] });
     const ran = plan.runAndRead(reading);
     dispose(plan);
-    await expect(ran).rejects.toMatchObject({ code: "E_DISPOSED" });
+    await expect(ran).rejects.toMatchObject({ code: "E_DISPOSED", message: expect.stringContaining(what) as string });
   });
+
+  it("what is freed lets go of its numbers, and so does all that a device held", () => {
+    const y = device.tensor({ name: "y", shape: [4] });
+    device.free(x);
+    expect([x.storage.array, y.storage.array]).toEqual([undefined, new Float32Array(4)]);
+    device.dispose();
+    expect(y.storage.array).toBeUndefined();
+  });
+});
+
+it("the CPU device has numbers of the precision that it is of, and whole ones, and says what did not fit and why", async () => {
+  for (const [device, description, third] of [
+    [new CpuDevice(), "CPU float32", Math.fround(1 / 3)],
+    [new CpuDevice("float32"), "CPU float32", Math.fround(1 / 3)],
+    [new CpuDevice("float64", "no GPU"), "CPU float64", 1 / 3],
+  ] as const) {
+    expect(device).toMatchObject({ kind: "cpu", family: "software", description });
+    const [x, whole] = [device.tensor({ name: "x", shape: [1] }), device.tensor({ name: "t", shape: [2], dtype: "u32" })];
+    device.write(x, Float64Array.of(1 / 3));
+    expect((await device.read(x))[0]).toBe(third);
+    device.write(whole, Uint32Array.of(7, 0xffffffff));
+    expect(await device.read(whole)).toEqual(Uint32Array.of(7, 0xffffffff));
+    expect(() => device.tensor({ name: "h", shape: [2 ** 40] })).toThrow(
+      expect.objectContaining({
+        code: "E_LIMIT",
+        message: "h: 4398046511104 bytes do not fit in memory; make the model or the batch smaller",
+        cause: expect.any(RangeError) as Error,
+      }),
+    );
+    device.dispose();
+  }
 });
