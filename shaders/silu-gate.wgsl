@@ -42,7 +42,8 @@ fn forward(
 ) {
   let at = placeOf(linearWorkgroup(workgroup, count) * 64u + local);
   if (at.own) {
-    out[at.out] = y[at.y] * z[at.z] * sigmoid(z[at.z]);
+    let value = z[at.z];
+    out[at.out] = y[at.y] * value * sigmoid(value);
   }
 }
 
@@ -61,7 +62,8 @@ fn backward(
   if (at.own) {
     let value = z[at.z];
     let s = sigmoid(value);
-    dZ[at.z] = d[at.out] * y[at.y] * (s + value * s * (1.0 - s));
-    d[at.out] *= value * s;
+    let ofOut = d[at.out];
+    dZ[at.z] = ofOut * y[at.y] * (s + value * s * (1.0 - s));
+    d[at.out] = ofOut * (value * s);
   }
 }

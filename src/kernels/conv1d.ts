@@ -3,7 +3,16 @@
 // with the K − 1 steps in front of the first carried from window to window. Channels are padded to a multiple of four.
 // The shapes stand beside the bindings in shaders/conv1d.wgsl.
 import source from "../../shaders/conv1d.wgsl?raw";
-import { defineKernel, entry, linearWorkgroups, type CaseTensor } from "../runtime/kernel.ts";
+import {
+  defineKernel,
+  divideUp,
+  entry,
+  linearWorkgroups,
+  type CaseTensor,
+  type Params,
+  type Variant,
+  type Workgroups,
+} from "../runtime/kernel.ts";
 import type { Recorder } from "../runtime/recorder.ts";
 import { pad4, type NumberArray, type Tensor, type TensorSpec } from "../runtime/tensor.ts";
 import type { StateRows, Tensors } from "./cell.ts";
@@ -21,13 +30,22 @@ const params = {
 } as const;
 type ConvParams = { readonly [K in keyof typeof params]: number };
 
-/** vec4s that a workgroup covers. */
+/** vec4s, or strips of steps of vec4s, that a workgroup covers. */
 const ITEMS = 64;
-const shared = {
+/** Steps of a strip: where loads are dear, each value is loaded once for the four that it is a tap of. */
+const STEPS = 16;
+const fourTaps = (name: string, entryPoint: string, workgroups: (p: Params) => Workgroups): readonly Variant[] => [
+  { name: "any taps" },
+  { name, entryPoint, workgroups, supports: ({ K }) => K === 4, preferred: (_, family) => family === "software" },
+];
+const shared = (direction: string) => ({
   params,
+  variants: fourTaps(`four taps, ${STEPS} steps`, `${direction}Steps`, ({ B, W, count }) =>
+    linearWorkgroups(((B! * W!) / 4) * divideUp(count!, STEPS), ITEMS),
+  ),
   workgroups: ({ B, W, count }: ConvParams) => linearWorkgroups((B * W * count) / 4, ITEMS),
   work: ({ B, W, K, count }: ConvParams) => (2 * K + 10) * B * W * count,
-};
+});
 
 /** x of row b and channel c at step t, which may lie in front of the first. */
 const inputAt = (
@@ -61,14 +79,14 @@ function forEach({ x, before, weight, bias }: ConvInputs, p: ConvParams, visit: 
 }
 
 const forward = entry({
-  ...shared,
+  ...shared("forward"),
   bindings: { x: "read", before: "read", weight: "read", bias: "read", y: "read_write" },
   reference: ({ y, ...inputs }, p) => forEach(inputs, p, (at, u) => (y[at] = u * sigmoid(u))),
   cases: () => cases(({ T, B, C, K }) => ({ ...inputTensors(T, B, C, K), y: { shape: [T, B, C] } })),
 });
 
 const activation = entry({
-  ...shared,
+  ...shared("activation"),
   bindings: { x: "read", before: "read", weight: "read", bias: "read", d: "read_write" },
   reference: ({ d, ...inputs }, p) =>
     forEach(inputs, p, (at, u) => {
@@ -79,7 +97,7 @@ const activation = entry({
 });
 
 const input = entry({
-  ...shared,
+  ...shared("input"),
   bindings: { dU: "read", inputWeight: "read", dX: "read_write" },
   reference({ dU, inputWeight, dX }, { B, W, K, T, t: first, count, stride }) {
     for (let t = first; t < first + count; t++) {
@@ -102,7 +120,8 @@ const input = entry({
 });
 
 const weights = entry({
-  ...shared,
+  params,
+  variants: fourTaps("four taps together", "weightsTogether", ({ W }) => [W! / 4]),
   bindings: { x: "read", before: "read", dRows: "read", dWeight: "read_write", dBias: "read_write" },
   workgroups: ({ W, K }) => [W / 4, K + 1],
   work: ({ B, W, K, T }) => 2 * B * W * (K + 1) * T,
@@ -128,7 +147,7 @@ const weights = entry({
 });
 
 const carry = entry({
-  ...shared,
+  params,
   bindings: { x: "read", before: "read", after: "read_write" },
   workgroups: ({ B, W }) => linearWorkgroups((B * W) / 4, ITEMS),
   work: ({ B, W, K }) => 2 * B * W * K,
@@ -168,6 +187,7 @@ function cases<T>(tensors: (sizes: { T: number; B: number; C: number; K: number 
     { T: 3, B: 3, C: 65, K: 4, t: 0, count: 3 },
     { T: 65, B: 2, C: 3, K: 4, t: 0, count: 65 },
     { T: 2, B: 9, C: 5, K: 7, t: 1, count: 1 },
+    { T: 40, B: 2, C: 5, K: 4, t: 3, count: 34 },
     { T: 500, B: 5, C: 3, K: 4, t: 0, count: 500 },
   ].map(({ T, B, C, K, t, count }) => ({
     name: `T=${T} B=${B} C=${C} K=${K} ${count} steps from ${t}`,
