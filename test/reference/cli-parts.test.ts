@@ -2,7 +2,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
+import { open, rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
@@ -386,6 +386,32 @@ describe("a lock", () => {
     rmSync(path("own"));
     expect(lock.isHeld()).toBe(false);
     await expect(lockFolder(at("nowhere"))).rejects.toMatchObject({ code: "ENOENT" });
+  });
+
+  it("goes with its process, however that ends, which has nothing to do for one that was let go", async () => {
+    make("brief");
+    const before = process.listeners("exit");
+    const added = (): (() => void)[] => process.listeners("exit").filter((each) => !before.includes(each)) as (() => void)[];
+    const released = await lockFolder(at("brief"));
+    expect(added()).toHaveLength(1);
+    released.release();
+    expect([added(), readdirSync(at("brief"))]).toEqual([[], []]);
+    await lockFolder(at("brief"));
+    for (const atExit of added()) atExit();
+    expect([added(), readdirSync(at("brief"))]).toEqual([[], []]);
+  });
+
+  it("into which this process's name cannot be written is not left behind", async () => {
+    make("full");
+    const { open: really } = await vi.importActual<typeof import("node:fs/promises")>("node:fs/promises");
+    vi.mocked(open).mockImplementationOnce(async (...args) => {
+      const file = await really(...args);
+      vi.spyOn(file, "writeFile").mockRejectedValue(new Error("no space left"));
+      return file;
+    });
+    await expect(lockFolder(at("full"))).rejects.toThrow(`could not write ${path("full")}: no space left`);
+    expect(readdirSync(at("full"))).toEqual([]);
+    (await lockFolder(at("full"))).release();
   });
 
   it("of a living process stands, also of another computer's; of a dead one, or of this one's number, it is taken", async () => {
