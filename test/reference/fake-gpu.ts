@@ -335,6 +335,7 @@ export class FakeDevice extends EventTarget {
   };
 
   pushErrorScope(filter: string): void {
+    if (!["validation", "out-of-memory", "internal"].includes(filter)) throw new TypeError(`no filter ${filter}`);
     this.scopes.push({ filter });
   }
 

@@ -113,6 +113,10 @@ describe("submits in flight", () => {
     vi.advanceTimersByTime(100 * TARGET);
     await complete();
     expect(pacer.budget).toBe(before);
+    // Done in the same tick of the clock.
+    pacer.submitted(before);
+    await complete();
+    expect(pacer.budget).toBe(before);
     pacer.submitted(before / 3);
     vi.advanceTimersByTime(1);
     await complete();

@@ -153,6 +153,7 @@ describe("a plan", () => {
     expect(reported).toEqual([]);
     plan.dispose();
     plan.dispose();
+    await expect(plan.run()).rejects.toThrow('the plan "params" was disposed; make another');
     await device.finish();
     expect(device.memory().bytes - before.bytes).toBe(256); // the read-back's
   });
@@ -205,10 +206,28 @@ describe("a plan", () => {
       r.copy(y, x);
       r.dispatch(two, { x, y }, PARAMS);
     });
-    expect(fake.calls.createBindGroup).toBe(4);
+    expect([plan.dispatches, fake.calls.createBindGroup]).toEqual([6, 4]);
     await plan.run();
     expect(fake.calls).toMatchObject({ submit: 1, setPipeline: 3 });
     expect([(await device.read(y))[0], (await device.read(parts[0]!))[0], (await device.read(parts[1]!))[0]]).toEqual([9, 1, 3]);
+  });
+
+  it("opens its two scopes once a submit, writes and a read included, and does not wait for what they say", async () => {
+    let stuck = false;
+    const { device, fake } = await open({}, { until: () => (stuck ? new Promise(() => {}) : Promise.resolve()) });
+    const [x, y] = tensors(device, "x", "y") as [Tensor, Tensor];
+    const plan = await device.record("scoped", (r) => r.dispatch(one, { x, y }, PARAMS));
+    const pushed = vi.spyOn(fake, "pushErrorScope");
+    await plan.run([[x, Float32Array.of(1, 0, 0, 0)]]);
+    expect(pushed.mock.calls).toEqual([["validation"], ["out-of-memory"]]);
+    expect(Array.from(await plan.runAndRead(y))).toEqual([4, 0, 0, 0]);
+    expect(pushed).toHaveBeenCalledTimes(4);
+    stuck = true;
+    const runs = (async () => {
+      for (let i = 0; i < 3; i++) await plan.run();
+      return "done";
+    })();
+    expect(await Promise.race([runs, new Promise((resolve) => setTimeout(resolve, 500))])).toBe("done");
   });
 
   it("copies and clears parts, of numbers in half precision too", async () => {
@@ -566,6 +585,20 @@ describe("tensors", () => {
     expect(device.memory().buffers).toBe(2);
   });
 
+  it("of up to a mebibyte leave their buffer for the next read, larger ones none", async () => {
+    const { device } = await open();
+    for (const [length, kept] of [
+      [1 << 18, 1 << 20],
+      [(1 << 18) + 4, 0],
+    ] as const) {
+      const x = device.tensor({ name: "x", shape: [length] });
+      await device.read(x);
+      device.free(x);
+      expect(device.memory().bytes).toBe(kept);
+      (device as WebGpuDevice).dropReadbacks();
+    }
+  });
+
   it("are counted while they are there, and destroyed once, by their own device only", async () => {
     const [{ device, fake }, other] = [await open(), await open()];
     const [x, y] = tensors(device, "x", "y") as [Tensor, Tensor];
@@ -623,6 +656,30 @@ describe("shaders", () => {
     expect(error.message).not.toContain("harmless");
   });
 
+  it("that do not compile are a fault of the shader where one of the errors has a place", async () => {
+    const compile = (): { type: "error"; lineNum: number; linePos: number; message: string }[] => [
+      { type: "error", lineNum: 0, linePos: 0, message: "too much" },
+      { type: "error", lineNum: 1, linePos: 1, message: "wrong" },
+    ];
+    const { device } = await open({}, { compile });
+    await expect(record(device)).rejects.toMatchObject({
+      code: "E_SHADER",
+      message: expect.stringMatching(/^shaders\/one\.wgsl: too much\nshaders\/prelude\.wgsl:1:1: wrong\n/) as string,
+    });
+  });
+
+  it("of which WebGPU makes no pipeline, or reports something, are named with what it says", async () => {
+    const { device, fake } = await open();
+    const create = vi.spyOn(fake, "createComputePipelineAsync").mockRejectedValueOnce(new Error("no pipeline today"));
+    await expect(record(device)).rejects.toMatchObject({ code: "E_SHADER", message: "one.forward reported: no pipeline today" });
+    const layout = fake.createBindGroupLayout.bind(fake);
+    fake.createBindGroupLayout = (each) => (fake.require(false, "no layout"), layout(each));
+    await expect(record(device)).rejects.toMatchObject({ code: "E_SHADER", message: "one.forward reported: no layout" });
+    fake.createBindGroupLayout = layout;
+    await record(device);
+    expect(create).toHaveBeenCalledTimes(3);
+  });
+
   it("with warnings alone are taken", async () => {
     const { device } = await open({}, { compile: () => [{ type: "warning", lineNum: 1, linePos: 1, message: "hm" }] });
     await record(device);
@@ -649,7 +706,7 @@ it("a device that is disposed of lets go of everything: tensors, params, and buf
   const [x, y] = tensors(device, "x", "y") as [Tensor, Tensor];
   const plan = await device.record("plan", (r) => r.dispatch(one, { x, y }, PARAMS));
   await plan.runAndRead(y);
-  device.dispose();
+  device[Symbol.dispose]();
   expect(fake.buffers.map(({ state }) => state)).toEqual(fake.buffers.map(() => "destroyed"));
   expect(fake.gone).toBe(false);
 });
@@ -675,7 +732,7 @@ describe("what WebGPU reports", () => {
       fake.queue.writeBuffer = (...args) => (fake.require(false, "no room", filter), write(...args));
       device.write(x, new Float32Array(4));
       fake.queue.writeBuffer = write;
-      await expect(device.finish()).rejects.toMatchObject({ code, message });
+      await expect(device.finish()).rejects.toMatchObject({ code, message, cause: { filter, message: "no room" } });
       await device.finish();
       expect(Array.from(await device.read(x))).toEqual([0, 0, 0, 0]);
     }
