@@ -79,7 +79,7 @@ const lab: UserConfig = {
 /** Where a module of the library goes in dist/: as it lies in src/; what the command line brings along lies together. */
 function fileOf(id: string): string | null {
   const path = relative(at("."), id.split("?")[0]!).replace(/\.ts$/, "");
-  if (path === "src/index") return null;
+  if (path === "src/index" || path === "src/runtime/thread") return null;
   return path.startsWith("src/") ? path.slice(4) : /^(shaders|wasm)\//.test(path) ? path : "cli/libraries";
 }
 
@@ -90,7 +90,13 @@ const library: UserConfig = {
     outDir: "dist",
     minify: false,
     lib: {
-      entry: { index: "src/index.ts", interop: "src/interop/index.ts", node: "src/runtime/node.ts", cli: "src/cli/main.ts" },
+      entry: {
+        index: "src/index.ts",
+        interop: "src/interop/index.ts",
+        node: "src/runtime/node.ts",
+        thread: "src/runtime/thread.ts",
+        cli: "src/cli/main.ts",
+      },
       formats: ["es"],
     },
     rolldownOptions: {
@@ -343,6 +349,7 @@ async function rollUpTypes(): Promise<void> {
     ["index", "index", []],
     ["interop", "interop/index", [fromIndex(/^\.\.\//)]],
     ["node", "runtime/node", [fromIndex(/^\./)]],
+    ["thread", "runtime/thread", []],
   ] as const) {
     const bundle = await rollup({
       input: { [name]: at(`dist/types/${path}.d.ts`) },

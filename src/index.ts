@@ -4,6 +4,7 @@ export type { Family, Target } from "./runtime/kernel.ts";
 export type { Choices } from "./runtime/recorder.ts";
 export type { Gpu, GpuDevice } from "./runtime/webgpu-types.ts";
 export { openDevice, type OpenDeviceOptions, type WebGpuOptions } from "./runtime/open.ts";
+export type { ThreadWorker } from "./runtime/wasm-threads.ts";
 export type { TuningProgress } from "./runtime/tuner.ts";
 export type { Tuned, TuningStore } from "./runtime/tuning-memory.ts";
 export { LanguageModel, sampleText, type LanguageModelOptions } from "./models/language-model.ts";

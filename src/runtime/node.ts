@@ -1,16 +1,14 @@
 import { readdirSync } from "node:fs";
 import { mkdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
-import { availableParallelism, homedir } from "node:os";
+import { homedir } from "node:os";
 import { join } from "node:path";
-import { Worker } from "node:worker_threads";
 import { GatewiseError } from "../errors.ts";
 import { OTHER_DEVICE } from "./adapter.ts";
 import { CpuDevice } from "./cpu-device.ts";
 import type { Device } from "./device.ts";
 import { checkDeviceOptions, openChosen, openWasmDevice, preferred, whyNotHere, type OpenDeviceOptions } from "./open.ts";
 import type { TuningStore } from "./tuning-memory.ts";
-import type { Spawn } from "./wasm-threads.ts";
 
 /**
  * Opens a device in Node: the fastest one here, unless `prefer` says which. WebGPU comes from the optional peer dependency `webgpu`
@@ -25,7 +23,7 @@ import type { Spawn } from "./wasm-threads.ts";
  */
 export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<Device> {
   checkDeviceOptions(options);
-  const openWasm = (reason?: string): Promise<Device> => openWasmDevice(options, reason, availableParallelism(), spawnThread);
+  const openWasm = (reason?: string): Promise<Device> => openWasmDevice(options, reason);
   const { prefer = preferred(options) } = options;
   if (prefer === "cpu" || prefer === "wasm" || options.gpuDevice || options.gpu) return openChosen(options, openWasm);
   let gpu: GPU;
@@ -53,22 +51,6 @@ export function checkForHardware(devices: readonly string[]): void {
   if (!devices.some((name) => GPU_FILES.test(name)))
     throw new GatewiseError("E_NO_WEBGPU", "Linux shows no GPU here: /dev has neither dri nor another driver's file");
 }
-
-const spawnThread: Spawn = (serve, data) =>
-  new Promise((resolve, reject) => {
-    const ready = `require("node:worker_threads").parentPort.postMessage("ready");`;
-    const worker = new Worker(`${ready} (${serve})(require("node:worker_threads").workerData);`, {
-      eval: true,
-      // Not those of this process: --input-type=module would make a module of the text, and preloads are none of its business.
-      execArgv: [],
-      workerData: data,
-    });
-    worker.once("message", () => {
-      worker.unref();
-      resolve(worker);
-    });
-    worker.once("error", reject);
-  });
 
 const holder = globalThis as { __gatewiseGpu?: GPU };
 

@@ -9,7 +9,7 @@ import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
 import { BUILDS } from "./wasm-module.ts";
-import type { Spawn } from "./wasm-threads.ts";
+import type { Spawn, ThreadWorker } from "./wasm-threads.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
 import type { Gpu, GpuDevice } from "./webgpu-types.ts";
 
@@ -59,9 +59,14 @@ export interface OpenDeviceOptions extends WebGpuOptions {
   readonly prefer?: "auto" | "webgpu" | "wasm" | "cpu";
   /**
    * Threads of the WebAssembly device: by default one a core, eight at the most. The numbers do not depend on it. A page that is not
-   * cross-origin isolated has one, and so has `openDevice` in Node, where `openNodeDevice` starts them.
+   * cross-origin isolated has one.
    */
   readonly threads?: number;
+  /**
+   * Makes the worker of a thread, in a page whose policy allows none made of a text (`worker-src` without `blob:`): of a file that
+   * has `import "gatewise/thread"`, or of dist/thread.js itself. Where it cannot be loaded the device has one thread.
+   */
+  readonly worker?: () => ThreadWorker;
   /**
    * Which build of the WebAssembly device: "relaxed", the default, is faster, and "plain" where the engine has no relaxed SIMD
    * (Node 20 has it with --experimental-wasm-relaxed-simd). "plain" gives the same bits in every engine.
@@ -75,6 +80,7 @@ const OPTIONS: Readonly<Record<keyof OpenDeviceOptions, readonly unknown[] | und
   prefer: DEVICE_CHOICES,
   precision: ["float32", "float64"],
   threads: undefined,
+  worker: undefined,
   simd: BUILDS,
   powerPreference: ["low-power", "high-performance"],
   tuning: ["on", "off", "again"],
@@ -134,18 +140,16 @@ const MOST_THREADS = 8;
  * because nothing is shared there, it has one.
  */
 export async function openWasmDevice(
-  options: Pick<OpenDeviceOptions, "threads" | "simd">,
+  options: Pick<OpenDeviceOptions, "threads" | "simd" | "worker">,
   reason?: string,
-  cores = globalThis.navigator?.hardwareConcurrency ?? 1,
+  cores?: number,
   spawn?: Spawn,
 ): Promise<Device> {
-  const { threads = Math.min(cores, MOST_THREADS), simd } = options;
+  const { WasmDevice, coresHere, spawnHere } = await import("./wasm-device.ts");
+  const { threads = Math.min(cores ?? coresHere(), MOST_THREADS), simd, worker } = options;
   const builds = simd === "plain" ? [simd] : BUILDS;
-  const { WasmDevice, spawnWorker } = await import("./wasm-device.ts");
-  const own = globalThis.crossOriginIsolated && typeof Worker === "function" ? spawnWorker : undefined;
-  const opened = await WasmDevice.open({ threads, builds, spawn: spawn ?? own, fallbackReason: reason }).catch(() =>
-    WasmDevice.open({ builds, fallbackReason: reason }),
-  );
+  const threaded = { threads, builds, spawn: spawn ?? spawnHere(worker), fallbackReason: reason };
+  const opened = await WasmDevice.open(threaded).catch(() => WasmDevice.open({ builds, fallbackReason: reason }));
   return typeof opened === "string" ? new CpuDevice("float32", reason ? `${reason}; ${opened}` : opened) : opened;
 }
 
@@ -158,6 +162,8 @@ export function checkDeviceOptions(options: OpenDeviceOptions): void {
     const known = values?.map((each) => JSON.stringify(each)).join(", ");
     if (values && !values.includes(value))
       throw new GatewiseError("E_CONFIG", `openDevice: ${name} must be one of ${known}, got ${shown(value)}`);
+    if (name === "worker" && typeof value !== "function")
+      throw new GatewiseError("E_CONFIG", `openDevice: worker must be a function that makes a Worker, got ${shown(value)}`);
     if (name === "threads" && !(Number.isInteger(value) && Number(value) >= 1))
       throw new GatewiseError("E_CONFIG", `openDevice: threads must be an integer from 1 on, got ${shown(value)}`);
     if (name.endsWith("Milliseconds") && !(typeof value === "number" && value > 0))

@@ -5,7 +5,7 @@ import { MAX_PAGES, WasmHeap } from "./wasm-heap.ts";
 import { compileModule, formName, instantiate, scratchName, type Build, type CompiledModule, type Form } from "./wasm-module.ts";
 import { Crew, type Spawn } from "./wasm-threads.ts";
 
-export { spawnWorker } from "./wasm-threads.ts";
+export { coresHere, spawnHere } from "./wasm-threads.ts";
 
 /** The first bytes of the memory are the module's own. */
 const MODULE_BYTES = 4096;

@@ -23,8 +23,8 @@ const MOST_NUMBERS = 60;
 /** Looks at what is awaited before a thread goes to sleep, which takes longer to end. */
 const LOOKS = 2000;
 
-/** The body of a thread; it is sent as text, so it uses nothing from outside. */
-function serve({ module, memory, control, part, parts }: ThreadData): void {
+/** The body of a thread; it may be sent as text, so it uses nothing from outside. */
+export function serve({ module, memory, control, part, parts }: ThreadData): void {
   const forms = Object.values(new WebAssembly.Instance(module, { env: { memory } }).exports) as ((
     ...numbers: number[]
   ) => void)[];
@@ -45,21 +45,68 @@ function serve({ module, memory, control, part, parts }: ThreadData): void {
   }
 }
 
-/** A worker of a page; rejects where the page's policy does not allow one. */
+/** A worker of a page, or of a worker of it: as much of a `Worker` as is used. */
+export interface ThreadWorker {
+  /** Called once the thread is there. */
+  onmessage: unknown;
+  /** Called where it cannot be loaded. */
+  onerror: unknown;
+  /** Gives the thread its memory. */
+  postMessage(message: unknown, transfer: never[]): void;
+  /** Ends the thread. */
+  terminate(): void;
+}
+
+/** A thread in a worker; rejects where it cannot be loaded, or the page's policy does not allow it. */
+export const inWorker = (worker: ThreadWorker, data: ThreadData): Promise<ThreadWorker> =>
+  new Promise((resolve, reject) => {
+    worker.onmessage = () => resolve(worker);
+    worker.onerror = reject;
+    worker.postMessage(data, []);
+  });
+
 export const spawnWorker: Spawn = async (serve, data) => {
   const code = `onmessage = ({ data }) => { postMessage("ready"); (${serve})(data); };`;
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   try {
-    return await new Promise<Worker>((resolve, reject) => {
-      const worker = new Worker(url);
-      worker.onmessage = () => resolve(worker);
-      worker.onerror = reject;
-      worker.postMessage(data, []);
-    });
+    return await inWorker(new Worker(url), data);
   } finally {
     URL.revokeObjectURL(url);
   }
 };
+
+/** A module of Node's own, which no bundler for pages has to look for; undefined elsewhere. */
+const builtin = <Module>(name: string): Module | undefined =>
+  globalThis.process?.getBuiltinModule?.(name as "node:os") as Module | undefined;
+
+const spawnInNode =
+  ({ Worker }: typeof import("node:worker_threads")): Spawn =>
+  (serve, data) =>
+    new Promise((resolve, reject) => {
+      const ready = `require("node:worker_threads").parentPort.postMessage("ready");`;
+      const worker = new Worker(`${ready} (${serve})(require("node:worker_threads").workerData);`, {
+        eval: true,
+        // Not those of this process: --input-type=module would make a module of the text, and preloads are none of its business.
+        execArgv: [],
+        workerData: data,
+      });
+      worker.once("message", () => {
+        worker.unref();
+        resolve(worker);
+      });
+      worker.once("error", reject);
+    });
+
+/** What starts threads here, in pages by workers that `start` makes, if given; undefined where no memory can be shared. */
+export function spawnHere(start?: () => ThreadWorker): Spawn | undefined {
+  const node = builtin<typeof import("node:worker_threads")>("node:worker_threads");
+  if (node) return spawnInNode(node);
+  if (!globalThis.crossOriginIsolated || typeof Worker !== "function") return undefined;
+  return start ? async (_, data) => inWorker(start(), data) : spawnWorker;
+}
+
+export const coresHere = (): number =>
+  builtin<typeof import("node:os")>("node:os")?.availableParallelism() ?? globalThis.navigator?.hardwareConcurrency ?? 1;
 
 export class Crew {
   private readonly words: Int32Array;

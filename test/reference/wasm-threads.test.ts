@@ -3,7 +3,7 @@ import { resolveObjectURL } from "node:buffer";
 import { Worker } from "node:worker_threads";
 import { main } from "assemblyscript/asc";
 import { beforeAll, expect, test, vi } from "vitest";
-import { openWasmDevice } from "../../src/runtime/open.ts";
+import { openDevice, openWasmDevice } from "../../src/runtime/open.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
 import { Crew, spawnWorker, type Spawn } from "../../src/runtime/wasm-threads.ts";
 
@@ -177,4 +177,17 @@ test("there is one, and a device all the same, where no other can be started", a
   const device = await openWasmDevice({ threads: 4 }, "no GPU", 4, () => Promise.reject(new Error("no workers here")));
   expect(device).toMatchObject({ kind: "wasm", description: expect.stringMatching(/, 1 thread$/), fallbackReason: "no GPU" });
   device.dispose();
+});
+
+test("Node starts them for openDevice too", async () => {
+  const device = await openDevice({ prefer: "wasm", threads: 2 });
+  expect(device.description).toMatch(/, 2 threads$/);
+  device.dispose();
+});
+
+test("what makes a worker is a function", async () => {
+  await expect(openDevice({ worker: "thread.js" as never })).rejects.toMatchObject({
+    code: "E_CONFIG",
+    message: 'openDevice: worker must be a function that makes a Worker, got "thread.js"',
+  });
 });

@@ -58,6 +58,14 @@ scope.addEventListener("fetch", (event) => {
   event.respondWith(answer(request));
 });
 
+/** A page or a worker that is isolated from other origins, which threads of WebAssembly want; the page has nothing of others. */
+function isolated(kept: Response): Response {
+  const headers = new Headers(kept.headers);
+  headers.set("Cross-Origin-Opener-Policy", "same-origin");
+  headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+  return new Response(kept.body, { headers });
+}
+
 async function answer(request: Request): Promise<Response> {
   // A page is one file, whatever configuration its address carries.
   const page = new URL(request.url);
@@ -66,7 +74,7 @@ async function answer(request: Request): Promise<Response> {
   for (const name of [SHELL, BOOKS]) {
     // Hosts say that files vary with headers, such as Origin, that a page sends and this worker did not: they do not.
     const kept = await (await caches.open(name)).match(wanted, { ignoreVary: true });
-    if (kept) return kept;
+    if (kept) return page === wanted || request.destination === "worker" ? isolated(kept) : kept;
   }
   return fetch(request);
 }

@@ -1,7 +1,9 @@
 // The lab's one device: whatever computes on it takes its turn, and one that is lost is replaced.
 import { GatewiseError } from "../../errors.ts";
 import { openDevice, type WebGpuOptions } from "../../runtime/open.ts";
+import threadUrl from "../../runtime/thread.ts?worker&url";
 import { Turns } from "../../turns.ts";
+import { scriptUrl } from "../trusted.ts";
 import { messageOf } from "./answer.ts";
 import type { DeviceInfo, Post } from "../protocol.ts";
 import type { Device, DeviceChoice } from "../../runtime/device.ts";
@@ -12,6 +14,8 @@ const OPEN_LIMIT = 20_000;
 const TUNING = 1000;
 /** Milliseconds between two reports of what is compiled. */
 const TELL_EVERY = 250;
+/** Of a file, as the page's policy wants all workers to be. */
+const startThread = (): Worker => new Worker(scriptUrl(threadUrl), { type: "module", name: "thread" });
 /** Devices opened in a row after losses; a device that trained this long without one counts as sound again. */
 const TRY_DELAYS = [50, 2000, 6000];
 const SOUND_AFTER = 20_000;
@@ -74,7 +78,7 @@ export class DeviceKeeper {
     tuning: WebGpuOptions = { tuningMilliseconds: TUNING, onTuning: this.onTuning },
   ): Promise<DeviceInfo> {
     this.close();
-    const opening = openDevice({ prefer: choice, ...tuning });
+    const opening = openDevice({ prefer: choice, worker: startThread, ...tuning });
     try {
       this.device = await withLimit(opening, OPEN_LIMIT);
     } catch (error) {
