@@ -21,13 +21,27 @@ export interface LossChart {
   dispose(): void;
 }
 
+/** What the chart's lines and marks are. */
+export const DRAWN =
+  "faint: every step · bold: smoothed · rings: validation · dotted: what counting characters, pairs or triples gets";
+
 /** What draws comes when there is first something to draw: the page is there before. */
 let Plot: typeof uPlot | undefined;
-const loading = import("uplot").then((module) => (Plot = module.default));
+const loading = loadPlot();
+
+async function loadPlot(): Promise<void> {
+  try {
+    Intl.getCanonicalLocales(navigator.language);
+  } catch {
+    // Some browsers name a language that Intl does not know, en-US@posix, and uPlot asks for its format as it loads.
+    Object.defineProperty(navigator, "language", { value: "en", configurable: true });
+  }
+  Plot = (await import("uplot")).default;
+}
 
 const HEIGHT = 320;
-/** Room at the right for the names, where there is any. */
-const LABEL_ROOM = 112;
+/** Room at the right for the names, where there is any, or for half of the last step's digits. */
+const [LABEL_ROOM, DIGIT_ROOM] = [112, 26];
 const NARROW = 520;
 
 const variable = (element: Element, name: string): string => getComputedStyle(element).getPropertyValue(name).trim();
@@ -107,7 +121,7 @@ function chartOptions(
   return {
     width,
     height: HEIGHT,
-    padding: [12, labelled ? LABEL_ROOM : 12, 0, 0],
+    padding: [12, labelled ? LABEL_ROOM : DIGIT_ROOM, 0, 0],
     legend: { show: false },
     cursor: { y: false, points: { show: false }, drag: { x: false, y: false } },
     scales: {

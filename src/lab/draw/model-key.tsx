@@ -2,9 +2,9 @@
 import type { PresetName } from "../../models/presets.ts";
 import { lineStyle } from "../kinds.ts";
 
-export function ModelKey({ preset }: { preset: PresetName }) {
+export function ModelKey({ preset, wide }: { preset: PresetName; wide?: boolean | undefined }) {
   return (
-    <svg class="key" viewBox="0 0 28 10" aria-hidden="true">
+    <svg class={`key${wide ? " wide" : ""}`} viewBox="0 0 28 10" aria-hidden="true">
       <line style={lineStyle(preset)} x1="1" y1="5" x2="27" y2="5" />
     </svg>
   );

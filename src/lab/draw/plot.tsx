@@ -1,7 +1,7 @@
 // A small line plot as SVG: for the views, whose curves are short.
 import type { PresetName } from "../../models/presets.ts";
 import { inkStyle, lineStyle } from "../kinds.ts";
-import { ModelKey } from "./model-key.tsx";
+import { Legend } from "./legend.tsx";
 import { narrow } from "./narrow.ts";
 
 export interface PlotLine {
@@ -113,15 +113,7 @@ export function LogPlot({ label, x, lines, xTitle, yTitle, least, doubling = fal
           </text>
         ))}
       </svg>
-      {narrow.value && (
-        <ul class="legend">
-          {names.map(({ line: { label: name, preset } }) => (
-            <li key={name}>
-              <ModelKey preset={preset} /> {name}
-            </li>
-          ))}
-        </ul>
-      )}
+      {narrow.value && <Legend lines={names.map(({ line }) => line)} />}
     </>
   );
 }

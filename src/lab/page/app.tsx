@@ -67,7 +67,7 @@ export function App() {
         </div>
         <p class="device" title="What the lab computes on">
           <span class={`dot ${device.info.value ? device.info.value.family : "none"}`} aria-hidden="true" />
-          {device.info.value ? device.info.value.description : "Looking for a GPU…"}
+          {device.info.value?.description ?? (device.asked.value ? "Looking for a GPU…" : "The device is opened when you train")}
         </p>
       </header>
       <nav aria-label="Sections">

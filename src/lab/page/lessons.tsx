@@ -5,7 +5,7 @@ import { place } from "../place.ts";
 import { LESSONS, loadLesson, type LessonEntry } from "../lessons/frame/index.ts";
 import { LessonFrame, type Lesson } from "../lessons/frame/lesson.tsx";
 import * as device from "./store/device.ts";
-import { worker } from "./store/link.ts";
+import { timeLayers } from "./store/begin.ts";
 import { Race } from "./race.tsx";
 import { Teachers } from "./teachers.tsx";
 
@@ -56,7 +56,7 @@ function Open({ entry: { name, title, minutes }, at }: { entry: LessonEntry; at:
       <h2 id="lesson-title" tabIndex={-1} ref={heading}>
         {title}
       </h2>
-      {lesson && <LessonFrame lesson={lesson} device={device.info.value} clock={worker.timeLayers} />}
+      {lesson && <LessonFrame lesson={lesson} device={device.info.value} clock={timeLayers} />}
       {problem && (
         <p class="problem" role="alert">
           This lesson could not be loaded. Reload the page to try again.

@@ -9,7 +9,7 @@ import { addressOf, changePlace, place } from "../place.ts";
 import { titleOf } from "../kinds.ts";
 import { ModelKey } from "../draw/model-key.tsx";
 import * as device from "./store/device.ts";
-import { worker } from "./store/link.ts";
+import { timeLayers } from "./store/begin.ts";
 import * as looked from "./store/looked.ts";
 import * as stage from "./store/stage.ts";
 import { pending } from "../views/use-computed.ts";
@@ -190,7 +190,7 @@ function Stage({ name }: { name: string }) {
             passage={looked.passage.value}
             book={looked.book.value}
             device={device.info.value}
-            clock={worker.timeLayers}
+            clock={timeLayers}
           />
         </Guarded>
       )}

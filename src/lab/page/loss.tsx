@@ -1,12 +1,12 @@
 // The curves of the loss: as a chart, as a table, and as files.
 import { computed, signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import { makeLossChart, type ChartOptions, type LossChart } from "../draw/chart.ts";
+import { DRAWN, makeLossChart, type ChartOptions, type LossChart } from "../draw/chart.ts";
 import { alignCurves, curvesToCsv, curvesToJson, lastStep, smoothedLoss, tableSteps, type Curve } from "../draw/curves.ts";
 import { download } from "./download.ts";
 import { count } from "../format.ts";
 import { Check } from "../draw/forms.tsx";
-import { ModelKey } from "../draw/model-key.tsx";
+import { Legend } from "../draw/legend.tsx";
 import { EVAL_FIELDS, STEP_FIELDS } from "../protocol.ts";
 import * as stage from "./store/stage.ts";
 import * as table from "./store/table.ts";
@@ -76,7 +76,7 @@ export function Loss() {
         <Exports chart={chart} />
       </div>
       <div class="chart" ref={container} role="img" aria-label={chartSummary()} />
-      <Legend />
+      <CurveNames />
       <CurveTable />
     </section>
   );
@@ -98,23 +98,10 @@ function chartSummary(): string {
     : "Loss against training steps; nothing is trained yet.";
 }
 
-function Legend() {
+function CurveNames() {
   void stage.curvesVersion.value;
   const shown = shownCurves();
-  return (
-    <ul class="legend">
-      {shown.map(({ label, preset }, i) => (
-        <li key={i}>
-          <ModelKey preset={preset} /> {label}
-        </li>
-      ))}
-      <li class="muted">
-        {shown.length > 0
-          ? "faint: every step · bold: smoothed · rings: validation · dotted: what counting characters, pairs or triples gets"
-          : "Press Train: the curves grow here."}
-      </li>
-    </ul>
-  );
+  return <Legend lines={shown}>{shown.length > 0 ? DRAWN : "Press Train: the curves grow here."}</Legend>;
 }
 
 const tableOpen = signal(false);

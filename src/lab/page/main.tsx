@@ -1,10 +1,10 @@
-// The lab's entry: the page at once, the device and the text as they come, and the files for offline use at leisure.
+// The lab's entry: the page at once, what trains when it is needed, and the files for offline use at leisure.
 import { render } from "preact";
 import { App } from "./app.tsx";
 import { kindColours } from "../kinds.ts";
 import { Embedded } from "./look.tsx";
 import { readAddress } from "../settings.ts";
-import { begin } from "./store/begin.ts";
+import { beginWhenNeeded } from "./store/begin.ts";
 import { scriptUrl } from "../trusted.ts";
 
 document.adoptedStyleSheets.push(kindColours());
@@ -14,7 +14,7 @@ lab.replaceChildren();
 const { embed } = readAddress(location.search).page;
 document.documentElement.classList.toggle("embedded", embed !== undefined);
 render(embed === undefined ? <App /> : <Embedded name={embed} />, lab);
-void begin();
+void beginWhenNeeded();
 
 if (import.meta.env.PROD && "serviceWorker" in navigator) {
   void navigator.serviceWorker

@@ -1,15 +1,19 @@
 // The first screen: the curves of the prepared race, and what its best network writes, after as many steps as the visitor likes.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { proxy } from "comlink";
-import { makeLossChart, type LossChart } from "../draw/chart.ts";
+import { DRAWN, makeLossChart, type LossChart } from "../draw/chart.ts";
 import { bestEvaluation, curveOf, type Curve } from "../draw/curves.ts";
+import { Legend } from "../draw/legend.tsx";
 import { ModelKey } from "../draw/model-key.tsx";
 import { bits, count } from "../format.ts";
 import { titleOf } from "../kinds.ts";
 import { PREPARED, preparedPresets } from "../prepared.ts";
 import { answered, inspector } from "../views/inspector.ts";
-import { readLog } from "../prepared-files.ts";
-import { trainTheSame } from "./store/stage.ts";
+import { useComputed } from "../views/use-computed.ts";
+import type { Measured } from "../protocol.ts";
+import { readBook, readLog } from "../prepared-files.ts";
+import { percent, Phase } from "./samples.tsx";
+import { trainTheSame } from "./store/begin.ts";
 import { TrainedFor } from "../lessons/frame/parts.tsx";
 
 const PRESETS = preparedPresets("race");
@@ -47,16 +51,34 @@ export function Race() {
 
 function Curves({ curves }: { curves: readonly Curve[] | undefined }) {
   const container = useRef<HTMLDivElement>(null);
+  const chart = useRef<LossChart | undefined>(undefined);
+  const { value: guides } = useComputed(
+    async () => inspector.baselines(await readBook(), PREPARED.race.settings.valFraction),
+    [],
+  );
   useEffect(() => {
-    if (!curves) return;
-    const chart: LossChart = makeLossChart(container.current!);
-    chart.update(curves, { unit: "bits", logarithmic: false, closeUp: false });
-    return () => chart.dispose();
-  }, [curves]);
-  const words = curves?.map(({ label, evaluations }) => `${label} ${bits(bestEvaluation(evaluations)!).toFixed(2)}`).join(", ");
+    const made = (chart.current = makeLossChart(container.current!));
+    return () => made.dispose();
+  }, []);
+  useEffect(() => {
+    if (curves) chart.current!.update(curves, { unit: "bits", logarithmic: false, closeUp: false, guides });
+  }, [curves, guides]);
+  const said = (name: string, loss: number): string => `${name} ${bits(loss).toFixed(2)}`;
+  const words = curves?.map(({ label, evaluations }) => said(label, bestEvaluation(evaluations)!)).join(", ");
+  const counted =
+    guides &&
+    Object.entries(guides)
+      .map(([name, loss]) => said(name, loss))
+      .join(", ");
   return (
     <figure class="race-curves">
-      <div class="chart" ref={container} role="img" aria-label={`How surprised each was by the next letter, at last: ${words}`} />
+      <div
+        class="chart"
+        ref={container}
+        role="img"
+        aria-label={`How surprised each was by the next letter, at last, in bits: ${words}.${counted ? ` Counting letters gets: ${counted}.` : ""}`}
+      />
+      <Legend lines={PRESETS.map((preset) => ({ preset, label: titleOf(preset) }))}>{DRAWN}</Legend>
       <figcaption class="small muted">
         How surprised each is by the next letter: less is better. Prepared, {count(steps.at(-1)!)} steps each
       </figcaption>
@@ -73,6 +95,7 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
   const [seed, setSeed] = useState(1);
   const wanted = `${steps[at]} ${seed}`;
   const [shown, setShown] = useState({ of: "", text: "" });
+  const [measured, setMeasured] = useState<Measured & { readonly of: string }>();
   const [problem, setProblem] = useState<string>();
   useEffect(() => {
     let written = "";
@@ -94,9 +117,11 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
       written += text;
     };
     setProblem(undefined);
-    answered(inspector.write(preset, steps[at]!, { prompt: "Alice ", length: LENGTH, seed }, proxy(onText))).catch((error) =>
-      setProblem((error as Error).message),
-    );
+    const write = async (): Promise<void> => {
+      await answered(inspector.write(preset, steps[at]!, { prompt: "Alice ", length: LENGTH, seed }, proxy(onText)));
+      if (!gone) setMeasured({ ...(await answered(inspector.measure(written, await readBook()))), of: wanted });
+    };
+    write().catch((error) => setProblem((error as Error).message));
     return () => {
       gone = true;
       cancelAnimationFrame(frame);
@@ -110,6 +135,13 @@ function Writing({ best: { preset, label } }: { best: Curve }) {
       </h3>
       <p class="text" data-step={steps[at]}>
         {problem ?? `Alice ${shown.of === wanted ? shown.text : ""}`}
+      </p>
+      <p class="small muted learned">
+        {measured?.of === wanted && (
+          <>
+            It has learned: <Phase {...measured} /> {percent(measured.words)} of its longer words are the book’s
+          </>
+        )}
       </p>
       <div class="row">
         <TrainedFor steps={steps} at={at} onChange={setAt} />

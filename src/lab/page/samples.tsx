@@ -8,10 +8,10 @@ import { Scroll } from "../draw/scroll.tsx";
 import * as plan from "./store/plan.ts";
 import * as stage from "./store/stage.ts";
 
-const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
+export const percent = (part: number): string => `${(100 * part).toFixed(0)} %`;
 
 /** How far it has come, and by which measure. */
-const Phase = ({ learned, pairs, words }: Measured) => (
+export const Phase = ({ learned, pairs, words }: Measured) => (
   <span
     class="phase"
     data-learned={learned}

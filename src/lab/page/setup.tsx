@@ -22,6 +22,7 @@ import {
   type WordName,
 } from "../settings.ts";
 import * as device from "./store/device.ts";
+import { begin } from "./store/begin.ts";
 import { status } from "./store/link.ts";
 import * as plan from "./store/plan.ts";
 import * as stage from "./store/stage.ts";
@@ -91,8 +92,10 @@ function BookField({ locked }: { locked: boolean }) {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
       event.preventDefault();
-      if (stage.textWanted.value) void readFile(file);
-      else status.value = stage.run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
+      void begin().then(() => {
+        if (stage.textWanted.value) return readFile(file);
+        status.value = stage.run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
+      });
     };
     addEventListener("dragover", over);
     addEventListener("drop", drop);

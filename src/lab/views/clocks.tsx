@@ -61,8 +61,8 @@ export function Clocks({ clock, device }: Pick<ViewProps, "clock" | "device">) {
       <div class="row">
         <button
           type="button"
-          aria-disabled={(T !== undefined && stopping.value) || !device}
-          onClick={() => (T !== undefined ? (stopping.value = true) : device && void measure(clock))}
+          aria-disabled={T !== undefined && stopping.value}
+          onClick={() => (T !== undefined ? (stopping.value = true) : void measure(clock))}
         >
           {T === undefined ? "Measure both" : stopping.value ? "Stopping…" : "Stop"}
         </button>

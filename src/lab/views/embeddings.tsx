@@ -6,12 +6,13 @@ import { count, tokensOf, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { inspector } from "./inspector.ts";
 import { Waiting } from "./reading.tsx";
-import { Scroll } from "../draw/scroll.tsx";
+import { narrow } from "../draw/narrow.ts";
 import { Table } from "../draw/table.tsx";
 import { useComputed } from "./use-computed.ts";
 import type { View, ViewProps } from "./view.ts";
 
-const [WIDTH, HEIGHT, MARGIN] = [640, 470, 24];
+const SIZES = { wide: { WIDTH: 640, HEIGHT: 470 }, narrow: { WIDTH: 340, HEIGHT: 470 } } as const;
+const MARGIN = 24;
 /** Centres of characters that are nearer than this are moved apart. */
 const APART = 21;
 
@@ -113,49 +114,48 @@ interface DrawingProps {
 }
 
 function Drawing({ title, names, parts, points }: DrawingProps) {
-  const places = spreadOut(points);
+  const { WIDTH, HEIGHT } = SIZES[narrow.value ? "narrow" : "wide"];
+  const places = spreadOut(points, WIDTH, HEIGHT);
   // Frequent ones are drawn over rare ones.
   const order = names.map((_, i) => names.length - 1 - i);
   return (
     <figure class="map-figure">
       <figcaption>{title}</figcaption>
-      <Scroll label={`Map of characters: ${title}`}>
-        <svg
-          class="map"
-          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
-          role="img"
-          aria-label={`${title}: a map of ${names.length} characters. The tables below tell how near they lie.`}
-        >
-          {order.map((v) => {
-            const group = groupOf(names[v]!);
-            return (
-              <g
-                key={names[v]}
-                class={`group-${GROUPS.indexOf(group)}${parts[v]! < RARE ? " rare" : ""}`}
-                transform={`translate(${places[v]!.x.toFixed(1)} ${places[v]!.y.toFixed(1)})`}
-              >
-                <Mark group={group} />
-                <text>{visible(names[v]!)}</text>
-              </g>
-            );
-          })}
-        </svg>
-      </Scroll>
+      <svg
+        class="map"
+        viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+        role="img"
+        aria-label={`${title}: a map of ${names.length} characters. The tables below tell how near they lie.`}
+      >
+        {order.map((v) => {
+          const group = groupOf(names[v]!);
+          return (
+            <g
+              key={names[v]}
+              class={`group-${GROUPS.indexOf(group)}${parts[v]! < RARE ? " rare" : ""}`}
+              transform={`translate(${places[v]!.x.toFixed(1)} ${places[v]!.y.toFixed(1)})`}
+            >
+              <Mark group={group} />
+              <text>{visible(names[v]!)}</text>
+            </g>
+          );
+        })}
+      </svg>
     </figure>
   );
 }
 
 /** Places on the drawing, one scale for both axes, so that distances are what they look like. */
-function spreadOut(points: Float32Array): readonly { x: number; y: number }[] {
+function spreadOut(points: Float32Array, width: number, height: number): readonly { x: number; y: number }[] {
   const [xs, ys] = [points.filter((_, i) => i % 2 === 0), points.filter((_, i) => i % 2 === 1)];
   const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   const scale = Math.min(
-    (WIDTH - 2 * MARGIN) / Math.max(1e-9, right - left),
-    (HEIGHT - 2 * MARGIN) / Math.max(1e-9, bottom - top),
+    (width - 2 * MARGIN) / Math.max(1e-9, right - left),
+    (height - 2 * MARGIN) / Math.max(1e-9, bottom - top),
   );
   const places = Array.from(xs, (x, v) => ({
-    x: WIDTH / 2 + (x - (left + right) / 2) * scale,
-    y: HEIGHT / 2 + (ys[v]! - (top + bottom) / 2) * scale,
+    x: width / 2 + (x - (left + right) / 2) * scale,
+    y: height / 2 + (ys[v]! - (top + bottom) / 2) * scale,
   }));
   for (let round = 0; round < 30; round++)
     places.forEach((a, i) => {
@@ -173,7 +173,7 @@ function spreadOut(points: Float32Array): readonly { x: number; y: number }[] {
       }
     });
   const within = (x: number, most: number): number => Math.min(most - MARGIN / 2, Math.max(MARGIN / 2, x));
-  return places.map(({ x, y }) => ({ x: within(x, WIDTH), y: within(y, HEIGHT) }));
+  return places.map(({ x, y }) => ({ x: within(x, width), y: within(y, height) }));
 }
 
 type Cohesions = Readonly<Record<GroupName, number | undefined>>;

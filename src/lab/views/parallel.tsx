@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 import { CHAIN, SCAN, combine, scanRounds, type Read, type Scanned, type Step } from "../analysis/scan-tree.ts";
 import { count, fixed, inWords, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
+import { narrow } from "../draw/narrow.ts";
 import { quoted } from "../draw/passage-text.tsx";
 import { Scroll } from "../draw/scroll.tsx";
 import { Table } from "../draw/table.tsx";
@@ -95,7 +96,12 @@ function tell(round: number, last: number, T: number): string {
   return `After round ${round}: ${scan}, ${chain}.`;
 }
 
-const [LEFT, COLUMN, ROW, WIDTH, HEIGHT] = [92, 62, 66, 54, 36];
+const HEIGHT = 36;
+/** Titles of rows stand at their left, or where there is no room above them. */
+const SIZES = {
+  wide: { LEFT: 92, TOP: 34, COLUMN: 62, ROW: 66, WIDTH: 54 },
+  narrow: { LEFT: 0, TOP: 26, COLUMN: 40, ROW: 84, WIDTH: 37 },
+} as const;
 
 interface TreeProps {
   readonly characters: readonly string[];
@@ -106,10 +112,11 @@ interface TreeProps {
 
 /** The rounds of the scan, one below the other, and below them the chain, one box a round. */
 function Tree({ characters, rounds, chain, now }: TreeProps) {
+  const { LEFT, TOP, COLUMN, ROW, WIDTH } = SIZES[narrow.value ? "narrow" : "wide"];
   const T = characters.length;
   const last = rounds.length - 1;
   const x = (t: number): number => LEFT + (t + 0.5) * COLUMN;
-  const y = (row: number): number => 34 + (row + 0.5) * ROW;
+  const y = (row: number): number => TOP + (row + 0.5) * ROW;
   const chainY = y(last + 1) + 20;
   const shown = Math.min(now, last);
   const states = rounds[shown]!.slice(0, 2 ** shown).map(({ b }) => fixed(b, 2));
@@ -136,12 +143,6 @@ function Tree({ characters, rounds, chain, now }: TreeProps) {
       ))}
       {rounds.map((row, s) => (
         <g key={s} class={s > now ? "later" : undefined}>
-          <text class="title" x="0" y={y(s) - 2}>
-            {s === 0 ? titleOf(SCAN) : `round ${s}`}
-          </text>
-          <text class="title" x="0" y={y(s) + 13}>
-            {s === 0 ? "a, b" : s === last ? "b is h" : `reaches ${2 ** s}`}
-          </text>
           {s > 0 &&
             row.map((_, t) => {
               const reach = 2 ** (s - 1);
@@ -162,10 +163,16 @@ function Tree({ characters, rounds, chain, now }: TreeProps) {
       ))}
       {rounds.map((row, s) => (
         <g key={s} class={s > now ? "later" : undefined}>
+          <RowTitle
+            y={y(s)}
+            title={s === 0 ? titleOf(SCAN) : `round ${s}`}
+            note={s === 0 ? "a, b" : s === last ? "b is h" : `reaches ${2 ** s}`}
+          />
           {row.map(({ a, b }, t) => (
             <Box
               key={t}
               at={[x(t), y(s)]}
+              width={WIDTH}
               preset={SCAN}
               known={t < 2 ** s && s > 0}
               lines={s > now ? [] : [fixed(a, 2), fixed(b, 2)]}
@@ -173,37 +180,52 @@ function Tree({ characters, rounds, chain, now }: TreeProps) {
           ))}
         </g>
       ))}
-      <text class="title" x="0" y={chainY - 2}>
-        {titleOf(CHAIN)}
-      </text>
-      <text class="title" x="0" y={chainY + 13}>
-        h, a round each
-      </text>
+      <RowTitle y={chainY} title={titleOf(CHAIN)} note="h, a round each" />
       {chain.map((h, t) => (
         <g key={t} class={t < now ? undefined : "later"}>
           {t > 0 && <line style={lineStyle(CHAIN)} x1={x(t - 1) + WIDTH / 2} y1={chainY} x2={x(t) - WIDTH / 2} y2={chainY} />}
-          <Box at={[x(t), chainY]} preset={CHAIN} known lines={t < now ? [fixed(h, 2)] : []} />
+          <Box at={[x(t), chainY]} width={WIDTH} preset={CHAIN} known lines={t < now ? [fixed(h, 2)] : []} />
         </g>
       ))}
     </svg>
   );
 }
 
+function RowTitle({ y, title, note }: { y: number; title: string; note: string }) {
+  if (narrow.value)
+    return (
+      <text class="title" x="2" y={y - HEIGHT / 2 - 7}>
+        {title}: {note}
+      </text>
+    );
+  return (
+    <>
+      <text class="title" x="0" y={y - 2}>
+        {title}
+      </text>
+      <text class="title" x="0" y={y + 13}>
+        {note}
+      </text>
+    </>
+  );
+}
+
 interface BoxProps {
   readonly at: readonly [x: number, y: number];
+  readonly width: number;
   readonly preset: typeof SCAN;
   /** Whether it holds a state that is final. */
   readonly known: boolean;
   readonly lines: readonly string[];
 }
 
-function Box({ at: [x, y], preset, known, lines }: BoxProps) {
+function Box({ at: [x, y], width, preset, known, lines }: BoxProps) {
   return (
     <g transform={`translate(${x} ${y})`}>
       <rect
-        x={-WIDTH / 2}
+        x={-width / 2}
         y={-HEIGHT / 2}
-        width={WIDTH}
+        width={width}
         height={HEIGHT}
         rx="6"
         style={known ? { stroke: lineStyle(preset).stroke, strokeWidth: 2 } : undefined}

@@ -14,6 +14,7 @@ import { baselinesOf } from "../analysis/baselines.ts";
 import { gatesByHand, unroll } from "../analysis/by-hand.ts";
 import { characterMap, looseness, shownCharacters, type CharacterMap, type SpaceName } from "../analysis/character-map.ts";
 import { connectivity } from "../analysis/connectivity.ts";
+import { measure, stockOf } from "../analysis/learned.ts";
 import { gradientPaths, PLACES, quartilesOf } from "../analysis/gradients.ts";
 import { nameOf, piecesOf, startOf, tokenizerOf, type Pieces } from "../analysis/pieces.ts";
 import type { ModelSnapshot } from "../protocol.ts";
@@ -48,6 +49,8 @@ const inspector = {
     const tokenizer = CharTokenizer.fromText(text);
     return baselinesOf(tokenizer.encode(text), tokenizer.size, valFraction);
   },
+  /** How far a network that writes such a sample has come on a text. */
+  measure: (sample: string, text: string) => measure(sample, stockOf(text)),
   /** Reads a passage, after a line break if the book has one, and says what the model expected at each of its tokens: [T, V], and in bits, [T]. */
   async predictions(snapshot: ModelSnapshot, passage: string) {
     const tokenizer = tokenizerOf(snapshot);

@@ -90,9 +90,6 @@ async function putNewOnStage(parts: Parts): Promise<RunInfo> {
 }
 
 const worker = {
-  connect(given: MessagePort): void {
-    port = given;
-  },
   open: (choice: DeviceChoice) =>
     attempt(async () => {
       dropRun();
@@ -220,4 +217,7 @@ const worker = {
 };
 
 export type LabWorker = typeof worker;
-Comlink.expose(worker);
+addEventListener("message", ({ ports: [commands, events] }) => {
+  port = events;
+  Comlink.expose(worker, commands!);
+});

@@ -1,20 +1,33 @@
-// How the page begins, what it hears of its worker, and how it is left.
-import { batch } from "@preact/signals";
-import * as Comlink from "comlink";
+// How training begins on the page, what it hears of its worker, and how it is left.
+import { batch, effect } from "@preact/signals";
 import type { LabEvent } from "../../protocol.ts";
 import { defaultsFor, readAddress, SAMPLING, type Settings } from "../../settings.ts";
+import type { ViewProps } from "../../views/view.ts";
 import { askLasting, lasting } from "./lasting.ts";
 import * as device from "./device.ts";
-import { command, status, worker } from "./link.ts";
+import { tabShown, type TabId } from "../../place.ts";
+import { command, start, status, worker } from "./link.ts";
 import * as plan from "./plan.ts";
 import * as stage from "./stage.ts";
 import * as table from "./table.ts";
 
-/** Opens the device, the text and, if the page was left in the middle of one, the run. */
-export async function begin(): Promise<void> {
-  const { port1, port2 } = new MessageChannel();
-  port1.onmessage = ({ data }: MessageEvent<LabEvent>) => batch(() => hear(data));
-  void worker.connect(Comlink.transfer(port2, [port2]));
+/** Tabs that do without the training worker and a device, as long as there is no run of the visitor's own. */
+const WITHOUT: readonly TabId[] = ["lessons", "look"];
+
+/** Begins when something can be trained, or if a run was left. */
+export async function beginWhenNeeded(): Promise<void> {
+  effect(() => {
+    if (!WITHOUT.includes(tabShown.value)) void begin();
+  });
+  if (await table.onStage()) void begin();
+}
+
+let begun: Promise<void> | undefined;
+/** Starts the worker and opens the device, the text and, if the page was left in the middle of one, the run: once. */
+export const begin = (): Promise<void> => (begun ??= open());
+
+async function open(): Promise<void> {
+  start((event) => batch(() => hear(event)));
   const asked = readAddress(location.search);
   const stored = table.load();
   void askLasting();
@@ -35,6 +48,22 @@ export async function begin(): Promise<void> {
     await plan.loadText({ book: data === "own" ? "alice" : data }, asked.settings.valFraction === undefined);
   });
 }
+
+/** Goes to where a run is trained, and trains one of such settings in place of what is there. */
+export async function trainTheSame(settings: Settings): Promise<void> {
+  location.hash = "train";
+  await begin();
+  if (stage.run.value) await stage.reset();
+  await plan.chooseText({ book: settings.data });
+  plan.change(settings);
+  await stage.train();
+}
+
+/** Times a chain and a scan of T steps on the device, in this order. */
+export const timeLayers: ViewProps["clock"] = async (T) => {
+  await begin();
+  return worker.timeLayers(T);
+};
 
 /** Few of many names. */
 const listed = (names: readonly string[], most = 6): string =>

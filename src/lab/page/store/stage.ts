@@ -13,7 +13,7 @@ import {
   type RunInfo,
   type TextSource,
 } from "../../protocol.ts";
-import type { Sampling, Settings } from "../../settings.ts";
+import type { Sampling } from "../../settings.ts";
 import { info } from "./device.ts";
 import { keepFiles } from "./lasting.ts";
 import { busy, command, status, worker } from "./link.ts";
@@ -166,14 +166,6 @@ export const train = (): Promise<void> =>
     void keepFiles();
     if (await create()) await worker.train();
   });
-/** Goes to where a run is trained, and trains one of such settings in place of what is there. */
-export const trainTheSame = async (settings: Settings): Promise<void> => {
-  location.hash = "train";
-  if (run.value) await reset();
-  await plan.chooseText({ book: settings.data });
-  plan.change(settings);
-  await train();
-};
 /** Goes on beyond the end of a run that is done, for as long again. */
 export const trainFurther = (): Promise<void> =>
   command(async () => {
