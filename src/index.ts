@@ -36,6 +36,7 @@ export { WordTokenizer } from "./data/word-tokenizer.ts";
 export { BpeTokenizer, type Merge } from "./data/bpe-tokenizer.ts";
 export { BOOKS, type Book, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
 export { Trainer, type RunOptions, type TrainerOptions } from "./training/trainer.ts";
+export { makeOptimizer, type ArrayOptimizer, type ArrayOptimizerOptions } from "./training/array-optimizer.ts";
 export type { OptimizerName } from "./training/optimizers.ts";
 export type { TrainerSettings, TrainingOptions } from "./training/options.ts";
 export { restartSchedule, type Schedule, type ScheduleName } from "./training/schedule.ts";

@@ -330,6 +330,18 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   findBook: { inputs: [text("alice")] },
   stripGutenberg: { inputs: [text("a text")] },
   restartSchedule: { inputs: [{ ...integer(3, 0), optional: false }, schedule, { ...word("peak"), optional: false }] },
+  makeOptimizer: {
+    inputs: [
+      { valid: () => ({ a: new Float32Array(3) }), wrong: () => [undefined, null, 7, "x", {}, [], { a: [1] }, promised({})] },
+      options({
+        optimizer: word("sgd"),
+        learningRate: part(0.01, 0),
+        momentum: part(0.5, 1),
+        weightDecay: part(0.1),
+        clip: part(1),
+      }),
+    ],
+  },
   makeEvaluator: {
     on: "model",
     inputs: [
