@@ -12,6 +12,10 @@ interface PlotFlags {
   readonly json?: boolean;
 }
 
+const TITLES = { loss: "training loss", valLoss: "validation loss" } as const;
+type Column = keyof typeof TITLES;
+const COLUMNS = Object.keys(TITLES) as readonly Column[];
+
 /** Columns that the chart's numbers take, and rows of a chart. */
 const MARGIN = 13;
 const ROWS = 16;
@@ -23,27 +27,29 @@ export async function plot(folders: readonly string[], { out, json }: PlotFlags)
   for (const { run, rows } of runs)
     if (rows.length === 0)
       throw new GatewiseError("E_DATA", `${run} has no ${LOG} with curves; give the folder of a run that has reported a step`);
-  const curves = runs.flatMap(({ run, rows }) => curvesOf(shown(run), rows, runs.length === 1));
+  // Of one run both losses; of several that of validation, if it is a curve in all.
+  const alone = runs.length === 1;
+  const beside: Column = runs.every(({ rows }) => pointsOf(rows, "valLoss").length > 1) ? "valLoss" : "loss";
+  const curves = runs
+    .flatMap(({ run, rows }) =>
+      (alone ? COLUMNS : [beside]).map((column): Curve => {
+        const name = alone ? TITLES[column] : shown(run);
+        return { name, points: pointsOf(rows, column) };
+      }),
+    )
+    .filter(({ points }) => points.length > 0);
   const path = out ?? (folders.length === 1 ? join(folders[0]!, "loss.svg") : "loss.svg");
   await writeSafely(path, drawSvg(curves));
   if (json) for (const { run, rows } of runs) printJson({ v: 1, event: "plot", run, out: path, rows });
   else {
-    print(`${chart(curves)}\n`);
+    print(`${chart(curves, alone ? "step ·" : `step · ${TITLES[beside]} of`)}\n`);
     say(`saved: ${shown(path)}`);
   }
   return 0;
 }
 
-/** A run's curves: both losses of one alone; beside others that of validation, where there is any. */
-function curvesOf(run: string, rows: readonly LogRow[], alone: boolean): readonly Curve[] {
-  const curve = (name: string, column: "loss" | "valLoss"): readonly Curve[] => {
-    const points = rows.flatMap((row) => (row[column] === undefined ? [] : [[row.step, row[column]] as const]));
-    return points.length > 0 ? [{ name, points }] : [];
-  };
-  const validation = curve(alone ? "validation loss" : run, "valLoss");
-  const training = curve(alone ? "training loss" : run, "loss");
-  return alone ? [...training, ...validation] : validation.length > 0 ? validation : training;
-}
+const pointsOf = (rows: readonly LogRow[], column: Column): Curve["points"] =>
+  rows.flatMap((row) => (row[column] === undefined ? [] : [[row.step, row[column]] as const]));
 
 /** The value of a curve at a step, between its points on a straight line, beyond them that of the nearest. */
 function valueAt({ points }: Curve, step: number): number {
@@ -53,7 +59,7 @@ function valueAt({ points }: Curve, step: number): number {
   return y0 + ((y1 - y0) * (step - x0)) / (x1 - x0);
 }
 
-function chart(curves: readonly Curve[]): string {
+function chart(curves: readonly Curve[], axisTitle: string): string {
   const columns = Math.max(20, (process.stdout.columns || 80) - MARGIN);
   const first = Math.min(...curves.map(({ points }) => points[0]![0]));
   const last = Math.max(...curves.map(({ points }) => points.at(-1)![0]));
@@ -68,5 +74,5 @@ function chart(curves: readonly Curve[]): string {
   const drawn = asciichart.plot(series, { height: ROWS, ...(coloured && { colors: series.map((_, i) => colour(i)) }) });
   const names = curves.map(({ name }, i) => (coloured ? asciichart.colored(name, colour(i)) : name));
   const axis = `${" ".repeat(MARGIN)}${String(first).padEnd(columns - String(last).length)}${last}`;
-  return [drawn, axis, `${" ".repeat(MARGIN)}step · ${names.join(" · ")}`].join("\n");
+  return [drawn, axis, `${" ".repeat(MARGIN)}${axisTitle} ${names.join(" · ")}`].join("\n");
 }

@@ -36,17 +36,22 @@ export function drawSvg(curves: readonly Curve[]): string {
   const columns = ticks(x0, x1).map(
     (step) => `<text x="${x(step)}" y="${HEIGHT - BOTTOM + 18}" text-anchor="middle">${short(step)}</text>`,
   );
-  const lines = curves.map(
-    ({ points }, i) =>
-      `<polyline stroke="${COLOURS[i % COLOURS.length]}" points="${points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ")}"/>`,
-  );
+  // Colours that come again are dashed; a curve of one point is a dot.
+  const lines = curves.map(({ points }, i) => {
+    const stroke = `stroke="${COLOURS[i % COLOURS.length]}"`;
+    const dash = i < COLOURS.length ? "" : ` stroke-dasharray="${2 + 4 * Math.floor(i / COLOURS.length)} 3"`;
+    const [[step, value]] = points as [readonly [number, number]];
+    return points.length === 1
+      ? `<circle ${stroke} cx="${x(step)}" cy="${y(value)}" r="3"/>`
+      : `<polyline ${stroke}${dash} points="${points.map(([step, value]) => `${x(step)},${y(value)}`).join(" ")}"/>`;
+  });
   const legend = curves.map(
     ({ name }, i) =>
       `<text class="name" style="fill:${COLOURS[i % COLOURS.length]}" x="${WIDTH - RIGHT}" y="${TOP + 14 + 18 * i}" text-anchor="end">${escape(name)}</text>`,
   );
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="13">`,
-    "<style>text{fill:#777}.name{font-weight:bold}.grid{stroke:#8884}polyline{fill:none;stroke-width:1.5}</style>",
+    "<style>text{fill:#777}.name{font-weight:bold}.grid{stroke:#8884}polyline,circle{fill:none;stroke-width:1.5}</style>",
     ...rows,
     ...columns,
     `<text x="${(LEFT + WIDTH - RIGHT) / 2}" y="${HEIGHT - 8}" text-anchor="middle">step</text>`,

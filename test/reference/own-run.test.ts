@@ -301,7 +301,7 @@ describe("gatewise plot", () => {
     renameSync("trunk", "<t&k>");
     const { out, err } = await gatewise("plot", "worse", "patient", "<t&k>", "--out", "all.svg");
     expect(err).toBe("saved: all.svg\n");
-    expect(out).toMatch(/step · worse · patient · <t&k>\n$/);
+    expect(out).toMatch(/step · validation loss of worse · patient · <t&k>\n$/);
     const svg = readFileSync("all.svg", "utf8");
     expect(svg.match(/<polyline/g)).toHaveLength(3);
     expect(svg).toContain(">&#60;t&#38;k&#62;</text>");
@@ -310,6 +310,17 @@ describe("gatewise plot", () => {
       points!.split(" ").map((p) => p.split(",")[1]),
     );
     expect([Math.min(...heights.map(Number)), Math.max(...heights.map(Number))]).toEqual([20, 405]);
+  });
+
+  it("draws the training loss of several where one has hardly validated, that validation alone as a dot, and dashes a colour that comes again", async () => {
+    await gatewise("train", ...TINY, "--steps", "4", "--val", "0.1", "--eval-every", "4", "--log-every", "1", "--out", "hardly");
+    await gatewise("plot", "hardly", "--out", "one.svg");
+    const one = readFileSync("one.svg", "utf8");
+    expect([one.match(/<polyline/g)?.length, one.match(/<circle /g)?.length]).toEqual([1, 1]);
+    const { out } = await gatewise("plot", "worse", "hardly", ..."abcde".split("").map(() => "patient"), "--out", "all.svg");
+    expect(out).toMatch(/step · training loss of worse · hardly · patient/);
+    const all = readFileSync("all.svg", "utf8");
+    expect([all.match(/<polyline/g)?.length, all.match(/dasharray/g)?.length]).toEqual([7, 1]);
   });
 
   it("with --json has the rows as numbers, and of a folder without curves says so", async () => {
