@@ -1,16 +1,26 @@
 import { lstat, mkdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { GatewiseError } from "../errors.ts";
 import { exportPyTorch } from "../interop/pytorch.ts";
 import { toTransformers } from "../interop/transformers.ts";
 import type { Checkpoint } from "../training/checkpoint.ts";
 import { findCheckpoint, writeSafely } from "./files.ts";
-import { printJson, say, shown, warn } from "./progress.ts";
+import { printJson, programName, quote, say, shown, warn } from "./progress.ts";
 
-/** The files that a checkpoint becomes, by name, for each who reads them. */
-export const EXPORTS: Readonly<Record<string, (checkpoint: Checkpoint) => object>> = {
-  pytorch: exportPyTorch,
-  transformers: toTransformers,
+interface Export {
+  /** The files that a checkpoint becomes, by name. */
+  readonly files: (checkpoint: Checkpoint) => object;
+  /** A line of Python, to be run in the folder, that reads them. */
+  readonly python: string;
+}
+
+/** What a checkpoint can become, by who reads it. */
+export const EXPORTS: Readonly<Record<string, Export>> = {
+  pytorch: { files: exportPyTorch, python: "from model import load; print(load('.'))" },
+  transformers: {
+    files: toTransformers,
+    python: "from transformers import MambaForCausalLM; print(MambaForCausalLM.from_pretrained('.'))",
+  },
 };
 
 export interface ExportFlags {
@@ -21,7 +31,8 @@ export interface ExportFlags {
 /** `gatewise export`. Returns the exit code. */
 export async function exportCheckpoint(path: string, folder: string, { to, json }: ExportFlags): Promise<number> {
   const found = await findCheckpoint(path, warn);
-  const files = Object.entries<Uint8Array | string>({ ...EXPORTS[to]!(found.checkpoint) });
+  const { files: filesOf, python } = EXPORTS[to]!;
+  const files = Object.entries<Uint8Array | string>({ ...filesOf(found.checkpoint) });
   for (const [name] of files) {
     const there = await lstat(join(folder, name)).catch(() => undefined);
     if (there) throw new GatewiseError("E_CONFIG", `${folder} has a ${name}, which is not overwritten; take another folder`);
@@ -41,6 +52,14 @@ export async function exportCheckpoint(path: string, folder: string, { to, json 
     throw error;
   }
   if (json) printJson({ v: 1, event: "export", to, checkpoint: found.path, files: written });
-  else say(`saved: ${written.map(shown).join(", ")}`);
+  else {
+    const target = quote(shown(folder));
+    say(`saved: ${written.map(shown).join(", ")}`);
+    say("next:");
+    say(`  (cd ${target} && python -c "${python}")`);
+    say(
+      `  ${programName()} import ${target} --out ${quote(shown(join("runs", basename(resolve(folder)))))}   # back here, as it is or trained on there`,
+    );
+  }
   return 0;
 }

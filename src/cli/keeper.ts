@@ -49,12 +49,14 @@ export interface Run {
   readonly fromPath: string | undefined;
   /** Whether the checkpoint's run goes on, rather than a new one beginning from its weights. */
   readonly resumes: boolean;
-  /** Where checkpoints go: a folder to continue in, with its lock, or the one wished for a new run. */
-  readonly folder: { readonly path: string; readonly claimed: boolean; readonly lock?: Lock };
+  /** Where checkpoints go: a folder to continue in, with its lock, or the one wished for a new run, perhaps by the user. */
+  readonly folder: { readonly path: string; readonly claimed: boolean; readonly typed?: boolean; readonly lock?: Lock };
   /** What run.json said. */
   readonly known: Partial<RunInfo>;
 }
 
+/** A rate at which the optimizers train whose step does not depend on the gradient's size. */
+const MOST_RATE = 0.01;
 /** Milliseconds that a run may take to save what little it has when it is stopped in its first step. */
 const SAVE_PATIENCE = 500;
 
@@ -102,7 +104,14 @@ export class Keeper {
   /** Makes the run's folder: not before the first step is about to be taken, so that bad input leaves nothing behind. */
   async open(): Promise<string> {
     const { folder, known } = this.run;
-    if (!folder.claimed) return this.claim(folder.path);
+    if (!folder.claimed) {
+      const claimed = await this.claim(folder.path);
+      if (folder.typed && claimed !== folder.path)
+        warn(
+          `${shown(folder.path)} has a run, which stays as it is; this one goes to ${shown(claimed)} (train --resume ${quote(shown(folder.path))} goes on with that one)`,
+        );
+      return claimed;
+    }
     this.folder = folder.path;
     if (known.adapter !== undefined && known.adapter !== this.info.adapter) {
       warn(`this run was trained on ${known.adapter}; on ${this.info.adapter} it goes on, but not bit for bit`);
@@ -219,7 +228,7 @@ export class Keeper {
   }
 
   /** An error of the run with what became of it and what to do; an empty folder is given back. */
-  async advise(error: unknown, { learningRate }: TrainingOptions): Promise<unknown> {
+  async advise(error: unknown, { learningRate, optimizer }: TrainingOptions): Promise<unknown> {
     if (this.folder === "") return error;
     const diverged = error instanceof GatewiseError && error.code === "E_NAN_LOSS";
     const kept =
@@ -227,7 +236,8 @@ export class Keeper {
       (this.run.resumes ? this.run.fromPath : undefined);
     if (!this.run.folder.claimed) await releaseFolder(this.folder, this.lock);
     if (!(error instanceof Error) || (!kept && !diverged && !isLost(error))) return error;
-    const lower = diverged ? ` --lr ${Number((learningRate / 3).toPrecision(1))}` : "";
+    const rate = Math.min(learningRate / 3, optimizer === "sgd" ? Infinity : MOST_RATE);
+    const lower = diverged ? ` --lr ${Number(rate.toPrecision(1))}` : "";
     const advice = kept
       ? `the last good checkpoint is ${shown(kept)}; to go on: ${programName()} train --resume ${quote(shown(kept))}${lower}`
       : `no good checkpoint was saved yet; start again${lower && ` with${lower}`}`;

@@ -190,7 +190,7 @@ async function chooseFolder(
   name: string,
 ): Promise<Run["folder"]> {
   if (out !== undefined)
-    return { path: withoutSlash(out), claimed: resumed !== undefined && resolve(out) === resolve(resumed.folder) };
+    return { path: withoutSlash(out), typed: true, claimed: resumed !== undefined && resolve(out) === resolve(resumed.folder) };
   if (!resumed) return { path: join("runs", name), claimed: false };
   const { folder, checkpoint } = resumed;
   // A checkpoint that lies by itself, in a folder for downloads perhaps: nothing there is the run's to change.

@@ -171,6 +171,22 @@ describe("train", () => {
     expect(existsSync("wild")).toBe(false);
   });
 
+  it("advises after an explosion to a rate at which such an optimizer trains, however far that is", async () => {
+    const wild = ["--steps", "40", "--lr", "100", "--clip", "0", "--log-every", "1", "--optimizer", "adam"];
+    const { code, err } = await gatewise("train", ...TINY, ...QUIET, ...wild, "--checkpoint-every", "0", "--out", "wilder");
+    expect(code).toBe(5);
+    expect(err).toContain("start again with --lr 0.01\n");
+  });
+
+  it("says where a new run goes, and how the one that is there goes on, where a folder that was named has one", async () => {
+    await gatewise("train", ...TINY, ...QUIET, "--steps", "2", "--out", "taken");
+    const { err } = await gatewise("train", ...TINY, ...QUIET, "--steps", "2", "--out", "taken");
+    expect(err).toContain(
+      "warning: taken has a run, which stays as it is; this one goes to taken-2 (train --resume taken goes on with that one)\n",
+    );
+    expect((await gatewise("train", ...TINY, ...QUIET, "--steps", "2", "--out", "untaken")).err).not.toContain("stays as it is");
+  });
+
   it("names the last checkpoint where neither its folder nor the one for temporary files takes the last step", async () => {
     const files = await vi.importActual<typeof import("../../src/cli/files.ts")>("../../src/cli/files.ts");
     const keep = vi.mocked(keepCheckpoint).mockImplementation(async (...saved) => {

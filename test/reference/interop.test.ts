@@ -55,11 +55,16 @@ function theirs(name: string, change: (at: (file: string) => string) => void = (
 }
 
 describe("export", () => {
-  it("writes a run's newest checkpoint as transformers' three files, and says where", async () => {
+  it("writes a run's newest checkpoint as transformers' three files, and says where, and what opens them", async () => {
     expect(await gatewise("export", "mamba", "--to", "transformers", "out/deeper")).toEqual({
       code: 0,
       out: "",
-      err: "saved: out/deeper/config.json, out/deeper/model.safetensors, out/deeper/tokenizer.json\n",
+      err: [
+        "saved: out/deeper/config.json, out/deeper/model.safetensors, out/deeper/tokenizer.json",
+        "next:",
+        `  (cd out/deeper && python -c "from transformers import MambaForCausalLM; print(MambaForCausalLM.from_pretrained('.'))")`,
+        "  npx gatewise import out/deeper --out runs/deeper   # back here, as it is or trained on there\n",
+      ].join("\n"),
     });
     expect(readdirSync("out/deeper").sort()).toEqual(FILES);
     expect(JSON.parse(readFileSync("out/deeper/config.json", "utf8"))).toMatchObject({ model_type: "mamba", hidden_size: 6 });

@@ -297,11 +297,14 @@ describe("gatewise plot", () => {
     expect(svg).not.toMatch(/NaN|Infinity|undefined/);
   });
 
-  it("draws the validation loss of several, where a name may hold anything", async () => {
+  it("draws the validation loss of several, or that of training where one has not validated, and a name may hold anything", async () => {
     renameSync("trunk", "<t&k>");
+    expect((await gatewise("plot", "worse", "patient", "--out", "two.svg")).out).toMatch(
+      /step · validation loss of worse · patient\n$/,
+    );
     const { out, err } = await gatewise("plot", "worse", "patient", "<t&k>", "--out", "all.svg");
     expect(err).toBe("saved: all.svg\n");
-    expect(out).toMatch(/step · validation loss of worse · patient · <t&k>\n$/);
+    expect(out).toMatch(/step · training loss of worse · patient · <t&k>\n$/);
     const svg = readFileSync("all.svg", "utf8");
     expect(svg.match(/<polyline/g)).toHaveLength(3);
     expect(svg).toContain(">&#60;t&#38;k&#62;</text>");
