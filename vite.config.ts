@@ -356,8 +356,11 @@ async function rollUpTypes(): Promise<void> {
       plugins: [...plugins, dts()],
       external: /^node:/,
     });
+    // Who has neither DOM nor @types/node has no AbortSignal, and may pass anything; where there is one this adds nothing to it.
+    const footer = name === "index" ? "declare global {\n  interface AbortSignal {}\n}" : "";
     // `using` needs Symbol.dispose, which TypeScript's libraries up to ES2025 do not have.
-    await bundle.write({ dir: at("dist"), entryFileNames: "[name].d.ts", banner: '/// <reference lib="esnext.disposable" />' });
+    const banner = '/// <reference lib="esnext.disposable" />';
+    await bundle.write({ dir: at("dist"), entryFileNames: "[name].d.ts", banner, footer });
   }
 }
 

@@ -34,7 +34,16 @@ export { CharTokenizer, type Tokenizer } from "./data/tokenizer.ts";
 export { ByteTokenizer, type PieceTokenizer } from "./data/byte-tokenizer.ts";
 export { WordTokenizer } from "./data/word-tokenizer.ts";
 export { BpeTokenizer, type Merge } from "./data/bpe-tokenizer.ts";
-export { BOOKS, type Book, fetchText, findBook, stripGutenberg, type FetchOptions, type FetchProgress } from "./data/books.ts";
+export {
+  BOOKS,
+  type Book,
+  fetchText,
+  findBook,
+  stripGutenberg,
+  type FetchedResponse,
+  type FetchOptions,
+  type FetchProgress,
+} from "./data/books.ts";
 export { Trainer, type RunOptions, type TrainerOptions } from "./training/trainer.ts";
 export { makeOptimizer, type ArrayOptimizer, type ArrayOptimizerOptions } from "./training/array-optimizer.ts";
 export type { OptimizerName } from "./training/optimizers.ts";

@@ -81,12 +81,26 @@ export interface FetchProgress {
   readonly total: number | undefined;
 }
 
+/** What is read of an answer to `fetch`; a `Response` is one. */
+export interface FetchedResponse {
+  /** Whether there is what was asked for. */
+  readonly ok: boolean;
+  /** HTTP's number for how it went. */
+  readonly status: number;
+  /** The same in words. */
+  readonly statusText: string;
+  /** What the server says of it, by name. */
+  readonly headers: { get(name: string): string | null; has(name: string): boolean };
+  /** Its bytes, as they come. */
+  readonly body: { getReader(): { read(): Promise<{ readonly value?: Uint8Array | undefined }> } } | null;
+}
+
 /** How a text is downloaded. */
 export interface FetchOptions {
   /** Ends the download with its reason. */
   readonly signal?: AbortSignal;
   /** By default the global `fetch`. */
-  readonly fetch?: typeof globalThis.fetch;
+  readonly fetch?: (url: string, options: { readonly signal: AbortSignal }) => Promise<FetchedResponse>;
   /** Milliseconds to wait for the first byte and for each further one; 30,000 by default. */
   readonly timeout?: number;
   /** Bytes of text, decompressed, that are taken at the most; 2²⁸ by default. */

@@ -2,6 +2,7 @@
 import { checkNumber, checkOptions, given, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { METRIC } from "../kernels/reduce.ts";
+import type { StateDict } from "../models/parameters.ts";
 import { CpuDevice } from "../runtime/cpu-device.ts";
 import { Turns } from "../turns.ts";
 import { BETA1, BETA2, OPTIMIZERS, recordUpdate, type Moment, type OptimizerName } from "./optimizers.ts";
@@ -11,8 +12,6 @@ import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./opti
 export interface ArrayOptimizerOptions extends Partial<
   Pick<TrainingOptions, "optimizer" | "learningRate" | "momentum" | "weightDecay" | "clip">
 > {}
-
-type Arrays = Readonly<Record<string, Float32Array>>;
 
 /** Changes arrays by their gradients, step by step. */
 export interface ArrayOptimizer {
@@ -29,7 +28,7 @@ export interface ArrayOptimizer {
    * @throws GatewiseError E_SHAPE for gradients that are not those of the arrays, E_CONFIG, E_NAN_LOSS for one that is not finite;
    * nothing is changed then
    */
-  update(gradients: Arrays, learningRate?: number): Promise<number>;
+  update(gradients: StateDict, learningRate?: number): Promise<number>;
 }
 
 const NAMES = ["optimizer", "learningRate", "momentum", "weightDecay", "clip"] as const;
@@ -47,7 +46,7 @@ const NAMES = ["optimizer", "learningRate", "momentum", "weightDecay", "clip"] a
  * await optimizer.update(gradients);
  * layer.loadStateDict(weights);
  */
-export async function makeOptimizer(weights: Arrays, options: ArrayOptimizerOptions = {}): Promise<ArrayOptimizer> {
+export async function makeOptimizer(weights: StateDict, options: ArrayOptimizerOptions = {}): Promise<ArrayOptimizer> {
   checkOptions("makeOptimizer", options, NAMES);
   const settings = trainingOptions(given(options ?? {}));
   const places = placesOf(weights);
@@ -104,7 +103,7 @@ export async function makeOptimizer(weights: Arrays, options: ArrayOptimizerOpti
 }
 
 /** Where arrays lie in a flat one. @throws GatewiseError E_SHAPE */
-function placesOf(weights: Arrays): readonly { readonly name: string; readonly size: number; readonly at: number }[] {
+function placesOf(weights: StateDict): readonly { readonly name: string; readonly size: number; readonly at: number }[] {
   if (typeof weights !== "object" || weights === null || Object.keys(weights).length === 0)
     throw new GatewiseError("E_SHAPE", `makeOptimizer: expected Float32Arrays by name, got ${shown(weights)}`);
   let end = 0;

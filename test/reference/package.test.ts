@@ -132,8 +132,9 @@ describe("the declarations", () => {
   const programs = ["typescript-5.9", "typescript"].flatMap((compiler) => [
     { compiler, lib: ["ES2022", "DOM"], types: ["node"], exactOptionalPropertyTypes: true },
     { compiler, lib: ["ES2022"], types: ["node"], exactOptionalPropertyTypes: false },
+    { compiler, lib: ["ES2022"], types: [], exactOptionalPropertyTypes: true },
   ]);
-  test.each(programs)("hold in $compiler with $lib", ({ compiler, ...options }) => {
+  test.each(programs)("hold in $compiler with $lib and the types of $types", ({ compiler, ...options }) => {
     const folder = mkdtempSync(join(tmpdir(), "gatewise-types-"));
     try {
       mkdirSync(join(folder, "node_modules"));
