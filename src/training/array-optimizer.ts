@@ -39,6 +39,7 @@ const NAMES = ["optimizer", "learningRate", "momentum", "weightDecay", "clip"] a
  *
  * @throws GatewiseError E_CONFIG for options unknown or out of range, E_SHAPE for what are no Float32Arrays by name
  * @example
+ * const layer = Recurrent.create(device, { cell: "gru", inputSize: 3, hiddenSize: 16 });
  * const weights = await layer.stateDict();
  * const optimizer = await makeOptimizer(weights, { optimizer: "adam", learningRate: 1e-2 });
  * const { output } = await layer.forward(x, { T, B });
