@@ -6,7 +6,7 @@ import type { StateDict } from "../models/parameters.ts";
 import { CpuDevice } from "../runtime/cpu-device.ts";
 import { Turns } from "../turns.ts";
 import { BETA1, BETA2, OPTIMIZERS, recordUpdate, type Moment, type OptimizerName } from "./optimizers.ts";
-import { TRAINING_DEFAULTS, trainingOptions, type TrainingOptions } from "./options.ts";
+import { trainingOptions, type TrainingOptions } from "./options.ts";
 
 /** What an optimizer of arrays may be told; the defaults are a trainer's. */
 export interface ArrayOptimizerOptions extends Partial<
