@@ -18,25 +18,25 @@ import { bareLayers, stackParameters, stackStates, type Layers } from "./stack.t
 
 /** What a language model is made of: input, L recurrent layers, a linear head over V. */
 export interface LanguageModelConfig extends CellOptions {
-  /** The recurrent cell of every layer. */
+  /** The recurrent cell of every layer; "lstm" by default. */
   readonly cell: CellName;
-  /** What the first layer reads: rows of a table that is learned, or one-hot vectors. */
+  /** What the first layer reads: rows of a table that is learned, or one-hot vectors; "embedding" by default. */
   readonly input: "embedding" | "one-hot";
   /** V, the number of tokens. */
   readonly vocabSize: number;
-  /** E; unused with one-hot input. Of blocks it is their width. */
+  /** E, 64 by default; unused with one-hot input. Of blocks it is their width. */
   readonly embeddingSize: number;
-  /** H; of blocks their width, that of the residual stream. */
+  /** H, 128 by default; of blocks their width, that of the residual stream. */
   readonly hiddenSize: number;
-  /** L, layers one above the other. */
+  /** L, layers one above the other; 1 by default. */
   readonly numLayers: number;
-  /** Probability of zeroing an output between layers while training. */
+  /** Probability of zeroing an output between layers while training; 0 by default. */
   readonly dropout: number;
-  /** Start from orthogonal recurrent weights instead of uniform ones. */
+  /** Start from orthogonal recurrent weights instead of uniform ones; false by default. */
   readonly orthogonal: boolean;
   /**
    * Format of the recurrent weights as the steps read them and of the activations saved for backward; parameters,
-   * gradients and all sums stay f32. f16 needs an adapter with shader-f16.
+   * gradients and all sums stay f32. "f16" needs an adapter with shader-f16; "f32" by default.
    */
   readonly precision: "f32" | "f16";
 }

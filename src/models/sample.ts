@@ -19,17 +19,17 @@ export interface TextCodec {
 
 /** How text is sampled. */
 export interface SampleOptions {
-  /** Text to continue; by default the model begins on a new line. */
+  /** Text to continue; with "", the default, the model begins on a new line. */
   readonly prompt?: string;
   /** Tokens to sample after the prompt, characters of a model of characters; 300 by default. */
   readonly length?: number;
   /** 1 samples from the model's distribution, less sharpens it, 0 takes the most likely character; 0.8 by default. */
   readonly temperature?: number;
-  /** Keep the K most likely characters only. */
+  /** Keep the K most likely characters only; 0, the default, for all. */
   readonly topK?: number;
-  /** Keep the smallest set of most likely characters whose probabilities add up to P. */
+  /** Keep the smallest set of most likely characters whose probabilities add up to P; 1, the default, for all. */
   readonly topP?: number;
-  /** The same seed gives the same text on the same device. */
+  /** The same seed gives the same text on the same device; 1 by default. */
   readonly seed?: number;
   /** Samples to draw, side by side in one batch; 1 by default. */
   readonly count?: number;
@@ -42,7 +42,7 @@ export interface SampleOptions {
 /** Characters between two read-backs. */
 const BLOCK = 64;
 
-const DEFAULTS = {
+export const SAMPLE_DEFAULTS = {
   prompt: "",
   length: 300,
   temperature: 0.8,
@@ -57,8 +57,8 @@ type Settings = Required<Omit<SampleOptions, "signal" | "onText">> & Pick<Sample
 
 /** Fills in defaults and checks every option. @throws GatewiseError E_CONFIG */
 export function sampleSettingsOf(options: SampleOptions): Settings {
-  checkOptions("sample", options, Object.keys(DEFAULTS));
-  const settings: Settings = { ...DEFAULTS, ...given(options ?? {}) };
+  checkOptions("sample", options, Object.keys(SAMPLE_DEFAULTS));
+  const settings: Settings = { ...SAMPLE_DEFAULTS, ...given(options ?? {}) };
   const { prompt, length, temperature, topK, topP, seed, count, signal, onText } = settings;
   const integer = (value: number, least: number, most = Infinity): boolean =>
     Number.isInteger(value) && value >= least && value <= most;

@@ -18,49 +18,49 @@ import { checkSchedule, type ScheduleName } from "./schedule.ts";
 
 /** How to train. */
 export interface TrainingOptions {
-  /** B, streams or windows side by side. */
+  /** B, streams or windows side by side; 64 by default. */
   readonly batchSize: number;
-  /** T, time steps that gradients flow back through. */
+  /** T, time steps that gradients flow back through; 64 by default. */
   readonly seqLen: number;
-  /** What makes an update of a gradient. */
+  /** What makes an update of a gradient; "adam" by default. */
   readonly optimizer: OptimizerName;
-  /** The peak of the schedule. */
+  /** The peak of the schedule; 2e-3 by default. */
   readonly learningRate: number;
-  /** SGD only. */
+  /** SGD only; 0 by default. */
   readonly momentum: number;
-  /** Added to the gradient as weightDecay · parameter; with adamw apart from it. */
+  /** Added to the gradient as weightDecay · parameter, with adamw apart from it; 0 by default. */
   readonly weightDecay: number;
-  /** "constant", "cosine" down to a tenth of the peak, or "step": halved after each quarter of the run. */
+  /** "constant", "cosine" down to a tenth of the peak, or "step": halved after each quarter of the run; "constant" by default. */
   readonly schedule: ScheduleName;
-  /** Steps over which the rate rises to the peak. */
+  /** Steps over which the rate rises to the peak; 0 by default. */
   readonly warmupSteps: number;
-  /** Step at which the schedule begins; `restartSchedule` gives a resumed run a new one. */
+  /** Step at which the schedule begins; `restartSchedule` gives a resumed run a new one; 0 by default. */
   readonly scheduleStart: number;
-  /** Steps over which the schedule runs; `run` may stop earlier or go on. */
+  /** Steps over which the schedule runs; `run` may stop earlier or go on; 1,000 by default. */
   readonly totalSteps: number;
-  /** Largest global norm of the gradient; 0 for no clipping. */
+  /** Largest global norm of the gradient, 1 by default; 0 for no clipping. */
   readonly clip: number;
-  /** The mean over all time steps, or over the last one only (many-to-one). */
+  /** The mean over all time steps, or over the last one only (many-to-one); "all" by default. */
   readonly loss: "all" | "last";
-  /** "carry": consecutive windows, the state carried and detached; "zero": random windows from a zero state. */
+  /** "carry": consecutive windows, the state carried and detached; "zero": random windows from a zero state; "carry" by default. */
   readonly state: "carry" | "zero";
-  /** Part of the tokens, behind those for training, kept for validation. */
+  /** Part of the tokens, behind those for training, kept for validation; 0.05 by default. */
   readonly valFraction: number;
-  /** Last part of the tokens, behind those for validation, that a run never looks at. */
+  /** Last part of the tokens, behind those for validation, that a run never looks at; 0 by default. */
   readonly testFraction: number;
-  /** Tokens of the validation part that an evaluation reads at most, about, evenly spread; 0 for all. */
+  /** Tokens of the validation part that an evaluation reads at most, about, evenly spread, 200,000 by default; 0 for all. */
   readonly evalTokens: number;
-  /** Evaluations in a row without a new best after which a run ends; 0 for no such end. */
+  /** Evaluations in a row without a new best after which a run ends; 0, the default, for no such end. */
   readonly patience: number;
-  /** Of the windows (state "zero") and of dropout. */
+  /** Of the windows (state "zero") and of dropout; 1 by default. */
   readonly seed: number;
-  /** Steps between two events of a kind; 0 for none. */
+  /** Steps between two events of a kind, 10 by default; 0 for none. */
   readonly logInterval: number;
-  /** Steps between two evaluations; 0 for none. */
+  /** Steps between two evaluations, 250 by default; 0 for none. */
   readonly evalInterval: number;
-  /** Steps between two samples; 0 for none. */
+  /** Steps between two samples, 250 by default; 0 for none. */
   readonly sampleInterval: number;
-  /** Steps between two checkpoints; 0 for none. */
+  /** Steps between two checkpoints, 250 by default; 0 for none. */
   readonly checkpointInterval: number;
 }
 

@@ -295,7 +295,8 @@ export class Trainer {
     };
     let evaluationBegun = Infinity;
     const begin = (): void => void (evaluationBegun = performance.now());
-    const evaluate = (): Promise<EvalEvent> => this.life.serve("Trainer.run", () => this.evaluateStep(signal, begin, seconds), signal);
+    const evaluate = (): Promise<EvalEvent> =>
+      this.life.serve("Trainer.run", () => this.evaluateStep(signal, begin, seconds), signal);
     if (this.evaluationDue && this.valTokens.length > 1) {
       const event = await unlessAborted(signal, evaluate());
       if (event) yield event;
@@ -390,11 +391,7 @@ export class Trainer {
   }
 
   /** The run's own evaluation of the step just done; calls `begin` when the device has done that. */
-  private async evaluateStep(
-    signal: AbortSignal | undefined,
-    begin: () => void,
-    seconds: () => number,
-  ): Promise<EvalEvent> {
+  private async evaluateStep(signal: AbortSignal | undefined, begin: () => void, seconds: () => number): Promise<EvalEvent> {
     await this.readFinite();
     begin();
     const { loss, bitsPerToken, bitsPerByte, bitsPerCharacter, accuracy } = await this.evaluateNow(signal);

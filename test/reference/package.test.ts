@@ -10,6 +10,10 @@ import { rolldown } from "rolldown";
 import ts from "@typescript/typescript6";
 import { describe, expect, test } from "vitest";
 
+import { LANGUAGE_MODEL_DEFAULTS } from "../../src/models/config.ts";
+import { SAMPLE_DEFAULTS } from "../../src/models/sample.ts";
+import { TRAINING_DEFAULTS } from "../../src/training/options.ts";
+
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const external = ["node:*", "webgpu"];
 
@@ -126,6 +130,27 @@ describe("the declarations", () => {
     expect(members.length).toBeGreaterThan(200);
     const all = [...exported.map((symbol) => [symbol.name, symbol] as const), ...members];
     expect(all.filter(([, symbol]) => !said(symbol)).map(([name]) => name)).toEqual([]);
+    // And of what may be left out what it is then.
+    const defaults = {
+      TrainingOptions: TRAINING_DEFAULTS,
+      LanguageModelConfig: LANGUAGE_MODEL_DEFAULTS,
+      SampleOptions: SAMPLE_DEFAULTS,
+    };
+    const untold = Object.entries(defaults).flatMap(([owner, values]) =>
+      Object.entries(values).flatMap(([name, value]: [string, unknown]) => {
+        const member = members.find(([each]) => each === `${owner}.${name}`)?.[1];
+        if (!member || value === undefined) return [];
+        const comment = ts.displayPartsToString(member.getDocumentationComment(checker));
+        const text = typeof value === "string" ? `"${value}"` : value === 2e-3 ? "2e-3" : Number(value).toLocaleString("en");
+        return comment.includes("default") && comment.includes(typeof value === "boolean" ? String(value) : text)
+          ? []
+          : [`${owner}.${name}: ${text}`];
+      }),
+    );
+    expect(untold).toEqual([]);
+    expect(Object.keys(TRAINING_DEFAULTS).every((name) => members.some(([each]) => each === `TrainingOptions.${name}`))).toBe(
+      true,
+    );
   });
 
   // What a program of the library's users may be compiled with.
