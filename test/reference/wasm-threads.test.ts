@@ -1,5 +1,6 @@
 // The threads of the WebAssembly device: what each is given, that all are waited for, and that none outlives its device.
 import { resolveObjectURL } from "node:buffer";
+import { createContext, runInContext } from "node:vm";
 import { Worker } from "node:worker_threads";
 import { main } from "assemblyscript/asc";
 import { beforeAll, expect, test, vi } from "vitest";
@@ -156,6 +157,31 @@ test.each([
   } finally {
     vi.unstubAllGlobals();
   }
+});
+
+test("a page's worker is a script that says that it is there, and then does with its data what it is sent", async () => {
+  let script: Blob | undefined;
+  const posted: unknown[] = [];
+  class PageWorker {
+    onmessage?: () => void;
+    constructor(url: string) {
+      script = resolveObjectURL(url) as Blob;
+    }
+    postMessage(...message: unknown[]): void {
+      posted.push(message);
+      queueMicrotask(() => this.onmessage!());
+    }
+  }
+  vi.stubGlobal("Worker", PageWorker);
+  const data = { part: 7 } as never;
+  await spawnWorker("({ part }) => postMessage(part)", data).finally(() => vi.unstubAllGlobals());
+  expect([posted, script!.type]).toEqual([[[data, []]], "text/javascript"]);
+  const said: unknown[] = [];
+  const worker = createContext({ postMessage: (message: unknown) => said.push(message) });
+  runInContext(await script!.text(), worker);
+  expect(said).toEqual([]);
+  (worker as { onmessage(event: object): void }).onmessage({ data });
+  expect(said).toEqual(["ready", 7]);
 });
 
 test.each([
