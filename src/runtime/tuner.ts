@@ -140,7 +140,8 @@ export class KernelTuner implements Tuner {
         if (!this.results.has(choice.key) || this.isStale(choice)) {
           report(choice.key);
           if (memory.elsewhere.has(choice.key)) continue;
-          await memory.remember(choice.key, await this.decide(choice));
+          const tuned = await this.decide(choice);
+          if (tuned) await memory.remember(choice.key, tuned);
         }
         done++;
       }
@@ -202,8 +203,11 @@ export class KernelTuner implements Tuner {
     return texts.join("\n");
   }
 
-  /** Successive halving: all candidates run a little, the better half of them more, until one is left. */
-  private async decide(choice: Choice): Promise<Tuned> {
+  /**
+   * Successive halving: all candidates run a little, the better half of them more, until one is left. Undefined where there is no
+   * room to try any.
+   */
+  private async decide(choice: Choice): Promise<Tuned | undefined> {
     const { key, candidates, preferred } = choice;
     const { memory } = this;
     const lost = memory.lostOf(key);
@@ -212,6 +216,7 @@ export class KernelTuner implements Tuner {
     const milliseconds: Record<string, number> = {};
     const contests = new Map<string, Contestant>();
     let current = preferred;
+    let isCramped = false;
     try {
       await this.compile(choice);
       let expected: Outputs | undefined;
@@ -240,6 +245,7 @@ export class KernelTuner implements Tuner {
           // A variant that this adapter cannot compile or hold is none; a lost device ends it all.
           const itsOwn = error instanceof GatewiseError && !["E_DEVICE_LOST", "E_DISPOSED"].includes(error.code);
           if (!itsOwn || this.stop.aborted) throw error;
+          isCramped ||= error.code === "E_LIMIT";
           rejected[name] = error.message;
           this.drop(contests, name);
         }
@@ -275,6 +281,7 @@ export class KernelTuner implements Tuner {
     }
     const names = Object.keys(milliseconds);
     if (names.length === 0 && lost.size === 0) {
+      if (isCramped) return undefined;
       const reasons = Object.entries(rejected).map(([name, why]) => `${name}: ${why}`);
       throw new GatewiseError("E_SHADER", `${choice.key}: no variant computes the right thing here\n${reasons.join("\n")}`);
     }

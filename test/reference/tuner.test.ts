@@ -1,4 +1,5 @@
 // The tuner's decisions, on a GPU whose variants take the time that the test says, by a clock that nothing else moves.
+import { getEventListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
@@ -152,8 +153,9 @@ describe("the tuner takes", () => {
     const { milliseconds } = device.tuner!.results.get(KEY)!;
     expect(Object.keys(milliseconds).sort()).toEqual(["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v9"]);
     expect(device.tuner!.results.get(KEY)!.chosen).toBe("v9");
-    const seen = new Set(fake.dispatched.map(({ code }) => costOf(code)));
-    expect([seen.has(112), seen.has(18)]).toEqual([false, false]);
+    // Each is checked, compared and timed twice; all but the fastest take more than three times as long.
+    const runs = (cost: number): number => fake.dispatched.filter(({ code }) => costOf(code) === cost).length;
+    expect(costs.map((cost, i) => runs(cost + i))).toEqual([4, 4, 4, 4, 4, 4, 4, 0, 0, 4]);
   });
 
   it("only plans of some work, and of them what is a fiftieth of it", async () => {
@@ -189,8 +191,8 @@ describe("the tuner takes", () => {
       r.choose("outer", [COUNT], { once: { record: once }, thrice: { record: thrice } }, () => "thrice");
     });
     expect(told.map(({ key }) => key)).toEqual([KEY, "outer 128", ""]);
-    const { chosen, milliseconds } = device.tuner!.results.get("outer 128")!;
-    expect(chosen).toBe("once");
+    const { chosen, milliseconds, rejected } = device.tuner!.results.get("outer 128")!;
+    expect([chosen, rejected]).toEqual(["once", {}]);
     expect(milliseconds.once! * 1000).toBeCloseTo(10, -0.5);
   });
 
@@ -343,6 +345,24 @@ describe("the tuner rejects", () => {
     expect(device.memory()).toEqual({ buffers: 0, bytes: 0 });
   });
 
+  it("none of a choice that takes more room than there is for trying: the plan has the preferred one, and nobody remembers that", async () => {
+    const limits = { maxBufferSize: 2 ** 29, maxStorageBufferBindingSize: 2 ** 29 };
+    const store = memory();
+    const { device, fake, told } = await open(store, {}, { limits });
+    const plan = await device.record("plan", (r) => {
+      const [x, y] = ["x", "y"].map((name) => r.tensor({ name, shape: [257 << 18] })) as [Tensor, Tensor];
+      r.dispatch(racing(variants), { x, y }, { count: COUNT });
+    });
+    // Candidates were checked, at the sizes of their cases.
+    expect(new Set(fake.dispatched.map(({ params }) => params.count))).toEqual(new Set([5]));
+    expect([plan.choices.get(KEY), device.tuner!.results.size, JSON.parse(store.text!).choices]).toEqual(["", 0, {}]);
+    expect(told.map(({ key }) => key)).toEqual([KEY, ""]);
+    plan.dispose();
+    // What is small enough is tuned all the same.
+    const small = await open(store);
+    expect((await small.run(racing(variants))).get(KEY)).toBe("wrong");
+  });
+
   it("a variant that the device was lost with, from then on, and says so", async () => {
     const store = memory();
     const dying: FakeOptions = {
@@ -366,11 +386,25 @@ describe("the tuner rejects", () => {
     expect(next.fake.dispatched.some(({ code }) => costOf(code) === 5)).toBe(false);
   });
 
+  it("none for a device that is disposed of meanwhile, which ends it all", async () => {
+    const store = memory();
+    const race = await open(store, {}, { after: ({ code }) => void (costOf(code) === 5 && race.device.dispose()) });
+    await expect(race.run(racing(variants))).rejects.toMatchObject({
+      code: "E_DISPOSED",
+      message: "this device was disposed; make another",
+    });
+    const { lost, trying } = JSON.parse(store.text!);
+    expect({ lost, trying }).toEqual({ lost: {}, trying: [] });
+  });
+
   it("none for a device that its owner destroyed", async () => {
     const store = memory();
     const dying: FakeOptions = { after: ({ code }) => void (costOf(code) === 5 && race.fake.destroy()) };
     const race = await open(store, {}, dying);
-    await expect(race.run(racing(variants))).rejects.toMatchObject({ code: "E_DEVICE_LOST" });
+    await expect(race.run(racing(variants))).rejects.toMatchObject({
+      code: "E_DEVICE_LOST",
+      message: "the GPU device was lost: the device was destroyed",
+    });
     await new Promise((resolve) => setTimeout(resolve));
     const { lost, trying } = JSON.parse(store.text!);
     expect({ lost, trying }).toEqual({ lost: {}, trying: [] });
@@ -522,11 +556,43 @@ describe("the tuner's time", () => {
 
   it("is counted over all plans", async () => {
     const { device, run } = await open(memory());
+    const begun = time;
     await run(racing(variants));
     const first = device.tuner!.milliseconds;
+    // Each of the two is run four times, and three times or more in the race.
+    expect(first).toBeGreaterThan(4 * 1.5 + 2 * 1.5);
+    expect(first).toBeLessThan(time - begun);
     await run(racing([taking("slow", 10), taking("fast", 5)], 1e9, "other"));
-    expect(first).toBeGreaterThan(0);
     expect(device.tuner!.milliseconds).toBeGreaterThan(first);
+    expect(device.tuner!.milliseconds).toBeLessThan(time - begun);
+  });
+
+  it("is not begun to be spent on candidates that those before them say will not be tried in time", async () => {
+    // To enter takes four runs: 400 ms, 4 s, and 400 ms for each of the last two.
+    const some = [100_000, 1_000_000, 100_001, 100_002].map((cost, i) => taking(`v${i}`, cost));
+    for (const [tuningMilliseconds, chosen] of [
+      [9500, "v0"],
+      [8500, ""],
+    ] as const) {
+      const { fake, run } = await open(memory(), { tuningMilliseconds });
+      expect((await run(racing(some))).get(KEY)).toBe(chosen);
+      expect(fake.dispatched.some(({ code }) => costOf(code) > 100_000 && costOf(code) < 200_000)).toBe(chosen !== "");
+    }
+  });
+
+  it("leaves no listener at a signal that outlives it", async () => {
+    const { device } = await open(memory());
+    const { signal } = new AbortController();
+    await device.record(
+      "plan",
+      (r) => {
+        const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+        r.dispatch(racing(variants), { x, y }, { count: COUNT });
+      },
+      { signal },
+    );
+    expect(device.tuner!.results.size).toBe(1);
+    expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
   it("does not suffice by a clock that ticks too rarely", async () => {
