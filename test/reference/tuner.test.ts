@@ -595,7 +595,7 @@ describe("the tuner's time", () => {
     expect(getEventListeners(signal, "abort")).toEqual([]);
   });
 
-  it("does not suffice by a clock that ticks too rarely", async () => {
+  it("does not suffice by a clock that ticks too rarely, which is found out before anything is timed", async () => {
     vi.mocked(performance.now).mockImplementation(() => Math.floor((time += 1e-2)));
     for (const [tuningMilliseconds, size] of [
       [79, 0],
@@ -604,7 +604,22 @@ describe("the tuner's time", () => {
       const race = await open(memory(), { tuningMilliseconds });
       await race.run(racing(variants));
       expect(race.device.tuner!.results.size).toBe(size);
+      // Checked and compared: both of the one that is preferred.
+      if (size === 0) expect(race.fake.dispatched.map(({ code }) => costOf(code))).toEqual([1000, 1000]);
     }
+  });
+
+  it("does not suffice by a clock that stands, however much there is", async () => {
+    const race = await open(memory(), { tuningMilliseconds: Infinity });
+    const { now } = performance;
+    // By no spy, which would take a while to be asked so often.
+    performance.now = () => 1000;
+    try {
+      expect((await race.run(racing(variants))).get(KEY)).toBe("");
+    } finally {
+      performance.now = now;
+    }
+    expect([race.device.tuner!.results.size, race.fake.dispatched.length]).toEqual([0, 2]);
   });
 
   it("ends with its signal, by the signal's reason, and nothing is held against what was tried", async () => {

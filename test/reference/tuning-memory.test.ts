@@ -237,6 +237,33 @@ describe("what the tuner remembers", () => {
     expect(JSON.parse(store.text!).trying).toEqual([]);
   });
 
+  it("is not what was forgotten, here or in the store", async () => {
+    const store = texts();
+    const [one, two] = [memoryOf(store), memoryOf(store)];
+    await two.remember("a", tuned("fast"));
+    await one.load();
+    one.forget("a");
+    await one.remember("b", tuned("slow"));
+    expect(Object.keys(JSON.parse(store.text!).choices)).toEqual(["b"]);
+    await one.load();
+    expect([...one.choices.keys()]).toEqual(["b"]);
+  });
+
+  it("has one mark for each who is trying something, but none of what was lost", async () => {
+    const store = texts();
+    const [one, two, three] = [memoryOf(store), memoryOf(store), memoryOf(store)];
+    const trying = (): string[] =>
+      JSON.parse(store.text!).trying.map(({ key, candidate }: { key: string; candidate: string }) => `${key} ${candidate}`);
+    await one.trying("k", "tiled");
+    await two.trying("k", "sliced");
+    await two.trying("l", "sliced");
+    expect(trying()).toEqual(["k tiled", "l sliced"]);
+    await three.tookTheDevice("k", "sliced");
+    expect(trying()).toEqual(["k tiled", "l sliced"]);
+    await three.tookTheDevice("k", "tiled");
+    expect(trying()).toEqual(["l sliced"]);
+  });
+
   it("every candidate that took a device with it, in whichever process", async () => {
     const store = texts();
     const [one, two] = [memoryOf(store), memoryOf(store)];
