@@ -15,7 +15,7 @@ export function rnn_scratch(B: i32, H: i32): i32 {
 
 function forward(sums: usize, cell: i32, row: i32, u: i32, lanes: v128): void {
   const a = f32x4.add(sumOf(sums, 0), v128.load(inputAt(x, tokens, cell, 1, u)));
-  put(unitAt(h, cell + rowsOfBatch, u), isRelu ? f32x4.max(a, f32x4.splat(0)) : tanh(a), lanes);
+  put(unitAt(h, cell + rowsOfBatch, u), isRelu ? f32x4.pmax(a, f32x4.splat(0)) : tanh(a), lanes);
 }
 
 // prettier-ignore

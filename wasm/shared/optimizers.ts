@@ -1,4 +1,5 @@
 // What the optimizers read: the per-step numbers of the host, and the metrics of the gradient.
+import { between } from "./simd";
 
 @inline
 export function learningRateOf(schedule: usize): f32 {
@@ -25,5 +26,5 @@ export function rests(metrics: usize): bool {
 /** A gradient, of which ±2⁶² is the most that counts. */
 @inline
 export function squarable(g: v128): v128 {
-  return f32x4.max(f32x4.splat(-4611686018427387904), f32x4.min(f32x4.splat(4611686018427387904), g));
+  return between(-4611686018427387904, g, 4611686018427387904);
 }
