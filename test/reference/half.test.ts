@@ -24,6 +24,22 @@ test.each([
   [1 + 3 * 2 ** -11, 0x3c02],
 ])("%d is %i", (value, half) => expect(toHalf(value)).toBe(half));
 
+test.each([
+  [0x0000, 0],
+  [0x8000, -0],
+  [0x0001, 2 ** -24],
+  [0x83ff, -1023 * 2 ** -24],
+  [0x0400, 2 ** -14],
+  [0x3c00, 1],
+  [0xc400, -4],
+  [0x3555, 0.333251953125],
+  [0x7bff, 65504],
+  [0x7c00, Infinity],
+  [0xfc00, -Infinity],
+  [0x7c01, NaN],
+  [0xfe00, NaN],
+])("%i stands for %d", (half, value) => expect(fromHalf(half)).toBe(value));
+
 test("takes the nearest", () => {
   fc.assert(
     fc.property(fc.float({ noNaN: true, min: -60000, max: 60000 }), (value) => {

@@ -113,7 +113,7 @@ it("the probe's kernels compute sums of geometric series, a copy, and 64 vec4s t
     const wrong = sums.findIndex((sum, i) => {
       const [s, a, b] = [x[i % 256]!, x[i % 4]!, x[4 + (i % 4)]!];
       // Eight chains from s, s + 1, … s + 7.
-      return Math.abs(sum - (a ** count * (8 * s + 28) + (8 * b * (1 - a ** count)) / (1 - a))) > 1e-9;
+      return !(Math.abs(sum - (a ** count * (8 * s + 28) + (8 * b * (1 - a ** count)) / (1 - a))) <= 1e-9);
     });
     expect(wrong).toBe(-1);
   }

@@ -298,6 +298,9 @@ describe("a dispatch", () => {
       device.record("plan", (r) => r.dispatch({ ...one, variants }, { x, y }, PARAMS, name));
     expect((await record("theirs")).dispatches).toBe(1);
     for (const none of ["small", "unknown"]) await expect(record(none)).rejects.toThrow(`one.forward: no variant ${none} for`);
+    const theirs = variants.slice(1);
+    const without = device.record("plan", (r) => r.dispatch({ ...one, variants: theirs }, { x, y }, PARAMS));
+    await expect(without).rejects.toThrow(/^one\.forward: no variant {2}for \{"at":0,/);
   });
 });
 
@@ -930,6 +933,63 @@ describe("the proof of a kernel", () => {
       const all = await differences(device, checked, undefined, undefined, half);
       expect(all, `${error}`).toHaveLength(found);
       if (half && found) expect(all[0]).toContain("one.forward, three f16,");
+    }
+  });
+
+  it("is of tensors that are all zero, too", async () => {
+    const zero: Entry = {
+      ...one,
+      cases: () => [
+        {
+          name: "zero",
+          params: { ...PARAMS, by: 0 },
+          tensors: { x: { shape: [4], fill: () => 0 }, y: { shape: [4], fill: () => 0 } },
+        },
+      ],
+    };
+    const right = await open();
+    expect(await differences(right.device, zero)).toEqual([]);
+    const { device } = await add(({ arrays }) => void (arrays.y![2] = 1e-30));
+    expect(await differences(device, zero)).toEqual([
+      'one.forward, zero, variant "default", y: relative L2 Infinity > 0.00001, worst at 2: 1.0000000031710769e-30, not 0',
+    ]);
+  });
+
+  it("has its right numbers from float64, in which 2²⁴ + 1 is another number than 2²⁴", async () => {
+    const counting: Entry = {
+      ...one,
+      reference({ y }) {
+        y![0] = 2 ** 24 + 1;
+        y![1] = y![0]! - 2 ** 24;
+        y![0] = 0;
+      },
+      cases: () => [{ name: "counting", params: PARAMS, tensors: { x: { shape: [4] }, y: { shape: [4], fill: () => 0 } } }],
+    };
+    expect(await differences(new CpuDevice("float32"), counting)).toEqual([
+      'one.forward, counting, variant "default", y: relative L2 1.0e+0 > 0.00001, worst at 1: 0, not 1',
+    ]);
+    expect(await differences(new CpuDevice("float64"), counting)).toEqual([]);
+  });
+
+  it("of each element by itself allows for what inputs that are off by a few ulp make of it", async () => {
+    // 1 + by = 2⁻²⁰, of which an ulp of the 1 is a sixteenth.
+    const near: Entry = {
+      ...one,
+      cases: () => [
+        {
+          name: "near",
+          params: { ...PARAMS, by: 2 ** -20 - 1 },
+          tensors: { x: { shape: [4], fill: () => 1 }, y: { shape: [4], fill: (i) => (i ? 1000 : 0) } },
+        },
+      ],
+    };
+    for (const [error, found] of [
+      [2 ** -24, 0],
+      [1e-4, 1],
+    ] as const) {
+      const { device } = await add(({ arrays }) => void (arrays.y![0]! += error));
+      const all = await differences(device, near, undefined, undefined, false, undefined, true);
+      expect(all, String(all)).toHaveLength(found);
     }
   });
 
