@@ -67,13 +67,20 @@ export class LanguageModel {
   }
 
   /**
-   * Samples text, one step a character, the choice made on the device.
+   * Samples a text, one step a character, the choice made on the device; `sampleText` samples several side by side.
    *
    * @throws GatewiseError E_DATA for a prompt with unknown characters, E_CONFIG for options that are unknown or out of
    * range, E_DISPOSED
    */
-  sample(codec: TextCodec, options: SampleOptions = {}): Promise<string> {
-    return sampleText(this, codec, options).then((texts) => texts[0]!);
+  async sample(codec: TextCodec, options: Omit<SampleOptions, "count"> = {}): Promise<string> {
+    const { count = 1 }: SampleOptions = options ?? {};
+    if (count > 1)
+      throw new GatewiseError(
+        "E_CONFIG",
+        `sample: count must be 1, got ${shown(count)}; sampleText(model, codec, { count }) gives several`,
+      );
+    const [text] = await sampleText(this, codec, options);
+    return text!;
   }
 
   /** Numbers that are trained. */

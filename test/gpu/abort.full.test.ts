@@ -1,7 +1,7 @@
 // Whatever takes long ends within a second of its signal's abort, with the signal's reason, and leaves nothing behind.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
-import { LanguageModel } from "../../src/models/language-model.ts";
+import { LanguageModel, sampleText } from "../../src/models/language-model.ts";
 import { Recurrent } from "../../src/models/recurrent.ts";
 import { CpuDevice } from "../../src/runtime/cpu-device.ts";
 import type { Device } from "../../src/runtime/device.ts";
@@ -51,7 +51,7 @@ const LONG: Readonly<
       seed: 1,
     });
     keep(model);
-    return model.sample(tokenizer, { length: 2000, count: 64, signal });
+    return sampleText(model, tokenizer, { length: 2000, count: 64, signal });
   },
   "an evaluation": async (device, signal, keep) => {
     const model = LanguageModel.create(device, { cell: "gru", vocabSize: tokenizer.size, hiddenSize: 256, seed: 1 });

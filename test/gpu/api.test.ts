@@ -263,7 +263,7 @@ const fileOf = (name: keyof interop.TransformersFiles): Kind => ({
   valid: ({ mamba }) => interop.toTransformers(mamba)[name],
   wrong: (world) => [null, 7, "x", {}, [], ...(name === "model.safetensors" ? bytes : text("x")).wrong(world)],
 });
-const sampling = options({
+const ofSampling = {
   ...sampleFields,
   topK: integer(2, 0),
   topP: part(0.5, 0, 1.1),
@@ -271,7 +271,8 @@ const sampling = options({
   count: integer(1, 1, 65536),
   signal,
   onText: callback(() => {}),
-});
+};
+const sampling = options(ofSampling);
 const vocabulary = optional(options({ vocabSize: integer(300, 256, 65_536) }));
 const schedule: Kind = {
   valid: () => ({ learningRate: 0.01, schedule: "cosine", warmupSteps: 1, totalSteps: 9 }),
@@ -438,7 +439,10 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
   "LanguageModel.create": { inputs: [device, options({ ...modelFields, seed })] },
   "LanguageModel.prototype.stateDict": { on: "model", inputs: [] },
   "LanguageModel.prototype.loadStateDict": { on: "model", inputs: [stateDict((world) => world.model)] },
-  "LanguageModel.prototype.sample": { on: "model", inputs: [codec, sampling] },
+  "LanguageModel.prototype.sample": {
+    on: "model",
+    inputs: [codec, options({ ...ofSampling, count: integer(1, 1, 1) })],
+  },
   "LanguageModel.prototype.dispose": { on: "model", inputs: [] },
   "Recurrent.create": {
     inputs: [
