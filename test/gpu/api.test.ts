@@ -295,6 +295,7 @@ const DESCRIBED: Readonly<Record<string, Described>> = {
           precision: word("float32"),
           threads: integer(1, 1),
           simd: word("plain"),
+          worker: callback(() => {}),
           powerPreference: word("low-power"),
           tuning: word("off"),
           tuningStore: given,

@@ -330,11 +330,20 @@ describe("sampling", async () => {
   for (const [options, message] of wrong) {
     const [name, value] = Object.entries(options)[0]!;
     it(`refuses ${name} ${value}`, async () => {
-      const sampling = model.sample(tokenizer, options);
+      const sampling = sampleText(model, tokenizer, options);
       await expect(sampling).rejects.toMatchObject({ code: "E_CONFIG" });
       await expect(sampling).rejects.toThrow(message);
     });
   }
+
+  it("of a model gives one text, and names what gives several", async () => {
+    const several: SampleOptions = { count: 2 };
+    await expect(model.sample(tokenizer, several)).rejects.toThrow(
+      "sample: count must be 1, got 2; sampleText(model, codec, { count }) gives several",
+    );
+    const one: SampleOptions = { count: 1, length: 3 };
+    expect(await model.sample(tokenizer, one)).toHaveLength(3);
+  });
 
   it("refuses another model's tokenizer, and a prompt with characters that the model does not know", async () => {
     const other = model.sample(CharTokenizer.fromText("ab"));
