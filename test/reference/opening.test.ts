@@ -1,6 +1,5 @@
 // What opening a device asks for, what it says where there is none, and which one stands in.
 import { EventEmitter } from "node:events";
-import { Worker } from "node:worker_threads";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { GatewiseError, type ErrorCode } from "../../src/errors.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
@@ -8,7 +7,6 @@ import { openDevice, openWasmDevice, whyNotHere, type OpenDeviceOptions } from "
 import type { Spawn } from "../../src/runtime/wasm-threads.ts";
 import { makeFakeAdapter, makeFakeDevice } from "./fake-gpu.ts";
 
-vi.mock("node:worker_threads", { spy: true });
 afterEach(() => {
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
@@ -106,6 +104,7 @@ it.each([
   [{ threads: 0 }, "openDevice: threads must be an integer from 1 on, got 0"],
   [{ threads: 1.5 }, "openDevice: threads must be an integer from 1 on, got 1.5"],
   [{ threads: "2" }, 'openDevice: threads must be an integer from 1 on, got "2"'],
+  [{ worker: "worker.js" }, 'openDevice: worker must be a function that makes a Worker, got "worker.js"'],
   [{ simd: "fast" }, 'openDevice: simd must be one of "relaxed", "plain", got "fast"'],
   [{ openMilliseconds: Number.NaN }, "openDevice: openMilliseconds must be a number above 0, got NaN"],
   [{ treads: 2 }, 'openDevice: unknown option "treads"; did you mean "threads"?'],
@@ -130,6 +129,9 @@ it.each([
 });
 
 describe("WebAssembly's threads are as many as", () => {
+  /** What Node has of its own; nothing, on a page. */
+  const builtins = (modules: Readonly<Record<string, object>>): void =>
+    void vi.spyOn(process, "getBuiltinModule").mockImplementation(((name: string) => modules[name]) as never);
   const threads = async (of: ReturnType<typeof openWasmDevice>): Promise<string> => {
     const device = await of;
     device.dispose();
@@ -137,11 +139,13 @@ describe("WebAssembly's threads are as many as", () => {
   };
 
   it.each([
-    [{ hardwareConcurrency: 5 }, "5 threads"],
-    [{ hardwareConcurrency: 64 }, "8 threads"],
-    [{}, "1 thread"],
-    [undefined, "1 thread"],
-  ])("the cores that are known of, of navigator %j: %s", async (navigator, expected) => {
+    [{ "node:os": { availableParallelism: () => 3 } }, { hardwareConcurrency: 5 }, "3 threads"],
+    [{}, { hardwareConcurrency: 5 }, "5 threads"],
+    [{}, { hardwareConcurrency: 64 }, "8 threads"],
+    [{}, {}, "1 thread"],
+    [{}, undefined, "1 thread"],
+  ])("the cores that are known of: %o, %o: %s", async (modules, navigator, expected) => {
+    builtins(modules);
     vi.stubGlobal("navigator", navigator);
     const spawn: Spawn = async () => ({ terminate() {} });
     expect(await threads(openWasmDevice({}, undefined, undefined, spawn))).toBe(expected);
@@ -153,8 +157,9 @@ describe("WebAssembly's threads are as many as", () => {
   ])("are asked for on a page, if that is isolated (%s), which starts %i workers", async (isolated, started, expected) => {
     let workers = 0;
     class PageWorker {
-      onmessage?: () => void;
-      constructor() {
+      onmessage: (() => void) | undefined;
+      onerror = undefined;
+      constructor(readonly address?: string | URL) {
         workers++;
       }
       postMessage(): void {
@@ -162,19 +167,33 @@ describe("WebAssembly's threads are as many as", () => {
       }
       terminate(): void {}
     }
+    builtins({});
     vi.stubGlobal("crossOriginIsolated", isolated);
     vi.stubGlobal("Worker", PageWorker);
     expect(await threads(openWasmDevice({ threads: 3 }))).toBe(expected);
     expect(workers).toBe(started);
+    // By the page's own workers, where it makes some.
+    const made: PageWorker[] = [];
+    const worker = (): PageWorker => (made.push(new PageWorker()), made.at(-1)!);
+    expect(await threads(openWasmDevice({ threads: 3, worker }))).toBe(expected);
+    expect([made.length, workers]).toEqual([started, 2 * started]);
+  });
+
+  it("one where an isolated page has no workers", async () => {
+    builtins({});
+    vi.stubGlobal("crossOriginIsolated", true);
+    expect(await threads(openWasmDevice({ threads: 3 }))).toBe("1 thread");
   });
 
   it("are asked for in Node, or one, where Node starts none", async () => {
     expect(await threads(openNodeDevice({ prefer: "wasm", threads: 2 }))).toBe("2 threads");
-    vi.mocked(Worker).mockImplementationOnce(function () {
-      const worker = new EventEmitter();
-      setTimeout(() => worker.emit("error", new Error("no more threads")));
-      return Object.assign(worker, { terminate() {} }) as unknown as Worker;
-    });
+    class FailingWorker extends EventEmitter {
+      constructor() {
+        super();
+        setTimeout(() => this.emit("error", new Error("no more threads")));
+      }
+    }
+    builtins({ "node:worker_threads": { Worker: FailingWorker } });
     expect(await threads(openNodeDevice({ prefer: "wasm", threads: 2 }))).toBe("1 thread");
   });
 });
