@@ -1,5 +1,7 @@
-// The functions of shaders/prelude.wgsl, number by number.
+// The functions of shaders/prelude.wgsl, and of kernels that have some of their own, number by number.
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import s4d from "../../shaders/s4d.wgsl?raw";
+import selectiveScan from "../../shaders/selective-scan.wgsl?raw";
 import type { Device } from "../../src/runtime/device.ts";
 import { defineKernel, entry, linearWorkgroups } from "../../src/runtime/kernel.ts";
 import { testDevice } from "./device.ts";
@@ -24,8 +26,10 @@ function ulps(wanted: number, y: number): number {
   return Math.abs(y - wanted) / 2 ** (Math.floor(Math.log2(Math.abs(wanted))) - 23);
 }
 
-async function compute(expression: string, x: Float32Array): Promise<Float32Array> {
+/** @param functions what the expression calls besides the prelude */
+async function compute(expression: string, x: Float32Array, functions = ""): Promise<Float32Array> {
   const source = /* wgsl */ `
+    ${functions}
     struct Params { count: u32 }
     @group(0) @binding(0) var<uniform> params: Params;
     @group(0) @binding(1) var<storage, read> x: array<vec4f>;
@@ -81,5 +85,37 @@ describe("over all exponents, within 4 ulp of the true value:", () => {
       if (!(off <= worst.off)) worst = { off, x: value, y: y[i]! };
     });
     expect(worst.off, JSON.stringify(worst)).toBeLessThanOrEqual(4);
+  });
+});
+
+/** A function of a kernel's own, as its text has it. */
+const functionOf = (source: string, name: string): string => new RegExp(`^fn ${name}\\([^]*?^}`, "m").exec(source)![0];
+const ofEach = (call: (v: string) => string): string => `vec4f(${[..."xyzw"].map((axis) => call(`v.${axis}`)).join()})`;
+/** How far its parts of π/2 reach: 2¹⁵ of them. */
+const isAngle = (x: number): boolean => Math.abs(x) < 2 ** 15 * 1.57;
+
+describe("kernels' own functions are near the true value:", () => {
+  test.each<[string, number, string, string, string, (x: number) => number, (x: number) => boolean]>([
+    ["cos, many turns round", 1e-6, s4d, "circle", ofEach((v) => `circle(${v}).x`), Math.cos, isAngle],
+    ["sin, many turns round", 1e-6, s4d, "circle", ofEach((v) => `circle(${v}).y`), Math.sin, isAngle],
+    ["exp2 of what is not above zero", 2e-7, selectiveScan, "exp2Negative", "exp2Negative(v)", (x) => 2 ** x, (x) => x <= 0],
+    [
+      "1 - exp2 of what is not above zero",
+      2e-7,
+      selectiveScan,
+      "oneMinusExp2",
+      "oneMinusExp2(v)",
+      (x) => -Math.expm1(x * Math.LN2),
+      (x) => x <= 0,
+    ],
+  ])("%s, to %f", async (_, most, source, name, expression, truth, inDomain) => {
+    const x = NUMBERS.filter(inDomain);
+    const y = await compute(expression, x, functionOf(source, name));
+    let worst = { off: 0, x: 0, y: 0 };
+    x.forEach((value, i) => {
+      const off = Math.abs(y[i]! - truth(value));
+      if (!(off <= worst.off)) worst = { off, x: value, y: y[i]! };
+    });
+    expect(worst.off, JSON.stringify(worst)).toBeLessThanOrEqual(most);
   });
 });

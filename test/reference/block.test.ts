@@ -4,8 +4,9 @@ import { blockOf } from "../../src/kernels/block.ts";
 import { minGruCell } from "../../src/kernels/min-gru.ts";
 import { LanguageModel } from "../../src/models/language-model.ts";
 import { PRESET_NAMES, PRESETS } from "../../src/models/presets.ts";
+import { modelStack, tokenInput } from "../../src/models/pass.ts";
 import { openDevice } from "../../src/runtime/open.ts";
-import { sizeOf } from "../../src/runtime/tensor.ts";
+import { sizeOf, type NumberArray } from "../../src/runtime/tensor.ts";
 import { makeEvaluator } from "../../src/training/evaluate.ts";
 import { draw } from "../fixtures/read.ts";
 
@@ -24,6 +25,38 @@ it.each(PRESET_NAMES)("a text costs %s the same however it is cut into windows",
   for (const loss of losses) expect(loss).toBeCloseTo(losses[0]!, 10);
   model.dispose();
 });
+
+it.each(PRESET_NAMES)(
+  "a text's steps are the same in %s whether they are taken at once, in parts, or one by one",
+  async (preset) => {
+    const model = LanguageModel.create(device, { ...PRESETS[preset], hiddenSize: 6, numLayers: 2, vocabSize: 5, seed: 3 });
+    const [T, B] = [11, 2];
+    const outputs: NumberArray[] = [];
+    for (const parts of [[T], [4, 1, 6], Array.from({ length: T }, () => 1)]) {
+      const plan = await device.record("steps", (recorder) => {
+        const tokens = recorder.tensor({ name: "tokens", shape: [T, B], dtype: "u32" });
+        const stack = modelStack(recorder, model, { T, B, input: tokenInput(model, tokens) });
+        stack.begin();
+        let t = 0;
+        for (const count of parts) {
+          stack.steps(t, count);
+          t += count;
+        }
+        stack.end();
+        return { tokens, output: stack.outputs[0]!.tensor };
+      });
+      device.write(
+        plan.made.tokens,
+        Uint32Array.from({ length: T * B }, (_, i) => (i * i + (i >> 2)) % 5),
+      );
+      outputs.push(await plan.runAndRead(plan.made.output));
+      plan.dispose();
+    }
+    expect(outputs[1]).toEqual(outputs[0]);
+    expect(outputs[2]).toEqual(outputs[0]);
+    model.dispose();
+  },
+);
 
 it("a block's plain step is the block's equations, its convolution over what was read before", () => {
   const [D, Di, K, T] = [3, 6, 4, 7];

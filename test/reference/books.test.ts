@@ -313,6 +313,21 @@ describe("a text from the network", () => {
     expect(await totalOf({ "content-length": "3", "content-encoding": "gzip" })).toBeUndefined();
   });
 
+  it.each<[string, () => Promise<Response>]>([
+    ["that came", async () => new Response("abc")],
+    ["that broke off", async () => new Response(new ReadableStream({ pull: (stream) => stream.error(new Error("broken")) }))],
+    ["that never began", () => Promise.reject(new TypeError("fetch failed"))],
+    ["that is refused", async () => new Response("", { status: 404 })],
+  ])("%s leaves no timer behind, which would keep a program alive", async (_, fetch) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      await fetchText(base, { fetch }).catch(() => {});
+      expect(vi.getTimerCount()).toBe(0);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("that has no body is empty", async () => {
     expect(await fetchText(base, { fetch: async () => new Response(null) })).toBe("");
   });

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { runBenchmarks, type Report } from "../../src/bench/report.ts";
 import { bookFile } from "../../src/cli/data.ts";
@@ -208,6 +208,20 @@ describe("train", () => {
     expect(code).toBe(1);
     expect(err).toMatch(/^gatewise: step 4 could not be saved: no space left; nor elsewhere: no space left; the last good/m);
     expect(err).toContain("the last good checkpoint is nowhere/checkpoint-2.safetensors; to go on: ");
+  });
+
+  it("that loses its device names the newest checkpoint, though no report has come since to speak for it", async () => {
+    const { checkFinite } = Trainer.prototype;
+    let kept = 0;
+    const losing = vi.spyOn(Trainer.prototype, "checkFinite").mockImplementation(function (this: Trainer) {
+      if (kept++ < 2) return checkFinite.call(this);
+      return Promise.reject(new GatewiseError("E_DEVICE_LOST", "the GPU device was lost"));
+    });
+    const often = ["--steps", "9", "--checkpoint-every", "2", "--log-every", "100"];
+    const { code, err } = await gatewise("train", ...TINY, ...QUIET, ...often, "--out", "loses");
+    losing.mockRestore();
+    expect(code).toBe(4);
+    expect(err).toContain("lost; the last good checkpoint is loses/checkpoint-4.safetensors; to go on: ");
   });
 
   it("refuses a size of embeddings that a cell in blocks cannot have", async () => {
@@ -1015,6 +1029,22 @@ describe("a command that is told to stop", () => {
     ]).finally(() => (saved(), run.mockRestore()));
     expect(code).toBe(143);
     expect(err).toContain("stopped before the first step was done; nothing to save, the run is as it was\n");
+  });
+
+  it("says by its exit code that the last step is not where it belongs, rather than that it was told", async () => {
+    mkdirSync("elsewhere");
+    vi.stubEnv("TMPDIR", resolve("elsewhere"));
+    const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* (this: Trainer) {
+      process.emit("SIGTERM");
+      yield { v: 1, event: "start", step: 0, device: "", parameters: 1, trainTokens: 9, valTokens: 9 } as never;
+      yield { v: 1, event: "end", step: 4, reason: "aborted", loss: 1, bestValLoss: null, seconds: 1 } as never;
+    });
+    vi.mocked(keepCheckpoint).mockRejectedValueOnce(new Error("no space left"));
+    const { code, err } = await gatewise("train", ...TINY, ...QUIET, "--steps", "9", "--out", "crowded");
+    run.mockRestore();
+    vi.unstubAllEnvs();
+    expect(err).toMatch(/^warning: no space left; step 0 is saved in .*gatewise-crowded.*, which others may clear away/m);
+    expect(code).toBe(1);
   });
 
   it("leaves tuning the time to note what it was trying, but waits for nothing that does not end", async () => {

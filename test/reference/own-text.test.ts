@@ -322,6 +322,9 @@ describe("a text", () => {
     const writing = import("node:fs/promises").then(({ writeFile }) => writeFile("fifo", "through a pipe"));
     expect(await loadText("fifo")).toMatchObject({ text: "through a pipe", source: "-", name: "fifo" });
     await writing;
+    const again = import("node:fs/promises").then(({ writeFile }) => writeFile("fifo", "through a pipe"));
+    expect(await loadText(["text.txt", "fifo"]), "among others").toMatchObject({ source: "-", name: "text-and-1-more" });
+    await again;
   });
 });
 

@@ -271,6 +271,8 @@ it.each([
     const model = modelFromCheckpoint(device, checkpoint);
     const trainer = resumeTrainer(model, tokens, { ...checkpoint, training });
     expect(trainer.sinceBest).toBe(count);
+    expect([trainer.step, trainer.bestStep, trainer.evaluationDue]).toEqual([step, bestStep ?? 0, evaluationDue]);
+    expect(trainer.bestValLoss).toBe(checkpoint.training!.bestValLoss ?? Infinity);
     trainer.dispose();
     model.dispose();
   },

@@ -279,6 +279,24 @@ describe("the device", () => {
     device.dispose();
   });
 
+  test("makes tensors, plans and models again and again in the memory of those that are gone", async () => {
+    const device = await open("plain");
+    const make = async (): Promise<void> => {
+      const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 5, embeddingSize: 4, hiddenSize: 40, seed: 1 });
+      const trainer = Trainer.create(model, new Uint32Array(300), { batchSize: 2, seqLen: 5, valFraction: 0 });
+      for await (const _ of trainer.run({ maxSteps: 1 }));
+      trainer.dispose();
+      model.dispose();
+      device.free(device.tensor({ name: "x", shape: [2 ** 16] }));
+    };
+    await make();
+    const grow = vi.spyOn(WebAssembly.Memory.prototype, "grow");
+    for (let again = 0; again < 5; again++) await make();
+    expect(grow).not.toHaveBeenCalled();
+    grow.mockRestore();
+    device.dispose();
+  });
+
   test("keeps numbers while its memory grows", async () => {
     const device = await open("plain");
     const x = device.tensor({ name: "x", shape: [5] });
