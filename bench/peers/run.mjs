@@ -29,6 +29,7 @@ const tokens = Array.from(text, (character) => characters.indexOf(character) % V
 /** @type {Record<string, Peer>} */
 const PEERS = {
   gatewise: { label: "Gatewise", system: "gatewise" },
+  ownWasm: { label: "Gatewise wasm, one thread", system: "gatewise", options: { prefer: "wasm", threads: 1 } },
   tfjs: { label: "TensorFlow.js 4.22 webgpu", system: "tfjs" },
   jax: { label: "jax-js 0.1.25 webgpu", system: "jax", options: { backend: "webgpu" } },
   wasm: { label: "jax-js 0.1.25 wasm", system: "jax", options: { backend: "wasm" } },
@@ -67,6 +68,13 @@ const ROWS = [
     task: train("lstm", 128, 16, 32),
     peers: ["gatewise", "jax", "wasm"],
     steps: { gatewise: 5, jax: 3, wasm: 3 },
+  },
+  {
+    name: "lstm-wasm",
+    title: "LSTM training, H=128 B=16 T=32",
+    task: train("lstm", 128, 16, 32),
+    peers: ["ownWasm", "wasm"],
+    steps: { ownWasm: 20, wasm: 3 },
   },
   {
     name: "gru-128",
@@ -280,6 +288,8 @@ const lines = [
 ];
 let failed = false;
 for (const { title, task, results } of measured) {
+  // The first is Gatewise.
+  const own = Object.values(results)[0]?.rounds ?? [];
   for (const [name, { times, rounds: each, values, perStep, failed: reason }] of Object.entries(results)) {
     const label = PEERS[name]?.label;
     if (reason) {
@@ -287,8 +297,7 @@ for (const { title, task, results } of measured) {
       lines.push(`| ${title} | ${label} | failed: ${reason} | | | | | |`);
       continue;
     }
-    const own = results.gatewise.rounds;
-    const ratio = name === "gatewise" ? "" : `${median(each.map((time, i) => time / (own[i] ?? NaN))).toFixed(1)}× faster`;
+    const ratio = each === own ? "" : `${median(each.map((time, i) => time / (own[i] ?? NaN))).toFixed(1)}× faster`;
     const { B, T, kind } = /** @type {any} */ (task);
     lines.push(
       `| ${title} | ${label} | ${median(times).toFixed(0)} (${Math.min(...times).toFixed(0)}–${Math.max(...times).toFixed(0)}) | ${Math.round((1000 * B * T) / median(times))} | ${Math.round(perStep.dispatches ?? 0)} | ${Number((perStep.submits ?? 0).toFixed(1))} | ${kind === "train" ? `${values[0]?.toFixed(3)} → ${values.at(-1)?.toFixed(3)}` : "outputs agree"} | ${ratio} |`,
