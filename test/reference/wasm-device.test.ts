@@ -3,12 +3,14 @@
 import { setFlagsFromString } from "node:v8";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { conv1d } from "../../src/kernels/conv1d.ts";
+import { recordMatmul } from "../../src/kernels/matmul.ts";
 import type { Entry } from "../../src/runtime/kernel.ts";
+import { probe } from "../../src/runtime/probe.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";
 import { WasmDevice, type WasmOptions } from "../../src/runtime/wasm-device.ts";
 import { WasmHeap } from "../../src/runtime/wasm-heap.ts";
-import { compileModule } from "../../src/runtime/wasm-module.ts";
-import type { Spawn } from "../../src/runtime/wasm-threads.ts";
+import { compileModule, formName, scratchName } from "../../src/runtime/wasm-module.ts";
+import { Crew, type Spawn } from "../../src/runtime/wasm-threads.ts";
 
 // Of the Nodes that Gatewise runs on, 20 alone does not take it by itself.
 beforeAll(() => setFlagsFromString("--experimental-wasm-relaxed-simd"));
@@ -68,6 +70,71 @@ it("tensors hold numbers of their kind, and the largest that does not fit is nam
     message: "part 3: 3221225472 bytes do not fit in memory; make the model or the batch smaller",
   });
   device.dispose();
+});
+
+it("a tensor that is freed gives its place to the next one", async () => {
+  const device = await open();
+  const [x] = ["x", "y"].map((name) => device.tensor({ name, shape: [64] })) as [Tensor, Tensor];
+  const { byteOffset } = x.storage.array!;
+  device.free(x);
+  expect(x.storage.array).toBeUndefined();
+  expect(device.tensor({ name: "z", shape: [64] }).storage.array!.byteOffset).toBe(byteOffset);
+  device.dispose();
+});
+
+describe("forms", () => {
+  it("have names of letters that their language takes", () => {
+    expect(formName({ kernel: "gru-reset-before", name: "forward" })).toBe("gru_reset_before_forward");
+    expect(scratchName({ kernel: "gru-reset-before" })).toBe("gru_reset_before_scratch");
+  });
+
+  it("compute on what lies at its place in what it shares", async () => {
+    const device = await open();
+    const names = ["before", "a", "b", "c"];
+    const { parts } = device.flatTensors(
+      "flat",
+      names.map((name) => ({ name, shape: [2, 2] })),
+    );
+    const [, a, b, c] = parts as [Tensor, Tensor, Tensor, Tensor];
+    const plan = await device.record("product and copy", (r) => {
+      const matrix = (tensor: Tensor) => ({ tensor, rows: 2, columns: 2 });
+      recordMatmul(r, "nn", matrix(a), matrix(b), matrix(c));
+      r.dispatch(probe.copy, { x: c, y: parts[0]! }, { count: 2 });
+    });
+    await plan.run([
+      [a, Float32Array.of(1, 2, 3, 4)],
+      [b, Float32Array.of(5, 6, 7, 8)],
+    ]);
+    const product = Float32Array.of(19, 22, 43, 50);
+    expect(await Promise.all(parts.map((part) => device.read(part)))).toEqual([
+      product,
+      Float32Array.of(1, 2, 3, 4),
+      Float32Array.of(5, 6, 7, 8),
+      product,
+    ]);
+    device.dispose();
+  });
+
+  it.each([
+    [2, 125_000, true],
+    [2, 124_999, false],
+    [1, 125_000, false],
+  ])("are shared by threads where it is worth waking them: %i, %i vectors copied: %s", async (threads, count, shared) => {
+    const device = await open({ threads, spawn });
+    const run = vi.spyOn(Crew.prototype, "run").mockImplementation((_name, _numbers, own) => own());
+    const [x, y] = ["x", "y"].map((name) => device.tensor({ name, shape: [4 * count] })) as [Tensor, Tensor];
+    device.write(x, new Float32Array(4 * count).fill(1));
+    const plan = await device.record("copy", (r) => r.dispatch(probe.copy, { x, y }, { count }));
+    await plan.run();
+    const [from, to] = [x.storage.array!.byteOffset, y.storage.array!.byteOffset];
+    expect(run.mock.calls.map(([name, numbers]) => [name, numbers])).toEqual(
+      shared ? [["probe_copy", [from, to, count, 0, 0]]] : [],
+    );
+    // This thread's part: the first of two, or all.
+    const copied = Array.from(await device.read(y)).filter((each) => each === 1);
+    expect(copied.length).toBe(shared ? 2 * count : 4 * count);
+    device.dispose();
+  });
 });
 
 describe("scratch", () => {
