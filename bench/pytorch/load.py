@@ -51,15 +51,18 @@ def main():
     tokens = torch.tensor([index[c] for c in text])
     val = tokens[len(tokens) - int(len(tokens) * args.val) :]
     streams = max(1, min(metadata["training"]["options"]["batchSize"], len(val) // 1024))
-    length = -(-(len(val) - 1) // streams)
+    targets = len(val) - 1
+    before = min(128, -(-targets // streams) // 4)
+    length = -(-(targets - before) // streams)
     loss = 0.0
     with torch.no_grad():
         for b in range(streams):
-            own = val[b * length : min((b + 1) * length, len(val) - 1) + 1]
+            own = val[b * length : min((b + 1) * length + before, targets) + 1]
+            first = before if b else 0
             x = tensors["embedding.weight"][own[:-1]] if embedded else nn.functional.one_hot(own[:-1], config["vocabSize"]).float()
-            logits = head(rnn(x[:, None])[0])[:, 0]
-            loss += nn.functional.cross_entropy(logits, own[1:], reduction="sum").item()
-    print(json.dumps({"valLoss": loss / (len(val) - 1), "step": metadata["training"]["step"]}))
+            logits = head(rnn(x[:, None])[0])[first:, 0]
+            loss += nn.functional.cross_entropy(logits, own[1 + first :], reduction="sum").item()
+    print(json.dumps({"valLoss": loss / targets, "step": metadata["training"]["step"]}))
 
 
 if __name__ == "__main__":

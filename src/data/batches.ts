@@ -128,26 +128,37 @@ const PIECE = 1024;
 const PIECES = 4;
 
 /**
+ * Tokens that a stream reads first, which are the end of the one in front of it, so that it begins from a state of its text:
+ * else the loss would depend on the number of streams, with a long memory by some hundredths. Fewer where streams are short.
+ */
+const WARM_UP = 128;
+
+/**
  * Windows over B contiguous streams in which every next token of the text is a target exactly once. Of a text of more than
  * `most` tokens about as many are: pieces evenly spread over each stream, the state carried from one to the next.
  */
 export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen: number, most = Infinity): EvaluationWindows {
   const targetCount = Math.max(0, tokens.length - 1);
-  const streamLength = Math.ceil(targetCount / batchSize);
+  const share = Math.ceil(targetCount / batchSize);
   const pieceWindows = Math.ceil(Math.min(PIECE, most / batchSize / PIECES) / seqLen);
   const pieceLength = pieceWindows * seqLen;
   const pieces = Math.max(1, Math.floor(most / batchSize / pieceLength));
-  const whole = most >= targetCount || pieces * pieceLength >= streamLength;
+  const whole = most >= targetCount || pieces * pieceLength >= share;
+  // Streams are of one length: the first has as many more of its own.
+  const warmUp = whole ? Math.min(WARM_UP, Math.floor(share / 4)) : 0;
+  const own = Math.ceil((targetCount - warmUp) / batchSize);
+  const streamLength = own + warmUp;
   const begin = (window: number): number => {
     if (whole) return window * seqLen;
     const piece = Math.floor(window / pieceWindows);
     return Math.floor((piece * streamLength) / pieces) + (window % pieceWindows) * seqLen;
   };
   const count = whole ? Math.ceil(streamLength / seqLen) : pieces * pieceWindows;
-  const ends = Array.from({ length: batchSize }, (_, b) => Math.min((b + 1) * streamLength, targetCount));
-  let targets = 0;
-  for (let window = 0; window < count; window++)
-    for (const [b, end] of ends.entries()) targets += Math.max(0, Math.min(seqLen, end - b * streamLength - begin(window)));
+  const ends = Array.from({ length: batchSize }, (_, b) => Math.min(b * own + streamLength, targetCount));
+  let targets = whole ? targetCount : 0;
+  if (!whole)
+    for (let window = 0; window < count; window++)
+      for (const [b, end] of ends.entries()) targets += Math.max(0, Math.min(seqLen, end - b * own - begin(window)));
   return {
     count,
     targets,
@@ -155,10 +166,10 @@ export function evaluationWindows(tokens: Uint32Array, batchSize: number, seqLen
       for (const [b, end] of ends.entries()) {
         for (let t = 0; t < seqLen; t++) {
           const within = begin(window) + t;
-          const at = b * streamLength + within;
-          const real = within < streamLength && at < end;
-          inputs[t * batchSize + b] = real ? tokens[at]! : 0;
-          targets[t * batchSize + b] = real ? tokens[at + 1]! : IGNORE;
+          const at = b * own + within;
+          const counts = at < end && (b === 0 || within >= warmUp);
+          inputs[t * batchSize + b] = at < end ? tokens[at]! : 0;
+          targets[t * batchSize + b] = counts ? tokens[at + 1]! : IGNORE;
         }
       }
     },

@@ -57,13 +57,14 @@ export interface EvaluatorOptions extends Pick<TrainingOptions, "batchSize" | "s
 
 const EVALUATOR_NAMES = [...Object.keys(TRAINING_DEFAULTS), "signal", "choices", "tokenizer"];
 
-/** Characters that a stream should have at least, so that few of them are predicted without a past. */
+/** Characters that a stream should have at least, so that few are read twice. */
 const STREAM_LENGTH = 1024;
 
 /**
- * Records an evaluation of a model over a text: every token once, from a zero state that is carried along, or an even
- * selection. It has
- * tensors of its own and leaves the training's alone; an evaluation during a run is of the weights between two steps.
+ * Records an evaluation of a model over a text: every token once, from a state that is carried along, or an even selection.
+ * Where it reads several streams side by side, each reads the end of the one in front of it first, so that how many they are
+ * makes no difference. It has tensors of its own and leaves the training's alone; an evaluation during a run is of the
+ * weights between two steps.
  *
  * @param tokens any array of integers; it is copied
  * @param options batchSize, seqLen and evalTokens, as a trainer's

@@ -230,6 +230,32 @@ describe("evaluation windows", () => {
     );
   });
 
+  it("begin, where a stream has one in front of it, with 128 tokens of that, or a quarter of its share, which are no targets", () => {
+    for (const [length, B, T, before] of [
+      [4001, 3, 64, 128],
+      [4001, 3, 50, 128],
+      [161, 4, 7, 10],
+      [9, 2, 3, 1],
+    ] as const) {
+      const windows = evaluationWindows(sequence(length), B, T);
+      const rows = Array.from({ length: B }, () => ({ read: [] as number[], targets: [] as number[] }));
+      for (let window = 0; window < windows.count; window++) {
+        const { inputs, targets } = fill(windows, window, T * B);
+        inputs.forEach((input, i) => rows[i % B]!.read.push(input));
+        targets.forEach((target, i) => rows[i % B]!.targets.push(target));
+      }
+      rows.forEach(({ read, targets }, b) => {
+        const warmUp = b === 0 ? 0 : before;
+        expect(targets.slice(0, warmUp)).toEqual(Array(warmUp).fill(IGNORE));
+        const first = targets[warmUp]!;
+        expect(read.slice(0, warmUp + 1)).toEqual([...sequence(length)].slice(first - 1 - warmUp, first));
+        expect(targets.filter((target) => target !== IGNORE).length).toBeGreaterThanOrEqual(
+          Math.floor((length - 1) / B) - before,
+        );
+      });
+    }
+  });
+
   it("end with the longest stream: not one of them is without a target", () => {
     fc.assert(
       fc.property(from(2, 60), from(1, 70), from(1, 8), (length, B, T) => {

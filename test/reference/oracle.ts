@@ -314,18 +314,22 @@ const zeroState = ({ numLayers, hiddenSize }: OracleOptions): State[] =>
 
 /**
  * Loss and accuracy over a text: cut into as many streams as leave each 1,024 tokens, at most a batch's, every token but
- * the first predicted once, each stream from a zero state.
+ * the first predicted once. All streams read equally many tokens, each but the first of them 128 of the one before it first,
+ * or a quarter of its share if that is less, from a zero state and without a prediction.
  */
 export function evaluate(o: OracleOptions, p: Values, tokens: ArrayLike<number>): { loss: number; accuracy: number } {
   const text = Array.from(tokens);
   const predicted = text.length - 1;
   const streams = Math.max(1, Math.min(o.batchSize, Math.floor(text.length / 1024)));
-  const length = Math.ceil(predicted / streams);
+  const before = Math.min(128, Math.floor(Math.ceil(predicted / streams) / 4));
+  const own = Math.ceil((predicted - before) / streams);
   let loss = 0;
   let correct = 0;
-  for (let from = 0; from < predicted; from += length) {
-    const to = Math.min(from + length, predicted);
-    const row = runRow(o, p, text.slice(from, to), text.slice(from + 1, to + 1), zeroState(o));
+  for (let stream = 0; stream < streams; stream++) {
+    const from = stream * own;
+    const to = Math.min(from + before + own, predicted);
+    const targets = text.slice(from + 1, to + 1).map((token, t) => (stream > 0 && t < before ? undefined : token));
+    const row = runRow(o, p, text.slice(from, to), targets, zeroState(o));
     loss += row.losses.reduce((a, b) => a + b, 0);
     correct += row.correct;
   }

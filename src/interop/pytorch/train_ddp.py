@@ -81,17 +81,20 @@ def learning_rate(step, options):
 
 
 def evaluate(model, tokens, options, rank, world, device):
-    """Mean nats and share of right guesses over every next token once, or over an even selection, in streams from a zero state
-    that are dealt out to the ranks."""
+    """Mean nats and share of right guesses over every next token once, or over an even selection, in streams that are dealt
+    out to the ranks. All but the first read the end of the one before them first, for a state to predict from."""
     targets, most = len(tokens) - 1, options.get("evalTokens") or math.inf
     streams = max(1, min(options["batchSize"], int(min(len(tokens), most)) // 1024))
-    T, length = min(options["seqLen"], targets), math.ceil(targets / streams)
+    T, share = min(options["seqLen"], targets), math.ceil(targets / streams)
     windows = math.ceil(min(1024, most / streams / 4) / T)
-    pieces = int(max(1, min(length, most / streams / (windows * T))))
-    if most >= targets or pieces * windows * T >= length:
-        begins = range(0, length, T)
+    pieces = int(max(1, min(share, most / streams / (windows * T))))
+    if most >= targets or pieces * windows * T >= share:
+        before = min(128, share // 4)
+        begins = range(0, before + math.ceil((targets - before) / streams), T)
     else:
-        begins = [piece * length // pieces + window * T for piece in range(pieces) for window in range(windows)]
+        before = 0
+        begins = [piece * share // pieces + window * T for piece in range(pieces) for window in range(windows)]
+    own = math.ceil((targets - before) / streams)
     mine = range(rank, streams, world)
     sums, state = torch.zeros(3, dtype=torch.float64, device=device), None
     model.eval()
@@ -101,9 +104,11 @@ def evaluate(model, tokens, options, rank, world, device):
             inputs = torch.zeros(T, len(mine), dtype=torch.long, device=device)
             goals = torch.full_like(inputs, IGNORE)
             for column, b in enumerate(mine):
-                start, end = b * length + begin, min((b + 1) * length, targets)
+                start, end = b * own + begin, min((b + 1) * own + before, targets)
                 part = tokens[start : min(start + T, end) + 1] if start < end else tokens[:1]
                 inputs[: len(part) - 1, column], goals[: len(part) - 1, column] = part[:-1], part[1:]
+                if b > 0:
+                    goals[: max(0, before - begin), column] = IGNORE
             logits, state = model(inputs, state)
             logits, goals = logits.flatten(0, 1), goals.flatten()
             sums[0] += F.cross_entropy(logits, goals, ignore_index=IGNORE, reduction="sum")
