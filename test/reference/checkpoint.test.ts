@@ -302,6 +302,11 @@ describe("a checkpoint", () => {
     expect(choicesOn({})).toEqual(trainer.choices);
     expect(choicesOn({ device: "some GPU" })).toEqual(new Map());
     expect(choicesOn({ device: undefined })).toEqual(new Map());
+    for (const again of [true, false]) {
+      Object.assign(device, { tuner: { again } });
+      expect(choicesOn({}), `on one that tunes${again ? " again" : ""}`).toEqual(again ? new Map() : trainer.choices);
+    }
+    Object.assign(device, { tuner: undefined });
     trainer.dispose();
     model.dispose();
   });

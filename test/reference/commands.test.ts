@@ -8,6 +8,7 @@ import { runBenchmarks, type Report } from "../../src/bench/report.ts";
 import { bookFile } from "../../src/cli/data.ts";
 import { keepBest, keepCheckpoint } from "../../src/cli/files.ts";
 import { GatewiseError } from "../../src/errors.ts";
+import { HostDevice } from "../../src/runtime/host-device.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { probeAdapter } from "../../src/runtime/probe.ts";
@@ -189,6 +190,8 @@ describe("train", () => {
 
   it("names the last checkpoint where neither its folder nor the one for temporary files takes the last step", async () => {
     const files = await vi.importActual<typeof import("../../src/cli/files.ts")>("../../src/cli/files.ts");
+    mkdirSync("nowhere-else");
+    vi.stubEnv("TMPDIR", resolve("nowhere-else"));
     const keep = vi.mocked(keepCheckpoint).mockImplementation(async (...saved) => {
       if (saved[1] === 4) throw new Error("no space left");
       return files.keepCheckpoint(...saved);
@@ -205,7 +208,9 @@ describe("train", () => {
       "nowhere",
     );
     keep.mockImplementation(files.keepCheckpoint);
+    vi.unstubAllEnvs();
     expect(code).toBe(1);
+    expect(readdirSync("nowhere-else")).toEqual([]);
     expect(err).toMatch(/^gatewise: step 4 could not be saved: no space left; nor elsewhere: no space left; the last good/m);
     expect(err).toContain("the last good checkpoint is nowhere/checkpoint-2.safetensors; to go on: ");
   });
@@ -477,6 +482,16 @@ describe("sample and info", () => {
     const { err, out } = await gatewise("sample", "s", "--length", "20");
     const [, seed] = /^model: .*\ndevice: CPU float32 · seed (\d+)\n$/.exec(err)!;
     expect((await gatewise("sample", "s", "--length", "20", "--seed", seed!)).out).toBe(out);
+  });
+
+  it("an evaluation takes the kernels that the run took, unless it is to tune again", async () => {
+    await train(...TINY, ...QUIET, "--steps", "1", "--val", "0.1", "--out", "judged");
+    const record = vi.spyOn(HostDevice.prototype, "record");
+    for (const retune of [[], ["--retune"]]) {
+      await gatewise("eval", "judged", "--device", "cpu", ...retune);
+      expect(record.mock.lastCall![2]!.choices, String(retune)).toEqual(retune.length > 0 ? undefined : new Map());
+    }
+    record.mockRestore();
   });
 
   it("a prompt that the model cannot read is refused before a device is opened", async () => {
@@ -1013,22 +1028,43 @@ describe("a command that is told to stop", () => {
     expect(readdirSync("stops").sort()).toEqual([`checkpoint-${step}.safetensors`, "log.csv", "run.json"]);
   });
 
-  it("in a resumed run's first step does not wait for a save that takes its time", async () => {
+  it("in its first step does not wait for a save that takes its time: a resumed run stays as it was, of a new one nothing stays", async () => {
     await train(...TINY, ...QUIET, "--steps", "3", "--out", "hurried");
+    let step = 3;
     const run = vi.spyOn(Trainer.prototype, "run").mockImplementation(async function* (this: Trainer) {
       process.emit("SIGTERM");
-      yield { v: 1, event: "start", step: 3, device: "", parameters: 1, trainTokens: 9, valTokens: 9 } as never;
-      yield { v: 1, event: "end", step: 4, reason: "aborted", loss: 1, bestValLoss: null, seconds: 1 } as never;
+      yield { v: 1, event: "start", step, device: "", parameters: 1, trainTokens: 9, valTokens: 9 } as never;
+      yield { v: 1, event: "end", step: step + 1, reason: "aborted", loss: 1, bestValLoss: null, seconds: 1 } as never;
     });
     let saved = (): void => {};
-    vi.mocked(keepCheckpoint).mockImplementationOnce(() => new Promise((resolve) => (saved = () => resolve("late"))));
-    const stopping = gatewise("train", "--resume", "hurried", "--steps", "9");
-    const { code, err } = await Promise.race([
-      stopping,
-      new Promise<never>((_, reject) => setTimeout(() => reject(new Error("it waits")), 5000)),
-    ]).finally(() => (saved(), run.mockRestore()));
-    expect(code).toBe(143);
-    expect(err).toContain("stopped before the first step was done; nothing to save, the run is as it was\n");
+    const stopped = (...args: readonly string[]) => {
+      vi.mocked(keepCheckpoint).mockImplementationOnce(() => new Promise((resolve) => (saved = () => resolve("late"))));
+      return Promise.race([
+        gatewise("train", ...args, "--steps", "9"),
+        new Promise<never>((_, reject) => setTimeout(() => reject(new Error("it waits")), 5000)),
+      ]).finally(() => saved());
+    };
+    const said = "stopped before the first step was done; nothing to save";
+    try {
+      const { code, err } = await stopped("--resume", "hurried");
+      expect([code, err.slice(err.indexOf(said))]).toEqual([143, `${said}, the run is as it was\n`]);
+      step = 0;
+      const { err: ofNew } = await stopped(...TINY, ...QUIET, "--out", "fleeting");
+      expect(ofNew.slice(ofNew.indexOf(said))).toBe(`${said}\n`);
+      expect(existsSync("fleeting")).toBe(false);
+    } finally {
+      run.mockRestore();
+    }
+  });
+
+  it("in the midst of an evaluation says so by its exit code alone", async () => {
+    const { record } = HostDevice.prototype;
+    const recording = vi.spyOn(HostDevice.prototype, "record").mockImplementationOnce(function (this: HostDevice, ...given) {
+      process.emit("SIGINT");
+      return record.apply(this, given) as never;
+    });
+    expect(await gatewise("eval", "hurried", "--device", "cpu")).toMatchObject({ code: 130, out: "" });
+    recording.mockRestore();
   });
 
   it("says by its exit code that the last step is not where it belongs, rather than that it was told", async () => {

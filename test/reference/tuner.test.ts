@@ -541,6 +541,17 @@ describe("the tuner remembers", () => {
 describe("the tuner's time", () => {
   const variants = [taking("slow", 1000), taking("fast", 500)];
 
+  it("leaves no timer behind", async () => {
+    const { device, run } = await open(undefined);
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      await run(racing(variants));
+      expect([device.tuner!.results.size, vi.getTimerCount()]).toEqual([1, 0]);
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("is all that it takes: a second choice keeps what is preferred, untold, where the first has used it up", async () => {
     const race = await open(memory(), { tuningMilliseconds: 5 });
     expect((await race.run(racing([taking("slow", 100_000), taking("fast", 50_000), taking("third", 50_000)]))).get(KEY)).toBe(

@@ -281,8 +281,9 @@ describe("the device", () => {
 
   test("makes tensors, plans and models again and again in the memory of those that are gone", async () => {
     const device = await open("plain");
-    const make = async (): Promise<void> => {
-      const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 5, embeddingSize: 4, hiddenSize: 40, seed: 1 });
+    const [taken, given] = [vi.spyOn(WasmHeap.prototype, "take"), vi.spyOn(WasmHeap.prototype, "give")];
+    const make = async (hiddenSize = 40): Promise<void> => {
+      const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 5, embeddingSize: 4, hiddenSize, seed: 1 });
       const trainer = Trainer.create(model, new Uint32Array(300), { batchSize: 2, seqLen: 5, valFraction: 0 });
       for await (const _ of trainer.run({ maxSteps: 1 }));
       trainer.dispose();
@@ -294,6 +295,10 @@ describe("the device", () => {
     for (let again = 0; again < 5; again++) await make();
     expect(grow).not.toHaveBeenCalled();
     grow.mockRestore();
+    await make(80);
+    const left = taken.mock.results.flatMap(({ value }) => value as number[]).length - given.mock.calls.length;
+    expect(left, "the scratch of the neediest").toBe(1);
+    vi.restoreAllMocks();
     device.dispose();
   });
 
