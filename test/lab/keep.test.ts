@@ -4,7 +4,19 @@ import { join } from "node:path";
 import type { Page } from "playwright";
 import { expect, it } from "vitest";
 import { root } from "../../scripts/environment.mjs";
-import { button, newContext, openPage, query, ready, SMALL, stepShown, untilPhase, untilStep, useLab } from "./lab.ts";
+import {
+  button,
+  downloaded,
+  newContext,
+  openPage,
+  query,
+  ready,
+  SMALL,
+  stepShown,
+  untilPhase,
+  untilStep,
+  useLab,
+} from "./lab.ts";
 
 const lab = useLab({ webGpu: false });
 
@@ -26,9 +38,13 @@ it("brings back the run that was on the stage, however it came there, and none t
   const context = await newContext(lab.browser);
   const { page, problems } = await openPage(context, lab.url + query({ ...SMALL, steps: "10" }));
   await trainToEnd(page);
+  expect(await page.locator("#further").innerText()).toMatch(/^Train further: 10 steps more, about \d+ s\.$/);
   await button(page, "Train further").click();
   await untilStep(page, 12);
   await untilPhase(page, "done");
+  expect(await page.locator("#further").innerText()).toMatch(/^Train further: 20 steps more/);
+  await downloaded(page, "Last checkpoint, download");
+  await untilStatus(page, /the model at step 20, its last; it continues with/);
   await page.reload();
   await untilStatus(page, /Restored “LSTM · 16 units” at step 20/);
   expect(await stepShown(page)).toBe(20);

@@ -98,13 +98,13 @@ it("shows in every view a prepared network's real values before anything was tra
   await context.close();
 });
 
-/** Opens a lesson and guesses by keyboard: from the address on, Tab to the slider, an arrow, Tab, Enter. */
+/** Opens a lesson and guesses by keyboard: from the address on, Tab to the scale, an arrow, Tab, Enter. */
 async function guess(page: Page, lesson: string, query = ""): Promise<number> {
   await page.evaluate((hash) => void (location.hash = hash), `lessons/${lesson}${query}`);
   await page.waitForSelector(`[data-lesson="${lesson}"] .guess`);
   for (let i = 0; i < 30; i++) {
     await page.keyboard.press("Tab");
-    if (await page.evaluate(() => document.activeElement?.matches(".guess input"))) break;
+    if (await page.evaluate(() => document.activeElement?.matches(".guess [role=slider]"))) break;
   }
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("Tab");
@@ -184,10 +184,15 @@ const CLAIMS: Readonly<Record<string, (page: Page, answer: number) => Promise<vo
     expect(answer).toBe(0);
     const solved = (preset: string) => page.locator(`[data-remembers="${preset}"] .good`).count();
     expect([await solved("one-hot-rnn"), await solved("lstm"), await solved("min-gru")]).toEqual([0, 5, 5]);
-    await page.getByLabel("Task").first().selectOption("parity");
+    expect(await page.getByLabel("Task").count()).toBe(1);
+    await page.getByLabel("Task").selectOption("parity");
     const right = (preset: string) => numberAt(page, `[data-remembers="${preset}"] td:nth-of-type(1)`);
     expect(await right("one-hot-rnn")).toBeGreaterThan(0.99);
     expect(await right("min-gru")).toBeLessThan(0.99);
+    // What is trained here is the task that was chosen above.
+    await page.locator("summary", { hasText: "Train them here" }).click();
+    expect(await page.getByLabel("Task").count()).toBe(1);
+    await page.waitForFunction(() => /odd/.test(document.querySelector(".lesson .test p")!.textContent));
   },
   async parallel(page, answer) {
     expect(answer).toBe(3);
@@ -234,6 +239,51 @@ it("has eight lessons that are walked by keyboard on a phone, are accessible in 
   await context.close();
 });
 
+it("takes a guess by a click and a drag on its picture, marks the answer beside it, and both lie where their numbers are", async () => {
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, `${lab.url}#lessons/a-state`);
+  const scale = page.locator(".guess-scale");
+  await scale.waitFor();
+  const { x, y, width, height } = (await scale.boundingBox())!;
+  const now = async (): Promise<number> => Number(await scale.getAttribute("aria-valuenow"));
+  await page.mouse.click(x + width / 4, y + height / 2);
+  expect(Math.abs((await now()) - 25)).toBeLessThan(3);
+  await page.mouse.down();
+  await page.mouse.move(x + 0.7 * width, y + height / 2, { steps: 4 });
+  await page.mouse.up();
+  expect(Math.abs((await now()) - 70)).toBeLessThan(3);
+  await page.mouse.move(x, y);
+  expect(Math.abs((await now()) - 70)).toBeLessThan(3);
+  for (const [key, expected] of [
+    ["End", 100],
+    ["PageDown", 90],
+    ["ArrowLeft", 89],
+    ["Home", 0],
+    ["PageUp", 10],
+    ["ArrowUp", 11],
+  ] as const) {
+    await scale.press(key);
+    expect(await now(), key).toBe(expected);
+  }
+  expect(await page.locator(".guess-scale .answer").count()).toBe(0);
+  await page.getByRole("button", { name: "That is my guess" }).click();
+  await page.waitForSelector(".guess-scale .answer");
+  const answer = Number(await page.locator(".verdict-line").getAttribute("data-answer"));
+  const middle = (mark: string): Promise<number> =>
+    page.locator(`.guess-scale .${mark} circle`).evaluate((circle) => {
+      const box = circle.getBoundingClientRect();
+      return box.x + box.width / 2;
+    });
+  // A hundredth is as wide everywhere.
+  const [own, other] = [await middle("own"), await middle("answer")];
+  await scale.press("End");
+  const hundredth = ((await middle("own")) - own) / (100 - 11);
+  expect(Math.abs((other - own) / hundredth - (answer - 11))).toBeLessThan(0.1);
+  expect(await page.locator(".guess-scale .answer text").textContent()).toBe(`it is ${answer} %`);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
 it("has an address for what is shown, which shows it again, and one view alone for a page of somebody else's", async () => {
   const context = await newContext(lab.browser);
   const { page, problems } = await openPage(context, `${lab.url}#look/gates?model=gru&passage=0.3&at=40&unit=7`);
@@ -253,6 +303,9 @@ it("has an address for what is shown, which shows it again, and one view alone f
   await page.goto(`${lab.url}?embed=gradient-flow#look/gradient-flow?step=0`);
   await page.waitForSelector('.view[data-view="gradient-flow"][aria-busy=false] .plot');
   expect(await page.locator("header, nav, footer, [role=tab]").count()).toBe(0);
+  // A reader of somebody's article has come for the picture.
+  const top = async (of: string): Promise<number> => (await page.locator(of).boundingBox())!.y;
+  expect(await top(".plot")).toBeLessThan(await top(".about"));
   expect(problems).toEqual([]);
   await context.close();
 });

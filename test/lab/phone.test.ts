@@ -53,9 +53,11 @@ const extents = (page: Page): Promise<readonly Extent[]> =>
       });
     const drawn = (window as any).drawn as Map<HTMLCanvasElement, Map<string, readonly number[]>>;
     const onCanvas = [...drawn].flatMap(([canvas, texts]) => {
-      const { left, width } = canvas.getBoundingClientRect();
-      const scale = width / canvas.width;
-      return [...texts].map(([what, [from, to]]) => ({ what, left: left + from! * scale, right: left + to! * scale }));
+      const { left, right, width } = canvas.getBoundingClientRect();
+      const x = (at: number): number => left + (at * width) / canvas.width;
+      // Beyond the canvas nothing is drawn.
+      const inside = (at: number): number => (at < left - 1 ? -Infinity : at > right + 1 ? Infinity : at);
+      return [...texts].map(([what, [from, to]]) => ({ what, left: inside(x(from!)), right: inside(x(to!)) }));
     });
     return [...inPage, ...onCanvas];
   });

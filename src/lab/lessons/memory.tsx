@@ -62,7 +62,7 @@ function Picture({ guess, tell }: PictureProps) {
       </p>
       <details>
         <summary>Train them here, all eight kinds</summary>
-        <MemoryTasks />
+        <MemoryTasks of={task} />
       </details>
     </>
   );

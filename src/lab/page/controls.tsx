@@ -1,5 +1,6 @@
 // The buttons of a run, how far it is, and its checkpoints.
 import type { ComponentChildren } from "preact";
+import type { PresetName } from "../../models/presets.ts";
 import { bestEvaluation, leastOf, smoothedLoss } from "../draw/curves.ts";
 import { download } from "./download.ts";
 import { count, duration, inUnit, rate, unitOf } from "../format.ts";
@@ -40,6 +41,7 @@ export function Controls() {
           class="primary"
           disabled={!ready || blocked}
           aria-disabled={waiting}
+          aria-describedby={stage.phase.value === "done" ? "further" : undefined}
           onClick={() => void act()}
         >
           {label}
@@ -59,6 +61,11 @@ export function Controls() {
           {over ? "New run" : "Reset"}
         </button>
       </div>
+      {stage.phase.value === "done" && (
+        <p class="small muted" id="further">
+          Train further: {count(total)} steps more{timeOf(total)}.
+        </p>
+      )}
       <progress max={total} value={done} aria-label="Steps done" />
       <Figures done={done} total={total} />
       <CheckpointLine />
@@ -66,12 +73,24 @@ export function Controls() {
   );
 }
 
-function Figures({ done, total }: { done: number; total: number }) {
+/** Characters a second of the models that train; none where one's is not known yet. */
+function speeds(): readonly number[] {
   const speed = stage.lanes.value.filter(({ stopped }) => !stopped).map((lane) => lane.charactersPerSecond ?? 0);
-  const known = speed.length > 0 && speed.every(Boolean);
-  const used = stage.run.value?.settings ?? plan.settings.value;
-  // The models train in turns: their times add up.
-  const seconds = speed.reduce((sum, perSecond) => sum + ((total - done) * used.batchSize * used.seqLen) / perSecond, 0);
+  return speed.every(Boolean) ? speed : [];
+}
+
+/** Seconds of so many steps; the models train in turns, so their times add up. */
+function secondsOf(steps: number): number {
+  const { batchSize, seqLen } = stage.run.value?.settings ?? plan.settings.value;
+  return speeds().reduce((sum, perSecond) => sum + (steps * batchSize * seqLen) / perSecond, 0);
+}
+
+/** How long they take, if that is known. */
+const timeOf = (steps: number): string => (speeds().length > 0 ? `, about ${duration(secondsOf(steps))}` : "");
+
+function Figures({ done, total }: { done: number; total: number }) {
+  const speed = speeds();
+  const known = speed.length > 0;
   const losses = stage.curves.map(({ points }) => smoothedLoss(points));
   const best = stage.curves.map(({ evaluations }) => bestEvaluation(evaluations));
   const figures: readonly (readonly [string, ComponentChildren])[] = [
@@ -79,7 +98,7 @@ function Figures({ done, total }: { done: number; total: number }) {
     ["Loss", <Leading losses={losses} />],
     ["Best validation", <Leading losses={best} />],
     ["Speed", known ? rate(speed.length / speed.reduce((sum, perSecond) => sum + 1 / perSecond, 0)) : "–"],
-    ["Time left", stage.training.value && known ? duration(seconds) : "–"],
+    ["Time left", stage.training.value && known ? duration(secondsOf(total - done)) : "–"],
   ];
   return (
     <>
@@ -150,7 +169,7 @@ async function downloadCheckpoint(lane: number): Promise<void> {
   download(name, result.bytes, "application/octet-stream");
   const { settings: used, text: read } = stage.run.value!;
   const steps = stage.stepsDone() < used.totalSteps ? used.totalSteps : stage.stepsDone() + used.totalSteps;
-  status.value = `Downloaded ${name}; it continues with: npx gatewise train --resume ${name} --data ${dataArgument(used, read.name)} --steps ${steps}`;
+  status.value = `Downloaded ${name}, the model at step ${count(stage.stepsDone())}, its last; it continues with: npx gatewise train --resume ${name} --data ${dataArgument(used, read.name)} --steps ${steps}`;
 }
 
 const LASTS: Readonly<Record<Lasting, string>> = {
@@ -171,6 +190,8 @@ function CheckpointLine() {
             : "Runs are saved in this browser as they go, and restored after a reload."}
       </p>
     );
+  const several = stage.lanes.value.length > 1;
+  const whose = (preset: PresetName): string => (several ? `${titleOf(preset)}, last` : "Last checkpoint");
   return (
     <div class="row small checkpoints">
       <span class={`saved ${stage.unsaved.value ? "problem" : "muted"}`}>
@@ -184,12 +205,12 @@ function CheckpointLine() {
         <button
           type="button"
           key={preset}
-          title="The model and its training state, as .safetensors"
+          title="The model as it is now, at its last step, and its training state, as .safetensors; the best before is not kept"
+          aria-label={`${whose(preset)}${several ? " checkpoint" : ""}, download`}
           onClick={() => void downloadCheckpoint(i)}
         >
-          {stage.lanes.value.length > 1 ? titleOf(preset) : "Checkpoint"}
+          {`${whose(preset)} `}
           <span aria-hidden="true">↓</span>
-          <span class="hidden"> checkpoint, download</span>
         </button>
       ))}
     </div>

@@ -84,12 +84,18 @@ export function Embedded({ name }: { name: string }) {
     );
   return (
     <main class="look">
-      <ViewOf name={name} />
+      <ViewOf name={name} pictureFirst />
     </main>
   );
 }
 
-function ViewOf({ name }: { name: string }) {
+interface Shown {
+  readonly name: string;
+  /** Whether what it is about stands below the picture, and not above. */
+  readonly pictureFirst?: boolean;
+}
+
+function ViewOf({ name, pictureFirst = false }: Shown) {
   useEffect(() => {
     // A file that comes late must not take the place of a view that was chosen since.
     let gone = false;
@@ -131,10 +137,10 @@ function ViewOf({ name }: { name: string }) {
     // A run that came to its end, or went a step on, is not what it was; a prepared one stays.
     if (looked.source.value === looked.OWN) void looked.refresh();
   }, [stage.phase.value]);
-  return <Stage name={name} />;
+  return <Stage name={name} pictureFirst={pictureFirst} />;
 }
 
-function Stage({ name }: { name: string }) {
+function Stage({ name, pictureFirst }: Shown) {
   const shown = view.value;
   const snapshot = looked.snapshots.value[looked.chosen.value];
   if (shown?.name !== name && missing.value.includes(name))
@@ -152,6 +158,12 @@ function Stage({ name }: { name: string }) {
   if (!shown || shown.name !== name || !(snapshot || shown.view.alone)) return <p class="muted">Looking…</p>;
   const { title, intro, equation, uses, showsAll, topLayer, Content } = shown.view;
   const numLayers = snapshot?.config.numLayers ?? 1;
+  const about = (
+    <div class="about">
+      <p>{intro}</p>
+      <div class="equation">{equation}</div>
+    </div>
+  );
   return (
     <section
       class="card view"
@@ -161,10 +173,7 @@ function Stage({ name }: { name: string }) {
       aria-busy={pending.value > 0}
     >
       <h2 id="view-title">{title}</h2>
-      <div class="about">
-        <p>{intro}</p>
-        <div class="equation">{equation}</div>
-      </div>
+      {!pictureFirst && about}
       <div class="pickers">
         <SourcePicker />
         {!showsAll && <ModelPicker />}
@@ -194,6 +203,7 @@ function Stage({ name }: { name: string }) {
           />
         </Guarded>
       )}
+      {pictureFirst && about}
     </section>
   );
 }

@@ -86,9 +86,11 @@ const view: View = {
       character: in a plain RNN by W<sub>hh</sub> and a slope of at most 1, so that it fades away or grows exponentially. Gates
       give it another way, where it is only multiplied by z or f, which the network can hold near 1: an LSTM’s is its cell c,
       which has a line of its own, and the higher its forget bias, the further that reaches before anything is learned. Training
-      then also shuts gates, as at the end of a word of which nothing is needed any more: compare the thin lines first. In a block
-      the curves show what reaches the residual stream that it read: there the step is h = a ⊙ h + b, and nothing but the products
-      of a, each between 0 and 1, lie on the way.
+      then also shuts gates, as at the end of a word of which nothing is needed any more: compare the thin lines first. So a
+      trained LSTM’s c may well fade sooner than that of a fresh one with a large forget bias, whose gates all stand open: it has
+      learned what to forget, for the next letter of a book asks for little of what is long past. In a block the curves show what
+      reaches the residual stream that it read: there the step is h = a ⊙ h + b, and nothing but the products of a, each between 0
+      and 1, lie on the way.
     </>
   ),
   equation: (

@@ -1,5 +1,6 @@
 import { signal } from "@preact/signals";
 import { proxy } from "comlink";
+import { useEffect } from "preact/hooks";
 import { MEMORY_SIZES } from "../../bench/memory.ts";
 import { TASKS, type TaskName } from "../../data/tasks.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
@@ -185,8 +186,11 @@ function longest(parts: readonly number[]): string {
   return count === 0 ? "none" : `${count === lags.length ? "≥ " : ""}${lags[count - 1]}`;
 }
 
-/** Tasks that only memory solves, for new small networks of every kind. */
-export function MemoryTasks() {
+/** Tasks that only memory solves, for new small networks of every kind; `of`: the one that was chosen elsewhere. */
+export function MemoryTasks({ of }: { of?: TaskName }) {
+  useEffect(() => {
+    if (of !== undefined && !trying.value) task.value = of;
+  }, [of, trying.value]);
   const { explanation, chance, solved, steps } = TASKS[task.value];
   const now = trying.value;
   return (
@@ -199,16 +203,18 @@ export function MemoryTasks() {
         forget gates begin with a bias of 1, as is usual.
       </p>
       <div class="row">
-        <label>
-          Task{" "}
-          <Select
-            class="inline"
-            value={task.value}
-            disabled={now !== undefined}
-            options={TITLES}
-            onChoose={(name) => (task.value = name)}
-          />
-        </label>
+        {of === undefined && (
+          <label>
+            Task{" "}
+            <Select
+              class="inline"
+              value={task.value}
+              disabled={now !== undefined}
+              options={TITLES}
+              onChoose={(name) => (task.value = name)}
+            />
+          </label>
+        )}
         <button
           type="button"
           aria-disabled={now !== undefined && cancelled.value}

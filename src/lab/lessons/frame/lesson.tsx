@@ -4,6 +4,7 @@ import type { ComponentChildren, ComponentType } from "preact";
 import { useState } from "preact/hooks";
 import { changePlace, place } from "../../place.ts";
 import type { ViewProps } from "../../views/view.ts";
+import { GuessScale, type GuessScaleProps } from "./guess.tsx";
 
 /** What a picture may need of the page around it. */
 export type Around = Pick<ViewProps, "device" | "clock">;
@@ -17,14 +18,8 @@ export interface PictureProps extends Around {
 
 export interface Lesson {
   readonly question: ComponentChildren;
-  readonly guess: {
-    readonly label: string;
-    readonly least: number;
-    readonly most: number;
-    readonly step: number;
+  readonly guess: Pick<GuessScaleProps, "label" | "least" | "most" | "step" | "say"> & {
     readonly start: number;
-    /** A guess, or the answer, for people. */
-    readonly say: (value: number) => string;
     /** What the answer is of, where the picture can show something else too. */
     readonly of?: string;
   };
@@ -54,20 +49,13 @@ export function LessonFrame({ lesson, ...around }: Around & { lesson: Lesson }) 
           changePlace({ guess: String(moved) });
         }}
       >
-        <label>
-          <span>
-            {label} <b>{say(moved)}</b>
-          </span>
-          <input
-            type="range"
-            min={least}
-            max={most}
-            step={step}
-            value={moved}
-            aria-valuetext={say(moved)}
-            onInput={(event) => setMoved(Number(event.currentTarget.value))}
-          />
-        </label>
+        <span aria-hidden="true">{label}</span>
+        <GuessScale
+          {...{ label, least, most, step, say }}
+          value={moved}
+          answer={given === undefined ? undefined : answer}
+          onChange={setMoved}
+        />
         <button class={given === undefined ? "primary" : undefined}>
           {given === undefined ? "That is my guess" : "Guess again"}
         </button>
