@@ -98,7 +98,7 @@ function LetterMap(props: { letters: readonly Placed[]; chosen: string; onChoose
           class={`${VOWELS.includes(letter) ? "vowel" : ""}${letter === chosen ? " at" : ""}`}
           transform={`translate(${toX(x).toFixed(1)} ${toY(y).toFixed(1)})`}
           role="button"
-          tabIndex={0}
+          tabindex={0}
           aria-label={`${letter}${VOWELS.includes(letter) ? ", a vowel" : ""}`}
           aria-pressed={letter === chosen}
           onClick={() => onChoose(letter)}

@@ -57,7 +57,7 @@ export function GuessScale({ label, least, most, step, value, answer, say, onCha
       class="guess-scale"
       viewBox={`0 0 ${width} ${HEIGHT}`}
       role="slider"
-      tabIndex={0}
+      tabindex={0}
       aria-label={label}
       aria-valuemin={least}
       aria-valuemax={most}
