@@ -118,13 +118,19 @@ it("shows a text full of markup as text, and makes no element of it", async () =
   await context.close();
 });
 
-it("strips Project Gutenberg's header from a dropped book and says what it is", async () => {
+it("strips Project Gutenberg's header from a book that is dropped on any tab, and says what it is where it is trained", async () => {
   const context = await newContext(withoutGpu.browser);
-  const { page } = await openPage(context, lab.url);
-  await ready(page);
+  const { page } = await openPage(context, `${lab.url}#lessons`);
   const body = "Once upon a time there was a caf\u00e9 at the end of the street.\n".repeat(20);
   const book = `\uFEFFThe licence\r\n*** START OF THE PROJECT GUTENBERG EBOOK X ***\r\n\r\n${body}\r\n*** END OF THE PROJECT GUTENBERG EBOOK X ***\r\nmore licence`;
-  await page.getByLabel("Open a .txt").setInputFiles({ name: "x.txt", mimeType: "text/plain", buffer: Buffer.from(book) });
+  await page.waitForSelector(".lesson-list");
+  const dropped = await page.evaluateHandle((text) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([text], "x.txt", { type: "text/plain" }));
+    return transfer;
+  }, book);
+  await page.dispatchEvent("main", "drop", { dataTransfer: dropped });
+  await page.waitForSelector("#tab-train[aria-selected=true]");
   await page.waitForFunction(() => /UTF-8/.test(document.querySelector(".facts")?.textContent ?? ""));
   expect(await page.locator(".facts").innerText()).toMatch(/1,200 characters · 21 different · UTF-8 · Project Gutenberg/);
   await context.close();

@@ -84,7 +84,7 @@ const pasting = signal(false);
 
 function BookField({ locked }: { locked: boolean }) {
   useEffect(() => {
-    // Anywhere on the page will do to drop a book.
+    // Anywhere on the page will do to drop a book; where it is trained is where it leads to.
     const over = (event: DragEvent): void => {
       if (event.dataTransfer?.types.includes("Files")) event.preventDefault();
     };
@@ -92,6 +92,7 @@ function BookField({ locked }: { locked: boolean }) {
       const file = event.dataTransfer?.files[0];
       if (!file) return;
       event.preventDefault();
+      location.hash = "train";
       void begin().then(() => {
         if (stage.textWanted.value) return readFile(file);
         status.value = stage.run.value ? "Reset the run before you choose another book." : "One moment; then drop it again.";
