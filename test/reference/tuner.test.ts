@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Device } from "../../src/runtime/device.ts";
 import { openDevice, type OpenDeviceOptions } from "../../src/runtime/open.ts";
 import { defineKernel, entry, type Entry, type Variant } from "../../src/runtime/kernel.ts";
-import type { Recorder } from "../../src/runtime/recorder.ts";
+import { Recorder } from "../../src/runtime/recorder.ts";
 import type { Tensor } from "../../src/runtime/tensor.ts";
 import type { TuningProgress } from "../../src/runtime/tuner.ts";
 import { hash, type TuningStore } from "../../src/runtime/tuning-memory.ts";
@@ -589,6 +589,57 @@ describe("the tuner's time", () => {
       expect((await run(racing(some))).get(KEY)).toBe(chosen);
       expect(fake.dispatched.some(({ code }) => costOf(code) > 100_000 && costOf(code) < 200_000)).toBe(chosen !== "");
     }
+  });
+
+  it("is up when it is, though what is being tried does not end", async () => {
+    let isHung = false;
+    const ends: number[] = [];
+    const onTuning = ({ key, done }: TuningProgress): void => {
+      if (key !== "") return;
+      isHung = false;
+      ends.push(done);
+    };
+    const { device, fake, run } = await open(
+      memory(),
+      { tuningMilliseconds: 50, onTuning },
+      {
+        after: ({ code }) => void (isHung ||= costOf(code) === 500),
+        until: () => (isHung ? new Promise(() => {}) : Promise.resolve()),
+      },
+    );
+    expect((await run(racing([taking("slow", 1000), taking("hung", 500)]))).get(KEY)).toBe("");
+    expect([ends, device.tuner!.results.size]).toEqual([[0], 0]);
+    expect(fake.dispatched.filter(({ code }) => costOf(code) === 500)).toHaveLength(1);
+  });
+
+  it("decides whether a plan is recorded anew: where something was chosen, or what was known is not to be any more", async () => {
+    const store = memory();
+    const recorded = async (race: Race, entry: Entry): Promise<[builds: number, choice: string | undefined]> => {
+      let builds = 0;
+      const plan = await race.device.record("plan", (r) => {
+        builds++;
+        const [x, y] = [r.tensor({ name: "x", shape: [COUNT] }), r.tensor({ name: "y", shape: [COUNT] })];
+        r.dispatch(entry, { x, y }, { count: COUNT });
+      });
+      return [builds, plan.choices.get(KEY)];
+    };
+    const first = await open(store);
+    expect(await recorded(first, racing(variants))).toEqual([2, "fast"]);
+    expect(await recorded(first, racing(variants))).toEqual([1, "fast"]);
+    // There is no time to choose among others than those that were known.
+    const [slower, late] = [[taking("slow", 100_000), taking("fast", 50_000)], { tuningMilliseconds: 5 }];
+    expect(await recorded(await open(store, late), racing(slower))).toEqual([2, ""]);
+    expect(await recorded(await open(memory(), late), racing(slower))).toEqual([1, ""]);
+  });
+
+  it("is not begun for a signal that was aborted before", async () => {
+    const { device, fake } = await open(memory());
+    const recorder = new Recorder(device);
+    const [x, y] = ["x", "y"].map((name) => recorder.tensor({ name, shape: [COUNT] })) as [Tensor, Tensor];
+    recorder.dispatch(racing(variants), { x, y }, { count: COUNT });
+    const reason = new Error("enough");
+    await expect(device.tuner!.tune(recorder, new Map(), AbortSignal.abort(reason))).rejects.toBe(reason);
+    expect(fake.dispatched).toEqual([]);
   });
 
   it("leaves no listener at a signal that outlives it", async () => {
