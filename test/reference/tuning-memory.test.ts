@@ -243,10 +243,32 @@ describe("what the tuner remembers", () => {
     await two.remember("a", tuned("fast"));
     await one.load();
     one.forget("a");
+    await one.load();
+    expect([...one.choices.keys()]).toEqual([]);
     await one.remember("b", tuned("slow"));
     expect(Object.keys(JSON.parse(store.text!).choices)).toEqual(["b"]);
     await one.load();
     expect([...one.choices.keys()]).toEqual(["b"]);
+  });
+
+  it("is what this process chose itself, though another has chosen otherwise since", async () => {
+    const store = texts();
+    const [one, two] = [memoryOf(store), memoryOf(store)];
+    await one.remember("a", tuned("fast"));
+    await two.remember("a", tuned("slow"));
+    await one.load();
+    expect([one.choices.get("a")!.chosen, JSON.parse(store.text!).choices.a.chosen]).toEqual(["fast", "slow"]);
+  });
+
+  it("tells processes apart on pages that are not secure too, where nobody makes identities", async () => {
+    vi.stubGlobal("crypto", {});
+    const store = texts();
+    const [one, two] = [memoryOf(store), memoryOf(store)];
+    vi.unstubAllGlobals();
+    await one.trying("k", "tiled");
+    await one.load();
+    await two.load();
+    expect([one.elsewhere.size, [...two.elsewhere]]).toEqual([0, ["k"]]);
   });
 
   it("has one mark for each who is trying something, but none of what was lost", async () => {
