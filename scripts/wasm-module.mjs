@@ -1,5 +1,5 @@
 // Compiles the files of wasm/ with AssemblyScript, for Vite: `import { block, lengths, packed } from "…/wasm?module"` is the builds of
-// plain SIMD and of relaxed SIMD in one text. What was compiled is kept as long as no source changes.
+// plain SIMD, of relaxed SIMD and of that with wider tiles in one text. What was compiled is kept as long as no source changes.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -8,7 +8,12 @@ import { deflateSync } from "node:zlib";
 const at = (/** @type {string} */ path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const CACHE = at("node_modules/.cache/gatewise/");
 const OPTIONS = ["--importMemory", "--maximumMemory", "65536", "--runtime", "stub", "--noAssert", "-O3", "--enable", "simd"];
-const BUILDS = { plain: OPTIONS, relaxed: [...OPTIONS, "--enable", "relaxed-simd"] };
+const RELAXED = [...OPTIONS, "--enable", "relaxed-simd"];
+const BUILDS = {
+  plain: { options: OPTIONS, columns: 8 },
+  relaxed: { options: RELAXED, columns: 8 },
+  wide: { options: RELAXED, columns: 16 },
+};
 
 /** The builds are all but the same: in blocks by turns, each block's twin lies in the window of the compression. */
 const BLOCK = 8192;
@@ -44,14 +49,18 @@ export function wasmModule() {
   };
 }
 
+/** A source, with as many columns in a tile as the build has. */
+const sourceOf = (/** @type {string} */ name, /** @type {number} */ columns) =>
+  readFileSync(at(name), "utf8").replace(/(?<=const COLUMNS = )8(?=;)/, String(columns));
+
 /**
  * @param {string} build
  * @returns {Promise<Buffer>}
  */
 async function compile(build) {
-  const options = BUILDS[/** @type {keyof typeof BUILDS} */ (build)];
+  const { options, columns } = BUILDS[/** @type {keyof typeof BUILDS} */ (build)];
   const entries = filesIn("wasm");
-  const sources = new Map([...entries, ...filesIn("wasm/shared")].map((name) => [name, readFileSync(at(name), "utf8")]));
+  const sources = new Map([...entries, ...filesIn("wasm/shared")].map((name) => [name, sourceOf(name, columns)]));
   const key = createHash("sha256")
     .update(JSON.stringify([options, ...sources]))
     .digest("hex")

@@ -48,9 +48,11 @@ function showTuning(): (progress: TuningProgress) => void {
   };
 }
 
-/** Node 20 has relaxed SIMD behind a flag, which its engine takes as long as nothing was compiled that needs it; --simd plain leaves it. */
-function takeRelaxedSimd(): void {
-  if (process.versions.node.startsWith("20.")) setFlagsFromString("--experimental-wasm-relaxed-simd");
+/** Flags of its engine that a build wants; taken as long as nothing was compiled that needs them. --simd plain leaves them. */
+function takeFlags(simd: Build | undefined): void {
+  const version = Number.parseInt(process.versions.node);
+  if (version === 20) setFlagsFromString("--experimental-wasm-relaxed-simd");
+  if (version >= 24 && simd === "wide") setFlagsFromString("--experimental-wasm-revectorize");
 }
 
 /**
@@ -59,7 +61,7 @@ function takeRelaxedSimd(): void {
  * @throws GatewiseError E_NO_WEBGPU for "webgpu" where no device comes, whatever the reason
  */
 async function openChosenDevice({ device: prefer, tune = true, retune, ...flags }: DeviceFlags): Promise<Device> {
-  if (flags.simd !== "plain") takeRelaxedSimd();
+  if (flags.simd !== "plain") takeFlags(flags.simd);
   const tuningMilliseconds = retune ? PATIENT_TUNING : flags.tuningMilliseconds;
   let device: Device;
   try {

@@ -220,7 +220,10 @@ export const threadsOption = (): Option =>
     .helpGroup(GROUP.output)
     .argParser(parseInteger(1, 64));
 export const simdOption = (): Option =>
-  new Option("--simd <build>", "of WebAssembly; by default relaxed where the engine has it; plain gives the same bits everywhere")
+  new Option(
+    "--simd <build>",
+    "of WebAssembly; by default relaxed where the engine has it; plain gives the same bits everywhere; wide, an experiment, is for Node from 24 on",
+  )
     .helpGroup(GROUP.output)
     .choices(BUILDS);
 export const noTuneOption = (): Option => new Option("--no-tune", "take the default kernel variants").helpGroup(GROUP.output);

@@ -8,7 +8,7 @@ import { DEVICE_CHOICES, type Device, type DeviceChoice } from "./device.ts";
 import { probeFamily } from "./probe.ts";
 import { KernelTuner, type TunerOptions, type TuningProgress } from "./tuner.ts";
 import type { TuningStore } from "./tuning-memory.ts";
-import { BUILDS } from "./wasm-module.ts";
+import { BUILDS, TRIED } from "./wasm-module.ts";
 import type { Spawn, ThreadWorker } from "./wasm-threads.ts";
 import { WebGpuDevice } from "./webgpu-device.ts";
 import type { Gpu, GpuDevice } from "./webgpu-types.ts";
@@ -69,9 +69,10 @@ export interface OpenDeviceOptions extends WebGpuOptions {
   readonly worker?: () => ThreadWorker;
   /**
    * Which build of the WebAssembly device: "relaxed", the default, is faster, and "plain" where the engine has no relaxed SIMD
-   * (Node 20 has it with --experimental-wasm-relaxed-simd). "plain" gives the same bits in every engine.
+   * (Node 20 has it with --experimental-wasm-relaxed-simd). "plain" gives the same bits in every engine. "wide", an experiment, is
+   * "relaxed" for Node from 24 on with --experimental-wasm-revectorize; without that it is slower.
    */
-  readonly simd?: "relaxed" | "plain";
+  readonly simd?: "relaxed" | "plain" | "wide";
   /** Number format of the CPU device. */
   readonly precision?: "float32" | "float64";
 }
@@ -146,8 +147,8 @@ export async function openWasmDevice(
   spawn?: Spawn,
 ): Promise<Device> {
   const { WasmDevice, coresHere, spawnHere } = await import("./wasm-device.ts");
-  const { threads = Math.min(cores ?? coresHere(), MOST_THREADS), simd, worker } = options;
-  const builds = simd === "plain" ? [simd] : BUILDS;
+  const { threads = Math.min(cores ?? coresHere(), MOST_THREADS), simd = "relaxed", worker } = options;
+  const builds = TRIED[simd];
   const threaded = { threads, builds, spawn: spawn ?? spawnHere(worker), fallbackReason: reason };
   const opened = await WasmDevice.open(threaded).catch(() => WasmDevice.open({ builds, fallbackReason: reason }));
   return typeof opened === "string" ? new CpuDevice("float32", reason ? `${reason}; ${opened}` : opened) : opened;

@@ -53,7 +53,7 @@ export class WasmDevice extends HostDevice {
     this.heap = new WasmHeap(memory, MODULE_BYTES);
     this.forms = instantiate(compiled, memory);
     const threads = crew ? `${crew.parts} threads` : "1 thread";
-    this.description = `WebAssembly SIMD, ${compiled.build === "relaxed" ? "relaxed, " : ""}${threads}`;
+    this.description = `WebAssembly SIMD, ${compiled.build === "plain" ? "" : `${compiled.build}, `}${threads}`;
   }
 
   /** Opens a device of so many threads, or says why there can be none. */

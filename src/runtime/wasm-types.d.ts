@@ -4,6 +4,6 @@
  */
 declare module "*/wasm?module" {
   export const block: number;
-  export const lengths: Readonly<Record<"plain" | "relaxed", number>>;
+  export const lengths: Readonly<Record<"plain" | "relaxed" | "wide", number>>;
   export const packed: string;
 }

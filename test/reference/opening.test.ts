@@ -105,7 +105,7 @@ it.each([
   [{ threads: 1.5 }, "openDevice: threads must be an integer from 1 on, got 1.5"],
   [{ threads: "2" }, 'openDevice: threads must be an integer from 1 on, got "2"'],
   [{ worker: "worker.js" }, 'openDevice: worker must be a function that makes a Worker, got "worker.js"'],
-  [{ simd: "fast" }, 'openDevice: simd must be one of "relaxed", "plain", got "fast"'],
+  [{ simd: "fast" }, 'openDevice: simd must be one of "relaxed", "plain", "wide", got "fast"'],
   [{ openMilliseconds: Number.NaN }, "openDevice: openMilliseconds must be a number above 0, got NaN"],
   [{ treads: 2 }, 'openDevice: unknown option "treads"; did you mean "threads"?'],
   [{ gpuDevice: { createBuffer() {} } }, /^openDevice: gpuDevice must be a GPUDevice, got /],

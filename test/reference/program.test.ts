@@ -401,7 +401,7 @@ describe("words", () => {
     "--preset": PRESET_NAMES,
     "train --tokenizer": TOKENIZER_KINDS,
     "--device": ["auto", "webgpu", "wasm", "cpu"],
-    "--simd": ["relaxed", "plain"],
+    "--simd": ["relaxed", "plain", "wide"],
     "--schedule-from": ["reached", "peak"],
     "--unknown": ["drop", "replace"],
     "--split": ["train", "val", "test", "all"],

@@ -10,7 +10,7 @@ import { WasmDevice } from "../../src/runtime/wasm-device.ts";
 // Of the Nodes that Gatewise runs on, 20 alone does not take it by itself.
 beforeAll(() => setFlagsFromString("--experimental-wasm-relaxed-simd"));
 
-describe.each(["plain", "relaxed"] as const)("in the build of %s SIMD", (build) => {
+describe.each(["plain", "relaxed", "wide"] as const)("in the build of %s SIMD", (build) => {
   let device: WasmDevice;
   beforeAll(async () => {
     const opened = await WasmDevice.open({ builds: [build] });

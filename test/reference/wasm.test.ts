@@ -14,6 +14,7 @@ import { probeAdapter, type AdapterLimits } from "../../src/runtime/probe.ts";
 import { WasmDevice } from "../../src/runtime/wasm-device.ts";
 import { WasmHeap } from "../../src/runtime/wasm-heap.ts";
 import {
+  BUILDS,
   compileModule,
   formName,
   instantiate,
@@ -28,7 +29,6 @@ import { allEntries } from "../../src/training/kernel-list.ts";
 import { extraCases } from "../gpu/extra-cases.ts";
 
 const entries = [...allEntries()].map(([, entry]) => entry);
-const BUILDS: readonly Build[] = ["plain", "relaxed"];
 const compiled = new Map<Build, CompiledModule>();
 
 /** A device with one build, on this thread. */
@@ -239,10 +239,10 @@ describe("the device", () => {
     device.dispose();
   });
 
-  test("gives the same bits with one thread, two and three", async () => {
-    const train = async (threads: number): Promise<readonly unknown[]> => {
-      const device = await openNodeDevice({ prefer: "wasm", threads });
-      expect(device.description).toContain(threads === 1 ? "1 thread" : `${threads} threads`);
+  test("gives the same bits with one thread, two and three, and by wide tiles", async () => {
+    const train = async (threads: number, simd: Build = "relaxed"): Promise<readonly unknown[]> => {
+      const device = await openNodeDevice({ prefer: "wasm", threads, simd });
+      expect(device.description).toBe(`WebAssembly SIMD, ${simd}, ${threads === 1 ? "1 thread" : `${threads} threads`}`);
       const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 41, embeddingSize: 12, hiddenSize: 70, seed: 3 });
       const tokens = Uint32Array.from({ length: 3000 }, (_, i) => (i * i + (i >> 2)) % 41);
       const trainer = Trainer.create(model, tokens, { batchSize: 18, seqLen: 12, valFraction: 0, logInterval: 1 });
@@ -257,6 +257,7 @@ describe("the device", () => {
     expect(one.slice(0, 3).every(Number.isFinite)).toBe(true);
     expect(two).toEqual(one);
     expect(three).toEqual(one);
+    expect(await train(2, "wide")).toEqual(one);
   });
 
   test("trains 1,000 steps in the memory of the first", async () => {

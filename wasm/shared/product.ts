@@ -1,10 +1,14 @@
-// Products of matrices: tiles of 4 × 8 sums in registers, over panels in which what a tile reads lies in a row.
-// A panel of A holds 4 of its rows, column after column; one of B 8 of its columns, row after row.
+// Products of matrices: tiles of 4 × 8 sums in registers, over panels in which what a tile reads lies in a row; of 4 × 16 in the
+// build for engines that make one instruction of two, which has that number in place of the 8.
+// A panel of A holds 4 of its rows, column after column; one of B as many of its columns as a tile has, row after row.
 import { madd, sumOfLanes } from "./simd";
 
 /** Rows of a tile, and columns. */
 export const ROWS = 4;
 export const COLUMNS = 8;
+/** Vectors and bytes of a tile's row. */
+export const VECTORS = COLUMNS / 4;
+export const TILE_ROW = 4 * COLUMNS;
 /** A block of B, K_BLOCK × N_BLOCK, and one of A, M_BLOCK × K_BLOCK, stay in the second cache; a panel of each in the first. */
 const K_BLOCK = 256;
 const N_BLOCK = 256;
@@ -35,6 +39,29 @@ export function tile(
   init += initStride;
   let c30 = v128.load(init);
   let c31 = v128.load(init, 16);
+  // Those of wide tiles.
+  let c02 = c00;
+  let c03 = c00;
+  let c12 = c00;
+  let c13 = c00;
+  let c22 = c00;
+  let c23 = c00;
+  let c32 = c00;
+  let c33 = c00;
+  if (VECTORS == 4) {
+    init -= 3 * initStride;
+    c02 = v128.load(init, 32);
+    c03 = v128.load(init, 48);
+    init += initStride;
+    c12 = v128.load(init, 32);
+    c13 = v128.load(init, 48);
+    init += initStride;
+    c22 = v128.load(init, 32);
+    c23 = v128.load(init, 48);
+    init += initStride;
+    c32 = v128.load(init, 32);
+    c33 = v128.load(init, 48);
+  }
   for (; k > 0; k--) {
     const b0 = v128.load(b);
     const b1 = v128.load(b, 16);
@@ -50,6 +77,18 @@ export function tile(
     const a3 = v128.load32_splat(a, 12);
     c30 = madd(a3, b0, c30);
     c31 = madd(a3, b1, c31);
+    if (VECTORS == 4) {
+      const b2 = v128.load(b, 32);
+      const b3 = v128.load(b, 48);
+      c02 = madd(a0, b2, c02);
+      c03 = madd(a0, b3, c03);
+      c12 = madd(a1, b2, c12);
+      c13 = madd(a1, b3, c13);
+      c22 = madd(a2, b2, c22);
+      c23 = madd(a2, b3, c23);
+      c32 = madd(a3, b2, c32);
+      c33 = madd(a3, b3, c33);
+    }
     a += 16;
     b += bStride;
   }
@@ -64,6 +103,20 @@ export function tile(
   out += outStride;
   v128.store(out, c30);
   v128.store(out, c31, 16);
+  if (VECTORS == 4) {
+    out -= 3 * outStride;
+    v128.store(out, c02, 32);
+    v128.store(out, c03, 48);
+    out += outStride;
+    v128.store(out, c12, 32);
+    v128.store(out, c13, 48);
+    out += outStride;
+    v128.store(out, c22, 32);
+    v128.store(out, c23, 48);
+    out += outStride;
+    v128.store(out, c32, 32);
+    v128.store(out, c33, 48);
+  }
 }
 
 /** out += a·B of one row a of k numbers: the same bits as in a tile, without panels. `bytes` are those of the columns. */
@@ -171,6 +224,8 @@ export function packColumns(from: usize, rowStride: usize, vectors: i32, k: i32,
   for (; k > 0; k--) {
     v128.store(to, v128.load(from));
     if (vectors > 1) v128.store(to, v128.load(from, 16), 16);
+    if (vectors > 2) v128.store(to, v128.load(from, 32), 32);
+    if (vectors > 3) v128.store(to, v128.load(from, 48), 48);
     from += rowStride;
     to += stride;
   }
@@ -218,9 +273,11 @@ export function product(
         const to = packedB + 4 * n * k;
         if (bTransposed) {
           const from = b + bStride * (n0 + n) + 4 * k0;
-          packRows(from, bStride, min(4, columns - n), k, to, 32);
-          packRows(from + bStride * min(4, columns - n - 1), bStride, max(min(4, columns - n - 4), 1), k, to + 16, 32);
-        } else packColumns(b + bStride * k0 + 4 * (n0 + n), bStride, 2, k, to, 32);
+          for (let v = 0; v < COLUMNS; v += 4) {
+            const first = min(v, columns - n - 1);
+            packRows(from + bStride * first, bStride, max(min(4, columns - n - v), 1), k, to + 4 * v, TILE_ROW);
+          }
+        } else packColumns(b + bStride * k0 + 4 * (n0 + n), bStride, min(VECTORS, (columns - n + 3) >> 2), k, to, TILE_ROW);
       }
       for (let m0 = 0; m0 < M; m0 += M_BLOCK) {
         const rows = min(M_BLOCK, M - m0);
@@ -238,11 +295,11 @@ export function product(
             const tileB = packedB + 4 * n * k;
             const inRows = min(ROWS, rows - m);
             const inColumns = min(COLUMNS, columns - n);
-            if (inRows == ROWS && inColumns == COLUMNS) tile(tileA, tileB, 32, k, begin, beginStride, out, cStride);
+            if (inRows == ROWS && inColumns == COLUMNS) tile(tileA, tileB, TILE_ROW, k, begin, beginStride, out, cStride);
             else {
-              copyTile(begin, beginStride, edge, 32, inRows, inColumns);
-              tile(tileA, tileB, 32, k, edge, 32, edge, 32);
-              copyTile(edge, 32, out, cStride, inRows, inColumns);
+              copyTile(begin, beginStride, edge, TILE_ROW, inRows, inColumns);
+              tile(tileA, tileB, TILE_ROW, k, edge, TILE_ROW, edge, TILE_ROW);
+              copyTile(edge, TILE_ROW, out, cStride, inRows, inColumns);
             }
           }
         }

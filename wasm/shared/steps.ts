@@ -1,11 +1,11 @@
 // Steps of the cells that multiply their state by W_hh: the products, for one thread's rows of the batch and all steps, and
 // around them what a cell makes of its sums, four units of a row at a time. Rows do not depend on each other, so a thread
 // takes its rows through all steps.
-import { addRow, COLUMNS, packColumns, packRows, ROWS, tile } from "./product";
+import { addRow, COLUMNS, packColumns, packRows, ROWS, tile, TILE_ROW, VECTORS } from "./product";
 import { lanesOf, pad4, share } from "./simd";
 
 /** Bytes of a tile. */
-const TILE = 4 * ROWS * COLUMNS;
+const TILE = TILE_ROW * ROWS;
 /** The most gates that a cell has. */
 const GATES = 4;
 
@@ -47,7 +47,7 @@ export function inputAt(xProjection: usize, tokens: usize, cell: i32, G: i32, u:
   return gatesAt(xProjection, tokens ? load<i32>(tokens + 4 * cell) : cell, G, u);
 }
 
-/** Of W units, panels of 8. */
+/** Of W units, panels as wide as a tile. */
 @inline
 function panels(units: i32): i32 {
   return (units + COLUMNS - 1) / COLUMNS;
@@ -90,7 +90,7 @@ export function steps(
   if (rows <= 0) return;
   W = pad4(H);
   rowsOfBatch = B;
-  const ofPanel: usize = 32 * K;
+  const ofPanel: usize = TILE_ROW * K;
   const packedA = scratch + ofPanel * G * panels(W);
   const sums = packedA + 4 * K * ((rows + ROWS - 1) & ~(ROWS - 1));
   const zeros = sums + TILE * GATES;
@@ -98,7 +98,7 @@ export function steps(
   let to = scratch;
   for (let u = 0; u < W; u += COLUMNS) {
     for (let g = 0; g < G; g++) {
-      packColumns(b + 4 * (g * W + u), bStride, u + 4 < W ? 2 : 1, K, to, 32);
+      packColumns(b + 4 * (g * W + u), bStride, min(VECTORS, (W - u) >> 2), K, to, TILE_ROW);
       to += ofPanel;
     }
   }
@@ -111,19 +111,16 @@ export function steps(
     }
     let panel = scratch;
     for (let u = 0; u < W; u += COLUMNS) {
-      const vectors = u + 4 < W ? 2 : 1;
-      const lanes0 = lanesOf(u, H);
-      const lanes1 = lanesOf(u + 4, H);
+      const units = min(COLUMNS, W - u);
       for (let m = 0; m < rows; m += ROWS) {
         for (let g = 0; g < G; g++) {
           const begin = init ? init + 4 * (g * W + u) : zeros;
-          tile(packedA + 4 * K * m, panel + ofPanel * g, 32, k, begin, 0, sums + TILE * g, 32);
+          tile(packedA + 4 * K * m, panel + ofPanel * g, TILE_ROW, k, begin, 0, sums + TILE * g, TILE_ROW);
         }
         for (let r = 0; r < min(ROWS, rows - m); r++) {
           const row = row0 + m + r;
-          const at = sums + 32 * r;
-          epilogue(at, t * B + row, row, u, lanes0);
-          if (vectors > 1) epilogue(at + 16, t * B + row, row, u + 4, lanes1);
+          const at = sums + TILE_ROW * r;
+          for (let v = 0; v < units; v += 4) epilogue(at + 4 * v, t * B + row, row, u + v, lanesOf(u + v, H));
         }
       }
       panel += ofPanel * G;
