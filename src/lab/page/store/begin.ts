@@ -113,8 +113,9 @@ function hear(event: LabEvent): void {
       status.value = event.message;
       break;
     case "compiling":
-      // Whoever pressed Train waits for it.
-      if (stage.training.value) status.value = `Compiling kernels for this device: ${event.done} of ${event.of}.`;
+      // Whoever pressed Train waits for it; that a lost device is back is to be read first.
+      if (stage.training.value && !status.value.startsWith("The graphics device"))
+        status.value = `Compiling kernels for this device: ${event.done} of ${event.of}.`;
       break;
     case "tuning":
       if (event.over) {
