@@ -63,7 +63,10 @@ async function read(path: string): Promise<object> {
 }
 
 /** The options that make a checkpoint's run again. */
-export function configOf({ config, tokenizer, training }: Checkpoint, { data, pattern, encoding }: Partial<RunInfo>): object {
+export function configOf(
+  { config, tokenizer, training }: Checkpoint,
+  { data, pattern, encoding, unknown, initFrom, extendVocabulary, sample = {} }: Partial<RunInfo>,
+): object {
   const { kind } = tokenizer.toJSON() as { kind: string };
   const own = Object.fromEntries(
     Object.entries(config).filter(([field]) => !(field in CELL_OPTIONS) || hasOption(config.cell, field)),
@@ -73,5 +76,7 @@ export function configOf({ config, tokenizer, training }: Checkpoint, { data, pa
     tokenizer: kind,
     ...(kind === "word" || kind === "bpe" ? { "vocab-size": tokenizer.size } : {}),
     ...flagsOf({ ...own, ...training?.options }),
+    ...given({ "init-from": initFrom, "extend-vocabulary": extendVocabulary, unknown }),
+    ...given({ "sample-prompt": sample.prompt, "sample-length": sample.length, "sample-temperature": sample.temperature }),
   };
 }

@@ -17,10 +17,10 @@ import {
   type FetchProgress,
 } from "../data/books.ts";
 import { detectEncoding } from "../data/detect-encoding.ts";
-import { certainEncoding, decodeText } from "../data/encodings.ts";
+import { decodeText, fits, isNoText } from "../data/encodings.ts";
 import { CharTokenizer, type Tokenizer } from "../data/tokenizer.ts";
 import { GatewiseError } from "../errors.ts";
-import { live, say } from "./progress.ts";
+import { count, live, say } from "./progress.ts";
 
 /** Where a text is: files, folders, addresses, books' names, or "-" for standard input; one after another. */
 export type DataNames = string | readonly string[];
@@ -102,10 +102,10 @@ export async function loadText(
     reading: { pattern, encoding },
     name: found[0]!.name + (found.length > 1 ? `-and-${found.length - 1}-more` : ""),
   };
-  // Of texts only UTF-16 has zero bytes.
-  const noText = pieces.find(({ bytes }) => encoding === undefined && bytes.includes(0) && !certainEncoding(bytes));
+  const noText = encoding === undefined && pieces.find(({ bytes }) => isNoText(bytes));
   if (noText) {
-    const problem = `${noText.shown} is no text file (it contains NUL bytes)`;
+    const why = noText.bytes.includes(0) ? "NUL bytes" : "bytes that no text has";
+    const problem = `${noText.shown} is no text file (it contains ${why})`;
     if (!binary)
       throw new GatewiseError("E_DATA", `${problem}; give a plain .txt, or take the bytes as they are: --tokenizer byte`);
     say(`${problem}: read byte by byte`);
@@ -123,7 +123,7 @@ function checkLength(bytes: number, shown: string): void {
   if (bytes <= MOST_BYTES) return;
   throw new GatewiseError(
     "E_DATA",
-    `${shown} has ${megabytes(bytes)}, and a text may have ${megabytes(MOST_BYTES)} at the most; give a part of it (head -c 500M ${shown} > part.txt)`,
+    `${shown} has ${megabytes(bytes)}, more than the ${megabytes(MOST_BYTES)} that a text may have; give a part of it (of a file: head -c 500M FILE > part.txt)`,
   );
 }
 
@@ -131,6 +131,8 @@ function decoded({ bytes, shown, html = false }: Piece, encoding: string | undef
   const found = encoding ?? detectEncoding(bytes);
   const text = decodeText(bytes, shown, found);
   refusePage(text, html, shown);
+  const faults = found === "UTF-8" && !fits(bytes, found) ? text.split("\ufffd").length - 1 : 0;
+  if (faults > 0) say(`${shown} is UTF-8 but for ${count(faults)} ${faults === 1 ? "place" : "places"}, where U+FFFD stands now`);
   if (encoding === undefined && found !== "UTF-8") say(`${shown} is read as ${found}; if that is wrong, say with --encoding`);
   return { text: stripGutenberg(text), encoding: found };
 }
@@ -184,7 +186,7 @@ async function readFolder(path: string, pattern = DEFAULT_PATTERN, shown: string
         .split(sep)
         .join("/"),
     )
-    .filter((name) => !name.split("/").some((part) => part.startsWith(".")) && wanted(name.replace(/\.gz$/, "")))
+    .filter((name) => !name.split("/").some((part) => part.startsWith(".")) && [name, name.replace(/\.gz$/, "")].some(wanted))
     .sort();
   if (files.length === 0)
     throw new GatewiseError("E_DATA", `${shown} is a folder without a file ${pattern}; say with --pattern which files to read`);

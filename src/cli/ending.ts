@@ -1,7 +1,7 @@
 // What a person is told at the end of a run: what came of it, and what to do next.
 import type { Evaluation } from "../training/evaluate.ts";
 import type { EndEvent, TrainingEvent } from "../training/events.ts";
-import { unitOf } from "./data.ts";
+import { PIPE, unitOf } from "./data.ts";
 import type { Run } from "./keeper.ts";
 import { duration, percent, programName, quote, say, shown } from "./progress.ts";
 
@@ -23,9 +23,11 @@ export function reportEnd(event: RunEnd, { run, saved, folder, valLoss, memory, 
   const program = programName();
   const target = quote(shown(folder));
   const { totalSteps, schedule, patience } = run.options;
+  // What came through a pipe has to come again.
+  const resume = `${program} train --resume ${target}${run.text.source === PIPE ? " --data FILE" : ""}`;
   if (event.reason === "aborted") {
     say(`stopped at step ${event.step} of ${totalSteps}; saved ${shown(saved)}; to go on:`);
-    say(`  ${program} train --resume ${target}`);
+    say(`  ${resume}`);
     return;
   }
   const hasBetter = valLoss !== undefined && event.bestValLoss! < valLoss;
@@ -47,6 +49,6 @@ export function reportEnd(event: RunEnd, { run, saved, folder, valLoss, memory, 
   // Over more steps a schedule that has come to its end would raise the rate again.
   const from = schedule === "constant" ? "" : " --schedule-from reached";
   const more = event.reason === "time" ? "" : ` --steps ${2 * totalSteps}${from}`;
-  say(`  ${program} train --resume ${target}${more}`);
+  say(`  ${resume}${more}`);
   say(`  ${program} info ${target}${best}`);
 }

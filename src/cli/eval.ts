@@ -7,7 +7,8 @@ import { trainingOptions } from "../training/options.ts";
 import { ByteTokenizer } from "../data/byte-tokenizer.ts";
 import { loadText, unitOf, type DataNames, type ReadingOptions, type TextSource } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { findCheckpoint, readRunInfo, whichCheckpoint, type FoundCheckpoint } from "./files.ts";
+import { findCheckpoint, readRunInfo, whichCheckpoint, type FoundCheckpoint, type RunInfo } from "./files.ts";
+import { fitVocabulary, LEAVE_OUT, type Unknown } from "./fine-tune.ts";
 import { count, live, percent, print, printJson, say, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 import { loadKnownText, tokensOf } from "./run-text.ts";
@@ -26,6 +27,7 @@ interface EvalFlags extends DeviceFlags, ReadingOptions {
   readonly data?: DataNames;
   readonly split?: Split;
   readonly evalChars?: number;
+  readonly unknown?: Unknown;
   readonly json?: boolean;
 }
 
@@ -35,7 +37,9 @@ export async function evaluate(path: string, flags: EvalFlags): Promise<number> 
   const { checkpoint } = found;
   const { tokenizer, training } = checkpoint;
   const split = flags.split ?? (flags.data === undefined ? "val" : "all");
-  const text = await chooseText(found, split, flags);
+  const known = await readRunInfo(found.folder);
+  const unknown = flags.unknown ?? (flags.data === undefined ? known.unknown : undefined);
+  const { text } = fitVocabulary(checkpoint, await chooseText(found, known, split, flags), { unknown, advice: LEAVE_OUT });
   const tokens = tokensOf(text, tokenizer);
   const options = trainingOptions({ ...training?.options });
   if (split !== "all" && !sameText(checkpoint, tokens))
@@ -46,7 +50,7 @@ export async function evaluate(path: string, flags: EvalFlags): Promise<number> 
     throw new GatewiseError("E_DATA", `the ${PART_NAMES[split]} of ${text.name} has ${part.length} tokens, too few; ${advice}`);
   }
   return withDevice(flags, async (device) => {
-    const stop = listenForStop(() => {});
+    const stop = listenForStop(() => live(""));
     const model = modelFromCheckpoint(device, checkpoint);
     const unit = unitOf(tokenizer);
     if (!flags.json) {
@@ -90,13 +94,17 @@ export async function evaluate(path: string, flags: EvalFlags): Promise<number> 
 }
 
 /** The text that was asked for, or the run's own. @throws GatewiseError E_CONFIG where there is none */
-async function chooseText(found: FoundCheckpoint, split: Split, { data, pattern, encoding }: EvalFlags): Promise<TextSource> {
+async function chooseText(
+  found: FoundCheckpoint,
+  known: Partial<RunInfo>,
+  split: Split,
+  { data, pattern, encoding }: EvalFlags,
+): Promise<TextSource> {
   const { checkpoint, folder, path } = found;
   if (split !== "all" && !checkpoint.training)
     throw new GatewiseError("E_CONFIG", `${path} holds a model but no run, so that no text has parts; leave --split out`);
   const binary = checkpoint.tokenizer instanceof ByteTokenizer;
   if (data !== undefined) return loadText(data, { pattern, encoding, binary });
-  const known = await readRunInfo(folder);
   if (known.data === undefined)
     throw new GatewiseError(
       "E_CONFIG",

@@ -7,6 +7,7 @@ import { checkOptions, shown } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
 import { loadCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
 import type { DataNames } from "./data.ts";
+import { UNKNOWN, type Unknown } from "./fine-tune.ts";
 import { lockFolder, type Lock } from "./lock.ts";
 import { DEVICE_CHOICES, type DeviceChoice } from "../runtime/device.ts";
 import { BUILDS, type Build } from "../runtime/wasm-module.ts";
@@ -40,8 +41,15 @@ export interface RunInfo {
   readonly keep?: number;
   /** As --simd was given, if it was. */
   readonly simd?: Build;
+  /** As --unknown was given, if it was: what became of characters that the model does not know. */
+  readonly unknown?: Unknown;
+  /** As --init-from and --extend-vocabulary were given, if they were. */
+  readonly initFrom?: string;
+  readonly extendVocabulary?: true;
   /** How to sample while training, where that was said. */
   readonly sample?: SampleSettings;
+  /** Bytes that a token of the validations stands for, once there was one: what makes losses of runs comparable. */
+  readonly bytesPerToken?: number;
 }
 
 /** As --sample-prompt, --sample-length and --sample-temperature were given. */
@@ -123,6 +131,10 @@ async function tryClaim(folder: string): Promise<Lock | undefined> {
 const isTaken = async (folder: string): Promise<boolean> =>
   (await readdir(folder)).some((name) => NAME.test(name) || name === BEST);
 
+/** A loss of a run, in nats a token, by the bytes of its text, if the run knows these. */
+export const bitsPerByte = (loss: number, { bytesPerToken }: Partial<RunInfo>): number | undefined =>
+  bytesPerToken === undefined ? undefined : loss / Math.LN2 / bytesPerToken;
+
 export const writeRunInfo = (folder: string, info: RunInfo): Promise<void> =>
   writeSafely(join(folder, RUN), `${JSON.stringify({ format: "gatewise-run", ...info }, null, 2)}\n`);
 
@@ -149,10 +161,36 @@ export async function readRunInfo(folder: string): Promise<Partial<RunInfo>> {
 
 function checkRunInfo(info: unknown): Partial<RunInfo> {
   if (info === null || info === undefined) throw new Error(`expected an object, got ${shown(info)}`);
-  checkOptions("it", info, ["format", "data", "pattern", "encoding", "device", "adapter", "keep", "simd", "sample"]);
-  const { format, data, pattern, encoding, device, adapter, keep, simd, sample } = info as Partial<
-    Record<keyof RunInfo | "format", unknown>
-  >;
+  checkOptions("it", info, [
+    "format",
+    "data",
+    "pattern",
+    "encoding",
+    "device",
+    "adapter",
+    "keep",
+    "simd",
+    "unknown",
+    "initFrom",
+    "extendVocabulary",
+    "sample",
+    "bytesPerToken",
+  ]);
+  const {
+    format,
+    data,
+    pattern,
+    encoding,
+    device,
+    adapter,
+    keep,
+    simd,
+    unknown,
+    initFrom,
+    extendVocabulary,
+    sample,
+    bytesPerToken,
+  } = info as Partial<Record<keyof RunInfo | "format", unknown>>;
   const require = (ok: boolean, name: string, expected: string, value: unknown): void => {
     if (!ok) throw new Error(`${name} must be ${expected}, got ${shown(value)}`);
   };
@@ -167,6 +205,11 @@ function checkRunInfo(info: unknown): Partial<RunInfo> {
   require(adapter === undefined || isText(adapter), "adapter", "a device's description", adapter);
   require(keep === undefined || (Number.isSafeInteger(keep) && (keep as number) >= 0), "keep", "an integer of at least 0", keep);
   require(simd === undefined || BUILDS.includes(simd as Build), "simd", `one of ${BUILDS.join(", ")}`, simd);
+  require(unknown === undefined || UNKNOWN.includes(unknown as Unknown), "unknown", `one of ${UNKNOWN.join(", ")}`, unknown);
+  require(initFrom === undefined || isText(initFrom), "initFrom", "a checkpoint's place", initFrom);
+  require(extendVocabulary === undefined || extendVocabulary === true, "extendVocabulary", "true", extendVocabulary);
+  const isRatio = Number.isFinite(bytesPerToken) && (bytesPerToken as number) > 0;
+  require(bytesPerToken === undefined || isRatio, "bytesPerToken", "a number above 0", bytesPerToken);
   if (sample !== undefined) {
     checkOptions("sample", sample, ["prompt", "length", "temperature"]);
     const { prompt, length, temperature } = sample as Partial<Record<keyof SampleSettings, unknown>>;

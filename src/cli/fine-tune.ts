@@ -6,11 +6,24 @@ import { extendVocabulary } from "../training/vocabulary.ts";
 import type { TextSource } from "./data.ts";
 import { count, say } from "./progress.ts";
 
+export const UNKNOWN = ["drop", "replace"] as const;
+export type Unknown = (typeof UNKNOWN)[number];
+
 export interface UnknownFlags {
   readonly initFrom?: string;
   readonly extendVocabulary?: boolean;
-  readonly unknown?: "drop" | "replace";
+  readonly unknown?: Unknown;
 }
+
+/** What is to become of the characters that a model does not know. */
+interface Wish {
+  readonly extend?: boolean | undefined;
+  readonly unknown?: Unknown | undefined;
+  /** What can be asked for, where nothing was. */
+  readonly advice: string;
+}
+
+export const LEAVE_OUT = "leave them out with --unknown drop, or put another in their place with --unknown replace";
 
 /** What stands for unknown characters: the first of these that the model knows. */
 const SUBSTITUTES = ["\uFFFD", "?", "_", " "];
@@ -18,23 +31,26 @@ const SUBSTITUTES = ["\uFFFD", "?", "_", " "];
 const NAMED = 8;
 
 interface Fitted {
-  readonly checkpoint: Checkpoint | undefined;
+  readonly checkpoint: Checkpoint;
   readonly text: TextSource;
+}
+
+/** @throws GatewiseError E_CONFIG for what is asked of no fine-tuning */
+export function checkUnknownFlags({ initFrom, extendVocabulary, unknown }: UnknownFlags): void {
+  const asked = extendVocabulary ? "--extend-vocabulary" : unknown && "--unknown";
+  if (asked && initFrom === undefined)
+    throw new GatewiseError("E_CONFIG", `${asked} is for a model that learns another text; give it with --init-from`);
 }
 
 /**
  * A checkpoint and a text that fit each other, by what was asked for.
  *
  * @param seed of new rows
- * @throws GatewiseError E_CONFIG for what is asked of no fine-tuning, E_DATA that says what can be asked for
+ * @throws GatewiseError E_CONFIG, E_DATA that says what can be asked for
  */
-export function fitVocabulary(checkpoint: Checkpoint | undefined, text: TextSource, flags: UnknownFlags, seed: number): Fitted {
-  const { initFrom, unknown } = flags;
-  const asked = flags.extendVocabulary ? "--extend-vocabulary" : unknown && "--unknown";
-  if (asked && initFrom === undefined)
-    throw new GatewiseError("E_CONFIG", `${asked} is for a model that learns another text; give it with --init-from`);
-  if (!(checkpoint?.tokenizer instanceof CharTokenizer) || initFrom === undefined) return { checkpoint, text };
+export function fitVocabulary(checkpoint: Checkpoint, text: TextSource, { extend, unknown, advice }: Wish, seed = 0): Fitted {
   const { tokenizer } = checkpoint;
+  if (!(tokenizer instanceof CharTokenizer)) return { checkpoint, text };
   const counts = tokenizer.unknownIn(text.text);
   const characters = [...counts.keys()];
   if (characters.length === 0) return { checkpoint, text };
@@ -46,15 +62,11 @@ export function fitVocabulary(checkpoint: Checkpoint | undefined, text: TextSour
   const which =
     `${count(characters.length)} character${characters.length > 1 ? "s" : ""} that the model does not know ` +
     `(${named}${characters.length > NAMED ? " …" : ""}; ${count(times)} of ${count([...text.text].length)} in the text)`;
-  if (flags.extendVocabulary) {
+  if (extend) {
     say(`${which}: it has rows for them now`);
     return { checkpoint: extendVocabulary(checkpoint, text.text, seed), text };
   }
-  if (!unknown)
-    throw new GatewiseError(
-      "E_DATA",
-      `${text.name} has ${which}; give the model rows for them with --extend-vocabulary, or leave them out with --unknown drop, or put another in their place with --unknown replace`,
-    );
+  if (!unknown) throw new GatewiseError("E_DATA", `${text.name} has ${which}; ${advice}`);
   const substitute = unknown === "drop" ? "" : SUBSTITUTES.find((each) => tokenizer.characters.includes(each));
   if (substitute === undefined)
     throw new GatewiseError(

@@ -3,7 +3,7 @@ import { CELL_OPTIONS, hasOption } from "../models/cells.ts";
 import { parameterCount } from "../models/config.ts";
 import { unitOf } from "./data.ts";
 import { configOf } from "./config.ts";
-import { findCheckpoint, readRunInfo } from "./files.ts";
+import { bitsPerByte, findCheckpoint, readRunInfo } from "./files.ts";
 import { count, print, printJson, shown, warn } from "./progress.ts";
 
 /** `gatewise info`. Returns the exit code. */
@@ -53,10 +53,11 @@ export async function info(
     const { step, bestValLoss, bestStep, options, data } = training;
     lines.push(["step", `${step} of ${options.totalSteps}`]);
     const at = bestStep === null ? "" : ` · at step ${bestStep}`;
+    const bits = bestValLoss === null ? undefined : bitsPerByte(bestValLoss, await readRunInfo(found.folder));
     if (bestValLoss !== null)
       lines.push([
         "best",
-        `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/${unit}${at}`,
+        `validation loss ${bestValLoss.toFixed(4)} · ${(bestValLoss / Math.LN2).toFixed(3)} bits/${unit}${bits === undefined ? "" : ` · ${bits.toFixed(3)} bits/byte`}${at}`,
       ]);
     lines.push([
       "training",

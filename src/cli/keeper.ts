@@ -6,7 +6,7 @@ import { GatewiseError } from "../errors.ts";
 import type { LanguageModelConfig } from "../models/config.ts";
 import type { Device } from "../runtime/device.ts";
 import { saveCheckpoint, type Checkpoint } from "../training/checkpoint.ts";
-import type { StepEvent } from "../training/events.ts";
+import type { EvalEvent, StepEvent } from "../training/events.ts";
 import type { TrainingOptions } from "../training/options.ts";
 import type { TextSource } from "./data.ts";
 import type { DeviceFlags } from "./device.ts";
@@ -38,6 +38,8 @@ export interface Run {
   readonly simd: DeviceFlags["simd"];
   /** Checkpoints that stay, 0 for all. */
   readonly keep: number;
+  /** Where its weights came from, and what became of characters that they did not know, where that was said. */
+  readonly begun: Pick<RunInfo, "initFrom" | "extendVocabulary" | "unknown">;
   /** Milliseconds after which the run ends. */
   readonly milliseconds: number | undefined;
   /** Whether each report gets a line. */
@@ -82,7 +84,7 @@ export class Keeper {
   private best: Uint8Array | undefined;
   /** The last step at which the loss was seen to be sound: it speaks for the checkpoints of steps before it. */
   private proven: number;
-  private readonly info: RunInfo;
+  private info: RunInfo;
 
   constructor(
     private readonly run: Run,
@@ -92,7 +94,10 @@ export class Keeper {
     const { source: data, reading } = run.text;
     const keep = run.keep === KEPT ? undefined : run.keep;
     const sample = Object.keys(run.sample).length > 0 ? run.sample : undefined;
-    this.info = given({ data, ...reading, device: run.device, adapter: device.description, keep, simd: run.simd, sample });
+    const { simd, begun, known } = run;
+    const { bytesPerToken } = known;
+    const adapter = device.description;
+    this.info = given({ data, ...reading, device: run.device, adapter, keep, simd, ...begun, sample, bytesPerToken });
     // Without reports nothing can be told apart.
     this.proven = run.options.logInterval === 0 ? Infinity : run.resumes ? run.from!.training!.step + 1 : 0;
   }
@@ -148,8 +153,13 @@ export class Keeper {
   }
 
   /** Keeps this step as the best and returns where; where that fails, it is tried again with the next checkpoint. */
-  async keepBest(trainer: Trainer): Promise<string | undefined> {
+  async keepBest(trainer: Trainer, { valBitsPerToken, valBitsPerByte }: EvalEvent): Promise<string | undefined> {
     this.best = await this.encode(trainer);
+    if (valBitsPerByte !== undefined && this.info.bytesPerToken === undefined) {
+      this.info = { ...this.info, bytesPerToken: Number((valBitsPerToken / valBitsPerByte).toPrecision(9)) };
+      // What it is for can do without.
+      await writeRunInfo(this.folder, this.info).catch(() => {});
+    }
     return this.writeBest().catch((error: Error) => {
       warn(`the best checkpoint so far is not saved: ${error.message}`);
       return undefined;

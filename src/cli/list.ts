@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { GatewiseError } from "../errors.ts";
 import { parameterCount } from "../models/config.ts";
 import { modelName } from "../models/presets.ts";
-import { findCheckpoint } from "./files.ts";
+import { bitsPerByte, findCheckpoint, readRunInfo } from "./files.ts";
 import { count, plainTable, print, printJson, say, shown } from "./progress.ts";
 
 /** A run, or why it cannot be read. */
@@ -21,6 +21,8 @@ interface Listed {
   readonly totalSteps?: number;
   readonly bestValLoss?: number;
   readonly bestStep?: number;
+  /** The best loss by the bytes of the text: what runs of different tokenizers can be compared by. */
+  readonly bestBitsPerByte?: number;
 }
 
 /** `gatewise list`. Returns the exit code. */
@@ -45,6 +47,7 @@ async function look(folder: string): Promise<Listed | undefined> {
   const found = { run: folder, date: new Date(Math.max(...times)) };
   try {
     const { config, training } = (await findCheckpoint(folder, () => {})).checkpoint;
+    const bits = training?.bestValLoss == null ? undefined : bitsPerByte(training.bestValLoss, await readRunInfo(folder));
     return {
       ...found,
       model: modelName(config),
@@ -54,6 +57,7 @@ async function look(folder: string): Promise<Listed | undefined> {
       ...(training && { step: training.step, totalSteps: training.options.totalSteps }),
       ...(training?.bestValLoss != null && { bestValLoss: training.bestValLoss }),
       ...(training?.bestStep != null && { bestStep: training.bestStep }),
+      ...(bits !== undefined && { bestBitsPerByte: bits }),
     };
   } catch (error) {
     if (!(error instanceof GatewiseError)) throw error;
@@ -61,7 +65,7 @@ async function look(folder: string): Promise<Listed | undefined> {
   }
 }
 
-const HEADINGS = ["run", "model", "hidden", "layers", "parameters", "step", "best loss", "at step", "saved"];
+const HEADINGS = ["run", "model", "hidden", "layers", "parameters", "step", "best loss", "bits/byte", "at step", "saved"];
 const text = (value: number | undefined): string => (value === undefined ? "" : count(value));
 const cells = (run: Listed): string[] => [
   shown(run.run),
@@ -71,6 +75,7 @@ const cells = (run: Listed): string[] => [
   text(run.parameters),
   run.step === undefined ? "" : `${count(run.step)}/${count(run.totalSteps!)}`,
   run.bestValLoss?.toFixed(3) ?? "",
+  run.bestBitsPerByte?.toFixed(2) ?? "",
   text(run.bestStep),
   run.date.toISOString().slice(0, 16).replace("T", " "),
 ];

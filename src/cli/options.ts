@@ -50,7 +50,7 @@ const MODEL_FLAGS: readonly Flag<keyof ModelOptions>[] = [
 
 const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
   { field: "batchSize", flags: "--batch <n>", help: "streams or windows side by side" },
-  { field: "seqLen", flags: "--seq <n>", help: "characters that gradients flow back through" },
+  { field: "seqLen", flags: "--seq <n>", help: "tokens that gradients flow back through" },
   { field: "totalSteps", flags: "--steps <n>", help: "training steps, from the run's first" },
   { field: "loss", flags: "--loss <steps>", help: "loss on all time steps or the last", words: ["all", "last"] },
   { field: "state", flags: "--state <kind>", help: "carry the state, or random windows from zero", words: ["carry", "zero"] },
@@ -64,7 +64,7 @@ const TRAINING_FLAGS: readonly Flag<keyof TrainingOptions>[] = [
   { field: "valFraction", flags: "--val <part>", help: "part of the text for validation, behind that for training" },
   { field: "testFraction", flags: "--test <part>", help: 'last part of the text, for "gatewise eval --split test" alone' },
   { field: "evalInterval", flags: "--eval-every <n>", help: "steps between validations; 0 for none" },
-  { field: "evalTokens", flags: "--eval-chars <n>", help: "characters that a validation reads, evenly spread; 0 for all" },
+  { field: "evalTokens", flags: "--eval-chars <n>", help: "tokens that a validation reads, evenly spread; 0 for all" },
   { field: "patience", flags: "--patience <n>", help: "end after as many validations without a new best; 0: never" },
   { field: "sampleInterval", flags: "--sample-every <n>", help: "steps between samples; 0 for none" },
   { field: "logInterval", flags: "--log-every <n>", help: "steps between reports, each a line if you give it; 0 for none" },
@@ -198,10 +198,9 @@ export const tokenizerOption = (): Option =>
 export const vocabSizeOption = (): Option => commanderOption(VOCAB_SIZE, undefined);
 export const bestOption = (): Option => new Option("--best", "the run's best checkpoint, not its newest");
 export const evalCharsOption = (): Option =>
-  new Option(
-    "--eval-chars <n>",
-    "read as many characters, evenly spread, or 0 for all; by default a part as its run does",
-  ).argParser(parseInteger(0));
+  new Option("--eval-chars <n>", "read as many tokens, evenly spread, or 0 for all; by default a part as its run does").argParser(
+    parseInteger(0),
+  );
 /** "90", "90s", "10m", "1h30m": a time in milliseconds, of at most what a timer can wait for. */
 export function parseTime(text: string): number {
   const [all, hours, minutes, seconds] = /^(?:([\d.]+)h)?(?:([\d.]+)m)?(?:([\d.]+)s?)?$/.exec(text) ?? [];
@@ -238,8 +237,8 @@ export const presetsOption = (fallback: readonly PresetName[]): Option =>
   new Option("--presets <names>", `which, separated by commas: of ${PRESET_NAMES.join(", ")}`)
     .argParser(parseNames(PRESET_NAMES))
     .default(fallback, fallback.join(","));
-export const configOption = (): Option =>
-  new Option("--config <file>", 'options from a file, as "gatewise info RUN --config" prints them; what is typed goes before');
+export const configOption = (from: string): Option =>
+  new Option("--config <file>", `options from a file, as ${from}; what is typed goes before`);
 export const tokenizersOption = (): Option =>
   new Option(
     "--tokenizers <names>",

@@ -4,7 +4,7 @@ import asciichart from "asciichart";
 import { GatewiseError } from "../errors.ts";
 import { LOG, writeSafely } from "./files.ts";
 import { readLog, type LogRow } from "./log.ts";
-import { print, printJson, say, shown } from "./progress.ts";
+import { printDrawn, printJson, say, shown } from "./progress.ts";
 import { drawSvg, type Curve } from "./svg.ts";
 
 interface PlotFlags {
@@ -42,7 +42,7 @@ export async function plot(folders: readonly string[], { out, json }: PlotFlags)
   await writeSafely(path, drawSvg(curves));
   if (json) for (const { run, rows } of runs) printJson({ v: 1, event: "plot", run, out: path, rows });
   else {
-    print(`${chart(curves, alone ? "step ·" : `step · ${TITLES[beside]} of`)}\n`);
+    printDrawn(`${chart(curves, alone ? "step ·" : `step · ${TITLES[beside]} of`)}\n`);
     say(`saved: ${shown(path)}`);
   }
   return 0;

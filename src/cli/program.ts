@@ -15,6 +15,7 @@ import { KEPT } from "./files.ts";
 import { EXPORTS, exportCheckpoint } from "./export.ts";
 import { DESCRIBED, importModel } from "./import.ts";
 import { info } from "./info.ts";
+import { UNKNOWN } from "./fine-tune.ts";
 import { list } from "./list.ts";
 import { memory } from "./memory.ts";
 import {
@@ -168,7 +169,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
             "the old one goes on, stretched over --steps",
         ).choices(["reached", "peak"]),
       )
-      .addOption(configOption())
+      .addOption(configOption('"gatewise info RUN --config" prints them'))
       .addOption(new Option("--time <time>", 'end after so long, such as "10m"').argParser(parseTime))
       .addOption(new Option("--init-from <path>", "begin a new run from a checkpoint's weights").conflicts(["resume"]))
       .addOption(
@@ -180,7 +181,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
         new Option(
           "--unknown <how>",
           "with --init-from: characters that the model does not know are left out, or another stands for them",
-        ).choices(["drop", "replace"]),
+        ).choices(UNKNOWN),
       ),
   ).action((_texts, _flags, self: Command) => run(train(self.opts(), self)));
 
@@ -190,13 +191,13 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .addOption(bestOption())
       .option("--prompt <text>", "text to continue", "")
       .addOption(new Option("--prompts <file>", 'texts to continue, one a line; "-" reads them from stdin').conflicts(["prompt"]))
-      .addOption(integer("--length <n>", 0, "characters to write").default(300))
+      .addOption(integer("--length <n>", 0, "tokens to write, characters of a model of characters").default(300))
       .addOption(
         new Option("--temperature <x>", "1: the model's own distribution; less is safer; 0: the likeliest")
           .argParser(parseTemperature)
           .default(0.8),
       )
-      .addOption(integer("--top-k <k>", 1, "choose among the k likeliest characters"))
+      .addOption(integer("--top-k <k>", 1, "choose among the k likeliest tokens"))
       .addOption(
         new Option("--top-p <p>", "choose among the likeliest that make up this probability").argParser(parseProbability),
       )
@@ -216,7 +217,12 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .addOption(
         new Option("--split <part>", "which part, cut as the run's; by default val, and of another text all").choices(SPLITS),
       )
-      .addOption(evalCharsOption()),
+      .addOption(evalCharsOption())
+      .addOption(
+        new Option("--unknown <how>", "characters that the model does not know are left out, or another stands for them").choices(
+          UNKNOWN,
+        ),
+      ),
   ).action((path: string, flags) => run(evaluate(path, flags)));
 
   command("list", "list the runs in a folder, the newest first")
@@ -237,7 +243,7 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
       .addOption(presetsOption(GENERATIONS))
       .addOption(tokenizersOption())
       .addOption(vocabSizeOption())
-      .addOption(configOption())
+      .addOption(configOption("the lab copies them of a race"))
       .option("--markdown", "print the table as Markdown"),
   ).action((_texts, _flags, self: Command) => run(compare(self.opts(), self)));
 

@@ -44,6 +44,12 @@ export function print(text: string): void {
   process.stdout.write(process.stdout.isTTY ? visible(text) : text);
 }
 
+/** What this program has drawn itself, in colours; names in it have been through `shown`. */
+export function printDrawn(text: string): void {
+  clearLive();
+  process.stdout.write(text);
+}
+
 /** DEL and C1 are all that JSON leaves as they are; their escapes mean the same. */
 export function printJson(value: object): void {
   const json = JSON.stringify(value);
@@ -91,6 +97,8 @@ export interface ProgressOptions {
   readonly unit?: string;
   /** Whether each report gets a line of its own, rather than as many as a person can follow. */
   readonly everyReport?: boolean;
+  /** Milliseconds after which the run ends. */
+  readonly milliseconds?: number | undefined;
 }
 
 /** An evaluation passes forward only: about a third of a step's work for as many tokens. */
@@ -98,6 +106,8 @@ const EVALUATION_SHARE = 1 / 3;
 
 /** The progress of one run of training. */
 export class Progress {
+  /** When the run's time is up. */
+  private readonly end: number;
   private readonly loss = new Smooth();
   private readonly label: string;
   private readonly unit: string;
@@ -121,6 +131,7 @@ export class Progress {
   ) {
     this.label = settings.label ?? "";
     this.unit = settings.unit ?? "character";
+    this.end = performance.now() + (settings.milliseconds ?? Infinity);
   }
 
   begin({ step, valTokens }: Pick<StartEvent, "step" | "valTokens">): void {
@@ -187,7 +198,9 @@ export class Progress {
       evalInterval > 0 && this.evalTokens > 0
         ? Math.ceil(totalSteps / evalInterval) - Math.floor(this.reached / evalInterval)
         : 0;
-    const seconds = (totalSteps - this.reached) * this.stepTime + due * (this.evaluation ?? 0);
+    const validating = this.evaluationBegun === undefined ? 0 : (performance.now() - this.evaluationBegun) / 1000;
+    const work = (totalSteps - this.reached) * this.stepTime + Math.max(0, due * (this.evaluation ?? 0) - validating);
+    const seconds = Math.min(work, Math.max(0, this.end - performance.now()) / 1000);
     return Number.isFinite(seconds) ? `${duration(seconds)} left` : "";
   }
 

@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { dirname, join, resolve } from "node:path";
 import { ByteTokenizer } from "../data/byte-tokenizer.ts";
-import { makeTokenizer, type TokenizerKind } from "../data/tokenizers.ts";
+import { makeTokenizer, SIZED_KINDS, type TokenizerKind } from "../data/tokenizers.ts";
 import type { Tokenizer } from "../data/tokenizer.ts";
 import { given } from "../checks.ts";
 import { GatewiseError } from "../errors.ts";
@@ -17,15 +17,15 @@ import { restartSchedule } from "../training/schedule.ts";
 import { Trainer, type TrainerOptions } from "../training/trainer.ts";
 import { loadText, PIPE, readPrompt, unitOf, vocabularyOf, type DataNames, type ReadingOptions } from "./data.ts";
 import { withDevice, type DeviceFlags } from "./device.ts";
-import { fitVocabulary, type UnknownFlags } from "./fine-tune.ts";
-import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint } from "./files.ts";
+import { checkUnknownFlags, fitVocabulary, LEAVE_OUT, type UnknownFlags } from "./fine-tune.ts";
+import { checkpointsIn, findCheckpoint, lockRun, readRunInfo, type FoundCheckpoint, type RunInfo } from "./files.ts";
 import { Keeper, type Run } from "./keeper.ts";
 import { lockFolder, type Lock } from "./lock.ts";
 import { endOf, reportEnd } from "./ending.ts";
 import { RunLog } from "./log.ts";
 import { loadKnownText, tokensOf } from "./run-text.ts";
 import { flagOf, flagValue, idleFlags, isGiven, readTrainingFlags, type ModelOptions } from "./options.ts";
-import { count, live, print, printJson, Progress, say, shown, warn } from "./progress.ts";
+import { count, live, print, printJson, Progress, quote, say, shown, warn } from "./progress.ts";
 import { listenForStop } from "./stop.ts";
 import { compareWithWasm } from "./without-gpu.ts";
 
@@ -100,7 +100,11 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
   const source = remembered
     ? await loadKnownText(found!.folder, known, binary)
     : await loadText(flags.data, { pattern: flags.pattern, encoding: flags.encoding, binary });
-  const { checkpoint, text } = fitVocabulary(saved, source, flags, options.seed);
+  checkUnknownFlags(flags);
+  const { checkpoint, text } = saved
+    ? fitVocabulary(saved, source, wishOf(flags, known), options.seed)
+    : { checkpoint: undefined, text: source };
+  if (!checkpoint && SIZED_KINDS.includes(flags.tokenizer)) live("learning the vocabulary…");
   const tokenizer = checkpoint?.tokenizer ?? makeTokenizer(flags.tokenizer, text.text, flags.vocabSize);
   if (checkpoint) checkTokenizer(tokenizer, typedFlag("tokenizer") ? flags.tokenizer : undefined, flags.vocabSize);
   const tokens = tokensOf(text, tokenizer);
@@ -125,6 +129,7 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     simd: flags.simd ?? known.simd,
     keep: resumes && !typedFlag("keep") ? (known.keep ?? flags.keep) : flags.keep,
     milliseconds: flags.time,
+    begun: resumes ? begunOf(known) : begunOf({ ...flags, ...(flags.initFrom && { initFrom: resolve(flags.initFrom) }) }),
     everyReport: typedFlag("logEvery"),
     sample: given({
       prompt: samplePrompt === undefined ? undefined : checkPrompt(samplePrompt, tokenizer),
@@ -136,6 +141,19 @@ async function planRun(flags: TrainFlags, command: Command): Promise<Run> {
     folder: await lockChosen(await chooseFolder(flags, resumes ? found : undefined, name), lock),
   };
 }
+
+const begunOf = ({ initFrom, extendVocabulary, unknown }: Run["begun"] | UnknownFlags): Run["begun"] =>
+  given({ initFrom, extendVocabulary: extendVocabulary || undefined, unknown });
+
+/** What becomes of characters that the model does not know: what was asked for, or what this run did with them before. */
+const wishOf = ({ extendVocabulary: extend, unknown, resume }: TrainFlags, known: Partial<RunInfo>) => ({
+  extend,
+  unknown: unknown ?? known.unknown,
+  advice:
+    resume === undefined
+      ? `give the model rows for them with --extend-vocabulary, or ${LEAVE_OUT}`
+      : `a run goes on with the characters that it began with: for this text begin a new one, --init-from ${quote(resume)} with --extend-vocabulary or --unknown`,
+});
 
 /** @throws GatewiseError E_CONFIG unless a checkpoint's tokenizer is as it was asked for, if it was */
 function checkTokenizer(tokenizer: Tokenizer, kind: TokenizerKind | undefined, vocabSize: number | undefined): void {
@@ -215,7 +233,11 @@ async function trainOn(device: Device, run: Run, json: boolean): Promise<number>
   const model = from ? modelFromCheckpoint(device, from) : LanguageModel.create(device, { ...config, seed: options.seed });
   if (from) checkPrecision(model, from);
   const keeper = new Keeper(run, device);
-  const progress = new Progress(options, { unit: unitOf(tokenizer), everyReport: run.everyReport });
+  const progress = new Progress(options, {
+    unit: unitOf(tokenizer),
+    everyReport: run.everyReport,
+    milliseconds: run.milliseconds,
+  });
   const settings: TrainerOptions = {
     ...options,
     tokenizer,
@@ -310,7 +332,7 @@ async function follow(trainer: Trainer, run: Run, { keeper, log, progress, json 
       case "eval": {
         valLoss = event.valLoss;
         log.add(event);
-        const best = event.best ? await keeper.keepBest(trainer) : undefined;
+        const best = event.best ? await keeper.keepBest(trainer, event) : undefined;
         if (!json) progress.evaluated(event, best);
         else {
           printJson(event);

@@ -19,13 +19,50 @@ export function fits(bytes: Uint8Array, encoding: string): boolean {
 
 /**
  * The encoding that bytes tell by themselves: by a byte-order mark, by zero bytes, which only UTF-16 has, or because what
- * is no UTF-8 is hardly ever UTF-8 by chance.
+ * is no UTF-8 is hardly ever UTF-8 by chance, or all but.
  */
 export function certainEncoding(bytes: Uint8Array): string | undefined {
-  if (bytes[0] === 0xff && bytes[1] === 0xfe) return "UTF-16LE";
+  // A mark of UTF-16 with two zero bytes is one of UTF-32, which nothing here reads.
+  if (bytes[0] === 0xff && bytes[1] === 0xfe) return bytes[2] === 0 && bytes[3] === 0 ? undefined : "UTF-16LE";
   if (bytes[0] === 0xfe && bytes[1] === 0xff) return "UTF-16BE";
   if (bytes.includes(0)) return utf16Without(bytes.subarray(0, SAMPLE));
-  return fits(bytes, "utf-8") ? "UTF-8" : undefined;
+  if (fits(bytes, "utf-8")) return isIso2022(bytes) ? "ISO-2022-JP" : "UTF-8";
+  return isNearlyUtf8(bytes) ? "UTF-8" : undefined;
+}
+
+/** Whether ESC $ B or ESC $ @ stands among seven-bit bytes: so Japanese letters were sent. */
+function isIso2022(bytes: Uint8Array): boolean {
+  for (let i = bytes.indexOf(ESC); i >= 0; i = bytes.indexOf(ESC, i + 1))
+    if (bytes[i + 1] === 0x24 && [0x40, 0x42].includes(bytes[i + 2]!)) return true;
+  return false;
+}
+const ESC = 0x1b;
+
+/** Whether bytes are those of no text: zero bytes, which of texts UTF-16 alone has, or many that no text has in it. */
+export function isNoText(bytes: Uint8Array): boolean {
+  if (certainEncoding(bytes)) return false;
+  const sample = bytes.subarray(0, SAMPLE);
+  const strange = sample.filter((byte) => byte < 0x20 && !(byte >= 0x08 && byte <= 0x0d) && byte !== 0x1a && byte !== ESC).length;
+  return bytes.includes(0) || strange > sample.length / MOST_STRANGE;
+}
+/** One byte of so many may be one that texts do not have. */
+const MOST_STRANGE = 500;
+
+/** Characters past ASCII that must stand for each fault in UTF-8: bytes of other encodings are hardly ever one. */
+const SOUND = 10;
+/** Bytes that are decoded at once. */
+const PART = 1 << 20;
+
+/** Whether bytes are UTF-8 but for a fault here and there: a file that was cut in a character's midst, or a stray byte. */
+function isNearlyUtf8(bytes: Uint8Array): boolean {
+  const decoder = new TextDecoder("utf-8");
+  let [sound, faults] = [0, 0];
+  for (let at = 0; at < bytes.length; at += PART) {
+    const text = decoder.decode(bytes.subarray(at, at + PART), { stream: at + PART < bytes.length });
+    faults += text.match(/\ufffd/g)?.length ?? 0;
+    sound += text.match(/(?!\ufffd)[^\0-\x7f]/gu)?.length ?? 0;
+  }
+  return sound >= SOUND * faults;
 }
 
 /** Which UTF-16 bytes are that have no mark: the one in which they are characters, with white space between them. */

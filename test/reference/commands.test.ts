@@ -76,6 +76,7 @@ describe("train", () => {
       data: join(process.cwd(), "text.txt"),
       device: "cpu",
       adapter: "CPU float32",
+      bytesPerToken: 1,
     });
   });
 
@@ -514,7 +515,7 @@ describe("sample and info", () => {
     expect(said.model).toMatch(/^cell lstm · input embedding · /);
     expect(said.model).not.toMatch(/resetAfter|nonlinearity/);
     expect(said.training).toMatch(/batchSize 4 · seqLen 8 · optimizer adam/);
-    const [, nats, bits] = /^validation loss (\d\.\d{4}) · (\d\.\d{3}) bits\/character · at step [12]$/.exec(said.best!)!;
+    const [, nats, bits] = /^validation loss (\d\.\d{4}) · (\d\.\d{3}) bits\/character · \2 bits\/byte · at step [12]$/.exec(said.best!)!;
     expect(Number(bits)).toBeCloseTo(Number(nats) / Math.LN2, 2);
     expect(out).toMatch(/\ntensors\n {2}embedding\.weight +\[16, 4\]\n/);
     const [json] = lines((await gatewise("info", "i", "--json")).out);

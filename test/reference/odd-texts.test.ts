@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it, vi } from "vitest";
 import { detectEncoding } from "../../src/data/detect-encoding.ts";
-import { decodeText } from "../../src/data/encodings.ts";
+import { decodeText, isNoText } from "../../src/data/encodings.ts";
 import { gatewise, lines, workInFolder } from "./command-line.ts";
 
 vi.mock("../../src/cli/version.ts", () => ({ version: () => "1.2.3" }));
@@ -85,6 +85,34 @@ describe("the encoding of a text is found out:", () => {
         expect(decodeText(bytes, "x", detectEncoding(bytes))).toBe(whole.replace("\uFEFF", ""));
       }
     });
+
+  it("UTF-8 that was cut in a character's midst, or holds a stray byte, is UTF-8 all the same", () => {
+    const bytes = Buffer.from(RUSSIAN + CHINESE);
+    for (const faulty of [
+      bytes.subarray(0, bytes.length - 3),
+      Buffer.concat([bytes, Uint8Array.of(0xff), bytes]),
+      Buffer.concat([bytes.subarray(1), bytes]),
+    ]) {
+      expect(detectEncoding(faulty)).toBe("UTF-8");
+      expect(decodeText(faulty, "x").match(/\ufffd/g)!.length).toBeLessThan(4);
+    }
+  });
+
+  it("Japanese in seven bits is ISO-2022-JP", () => {
+    // "あ" twice, between its escapes, and a line of ASCII.
+    const bytes = Buffer.from('Title\n\x1b$B$"$"\x1b(B\n'.repeat(20), "latin1");
+    expect(detectEncoding(bytes)).toBe("ISO-2022-JP");
+    expect(decodeText(bytes, "x", "ISO-2022-JP")).toContain("Title\nああ\n");
+    expect(detectEncoding(Buffer.from("\x1b[31mred\x1b[0m and plain".repeat(9)))).toBe("UTF-8");
+  });
+
+  it("bytes without zeros that no text has are none", () => {
+    const noise = Uint8Array.from({ length: 4000 }, (_, i) => 1 + ((i * 7919 + (i >> 3) * 104_729) % 255));
+    expect(isNoText(noise)).toBe(true);
+    expect(isNoText(Uint8Array.of(0xff, 0xfe, 0, 0, 0x41, 0, 0, 0))).toBe(true);
+    for (const text of [encoded(RUSSIAN, "koi8-r"), Buffer.from(CHINESE), utf16(ENGLISH, true), Buffer.from("a\x1b[0mb\f\b")])
+      expect(isNoText(text)).toBe(false);
+  });
 
   it("a word or two is read as Windows-1252, as by the library, which does not guess", () => {
     for (const bytes of [Uint8Array.of(0xe9), Uint8Array.of(0x63, 0x61, 0x66, 0xe9), Uint8Array.of(0xff, 0x41)])

@@ -354,12 +354,47 @@ describe("gatewise list", () => {
       .trimEnd()
       .split("\n")
       .map((row) => row.split(/ {2,}/));
-    expect(rows[0]).toEqual(["run", "model", "hidden", "layers", "parameters", "step", "best loss", "at step", "saved"]);
+    expect(rows[0]).toEqual([
+      "run",
+      "model",
+      "hidden",
+      "layers",
+      "parameters",
+      "step",
+      "best loss",
+      "bits/byte",
+      "at step",
+      "saved",
+    ]);
     const { bestValLoss, bestStep } = lines((await gatewise("info", "worse", "--json")).out)[0].training;
+    // A character of this text is a byte.
+    const bitsOfBytes = (bestValLoss / Math.LN2).toFixed(2);
     expect(rows.slice(1)).toEqual([
-      [join("shelf", "worse"), "lstm", "6", "1", "464", "12/12", bestValLoss.toFixed(3), String(bestStep), "1970-01-01 00:50"],
+      [
+        join("shelf", "worse"),
+        "lstm",
+        "6",
+        "1",
+        "464",
+        "12/12",
+        bestValLoss.toFixed(3),
+        bitsOfBytes,
+        String(bestStep),
+        "1970-01-01 00:50",
+      ],
       [join("shelf", "bad"), "damaged", "1970-01-01 00:33"],
-      [join("shelf", "parts"), "lstm", "6", "1", "464", "6/6", expect.any(String), "6", "1970-01-01 00:16"],
+      [
+        join("shelf", "parts"),
+        "lstm",
+        "6",
+        "1",
+        "464",
+        "6/6",
+        expect.any(String),
+        expect.stringMatching(/^\d\.\d\d$/),
+        "6",
+        "1970-01-01 00:16",
+      ],
     ]);
     const json = lines((await gatewise("list", "shelf", "--json")).out);
     expect(json[0]).toEqual({
@@ -375,6 +410,7 @@ describe("gatewise list", () => {
       totalSteps: 12,
       bestValLoss,
       bestStep,
+      bestBitsPerByte: expect.closeTo(bestValLoss / Math.LN2, 6),
     });
     expect(json[1].problem).toContain("no whole checkpoint in shelf/bad");
   });

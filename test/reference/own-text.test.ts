@@ -240,7 +240,7 @@ describe("a text", () => {
     const begun = performance.now();
     await refusedText(
       "long.txt",
-      "long.txt has 600 MB, and a text may have 537 MB at the most; give a part of it (head -c 500M long.txt > part.txt)",
+      "long.txt has 600 MB, more than the 537 MB that a text may have; give a part of it (of a file: head -c 500M FILE > part.txt)",
     );
     expect(performance.now() - begun).toBeLessThan(500);
     rmSync("long.txt");
@@ -427,6 +427,26 @@ describe("fine-tuning on a text with unknown characters", () => {
     };
     expect(await begun("drop")).toEqual([16, 180, `${NEW}: left out\n`]);
     expect(await begun("replace")).toEqual([16, 540, `${NEW}: " " stands for them\n`]);
+  });
+
+  it("stays so as the run goes on, and when it is evaluated, and another text's are refused with the way out", async () => {
+    expect(JSON.parse(readFileSync("drop/run.json", "utf8"))).toMatchObject({
+      unknown: "drop",
+      initFrom: join(process.cwd(), "know-lstm"),
+    });
+    const { code, err } = await gatewise("train", "--resume", "replace", "--steps", "9");
+    expect([code, err], err).toEqual([0, expect.stringContaining(`${NEW}: " " stands for them\n`)]);
+    const own = await gatewise("eval", "drop", "--split", "all", "--json", "--device", "cpu");
+    expect(lines(own.out)[0]).toMatchObject({ tokens: expect.any(Number) });
+    expect(own.err).toContain("left out");
+    const other = ["--data", "other.txt", "--device", "cpu"];
+    expect((await gatewise("eval", "know-lstm", ...other)).err).toContain("; leave them out with --unknown drop, or put another");
+    expect((await gatewise("eval", "know-lstm", ...other, "--unknown", "replace")).code).toBe(0);
+    expect((await gatewise("train", "--resume", "know-lstm", "--steps", "3", ...other)).err).toContain(
+      "for this text begin a new one, --init-from know-lstm with --extend-vocabulary or --unknown",
+    );
+    const { out } = await gatewise("info", "drop", "--config");
+    expect(JSON.parse(out)).toMatchObject({ "init-from": join(process.cwd(), "know-lstm"), unknown: "drop" });
   });
 
   it("is all that these flags are for, one at a time", async () => {

@@ -178,6 +178,7 @@ const HONOURED: Record<string, Record<string, [given: string[], part: string, wa
     "--data": [["text.txt"], "evaluation", { characters: 2360 }],
     "--split": [["train"], "evaluation", { characters: 2242 }],
     "--eval-chars": [["9"], "evaluation", { evalTokens: 9 }],
+    "--unknown": "own-text.test.ts",
     "--pattern": "own-run.test.ts",
     "--encoding": "own-run.test.ts",
     "--threads": [["3"], "device", { threads: 3 }],

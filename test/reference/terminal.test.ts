@@ -53,6 +53,17 @@ it("so are samples as they come, several of them, and what info says of a vocabu
   }
 });
 
+it("but a plot's own colours colour it, within the terminal's width", () => {
+  const { code, out } = gatewise(true, "plot", "run");
+  expect(code).toBe(0);
+  // oxlint-disable-next-line no-control-regex
+  const plain = out.replace(/\x1b\[\d+m/g, "");
+  expect(plain.length).toBeLessThan(out.length);
+  expect(obeyed(plain)).toEqual([]);
+  expect(plain).not.toContain("\\x1b");
+  for (const line of plain.split("\n")) expect(line.length).toBeLessThanOrEqual(80);
+});
+
 it("so are names and texts in messages", () => {
   const messages = [
     gatewise(true, "train", "--data", "\x1b[31mred.txt"),
