@@ -196,7 +196,9 @@ class FakeEncoder {
     let dynamic = 0;
     const stamp = (index: number | undefined): void => {
       const set = timestampWrites!.querySet as unknown as FakeQuerySet;
-      if (index !== undefined) set.stamps[index] = BigInt(Math.round(device.busyUntil * 1e6));
+      if (index === undefined) return;
+      device.require(index < set.stamps.length, `a timestamp at ${index}, of ${set.stamps.length}`);
+      set.stamps[index] = BigInt(Math.round(device.busyUntil * 1e6));
     };
     return {
       setPipeline: (each: FakePipeline) => {
@@ -373,11 +375,13 @@ export class FakeDevice extends EventTarget {
     const numbers = [...descriptor.entries].map(({ binding, visibility }) => (visibility === 4 ? binding : -1));
     this.require(String(numbers) === String([...numbers.keys()]), `bindings ${String(numbers)}`);
     // The params at an offset that each dispatch gives, the tensors where the group says.
-    for (const { binding, buffer: { type = "uniform", hasDynamicOffset = false } = {} } of descriptor.entries)
+    for (const { binding, buffer: { type = "uniform", hasDynamicOffset = false } = {} } of descriptor.entries) {
+      if (!["uniform", "storage", "read-only-storage"].includes(type)) throw new TypeError(`no buffer is of type ${type}`);
       this.require(
         (type === "uniform") === (binding === 0) && hasDynamicOffset === (binding === 0),
         `binding ${binding}: ${type}`,
       );
+    }
     return descriptor;
   }
 
