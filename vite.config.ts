@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, readdirSync, rmSync } from "node:fs";
-import { relative } from "node:path";
+import { join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { playwright } from "@vitest/browser-playwright";
 import { rolldown } from "rolldown";
@@ -320,6 +320,7 @@ function wholePackage(): Plugin {
         this.error(
           `dist/index.js and dist/interop.js must run in browsers, but ${leak}; import it in src/runtime/node.ts or with await import()`,
         );
+      this.emitFile({ type: "asset", fileName: "LICENSES.txt", source: licencesOf(bundle) });
     },
     // Not closeBundle, which runs after a failed build too and would hide why it failed.
     async writeBundle() {
@@ -337,6 +338,19 @@ function wholePackage(): Plugin {
       chmodSync(at("dist/cli.js"), 0o755);
     },
   };
+}
+
+/** The licences of other packages' code among the chunks: they want to go where it goes. */
+function licencesOf(bundle: Rolldown.OutputBundle): string {
+  const modules = Object.values(bundle).flatMap((file) => (file.type === "chunk" ? file.moduleIds : []));
+  const folders = new Set(modules.flatMap((id) => /^.*\/node_modules\/(?:@[^/]+\/)?[^/]+(?=\/)/.exec(id)?.[0] ?? []));
+  const told = [...folders].sort().map((folder) => {
+    const { name, version, license } = JSON.parse(readFileSync(`${folder}/package.json`, "utf8")) as Record<string, string>;
+    const file = readdirSync(folder).find((each) => /^licen[cs]e/i.test(each));
+    if (!file) throw new Error(`${name} is bundled, and has no file with its licence`);
+    return `${name} ${version}, ${license}\n\n${readFileSync(join(folder, file), "utf8").trim()}\n`;
+  });
+  return `Parts of dist/ are other packages' code, under their own licences.\n\n${told.join("\n\n")}`;
 }
 
 /** One file of declarations an entry point, without what is marked internal; the others take what they need from the first. */

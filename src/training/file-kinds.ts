@@ -4,11 +4,12 @@ import { shown } from "../checks.ts";
 
 const OF_PYTORCH =
   "PyTorch makes a .safetensors file of its state dict: python3 -c 'import torch; from safetensors.torch import save_file; " +
-  'd = torch.load("model.pt", map_location="cpu", weights_only=True); ' +
-  'save_file({k: v.contiguous().clone() for k, v in d.items()}, "model.safetensors")\'';
+  'd = torch.load("FILE", map_location="cpu", weights_only=True); d = d.get("state_dict", d); ' +
+  'save_file({k: v.contiguous().clone() for k, v in d.items()}, "model.safetensors")\' ' +
+  "(of a whole module, saved with its class: save its state_dict() where it was made)";
 const OF_NUMPY =
   "NumPy makes a .safetensors file of it: python3 -c 'import numpy; from safetensors.numpy import save_file; " +
-  'save_file(dict(numpy.load("model.npz")), "model.safetensors")\'';
+  'save_file(dict(numpy.load("FILE")), "model.safetensors")\'';
 const OF_OTHERS = "it cannot be read yet; load it where it was made, and save its tensors with safetensors' save_file";
 
 /** The first that fits counts. A character of the beginning is a byte; a ZIP's first name begins at its 30th. Four

@@ -92,6 +92,11 @@ test("the package holds what it needs, and no more than 600 KB", () => {
   expect(paths).toEqual(
     expect.arrayContaining(["dist/index.js", "dist/index.d.ts", "dist/cli.js", "dist/books/carroll-alice.txt"]),
   );
+  const licences = readFileSync(join(root, "dist/LICENSES.txt"), "utf8");
+  for (const name of ["asciichart", "chardet", "commander"])
+    expect(licences).toMatch(new RegExp(`^${name} \\d+\\.\\d+\\.\\d+, MIT$`, "m"));
+  expect(licences.match(/Permission is hereby granted/g)!.length).toBeGreaterThanOrEqual(3);
+  expect(paths).toContain("dist/LICENSES.txt");
   expect(paths.filter((path) => path.includes(".test.") || path.endsWith(".map"))).toEqual([]);
 });
 
