@@ -58,7 +58,9 @@ export async function importModel(path: string, flags: ImportFlags, command: Com
   say(`  ${programName()} sample ${target}`);
   const data = flags.data === undefined ? "" : ` --data ${quote(flags.data)}`;
   if (training)
-    say(`  ${programName()} train --resume ${target}${run ? "" : " --data TEXT"} --steps ${training.options.totalSteps + 1000}`);
+    say(
+      `  ${programName()} train --resume ${target}${run ? "" : " --data TEXT"} --steps ${training.options.totalSteps + 1000}${training.options.schedule === "constant" ? "" : " --schedule-from reached"}`,
+    );
   else say(`  ${programName()} train --init-from ${target}${data}`);
   return 0;
 }

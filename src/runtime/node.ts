@@ -28,7 +28,7 @@ export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<D
   if (prefer === "cpu" || prefer === "wasm" || options.gpuDevice || options.gpu) return openChosen(options, openWasm);
   let gpu: GPU;
   try {
-    if (prefer === "auto" && process.platform === "linux") checkForHardware(readdirSync("/dev"));
+    if (prefer === "auto" && process.platform === "linux") checkForHardware(namesIn("/dev"));
     gpu = await nodeGpu();
   } catch (error) {
     if (prefer === "webgpu") throw error;
@@ -36,6 +36,15 @@ export async function openNodeDevice(options: OpenDeviceOptions = {}): Promise<D
     return options.precision === "float64" ? new CpuDevice("float64", reason) : openWasm(reason);
   }
   return openChosen({ tuningStore: fileStore(), engine: nodeEngine(), ...options, gpu }, openWasm);
+}
+
+/** A folder's files; undefined where nobody may look. */
+function namesIn(folder: string): readonly string[] | undefined {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return undefined;
+  }
 }
 
 /** In /dev, what the drivers of Linux's GPUs work through: DRM, NVIDIA's, AMD's compute, WSL's, and those of phones and boards. */
@@ -47,8 +56,8 @@ const GPU_FILES = /^(dri|nvidia.*|kfd|dxg|mali\d*|kgsl-3d\d+|nvhost-gpu|nvgpu|pv
  *
  * @throws GatewiseError E_NO_WEBGPU
  */
-export function checkForHardware(devices: readonly string[]): void {
-  if (!devices.some((name) => GPU_FILES.test(name)))
+export function checkForHardware(devices: readonly string[] | undefined): void {
+  if (devices && !devices.some((name) => GPU_FILES.test(name)))
     throw new GatewiseError("E_NO_WEBGPU", "Linux shows no GPU here: /dev has neither dri nor another driver's file");
 }
 

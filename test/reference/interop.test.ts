@@ -6,7 +6,7 @@ import * as filesOf from "../../src/cli/files.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
-import { loadCheckpoint } from "../../src/training/checkpoint.ts";
+import { loadCheckpoint, readTokenizer } from "../../src/training/checkpoint.ts";
 import { readSafetensors, writeSafetensors } from "../../src/training/safetensors.ts";
 import { gatewise, lines, workInFolder } from "./command-line.ts";
 
@@ -169,7 +169,15 @@ describe("import", () => {
     const foreign = theirs("foreign", (at) => writeFileSync(at("tokenizer.json"), '{"version":"1.0","model":{"type":"BPE"}}'));
     const own = theirs("own", (at) => cpSync("tokens.json", at("tokenizer.json")));
     const done: Record<string, number> = {};
-    for (const [name, ...flags] of [[own], [foreign, "--tokenizer", "tokens.json"], [foreign, "--data", "text.txt"]]) {
+    // As scripts keep them that train on characters: in their order, and by the token of each.
+    const { codePoints } = JSON.parse(readFileSync("tokens.json", "utf8")) as { codePoints: number[] };
+    const list = codePoints.map((point) => String.fromCodePoint(point));
+    writeFileSync("list.json", JSON.stringify(list));
+    writeFileSync("stoi.json", JSON.stringify(Object.fromEntries([...list.entries()].reverse().map(([i, c]) => [c, i]))));
+    writeFileSync("gap.json", JSON.stringify({ a: 0, b: 2 }));
+    for (const file of ["list.json", "stoi.json"])
+      expect(readTokenizer("it", readFileSync(file, "utf8")).toJSON()).toEqual({ kind: "char", codePoints });
+    for (const [name, ...flags] of [[own], [foreign, "--tokenizer", "tokens.json"], [foreign, "--tokenizer", "stoi.json"]]) {
       const { code, out } = await gatewise("import", name!, ...flags, "--out", "out", "--json");
       done[[name, ...flags].join(" ")] = code;
       expect(lines(out)[0]).toMatchObject({
@@ -198,6 +206,7 @@ describe("import", () => {
     await refused("--tokenizer FILE, or --data TEXT", "saved");
     await refused("foreign: tokenizer.json must be a tokenizer of Gatewise's", foreign);
     await refused("tokenizer.json has 3 tokens, the model 11", own, "--data", "short.txt");
+    await refused("tokenizer.json must be", own, "--tokenizer", "gap.json");
     await refused("could not read nowhere.json: ENOENT", own, "--tokenizer", "nowhere.json");
     await refused("cannot be used with option", own, "--tokenizer", "tokens.json", "--data", "text.txt");
     expect(existsSync("out")).toBe(false);
