@@ -369,6 +369,8 @@ async function rollUpTypes(): Promise<void> {
       input: { [name]: at(`dist/types/${path}.d.ts`) },
       plugins: [...plugins, dts()],
       external: /^node:/,
+      // A thread's file declares nothing.
+      onwarn: (warning, warn) => warning.code === "EMPTY_BUNDLE" || warn(warning),
     });
     // Who has neither DOM nor @types/node has no AbortSignal, and may pass anything; where there is one this adds nothing to it.
     const footer = name === "index" ? "declare global {\n  interface AbortSignal {}\n}" : "";

@@ -2,13 +2,20 @@ import { HostDevice, memoryError } from "./host-device.ts";
 import type { Command, DispatchCommand } from "./recorder.ts";
 import type { NumberArray, Tensor, TensorStorage } from "./tensor.ts";
 import { MAX_PAGES, WasmHeap } from "./wasm-heap.ts";
-import { compileModule, formName, instantiate, scratchName, type Build, type CompiledModule, type Form } from "./wasm-module.ts";
+import {
+  compileModule,
+  formName,
+  instantiate,
+  MODULE_BYTES,
+  scratchName,
+  type Build,
+  type CompiledModule,
+  type Form,
+} from "./wasm-module.ts";
 import { Crew, type Spawn } from "./wasm-threads.ts";
+import { fasterTiles } from "./wasm-tiles.ts";
 
 export { coresHere, spawnHere } from "./wasm-threads.ts";
-
-/** The first bytes of the memory are the module's own. */
-const MODULE_BYTES = 4096;
 
 /** Work from which a dispatch is worth waking the other threads. */
 const SHARED_WORK = 1e6;
@@ -59,8 +66,10 @@ export class WasmDevice extends HostDevice {
   /** Opens a device of so many threads, or says why there can be none. */
   static async open({ threads = 1, spawn, builds, fallbackReason }: WasmOptions = {}): Promise<WasmDevice | string> {
     const shared = threads > 1 && spawn !== undefined;
-    const compiled = await compileModule({ ...(builds && { builds }), shared });
-    if (typeof compiled === "string") return compiled;
+    const first = await compileModule({ ...(builds && { builds }), shared });
+    if (typeof first === "string") return first;
+    const other = first.build === "wide" && builds?.includes("relaxed") && (await compileModule({ builds: ["relaxed"], shared }));
+    const compiled = typeof other === "object" ? fasterTiles(first, other, shared) : first;
     const memory = new WebAssembly.Memory({ initial: 1, maximum: MAX_PAGES, shared });
     const crew = shared ? await Crew.start(compiled.module, memory, threads, spawn) : undefined;
     return new WasmDevice(compiled, memory, crew, fallbackReason);

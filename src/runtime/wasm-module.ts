@@ -7,7 +7,7 @@ export type Form = (...numbers: number[]) => number;
 
 /**
  * Which build of the module runs: what relaxed SIMD rounds once, plain SIMD rounds twice. The wide one gives the bits of the relaxed
- * one by larger tiles, faster only where the engine makes one instruction of two.
+ * one by larger tiles, faster only where the engine makes one instruction of two: see wasm-tiles.ts.
  */
 export const BUILDS = ["relaxed", "plain", "wide"] as const;
 export type Build = (typeof BUILDS)[number];
@@ -18,6 +18,9 @@ export const TRIED: Readonly<Record<Build, readonly Build[]>> = {
   plain: ["plain"],
   wide: ["wide", "relaxed", "plain"],
 };
+
+/** The first bytes of the memory are the module's own. */
+export const MODULE_BYTES = 4096;
 
 export interface CompiledModule {
   readonly module: WebAssembly.Module;

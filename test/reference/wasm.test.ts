@@ -11,7 +11,7 @@ import type { Entry, KernelCase } from "../../src/runtime/kernel.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
 import { Trainer } from "../../src/training/trainer.ts";
 import { probeAdapter, type AdapterLimits } from "../../src/runtime/probe.ts";
-import { WasmDevice } from "../../src/runtime/wasm-device.ts";
+import { spawnHere, WasmDevice } from "../../src/runtime/wasm-device.ts";
 import { WasmHeap } from "../../src/runtime/wasm-heap.ts";
 import {
   BUILDS,
@@ -22,6 +22,7 @@ import {
   type Build,
   type CompiledModule,
 } from "../../src/runtime/wasm-module.ts";
+import { fasterTiles } from "../../src/runtime/wasm-tiles.ts";
 import { differences } from "../../src/runtime/verify.ts";
 import { makeTensor } from "../../src/runtime/recorder.ts";
 import { sizeOf, toStored } from "../../src/runtime/tensor.ts";
@@ -241,7 +242,8 @@ describe("the device", () => {
 
   test("gives the same bits with one thread, two and three, and by wide tiles", async () => {
     const train = async (threads: number, simd: Build = "relaxed"): Promise<readonly unknown[]> => {
-      const device = await openNodeDevice({ prefer: "wasm", threads, simd });
+      // By themselves wide tiles are not taken where they are slower.
+      const device = (await WasmDevice.open({ threads, builds: [simd], spawn: spawnHere() })) as WasmDevice;
       expect(device.description).toBe(`WebAssembly SIMD, ${simd}, ${threads === 1 ? "1 thread" : `${threads} threads`}`);
       const model = LanguageModel.create(device, { cell: "lstm", vocabSize: 41, embeddingSize: 12, hiddenSize: 70, seed: 3 });
       const tokens = Uint32Array.from({ length: 3000 }, (_, i) => (i * i + (i >> 2)) % 41);
@@ -258,6 +260,21 @@ describe("the device", () => {
     expect(two).toEqual(one);
     expect(three).toEqual(one);
     expect(await train(2, "wide")).toEqual(one);
+  });
+
+  test("takes wide tiles where they are clearly faster, by several turns of each", async () => {
+    const [wide, relaxed] = [await compileModule({ builds: ["wide"] }), await compileModule({ builds: ["relaxed"] })];
+    const timed = (speeds: Record<string, number[]>) =>
+      fasterTiles(wide as CompiledModule, relaxed as CompiledModule, false, ({ build }) => {
+        const turns = speeds[build]!;
+        return () => turns.shift()!;
+      }).build;
+    expect(timed({ wide: [1, 1, 1, 24], relaxed: [20, 1, 20, 20] })).toBe("wide");
+    expect(timed({ wide: [1, 21, 1, 1], relaxed: [1, 1, 1, 20] })).toBe("relaxed");
+    // Without its flag an engine gains nothing by them, and loses a third.
+    const device = (await WasmDevice.open({ builds: ["wide", "relaxed", "plain"] })) as WasmDevice;
+    expect(device.description).toBe("WebAssembly SIMD, relaxed, 1 thread");
+    device.dispose();
   });
 
   test("trains 1,000 steps in the memory of the first", async () => {
