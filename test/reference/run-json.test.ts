@@ -39,7 +39,12 @@ it("each field of another kind is refused by its name, with what it must be and 
   for (const adapter of [1, null, {}, ""]) expect(await changed({ adapter })).toContain("adapter must be a device's description");
   for (const format of ["gatewise", 1, undefined])
     expect(await changed({ format })).toContain('format must be "gatewise-run", got');
-  expect(await changed({ simd: "fast" })).toContain('simd must be one of relaxed, plain, got "fast"');
+  expect(await changed({ simd: "fast" })).toContain('simd must be one of relaxed, plain, wide, got "fast"');
+  expect(await changed({ unknown: "keep" })).toContain('unknown must be one of drop, replace, got "keep"');
+  expect(await changed({ initFrom: "" })).toContain("initFrom must be a checkpoint's place");
+  expect(await changed({ extendVocabulary: "yes" })).toContain('extendVocabulary must be true, got "yes"');
+  for (const bytesPerToken of [0, -1, null, "1"])
+    expect(await changed({ bytesPerToken })).toContain("bytesPerToken must be a number above 0");
   expect(await changed({ sample: { prompt: 7 } })).toContain("sample.prompt must be a text, got 7");
   for (const length of [-1, 0.5, "9"])
     expect(await changed({ sample: { length } })).toContain("sample.length must be an integer");
