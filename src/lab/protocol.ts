@@ -103,7 +103,7 @@ export type LabEvent =
   | { readonly event: "phase"; readonly phase: Phase; readonly message?: string; readonly quiet?: boolean }
   /** Rows of a lane, from its row number `from`; what the page has from there on is replaced. */
   | { readonly event: "points" | "evaluations"; readonly lane: number; readonly from: number; readonly values: Float32Array }
-  | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number }
+  | { readonly event: "rate"; readonly lane: number; readonly charactersPerSecond: number; readonly stepsPerSecond: number }
   | {
       readonly event: "sample";
       readonly lane: number;

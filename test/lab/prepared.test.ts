@@ -177,3 +177,34 @@ it("shows which characters lie nearest in a prepared network's own rows", async 
   expect(problems).toEqual([]);
   await context.close();
 });
+
+it("shows what a prepared LSTM's unit holds over the book, and what it expects next, as its equations have them", async () => {
+  const context = await newContext(lab.browser);
+  const { page, problems } = await openPage(context, `${lab.url}#look/units?model=lstm`);
+  const model = prepared("lstm", 3000);
+  const { characters } = CharTokenizer.fromJSON(model.tokenizer);
+  const book = alice.slice(Math.floor(0.02 * (alice.length - 320)));
+  for (const [unit, at] of [
+    [7, 40],
+    [53, 700],
+  ] as const) {
+    await look(page, "units", 3000, `&model=lstm&unit=${unit}&at=${at}`);
+    const told = (await page.locator(".view .row.head .muted").textContent())!;
+    expectShown(/: (\S+)$/.exec(told)![1]!, lstmOver(model, book.slice(0, at + 1)).at(-1)!.c[unit]!, `unit ${unit} at ${at}`);
+  }
+  for (const at of [30, 100]) {
+    await look(page, "memory", 3000, `&model=lstm&at=${at}`);
+    const passage = await passageOf(page);
+    const { h } = lstmOver(model, passage)[at]!;
+    const [weight, bias] = [model.stateDict["head.weight"]!, model.stateDict["head.bias"]!];
+    const scores = characters.map((_, v) => Math.exp(h.reduce((sum, x, j) => sum + weight[v * h.length + j]! * x, bias[v]!)));
+    const best = scores.indexOf(Math.max(...scores));
+    const percent = Math.round((100 * scores[best]!) / scores.reduce((sum, score) => sum + score, 0));
+    const symbol = { " ": "␣", "\n": "⏎" }[characters[best]!] ?? characters[best];
+    expect(await page.locator(".view p", { hasText: "the model expects" }).textContent()).toContain(
+      `the model expects “${symbol}” (${percent} %)`,
+    );
+  }
+  expect(problems).toEqual([]);
+  await context.close();
+});

@@ -73,23 +73,20 @@ export function Controls() {
   );
 }
 
-/** Characters a second of the models that train; none where one's is not known yet. */
-function speeds(): readonly number[] {
-  const speed = stage.lanes.value.filter(({ stopped }) => !stopped).map((lane) => lane.charactersPerSecond ?? 0);
+/** Characters, or steps, a second of the models that train; none where one's is not known yet. */
+function speeds(of: "charactersPerSecond" | "stepsPerSecond"): readonly number[] {
+  const speed = stage.lanes.value.filter(({ stopped }) => !stopped).map((lane) => lane[of] ?? 0);
   return speed.every(Boolean) ? speed : [];
 }
 
 /** Seconds of so many steps; the models train in turns, so their times add up. */
-function secondsOf(steps: number): number {
-  const { batchSize, seqLen } = stage.run.value?.settings ?? plan.settings.value;
-  return speeds().reduce((sum, perSecond) => sum + (steps * batchSize * seqLen) / perSecond, 0);
-}
+const secondsOf = (steps: number): number => speeds("stepsPerSecond").reduce((sum, perSecond) => sum + steps / perSecond, 0);
 
 /** How long they take, if that is known. */
-const timeOf = (steps: number): string => (speeds().length > 0 ? `, about ${duration(secondsOf(steps))}` : "");
+const timeOf = (steps: number): string => (speeds("stepsPerSecond").length > 0 ? `, about ${duration(secondsOf(steps))}` : "");
 
 function Figures({ done, total }: { done: number; total: number }) {
-  const speed = speeds();
+  const speed = speeds("charactersPerSecond");
   const known = speed.length > 0;
   const losses = stage.curves.map(({ points }) => smoothedLoss(points));
   const best = stage.curves.map(({ evaluations }) => bestEvaluation(evaluations));

@@ -200,7 +200,9 @@ export class Lane {
     const { milliseconds, steps } = this.pace;
     if (steps === 0 || milliseconds <= 250) return;
     const { batchSize, seqLen } = this.trainer.options;
-    post({ event: "rate", lane, charactersPerSecond: (steps * batchSize * seqLen * 1000) / this.density.train / milliseconds });
+    const stepsPerSecond = (1000 * steps) / milliseconds;
+    const charactersPerSecond = (stepsPerSecond * batchSize * seqLen) / this.density.train;
+    post({ event: "rate", lane, charactersPerSecond, stepsPerSecond });
     // The last seconds count more than those before.
     const kept = Math.min(1, 3000 / milliseconds);
     this.pace.milliseconds *= kept;

@@ -85,7 +85,7 @@ function hear(event: LabEvent): void {
       stage.replaceRows(event.lane, event.event, event.from, event.values);
       break;
     case "rate":
-      stage.changeLane(event.lane, { charactersPerSecond: event.charactersPerSecond });
+      stage.changeLane(event.lane, { charactersPerSecond: event.charactersPerSecond, stepsPerSecond: event.stepsPerSecond });
       break;
     case "sample":
       stage.changeLane(event.lane, { sample: event });

@@ -22,6 +22,7 @@ import * as table from "./table.ts";
 
 export interface LaneView extends Omit<LaneInfo, "step"> {
   readonly charactersPerSecond?: number;
+  readonly stepsPerSecond?: number;
   readonly sample?: { readonly step: number; readonly text: string; readonly measured: Measured; readonly note?: string };
   readonly stopped?: string;
 }
