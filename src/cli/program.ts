@@ -106,6 +106,7 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   eval: ["eval runs/alice-lstm-128 --best --split test", "eval runs/alice-lstm-128 --data another-book.txt"],
   list: ["list", "list my-runs --json"],
   plot: ["plot runs/alice-lstm-128", "plot runs/* --out curves.svg"],
+  gatewise: ["train my-book.txt", 'sample runs/my-book-lstm-128 --prompt "The "', "train --help"],
   compare: ["compare", "compare --data my-book.txt --presets gru,lstm --steps 2000"],
   info: ["info runs/alice-lstm-128 --best", "info runs/alice-lstm-128 --config > config.json"],
 };
@@ -115,7 +116,8 @@ const examplesOf = (name: string): string =>
 /** All commands; each hands over its work, which comes to an exit code. */
 export function makeProgram(run: (work: Promise<number>) => Promise<void>): Command {
   const program = new Command("gatewise")
-    .description(`Trains recurrent networks (${CELL_NAMES.join(", ").toUpperCase()}) on WebGPU`)
+    .description(`Trains recurrent networks (${CELL_NAMES.join(", ").toUpperCase()}) on WebGPU, or without a GPU in WebAssembly`)
+    .addHelpText("before", examplesOf("gatewise"))
     .version(version())
     .exitOverride()
     .configureOutput({
@@ -238,11 +240,12 @@ export function makeProgram(run: (work: Promise<number>) => Promise<void>): Comm
 
   const comparing = command("compare", `train steps of the evolution on the same batches, such as ${GENERATIONS.join(", ")}`);
   onDevice(
-    withTexts(addTrainingFlags(comparing, COMPARE_FLAGS, COMPARE_DEFAULTS))
+    addTrainingFlags(
+      withTexts(comparing).addOption(presetsOption(GENERATIONS)).addOption(tokenizersOption()).addOption(vocabSizeOption()),
+      COMPARE_FLAGS,
+      COMPARE_DEFAULTS,
+    )
       .option("--prompt <text>", 'what each sample begins with; by default "Alice " where the text has these characters')
-      .addOption(presetsOption(GENERATIONS))
-      .addOption(tokenizersOption())
-      .addOption(vocabSizeOption())
       .addOption(configOption("the lab copies them of a race"))
       .option("--markdown", "print the table as Markdown"),
   ).action((_texts, _flags, self: Command) => run(compare(self.opts(), self)));

@@ -32,38 +32,58 @@ export function between(least: f32, x: v128, most: f32): v128 {
   return f32x4.pmin(f32x4.pmax(x, f32x4.splat(least)), f32x4.splat(most));
 }
 
-/** eˣ, within 2 ulp, of x between −87.3 and 87.3, so that it and its inverse are normal numbers; NaN stays. */
+/** Added to a number, its integer stands in the lowest bits of the sum. */
+const LARGE: f32 = 12582912;
+
+/** x · log₂ e as the nearest integer, n, on top of LARGE. */
 @inline
-function normalExp(x: v128): v128 {
-  const bounded = between(-87.3365, x, 87.3365);
-  // The lowest bits of so large a number are those of the integer next to what was added.
-  const large = f32x4.splat(12582912);
-  const shifted = madd(bounded, f32x4.splat(1.44269504), large);
-  const n = f32x4.sub(shifted, large);
+function rounded(x: v128): v128 {
+  return madd(x, f32x4.splat(1.44269504), f32x4.splat(LARGE));
+}
+
+/** eˣ · 2⁻ⁿ, within 1.1 ulp; NaN stays. */
+@inline
+function mantissa(x: v128, n: v128): v128 {
   // ln 2 in two parts, so that little of x − n·ln 2 is lost.
-  let r = madd(n, f32x4.splat(-0.693359375), bounded);
+  let r = madd(n, f32x4.splat(-0.693359375), x);
   r = madd(n, f32x4.splat(2.12194440e-4), r);
   // (eʳ − 1 − r) / r², interpolated between Chebyshev's nodes.
   let p = madd(f32x4.splat(1.393366139e-3), r, f32x4.splat(8.363187313e-3));
   p = madd(p, r, f32x4.splat(4.1666463017e-2));
   p = madd(p, r, f32x4.splat(1.6666576266e-1));
   p = madd(p, r, f32x4.splat(0.5));
-  p = f32x4.add(madd(f32x4.mul(r, r), p, r), f32x4.splat(1));
-  // p·2ⁿ is p with n added to its exponent.
-  return v128.or(i32x4.add(p, i32x4.shl(shifted, 23)), f32x4.ne(x, x));
+  return f32x4.add(madd(f32x4.mul(r, r), p, r), f32x4.splat(1));
 }
 
-/** eˣ, within 2 ulp, of x up to 87.3; NaN stays, and what is smaller than the smallest normal number is 0. */
+/** 2ⁿ, of n from −126 to 127. */
+@inline
+function powerOfTwo(n: v128): v128 {
+  return i32x4.shl(i32x4.add(n, i32x4.splat(127)), 23);
+}
+
+/** eˣ, within 2 ulp; NaN stays, and what is smaller than the smallest normal number is 0. */
 @inline
 export function exp(x: v128): v128 {
-  return v128.andnot(normalExp(x), f32x4.lt(x, f32x4.splat(-87.3365)));
+  const bounded = between(-87.3365, x, 89);
+  const shifted = rounded(bounded);
+  const p = mantissa(bounded, f32x4.sub(shifted, f32x4.splat(LARGE)));
+  // 2ⁿ in two halves: n is 128 at the most, which no exponent can be, and then eˣ is too large.
+  const whole = i32x4.sub(shifted, f32x4.splat(LARGE));
+  const half = i32x4.shr_s(whole, 1);
+  const y = f32x4.mul(f32x4.mul(p, powerOfTwo(half)), powerOfTwo(i32x4.sub(whole, half)));
+  return v128.andnot(y, f32x4.lt(x, f32x4.splat(-87.3365)));
 }
 
-/** 1 / (1 + e⁻ˣ), within 3 ulp. */
+/** 1 / (1 + e⁻ˣ), within 3 ulp; NaN stays, and what is smaller than the smallest normal number is 0. */
 @inline
 export function sigmoid(x: v128): v128 {
   const one = f32x4.splat(1);
-  return f32x4.div(one, f32x4.add(one, normalExp(f32x4.neg(x))));
+  // e⁻ˣ is a normal number, for which n can be added to the exponent of its mantissa.
+  const bounded = between(-87.3365, f32x4.neg(x), 87.3365);
+  const shifted = rounded(bounded);
+  const p = mantissa(bounded, f32x4.sub(shifted, f32x4.splat(LARGE)));
+  const e = v128.or(i32x4.add(p, i32x4.shl(shifted, 23)), f32x4.ne(x, x));
+  return v128.andnot(f32x4.div(one, f32x4.add(one, e)), f32x4.lt(x, f32x4.splat(-87.3365)));
 }
 
 /** The derivative of SiLU(x) = x·σ(x), of which σ(x) is given. */
