@@ -31,7 +31,7 @@ import { presetOf, RACERS } from "../../src/lab/kinds.ts";
 import { MOST_BYTES, type TextInfo } from "../../src/lab/protocol.ts";
 import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
 import { Lane, laneConfig } from "../../src/lab/worker/lane.ts";
-import { loadText } from "../../src/lab/worker/texts.ts";
+import { loadText, tokenizerFor, tokensBy } from "../../src/lab/worker/texts.ts";
 
 const settings = { ...defaultsFor("software"), preset: "race" } as const;
 const RUN = {
@@ -348,6 +348,18 @@ it("reads a log's rows up to the first that no training writes", () => {
     }),
     runs(200),
   );
+});
+
+it("reads what is no text for a model of bytes, as they are, and for no other", async () => {
+  const bytes = Uint8Array.from({ length: 4000 }, (_, i) => (i * i + (i >> 3)) % 256);
+  const loaded = await loadText({ bytes, name: "a.bin" }, "");
+  expect(loaded.info).toMatchObject({ encoding: "no text, only bytes", characters: 4000, stripped: 0 });
+  expect(tokensBy(tokenizerFor(loaded, { tokenizer: "byte", vocabSize: 0 }), loaded)).toEqual(Uint32Array.from(bytes));
+  expect(() => tokensBy(tokenizerFor(loaded, { tokenizer: "char", vocabSize: 0 }), loaded)).toThrow(
+    /this file is no text; train on its bytes/,
+  );
+  const text = await loadText({ bytes: Buffer.from("A text. ".repeat(40)), name: "a.txt" }, "");
+  expect(text.bytes).toBeUndefined();
 });
 
 it("reads a text that gzip packed, and says so of one that it packed and somebody cut, or that is too long", async () => {

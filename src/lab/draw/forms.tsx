@@ -42,7 +42,7 @@ export function Check({ onChoose, children, title, ...rest }: CheckProps) {
 }
 
 /** The same file can be chosen again. */
-export function FileButton({ label, accept, onFile }: { label: string; accept: string; onFile: (file: File) => void }) {
+export function FileButton({ label, accept, onFile }: { label: string; accept?: string; onFile: (file: File) => void }) {
   return (
     <label class="button file">
       {label}

@@ -121,7 +121,7 @@ function BookField({ locked }: { locked: boolean }) {
         onChoose={(book) => book !== "own" && void stage.chooseText({ book })}
       />
       <div class="row small">
-        <FileButton label="Open a .txt" accept=".txt,.gz,text/plain" onFile={(file) => void readFile(file)} />
+        <FileButton label="Open a .txt" onFile={(file) => void readFile(file)} />
         <button type="button" aria-expanded={pasting.value} onClick={() => (pasting.value = !pasting.value)}>
           Paste a text
         </button>

@@ -64,7 +64,7 @@ export class Keeping {
     const { id, lanes, text } = this.run;
     const kept = lanes.flatMap(({ preset, log, failure, snapshot }) => (snapshot ? [{ preset, log, failure, snapshot }] : []));
     try {
-      if (!this.textKept) await writeRunFile(id, "text.txt", text.text);
+      if (!this.textKept) await writeRunFile(id, "text.txt", text.bytes ?? text.text);
       this.textKept = true;
       // All at once: a page that is left waits for it.
       await Promise.all([

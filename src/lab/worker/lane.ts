@@ -70,7 +70,7 @@ export class Lane {
   }
 
   /** A model at step 0. */
-  static create(device: Device, settings: Settings, preset: PresetName, text: Pick<LoadedText, "text">): Lane {
+  static create(device: Device, settings: Settings, preset: PresetName, text: Pick<LoadedText, "text" | "bytes">): Lane {
     const tokenizer = tokenizerFor(text, settings);
     const model = LanguageModel.create(device, { ...laneConfig(settings, preset, tokenizer.size), seed: settings.seed });
     return orFree(model, () => {

@@ -1,9 +1,10 @@
 // The text that a run reads: a bundled book, or bytes that the visitor gave.
+import { ByteTokenizer } from "../../data/byte-tokenizer.ts";
 import { CharTokenizer, type Tokenizer } from "../../data/tokenizer.ts";
 import { makeTokenizer } from "../../data/tokenizers.ts";
 import { findBook, stripGutenberg } from "../../data/books.ts";
 import { detectEncoding } from "../../data/detect-encoding.ts";
-import { decodeText } from "../../data/encodings.ts";
+import { decodeText, isNoText } from "../../data/encodings.ts";
 import { GatewiseError } from "../../errors.ts";
 import { Turns } from "../../turns.ts";
 import { countCharacters } from "../format.ts";
@@ -12,6 +13,8 @@ import { MOST_BYTES, type TextInfo, type TextSource } from "../protocol.ts";
 
 export interface LoadedText {
   readonly text: string;
+  /** What is no text; in its place stands one in which each byte is the character of its number. */
+  readonly bytes?: Uint8Array;
   readonly info: TextInfo;
 }
 
@@ -32,8 +35,15 @@ export function tokenizerFor({ text }: Pick<LoadedText, "text">, settings: Pick<
 }
 
 /** A text's tokens. @throws GatewiseError E_DATA for what the tokenizer does not know */
-export const tokensBy = (tokenizer: Tokenizer, { text }: Pick<LoadedText, "text">): Uint32Array =>
-  tokenLists(text, JSON.stringify(tokenizer), () => tokenizer.encode(text));
+export const tokensBy = (tokenizer: Tokenizer, { text, bytes }: Pick<LoadedText, "text" | "bytes">): Uint32Array =>
+  tokenLists(text, JSON.stringify(tokenizer), () => {
+    if (!bytes) return tokenizer.encode(text);
+    if (tokenizer instanceof ByteTokenizer) return tokenizer.encode(bytes);
+    throw new GatewiseError(
+      "E_DATA",
+      'this file is no text; train on its bytes as they are: under "Sizes and optimizer", tokens are byte',
+    );
+  });
 
 /** The text that new runs read: of those that were asked for the last one that could be loaded. */
 export class Bookmark {
@@ -60,13 +70,15 @@ export async function loadText(source: TextSource, base: string): Promise<Loaded
   const bytes = await unpacked(given, title);
   if (bytes.length > MOST_BYTES)
     throw new GatewiseError("E_DATA", `${title} has ${bytes.length} bytes or more; the lab takes texts up to ${MOST_BYTES}`);
-  const encoding = detectEncoding(bytes);
-  const whole = decodeText(bytes, title, encoding);
-  const text = stripGutenberg(whole);
+  const raw = isNoText(bytes);
+  const encoding = raw ? "no text, only bytes" : detectEncoding(bytes);
+  const whole = raw ? Array.from(bytes, (byte) => String.fromCharCode(byte)).join("") : decodeText(bytes, title, encoding);
+  const text = raw ? whole : stripGutenberg(whole);
   if (text.length < 200)
     throw new GatewiseError("E_DATA", `${title} has ${text.length} characters; give a text of at least a few hundred`);
   return {
     text,
+    ...(raw && { bytes }),
     info: {
       data,
       title,
@@ -75,7 +87,7 @@ export async function loadText(source: TextSource, base: string): Promise<Loaded
       characters: countCharacters(text),
       vocabulary: CharTokenizer.fromText(text).characters,
       opening: text.trimStart().slice(0, 400),
-      stripped: Math.max(0, whole.length - text.length - (whole.match(/\r\n/g)?.length ?? 0)),
+      stripped: raw ? 0 : Math.max(0, whole.length - text.length - (whole.match(/\r\n/g)?.length ?? 0)),
     },
   };
 }
