@@ -131,7 +131,8 @@ function decoded({ bytes, shown, html = false }: Piece, encoding: string | undef
   const found = encoding ?? detectEncoding(bytes);
   const text = decodeText(bytes, shown, found);
   refusePage(text, html, shown);
-  const faults = found === "UTF-8" && !fits(bytes, found) ? text.split("\ufffd").length - 1 : 0;
+  const faulty = found === "UTF-8" && text.includes("\ufffd") && !fits(bytes, found);
+  const faults = faulty ? text.split("\ufffd").length - 1 : 0;
   if (faults > 0) say(`${shown} is UTF-8 but for ${count(faults)} ${faults === 1 ? "place" : "places"}, where U+FFFD stands now`);
   if (encoding === undefined && found !== "UTF-8") say(`${shown} is read as ${found}; if that is wrong, say with --encoding`);
   return { text: stripGutenberg(text), encoding: found };

@@ -40,10 +40,10 @@ const ESC = 0x1b;
 
 /** Whether bytes are those of no text: zero bytes, which of texts UTF-16 alone has, or many that no text has in it. */
 export function isNoText(bytes: Uint8Array): boolean {
-  if (certainEncoding(bytes)) return false;
   const sample = bytes.subarray(0, SAMPLE);
   const strange = sample.filter((byte) => byte < 0x20 && !(byte >= 0x08 && byte <= 0x0d) && byte !== 0x1a && byte !== ESC).length;
-  return bytes.includes(0) || strange > sample.length / MOST_STRANGE;
+  // All of it is decoded only where that may tell.
+  return (bytes.includes(0) || strange > sample.length / MOST_STRANGE) && certainEncoding(bytes) === undefined;
 }
 /** One byte of so many may be one that texts do not have. */
 const MOST_STRANGE = 500;
