@@ -50,22 +50,22 @@ const NAMES = ["optimizer", "learningRate", "momentum", "weightDecay", "clip"] a
 export async function makeOptimizer(weights: StateDict, options: ArrayOptimizerOptions = {}): Promise<ArrayOptimizer> {
   checkOptions("makeOptimizer", options, NAMES);
   const settings = trainingOptions(given(options ?? {}));
-  const places = placesOf(weights);
-  const length = Math.max(4, 4 * Math.ceil(places.reduce((sum, { size }) => sum + size, 0) / 4));
+  checkArrays(weights);
+  const arrays = Object.entries(weights);
   const device = new CpuDevice("float32");
-  const make = (name: string, shape: readonly number[] = [length]) => device.tensor({ name, shape });
-  const [parameters, gradients, schedule, metrics] = [
-    make("parameters"),
-    make("gradients"),
-    make("schedule", [4]),
-    make("metrics", [METRIC.count]),
-  ];
+  const flat = (label: string) =>
+    device.flatTensors(
+      label,
+      arrays.map(([name, { length }]) => ({ name: `${label}.${name}`, shape: [length] })),
+    );
+  const make = (name: string, shape: readonly number[]) => device.tensor({ name, shape });
+  const [parameters, gradients] = [flat("parameters"), flat("gradients")];
   const moments = Object.fromEntries(
-    (OPTIMIZERS[settings.optimizer].moments as readonly Moment[]).map((name) => [name, make(name)]),
+    (OPTIMIZERS[settings.optimizer].moments as readonly Moment[]).map((name) => [name, flat(name).whole]),
   );
-  const plan = await device.record("update", (recorder) =>
-    recordUpdate(recorder, { parameters, gradients, moments, schedule, metrics, rows: make("rows", [1, 2]) }, settings),
-  );
+  const [schedule, metrics, rows] = [make("schedule", [4]), make("metrics", [METRIC.count]), make("rows", [1, 2])];
+  const tensors = { parameters: parameters.whole, gradients: gradients.whole, moments, schedule, metrics, rows };
+  const plan = await device.record("update", (recorder) => recordUpdate(recorder, tensors, settings));
   const turns = new Turns();
   let step = 0;
   return {
@@ -75,44 +75,37 @@ export async function makeOptimizer(weights: StateDict, options: ArrayOptimizerO
     },
     async update(given, learningRate = settings.learningRate) {
       checkNumber("update: learningRate", learningRate, (rate) => rate >= 0 && rate < Infinity, "a number of at least 0");
-      const flat = new Float32Array(length);
-      for (const { name, size, at } of places) {
+      const copies = arrays.map(([name, { length }]) => {
         const gradient = given[name];
-        if (gradient?.length !== size)
-          throw new GatewiseError("E_SHAPE", `update: expected ${size} numbers for "${name}", got ${shown(gradient)}`);
+        if (gradient?.length !== length)
+          throw new GatewiseError("E_SHAPE", `update: expected ${length} numbers for "${name}", got ${shown(gradient)}`);
         if (!gradient.every(Number.isFinite))
           throw new GatewiseError("E_NAN_LOSS", `update: the gradient of "${name}" is not finite; lower the learning rate`);
-        flat.set(gradient, at);
-      }
+        return gradient.slice();
+      });
       const unknown = Object.keys(given).find((name) => !(name in weights));
       if (unknown !== undefined) throw new GatewiseError("E_SHAPE", `update: "${unknown}" is none of the optimizer's arrays`);
       return turns.take(async () => {
-        const values = new Float32Array(length);
-        for (const { name, at } of places) values.set(weights[name]!, at);
         step++;
+        const rates = Float32Array.of(learningRate, 1 - BETA1 ** step, 1 - BETA2 ** step, 0);
         await plan.run([
-          [parameters, values],
-          [gradients, flat],
-          [schedule, Float32Array.of(learningRate, 1 - BETA1 ** step, 1 - BETA2 ** step, 0)],
+          ...arrays.map(([, array], i) => [parameters.parts[i]!, array] as const),
+          ...copies.map((copy, i) => [gradients.parts[i]!, copy] as const),
+          [schedule, rates],
         ]);
-        const [updated, told] = await Promise.all([device.read(parameters), device.read(metrics)]);
-        for (const { name, size, at } of places) weights[name]!.set(updated.subarray(at, at + size));
-        return told[METRIC.norm]!;
+        const updated = await Promise.all(parameters.parts.map((part) => device.read(part)));
+        arrays.forEach(([, array], i) => array.set(updated[i]!));
+        return (await device.read(metrics))[METRIC.norm]!;
       });
     },
   };
 }
 
-/** Where arrays lie in a flat one. @throws GatewiseError E_SHAPE */
-function placesOf(weights: StateDict): readonly { readonly name: string; readonly size: number; readonly at: number }[] {
+/** @throws GatewiseError E_SHAPE unless they are Float32Arrays by name */
+function checkArrays(weights: StateDict): void {
   if (typeof weights !== "object" || weights === null || Object.keys(weights).length === 0)
     throw new GatewiseError("E_SHAPE", `makeOptimizer: expected Float32Arrays by name, got ${shown(weights)}`);
-  let end = 0;
-  return Object.entries(weights).map(([name, array]) => {
+  for (const [name, array] of Object.entries(weights))
     if (!(array instanceof Float32Array))
       throw new GatewiseError("E_SHAPE", `makeOptimizer: expected a Float32Array for "${name}", got ${shown(array)}`);
-    const at = end;
-    end += array.length;
-    return { name, size: array.length, at };
-  });
 }
