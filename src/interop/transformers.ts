@@ -6,8 +6,9 @@ import { GatewiseError } from "../errors.ts";
 import { insideOf } from "../kernels/block.ts";
 import { CELL_NAMES, cellOf, layerOf, type CellName } from "../models/cells.ts";
 import { languageModelConfig, parameterSpecs, modelNames, type LanguageModelConfig } from "../models/config.ts";
-import { checkDecoded, checkShapes, readableTokenizer, readTokenizer, type Checkpoint } from "../training/checkpoint.ts";
+import { checkDecoded, checkShapes, readableTokenizer, type Checkpoint } from "../training/checkpoint.ts";
 import { writeSafetensors } from "../training/safetensors.ts";
+import { readTokenizer } from "../training/tokenizer-file.ts";
 import { copyStored, objectOf, readStored, sameTensor, type StoredTensors } from "./stored.ts";
 
 /** A model's files by their names. */

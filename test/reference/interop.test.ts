@@ -6,7 +6,8 @@ import * as filesOf from "../../src/cli/files.ts";
 import { CharTokenizer } from "../../src/data/tokenizer.ts";
 import { openDevice } from "../../src/runtime/open.ts";
 import { openNodeDevice } from "../../src/runtime/node.ts";
-import { loadCheckpoint, readTokenizer } from "../../src/training/checkpoint.ts";
+import { readTokenizer } from "../../src/training/tokenizer-file.ts";
+import { loadCheckpoint } from "../../src/training/checkpoint.ts";
 import { readSafetensors, writeSafetensors } from "../../src/training/safetensors.ts";
 import { gatewise, lines, workInFolder } from "./command-line.ts";
 
