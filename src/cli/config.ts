@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { InvalidArgumentError, type Command } from "commander";
 import { given, shown } from "../checks.ts";
+import { SIZED_KINDS, type TokenizerKind } from "../data/tokenizers.ts";
 import { GatewiseError } from "../errors.ts";
 import { CELL_OPTIONS, hasOption } from "../models/cells.ts";
 import type { Checkpoint } from "../training/checkpoint.ts";
@@ -67,14 +68,14 @@ export function configOf(
   { config, tokenizer, training }: Checkpoint,
   { data, pattern, encoding, unknown, initFrom, extendVocabulary, sample = {} }: Partial<RunInfo>,
 ): object {
-  const { kind } = tokenizer.toJSON() as { kind: string };
+  const kind = tokenizer.toJSON().kind as TokenizerKind;
   const own = Object.fromEntries(
     Object.entries(config).filter(([field]) => !(field in CELL_OPTIONS) || hasOption(config.cell, field)),
   );
   return {
     ...given({ data: data === PIPE ? undefined : data, pattern, encoding }),
     tokenizer: kind,
-    ...(kind === "word" || kind === "bpe" ? { "vocab-size": tokenizer.size } : {}),
+    ...(SIZED_KINDS.includes(kind) ? { "vocab-size": tokenizer.size } : {}),
     ...flagsOf({ ...own, ...training?.options }),
     ...given({ "init-from": initFrom, "extend-vocabulary": extendVocabulary, unknown }),
     ...given({ "sample-prompt": sample.prompt, "sample-length": sample.length, "sample-temperature": sample.temperature }),

@@ -40,8 +40,8 @@ export const unitOf = (unit: Unit): string => (unit === "nats" ? "nats" : "bits 
 export const inUnit = (nats: number, unit: Unit): string => (unit === "nats" ? nats.toFixed(3) : bits(nats).toFixed(2));
 
 /** What a model reads one after another. */
-export const tokensOf = ({ tokenizer }: Pick<ModelSnapshot, "tokenizer">): string =>
-  tokenizer.kind === "char" ? "characters" : "tokens";
+export const unitOfText = ({ tokenizer }: Pick<ModelSnapshot, "tokenizer">): "character" | "token" =>
+  tokenizer.kind === "char" ? "character" : "token";
 
 /** Code points. */
 export function countCharacters(text: string): number {

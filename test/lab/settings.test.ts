@@ -19,14 +19,17 @@ import {
   checkForm,
   commandLine,
   defaultsFor,
+  isSized,
   NUMBER_NAMES,
   NUMBERS,
   readAddress,
   SAMPLING,
   SettingsSchema,
+  WORDS,
   withPreset,
   writeAddress,
 } from "../../src/lab/settings.ts";
+import { SIZED_KINDS, TOKENIZER_KINDS } from "../../src/data/tokenizers.ts";
 import { presetOf, RACERS } from "../../src/lab/kinds.ts";
 import { MOST_BYTES, type TextInfo } from "../../src/lab/protocol.ts";
 import { parseRun, soundRows, validRuns } from "../../src/lab/stored.ts";
@@ -348,6 +351,11 @@ it("reads a log's rows up to the first that no training writes", () => {
     }),
     runs(200),
   );
+});
+
+it("offers the library's tokenizers, and a vocabulary's size for those that have one", () => {
+  expect(WORDS.tokenizer.words).toEqual(TOKENIZER_KINDS);
+  expect(TOKENIZER_KINDS.filter((tokenizer) => isSized({ tokenizer }))).toEqual(SIZED_KINDS);
 });
 
 it("reads what is no text for a model of bytes, as they are, and for no other", async () => {

@@ -2,7 +2,7 @@ import type { JSX } from "preact";
 import { useRef, useState } from "preact/hooks";
 import { alignedWith, groupOf, GROUPS, RARE, type GroupName, type SpaceName } from "../analysis/character-map.ts";
 import { modelNames } from "../../models/config.ts";
-import { count, tokensOf, visible } from "../format.ts";
+import { count, unitOfText, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { inspector } from "./inspector.ts";
 import { Waiting } from "./reading.tsx";
@@ -76,7 +76,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
         Small and grey: fewer than {1000 * RARE} in 1,000 characters, hardly trained. Characters that would cover each other are
         moved apart.
         {value.tokens.length < snapshot.config.vocabSize &&
-          ` Of ${count(snapshot.config.vocabSize)} ${tokensOf(snapshot)} these are the ${value.tokens.length} most frequent.`}
+          ` Of ${count(snapshot.config.vocabSize)} ${unitOfText(snapshot)}s these are the ${value.tokens.length} most frequent.`}
       </p>
       <div class="columns">
         <Cohesion now={value.now.cohesion} untrained={value.untrained.cohesion} />

@@ -5,7 +5,7 @@ import { MEMORY_SIZES } from "../../bench/memory.ts";
 import { TASKS, type TaskName } from "../../data/tasks.ts";
 import { PRESET_NAMES, type PresetName } from "../../models/presets.ts";
 import type { StateDict } from "../../models/parameters.ts";
-import { count, duration, tokensOf, visible } from "../format.ts";
+import { count, duration, unitOfText, visible } from "../format.ts";
 import { Select } from "../draw/forms.tsx";
 import { heatColour } from "../draw/heatmap.ts";
 import { answered, inspector } from "./inspector.ts";
@@ -60,7 +60,8 @@ function Guess({ snapshot, passage }: { snapshot: ModelSnapshot; passage: string
           <>
             Nine tenths of what moves this guess lie in the last{" "}
             <b>
-              <output data-value="reach">{reach}</output> {reach === 1 ? tokensOf(snapshot).slice(0, -1) : tokensOf(snapshot)}
+              <output data-value="reach">{reach}</output> {unitOfText(snapshot)}
+              {reach === 1 ? "" : "s"}
             </b>
             .
           </>
@@ -72,7 +73,7 @@ function Guess({ snapshot, passage }: { snapshot: ModelSnapshot; passage: string
       <p class="small muted">
         Colours show the square root, so that small influences stay visible. Reading begins with this passage.
       </p>
-      {total > 0 && <Strongest influence={value.influence} pieces={pieces} unit={tokensOf(snapshot)} />}
+      {total > 0 && <Strongest influence={value.influence} pieces={pieces} unit={unitOfText(snapshot)} />}
     </>
   );
 }
@@ -93,7 +94,7 @@ function Strongest({ influence, pieces, unit }: StrongestProps) {
     .slice(0, STRONGEST);
   const most = influence[order[0]!]!;
   const rows: Readonly<Record<string, (i: number) => string>> = {
-    [`${unit} back`]: (i) => String(last - i),
+    [`${unit}s back`]: (i) => String(last - i),
     "of the strongest": (i) => `${((100 * influence[i]!) / most).toFixed(0)} %`,
   };
   const columns = ["Moved it most", ...order.map((i) => ({ number: <code>{visible(pieces[i]!)}</code> }))];

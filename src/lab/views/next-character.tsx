@@ -1,4 +1,4 @@
-import { tokensOf, visible } from "../format.ts";
+import { countCharacters, unitOfText, visible } from "../format.ts";
 import { heatColour } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
@@ -17,6 +17,7 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
   const { value, problem } = useComputed(() => inspector.predictions(snapshot, passage), [snapshot, passage]);
   if (!value || value.surprise.length === 0) return <Waiting problem={problem}>Reading…</Waiting>;
   const { names, tokens, pieces } = value;
+  const unit = unitOfText(snapshot);
   const position = Math.min(at, pieces.length - 1);
   const V = names.length;
   const row = value.probabilities.subarray(position * V, (position + 1) * V);
@@ -25,14 +26,14 @@ function Content({ snapshots, chosen, passage }: ViewProps) {
     .slice(0, SHOWN);
   const truth = tokens[position]!;
   const surprise = value.surprise[position]!;
-  const mean = value.surprise.reduce((sum, bits) => sum + bits, 0) / [...pieces.join("")].length;
+  const mean = value.surprise.reduce((sum, bits) => sum + bits, 0) / countCharacters(pieces.join(""));
   const own = row[truth]!;
   const rank = row.reduce((better, probability) => better + Number(probability > own), 1);
   return (
     <div class="columns">
       <div>
         <h3>
-          Surprise, {tokensOf(snapshot).slice(0, -1)} by {tokensOf(snapshot).slice(0, -1)}
+          Surprise, {unit} by {unit}
         </h3>
         <PassageText
           pieces={pieces}

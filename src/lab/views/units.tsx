@@ -1,5 +1,5 @@
 import { useRef } from "preact/hooks";
-import { count, fixed, tokensOf } from "../format.ts";
+import { count, fixed, unitOfText } from "../format.ts";
 import { heatColour } from "../draw/heatmap.ts";
 import { inspector } from "./inspector.ts";
 import { PassageText, quoted } from "../draw/passage-text.tsx";
@@ -82,7 +82,7 @@ function Content({ snapshots, chosen, book }: ViewProps) {
           ))}
         </Table>
         <p class="small muted">
-          Over {count(value.steps)} {tokensOf(snapshot)} from here. Untrained: the best of any unit, whatever its sign, in the
+          Over {count(value.steps)} {unitOfText(snapshot)}s from here. Untrained: the best of any unit, whatever its sign, in the
           same network with fresh weights.
         </p>
       </div>

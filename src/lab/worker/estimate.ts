@@ -1,19 +1,19 @@
 // What a run will cost, before it is started.
+import { BYTES } from "../../data/byte-tokenizer.ts";
 import { inBlock, layerOf } from "../../models/cells.ts";
 import { parameterCount } from "../../models/config.ts";
 import { OPTIMIZERS } from "../../training/optimizers.ts";
 import { presetsOf } from "../kinds.ts";
 import { laneConfig } from "./lane.ts";
 import type { Estimate, TextInfo } from "../protocol.ts";
-import type { Settings } from "../settings.ts";
+import { isSized, type Settings } from "../settings.ts";
 
 /** Dispatches of a pass over a layer of blocks, at the most, however many steps it has. */
 const BLOCK_DISPATCHES = 20;
 
 /** Bytes and operations of a run, from the shapes of what a training step keeps. */
 export function estimateRun(settings: Settings, { vocabulary, characters }: TextInfo): Estimate {
-  const { tokenizer, vocabSize } = settings;
-  const size = tokenizer === "char" ? vocabulary.length : tokenizer === "byte" ? 256 : vocabSize;
+  const size = isSized(settings) ? settings.vocabSize : settings.tokenizer === "byte" ? BYTES : vocabulary.length;
   const { batchSize: B, seqLen: T, numLayers: L, totalSteps, evalInterval, valFraction } = settings;
   const validations = evalInterval > 0 ? Math.ceil(totalSteps / evalInterval) : 0;
   const windows = validations * Math.ceil((characters * valFraction) / (B * T));

@@ -112,7 +112,9 @@ export class Run {
   /** What counting the characters of its text gets, or of the beginning of a long one. */
   baselines(): Baselines {
     const { text, info } = this.text;
-    const tokens = CharTokenizer.fromText(text).encode(text).subarray(0, MOST_COUNTED);
+    // Each may be a pair, the last one cut.
+    const beginning = text.slice(0, 2 * MOST_COUNTED).replace(/[\ud800-\udbff]$/, "");
+    const tokens = CharTokenizer.fromText(info.vocabulary.join("")).encode(beginning).subarray(0, MOST_COUNTED);
     return baselinesOf(tokens, info.vocabulary.length, this.settings.valFraction);
   }
 
@@ -321,9 +323,8 @@ export class Run {
     const controller = new AbortController();
     const { signal } = controller;
     await this.stoppable(controller, async () => {
-      for (const [lane, { model, step, trainer, failure }] of this.lanes.entries()) {
+      for (const [lane, { model, step, tokenizer: codec, failure }] of this.lanes.entries()) {
         if (failure !== undefined) continue;
-        const codec = trainer.settings.tokenizer!;
         const known = [...prompt].filter((character) => knows(codec, character));
         const left = [...prompt].filter((character) => !knows(codec, character));
         const options = { prompt: known.join(""), length: SAMPLE_LENGTH, temperature, topK, seed: step, signal };
